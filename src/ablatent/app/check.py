@@ -1,0 +1,198 @@
+"""The whole configuration is known to be good before anything is trained: every object is made, on the meta device.
+
+Costs an import of torch and some milliseconds per distinct part; Lightning and friends stay out.
+"""
+
+import importlib
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import get_class
+
+from ablatent.app.context import make, make_first_stage, resolve_device
+from ablatent.app.models import make_denoiser
+from ablatent.app.plan import Job, Plan
+from ablatent.core.errors import AblatentError, ConfigError, did_you_mean
+from ablatent.diffusion.loss import DiffusionLoss
+from ablatent.store.identity import digest
+
+# Arguments that the builders add from neighbouring stages, and node fields that are not constructor arguments.
+FILLED = {"network": 5, "conditioner": 1}
+BESIDE = {"first_stage": ("loss", "training", "seed")}
+
+
+@dataclass
+class Checker:
+    """Remembers what was checked, so that a sweep of a hundred jobs checks each distinct part once."""
+
+    done: dict[str, Exception | None] = field(default_factory=dict)
+
+    def job(self, job: Job) -> None:
+        """Raise the first error of a job's configuration."""
+        cfg = job.config
+        parts = ("first_stage", "network", "schedule", "parameterization", "weighting", "conditioner", "optimizer")
+        self._once("model", {k: cfg[k] for k in (*parts, "training", "data")}, lambda: check_model(cfg))
+        sampling = {k: cfg[k] for k in ("sampler", "guidance", "schedule", "conditioner")}
+        self._once("sampling", sampling, lambda: check_sampling(cfg))
+        self._once("evaluation", cfg["evaluation"], lambda: check_evaluation(cfg["evaluation"]))
+        self._once("runtime", cfg["runtime"], lambda: check_runtime(cfg["runtime"]))
+        self._once("tracking", cfg["tracking"], lambda: _made("tracking", cfg["tracking"]))
+
+    def _once(self, name: str, what: Any, check: Any) -> None:
+        key = f"{name}-{digest(what)}"
+        if key not in self.done:
+            try:
+                check()
+                self.done[key] = None
+            except Exception as e:
+                self.done[key] = e
+        if (error := self.done[key]) is not None:
+            raise error
+
+
+def check_plan(plan: Plan) -> None:
+    """Refuse every job whose configuration cannot run; the reason goes into job.refused."""
+    checker = Checker()
+    for job in plan.jobs:
+        if job.refused is None:
+            try:
+                checker.job(job)
+            except AblatentError as e:
+                job.refused, job.stages = str(e), {}
+
+
+def check_model(cfg: Mapping[str, Any]) -> None:
+    """Shapes from images to latents to the network's output, and every loss, on the meta device."""
+    for group in ("first_stage", "network", "schedule", "parameterization", "weighting", "conditioner", "optimizer"):
+        check_arguments(group, cfg[group], FILLED.get(group, 0), BESIDE.get(group, ()))
+    size = int(cfg["data"]["size"])
+    with torch.device("meta"):
+        model = _explained("first_stage", lambda: make_first_stage(cfg["first_stage"]))
+        shape = model.latent_shape(size, size)
+        if model.trainable:
+            _explained("first_stage.loss", lambda: make(cfg["first_stage"]["loss"]))
+        classes = _classes(cfg)
+        denoiser, conditioner = _explained("network", lambda: make_denoiser(dict(cfg), shape[0], classes))
+        labels = {"label": torch.zeros(2, dtype=torch.int64, device="cpu")} if "label" in conditioner.fields else {}
+        out = _explained(
+            "network",
+            lambda: denoiser.network(torch.empty(2, *shape), torch.zeros(2), _meta_cond(conditioner, labels)),
+        )
+    if tuple(out.shape[1:]) != tuple(shape):
+        raise ConfigError("network", f"an output of shape {tuple(shape)}", tuple(out.shape[1:]))
+    schedule, parameterization = make(cfg["schedule"]), make(cfg["parameterization"])
+    parameterization.check(schedule)
+    denoiser.schedule = schedule
+    _explained("weighting", lambda: DiffusionLoss(denoiser, make(cfg["weighting"]), cfg["training"]["loss"]))
+    for weights in _pretrained(cfg["first_stage"]):
+        weights.find()
+
+
+def _meta_cond(conditioner: Any, labels: dict[str, torch.Tensor]) -> Any:
+    """A condition of the right shapes without values (labels cannot be looked at on the meta device)."""
+    return conditioner.null(2) if labels else conditioner.embed({})
+
+
+def _classes(cfg: Mapping[str, Any]) -> int:
+    if "label" not in get_class(cfg["conditioner"]["_target_"]).fields:
+        return 0
+    annotations = make(cfg["data"]).annotations()
+    if annotations.labels is None:
+        raise ConfigError(
+            "conditioner", "data with class labels", f"{cfg['data']['_target_'].rsplit('.', 1)[-1]} without labels",
+            "Use conditioner=none, or data with classes (data=fashion_mnist, digits, or image_folder with subfolders).",
+        )  # fmt: skip
+    return len(annotations.classes)
+
+
+def check_sampling(cfg: Mapping[str, Any]) -> None:
+    for group in ("sampler", "guidance"):
+        check_arguments(group, cfg[group])
+    sampler = _made("sampler", cfg["sampler"])
+    sampler.check(make(cfg["schedule"]))
+    guidance = _made("guidance", cfg["guidance"])
+    if guidance.needs_null and cfg["conditioner"].get("dropout", 0.0) == 0:
+        raise ConfigError("conditioner.dropout", "above 0 where guidance uses the null condition", 0.0, "0.1 is usual.")
+
+
+def check_evaluation(evaluation: Mapping[str, Any]) -> None:
+    """Extractors and metrics can be had; weights are found, not loaded."""
+    for name, metric in evaluation["metrics"].items():
+        check_arguments(f"evaluation.metrics.{name}", metric)
+    with torch.device("meta"):
+        for metric in evaluation["metrics"].values():
+            made = make(metric)
+            made.check()
+    for weights in _pretrained(evaluation):
+        weights.find()
+
+
+def check_runtime(runtime: Mapping[str, Any]) -> None:
+    if resolve_device(runtime["device"]) == "gpu" and not torch.cuda.is_available():
+        raise ConfigError("runtime.device", "cpu or auto where torch sees no GPU", "gpu", "Use runtime=cpu.")
+    if runtime["devices"] != 1:
+        raise ConfigError("runtime.devices", "1 (several devices are not supported yet)", runtime["devices"])
+
+
+def check_arguments(path: str, config: Mapping[str, Any], filled: int = 0, beside: tuple[str, ...] = ()) -> None:
+    """Keys of a `_target_` node, and of nodes below it, must be constructor arguments; required ones must be there."""
+    target = config.get("_target_")
+    if isinstance(target, str):
+        try:
+            module, _, name = target.rpartition(".")
+            made = getattr(importlib.import_module(module), name)
+        except Exception as e:
+            raise ConfigError(
+                f"{path}._target_", "a class that can be imported", target, str(e).splitlines()[0]
+            ) from None
+        parameters = inspect.signature(made).parameters
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            unknown = [k for k in config if k not in parameters and k not in beside and not k.startswith("_")]
+            if unknown:
+                raise ConfigError(
+                    f"{path}.{unknown[0]}",
+                    f"an option of {target.rsplit('.', 1)[-1]} ({', '.join(parameters)})",
+                    config[unknown[0]],
+                    did_you_mean(unknown[0], parameters),
+                )
+        missing = [
+            n for n, p in parameters.items() if p.default is p.empty and n not in config and "VAR" not in p.kind.name
+        ]
+        if len(missing) > filled and path != "optimizer":
+            raise ConfigError(path, f"the options {', '.join(missing)} of {target.rsplit('.', 1)[-1]}", "nothing")
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            check_arguments(f"{path}.{key}", value)
+
+
+def _pretrained(config: Any) -> Iterator[Any]:
+    """Every pretrained file that a configuration names."""
+    if isinstance(config, Mapping):
+        if str(config.get("_target_", "")).endswith(".PretrainedFile"):
+            yield make(config)
+        else:
+            for value in config.values():
+                yield from _pretrained(value)
+
+
+def _made(path: str, config: Mapping[str, Any]) -> Any:
+    return _explained(path, lambda: make(config))
+
+
+def _explained(path: str, build: Any) -> Any:
+    """build(), with foreign errors turned into one that names the config key."""
+    try:
+        return build()
+    except AblatentError:
+        raise
+    except InstantiationException as e:
+        cause = e.__cause__
+        if isinstance(cause, AblatentError):
+            raise cause from None
+        raise ConfigError(path, "values that its class takes", str(cause or e).splitlines()[0]) from None
+    except (RuntimeError, ValueError, TypeError) as e:
+        raise ConfigError(path, "values that fit together", f"{type(e).__name__}: {str(e).splitlines()[0]}") from None

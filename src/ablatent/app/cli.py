@@ -1,0 +1,82 @@
+"""The command line, around Hydra: early answers to mistakes, one job or many, exit codes."""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ablatent.app.preflight import preflight
+from ablatent.core.errors import AblatentError, ConfigError
+from ablatent.core.progress import console
+
+
+def main(root: Path) -> None:
+    """root: the folder with conf/ and experiments/."""
+    os.environ["ABLATENT_ROOT"] = str(root)
+    overrides = [a for a in sys.argv[1:] if not a.startswith("-") and "=" in a]
+    try:
+        preflight(root, overrides)
+        check_store_path(overrides)
+    except AblatentError as e:
+        console.print(f"[red]error[/] {e}", soft_wrap=True)
+        sys.exit(2)
+    hydra.main(config_path=str(root / "conf"), config_name="config", version_base="1.3")(one_job)()
+
+
+def check_store_path(overrides: list[str]) -> None:
+    """Hydra makes folders below the store before any job runs: refuse a path that leads through a file."""
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key == "store.path":
+            path = Path(value)
+            blocking = next((p for p in [path, *path.parents] if p.exists() and not p.is_dir()), None)
+            if blocking is not None:
+                raise ConfigError(
+                    "store.path", "a folder, or a path where one can be made", value, f"{blocking} is a file."
+                )
+
+
+def command_line() -> str:
+    """The exact command, for reports."""
+    name = Path(sys.argv[0]).name
+    return shlex.join(["python", name, *sys.argv[1:]])
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """The resolved configuration as plain values; ConfigError for what is missing or cannot be resolved."""
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise ConfigError(missing[0], "a value", "???", f"Give it on the command line: {missing[0]}=…")
+    try:
+        config = OmegaConf.to_container(cfg, resolve=True)
+    except OmegaConfBaseException as e:
+        raise AblatentError(f"configuration: {str(e).splitlines()[0]}") from None
+    config.pop("hydra", None)  # type: ignore[union-attr]
+    config.pop("experiments", None)  # type: ignore[union-attr]
+    return config  # type: ignore[return-value]
+
+
+def finish(jobs: list[tuple[list[str], DictConfig]]) -> int:
+    """Run jobs to their end; errors become one message."""
+    from ablatent.app.sweep import execute
+
+    try:
+        return execute([(overrides, plain(cfg)) for overrides, cfg in jobs], command_line())
+    except AblatentError as e:
+        console.print(f"[red]error[/] {e}", soft_wrap=True)
+        return 2
+    except KeyboardInterrupt:
+        console.print("interrupted; what was built is kept, the same command goes on from the last checkpoint")
+        return 130
+
+
+def one_job(cfg: DictConfig) -> None:
+    """Hydra's task function without -m."""
+    from hydra.core.hydra_config import HydraConfig
+
+    sys.exit(finish([(list(HydraConfig.get().overrides.task), cfg)]))

@@ -1,0 +1,64 @@
+"""Trained models, out of the store."""
+
+from typing import Any
+
+import torch
+
+from ablatent.app.context import Context, make, make_first_stage, weights_path
+from ablatent.data.latents import LatentNormalizer
+from ablatent.diffusion.denoiser import Denoiser
+from ablatent.first_stage.base import FirstStage
+from ablatent.store.artifacts import Artifact
+from ablatent.tasks.generate import Model
+
+
+def load_first_stage(artifact: Artifact, device: torch.device) -> FirstStage:
+    """In evaluation mode, frozen, float32."""
+    from safetensors.torch import load_file
+
+    model: FirstStage = make_first_stage(artifact.manifest["config"])
+    if model.state_dict():
+        model.load_state_dict(load_file(str(artifact.path / "model.safetensors")))
+    return model.to(device).eval().requires_grad_(False)
+
+
+def make_denoiser(config: dict[str, Any], latent_channels: int, classes: int) -> tuple[Denoiser, Any]:
+    """(denoiser, conditioner) of a diffusion node; the network takes the shapes that follow from its neighbours."""
+    labelled = "label" in _fields(config["conditioner"])
+    conditioner = make(config["conditioner"], **({"classes": classes} if labelled else {}))
+    network = make(
+        config["network"],
+        in_channels=latent_channels,
+        out_channels=latent_channels,
+        context_dim=conditioner.context_dim,
+        vector_dim=conditioner.vector_dim,
+        spatial_channels=conditioner.spatial_channels,
+    )
+    denoiser = Denoiser(network, make(config["schedule"]), make(config["parameterization"]))
+    return denoiser, conditioner
+
+
+def _fields(config: dict[str, Any]) -> tuple[str, ...]:
+    from hydra.utils import get_class
+
+    return tuple(get_class(config["_target_"]).fields)
+
+
+def load_model(ctx: Context, weights: str, snapshot: str | int) -> Model:
+    """The whole generator that a samples stage stands on: inputs first_stage, latents, diffusion."""
+    from safetensors.torch import load_file
+
+    diffusion, latents = ctx.input("diffusion"), ctx.input("latents")
+    first_stage = load_first_stage(ctx.input("first_stage"), ctx.device)
+    summary = diffusion.json("summary.json")
+    denoiser, conditioner = make_denoiser(
+        dict(diffusion.manifest["config"]), first_stage.latent_channels, summary["classes"]
+    )
+    state = load_file(str(weights_path(diffusion.path, weights, snapshot)))
+    for name, module in (("network.", denoiser.network), ("conditioner.", conditioner)):
+        module.load_state_dict({k.removeprefix(name): v for k, v in state.items() if k.startswith(name)})
+    for module in (denoiser, conditioner):
+        module.to(ctx.device).eval().requires_grad_(False)
+    normalizer = LatentNormalizer.load(latents.path / "normalizer.json")
+    shape = tuple(latents.json("summary.json")["shape"])
+    return Model(first_stage, normalizer, denoiser, conditioner, shape, ctx.device)

@@ -1,0 +1,140 @@
+"""The deduplicated graph of a sweep: which stages its jobs share, what is there, what must be built. Free of torch."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from rich.table import Table
+
+from ablatent.app.graph import Fingerprints, Stage, stages_of
+from ablatent.app.rules import apply_rules
+from ablatent.core.errors import AblatentError
+from ablatent.core.files import read_json
+from ablatent.core.progress import seconds
+from ablatent.store.artifacts import MANIFEST, Store
+
+ORDER = ("first_stage", "reconstruction", "latents", "diffusion", "samples", "scores", "reference")
+
+
+@dataclass
+class Job:
+    """One composition. refused: why it cannot run, or None."""
+
+    index: int
+    overrides: list[str]
+    config: dict[str, Any]
+    axes: dict[str, str] = field(default_factory=dict)
+    stages: dict[str, Stage] = field(default_factory=dict)
+    refused: str | None = None
+
+    @property
+    def name(self) -> str:
+        return " ".join(f"{k}={v}" for k, v in self.axes.items())
+
+
+@dataclass
+class Plan:
+    jobs: list[Job]
+
+    @property
+    def stages(self) -> dict[str, Stage]:
+        """key → stage over all jobs that were not refused, inputs before what reads them."""
+        return {stage.key: stage for job in self.jobs for stage in job.stages.values()}
+
+    @property
+    def axes(self) -> dict[str, list[str]]:
+        """axis → its values, in order of appearance."""
+        axes: dict[str, list[str]] = {}
+        for job in self.jobs:
+            for name, value in job.axes.items():
+                if value not in axes.setdefault(name, []):
+                    axes[name].append(value)
+        return axes
+
+    def as_json(self, sweep: str, created: str, command: str, verb: str) -> dict[str, Any]:
+        """What sweeps/ID/plan.json holds."""
+        return {
+            "id": sweep,
+            "created": created,
+            "command": command,
+            "verb": verb,
+            "axes": self.axes,
+            "jobs": [
+                {
+                    "index": job.index,
+                    "name": job.name,
+                    "overrides": job.overrides,
+                    "axes": job.axes,
+                    "config": job.config,
+                    "stages": {role: stage.key for role, stage in job.stages.items()},
+                    "refused": job.refused,
+                }
+                for job in self.jobs
+            ],
+            "stages": {key: stage.spec() for key, stage in self.stages.items()},
+        }
+
+
+def make_plan(jobs: Sequence[tuple[list[str], dict[str, Any]]]) -> Plan:
+    """jobs: (overrides, resolved configuration). A job that breaks a rule is refused, with the reason; others go on."""
+    plan = Plan([Job(i, overrides, config) for i, (overrides, config) in enumerate(jobs)])
+    values = [dict(o.split("=", 1) for o in job.overrides if "=" in o) for job in plan.jobs]
+    names = list(dict.fromkeys(name for v in values for name in v))
+    varying = [name for name in names if len({v.get(name) for v in values}) > 1]
+    fingerprints = Fingerprints()
+    for job, value in zip(plan.jobs, values, strict=True):
+        job.axes = {name.lstrip("+"): value[name] for name in varying if name in value}
+        try:
+            apply_rules(job.config)
+            job.stages = stages_of(job.config, fingerprints)
+        except AblatentError as e:
+            job.refused = str(e)
+    return plan
+
+
+def counts(plan: Plan) -> Counter[str]:
+    """Stages by kind."""
+    return Counter(stage.kind for stage in plan.stages.values())
+
+
+def table(plan: Plan, store: Store) -> Table:
+    """Stages by kind: how many, how many are found, what the rest is expected to cost."""
+    found: Counter[str] = Counter()
+    cost: dict[str, list[float | None]] = {}
+    for stage in plan.stages.values():
+        if store.folder(stage.kind, stage.key).exists():
+            found[stage.kind] += 1
+        else:
+            cost.setdefault(stage.kind, []).append(_expected(stage, store))
+    total = counts(plan)
+    refused = sum(job.refused is not None for job in plan.jobs)
+    title = f"{len(plan.jobs)} jobs" + (f", {refused} refused" if refused else "")
+    out = Table("stages", "kind", "found", "to build", "expected", title=title, title_justify="left")
+    for kind in (*ORDER, *sorted(set(total) - set(ORDER))):
+        if total[kind]:
+            todo = cost.get(kind, [])
+            known = [c for c in todo if c is not None]
+            text = "–" if not todo else (seconds(sum(known)) if len(known) == len(todo) else "unknown")
+            out.add_row(str(total[kind]), kind, str(found[kind]), str(total[kind] - found[kind]), text)
+    return out
+
+
+def _expected(stage: Stage, store: Store) -> float | None:
+    """Seconds, from the stages of this kind in the store: per step where it trains, else the median."""
+    steps = _steps(stage.config)
+    seen = []
+    for manifest in (store.root / "objects" / stage.kind).glob(f"*/{MANIFEST}"):
+        try:
+            said: Mapping[str, Any] = read_json(manifest)
+            theirs = _steps(said["config"])
+            seen.append(said["wall_seconds"] * (steps / theirs if steps and theirs else 1.0))
+        except (OSError, ValueError, KeyError):
+            continue
+    return median(seen) if seen else None
+
+
+def _steps(config: Mapping[str, Any]) -> int | None:
+    steps = config.get("training", {}).get("steps") if isinstance(config.get("training"), Mapping) else None
+    return int(steps) if steps else None

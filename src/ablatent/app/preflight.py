@@ -1,0 +1,126 @@
+"""Mistakes on the command line that the configuration files alone show: answered at once, with the nearest spelling.
+
+Runs before Hydra: option names that do not exist, keys that no chosen option has, keys added with `+`. Free of torch.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ablatent.core.errors import AblatentError, ConfigError, did_you_mean
+
+HYDRA_GROUPS = ("hydra",)
+
+
+def preflight(root: Path, overrides: Sequence[str]) -> None:
+    """Raise ConfigError for the first mistake. root: the folder that holds conf/ and experiments/."""
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as e:
+        raise AblatentError(
+            f"command line: {str(e).splitlines()[0]} Values with commas, quotes, brackets or = need quotes of their "
+            "own: 'key=\"a, b\"'."
+        ) from None
+    groups = {name: sorted(options) for name, options in _groups(root)}
+    chosen: dict[str, list[str]] = {}
+    for override in parsed:
+        key = override.key_or_group
+        if key.split(".")[0].split("/")[0] in HYDRA_GROUPS:
+            continue
+        if key in groups:
+            chosen[key] = list(_check_options(override, groups[key]))
+        elif override.is_add() and override.package is None:
+            raise ConfigError(
+                f"+{key}",
+                "an existing key (options are never added: every key stands in conf/)",
+                override.get_value_element_as_str(),
+                did_you_mean(key, [*groups, *_keys(_composed(root, {}))]),
+            )
+    plain = [o for o in parsed if o.key_or_group not in groups and not o.is_add() and not o.is_delete()]
+    _check_keys(root, groups, chosen, [o for o in plain if o.key_or_group.split(".")[0] not in HYDRA_GROUPS])
+
+
+def _groups(root: Path) -> Iterator[tuple[str, set[str]]]:
+    """(group, option names) of every folder of conf/, and experiments."""
+    for folder in [root / "conf", *(p for p in (root / "conf").rglob("*") if p.is_dir())]:
+        options = {p.stem for p in folder.glob("*.yaml")}
+        if options and folder != root / "conf":
+            yield folder.relative_to(root / "conf").as_posix(), options
+    yield "experiments", {p.stem for p in (root / "experiments").glob("*.yaml")}
+
+
+def _values(override: Override) -> list[str]:
+    if override.is_sweep_override():
+        return [str(v) for v in override.sweep_string_iterator()]
+    value = override.value()
+    return [str(v) for v in value] if isinstance(value, list) else [str(value)]
+
+
+def _check_options(override: Override, options: Sequence[str]) -> Iterator[str]:
+    group = override.key_or_group
+    nested = [o for o in options]
+    for value in _values(override):
+        if value in ("null", "None") and group == "experiments":
+            continue
+        if value not in nested and "/" not in value:
+            near = did_you_mean(value, options)
+            raise ConfigError(group, "one of " + ", ".join(options), value, near)
+        yield value
+
+
+def _composed(root: Path, options: dict[str, str]) -> DictConfig:
+    """The configuration with the given group options and nothing else."""
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(config_dir=str(root / "conf"), version_base="1.3"):
+            return compose("config", overrides=[f"{k}={v}" for k, v in options.items()])
+    except (HydraException, OmegaConfBaseException) as e:
+        raise AblatentError(f"configuration: {e}") from None
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def _keys(cfg: Any, prefix: str = "") -> Iterator[str]:
+    """Every dotted key, of nodes and leaves."""
+    if isinstance(cfg, DictConfig):
+        for key in cfg:
+            yield f"{prefix}{key}"
+            if not OmegaConf.is_interpolation(cfg, key) and not OmegaConf.is_missing(cfg, key):
+                yield from _keys(cfg[key], f"{prefix}{key}.")
+
+
+def _check_keys(
+    root: Path, groups: dict[str, list[str]], chosen: dict[str, list[str]], overrides: list[Override]
+) -> None:
+    """Each key must exist under every combination of the options that are swept."""
+    if not overrides:
+        return
+    for combination in itertools.islice(itertools.product(*chosen.values()), 64):
+        options = dict(zip(chosen, combination, strict=True))
+        known = set(_keys(_composed(root, options)))
+        for override in overrides:
+            key = override.key_or_group
+            if key not in known:
+                top = key.split(".")[0]
+                if top not in known and "." not in key:
+                    raise ConfigError(
+                        key, "a config group or key", override.get_value_element_as_str(), did_you_mean(key, known)
+                    )
+                option = f" with {top}={options[top]}" if top in options else ""
+                inside = sorted(k for k in known if k.startswith(f"{top}.")) or sorted(known)
+                siblings = [k for k in inside if k.count(".") == key.count(".")]
+                raise ConfigError(
+                    key,
+                    f"a key that exists{option} ({', '.join(siblings[:12])}{', …' if len(siblings) > 12 else ''})",
+                    override.get_value_element_as_str(),
+                    did_you_mean(key, inside),
+                )

@@ -1,0 +1,73 @@
+"""Names, directions and digits of the metrics. A report shows `fid_192` as FID(quick), lower is better."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+SUFFIX = {"192": "(quick)", "2048": "", "768": "(768)", "64": "(64)"}
+BASE = {  # name -> label, which direction is better
+    "fid": ("FID", "lower"),
+    "kid": ("KID", "lower"),
+    "precision": ("precision", "higher"),
+    "recall": ("recall", "higher"),
+    "is": ("IS", "higher"),
+    "rfid": ("rFID", "lower"),
+    "psnr": ("PSNR [dB]", "higher"),
+    "ssim": ("SSIM", "higher"),
+    "perceptual": ("perceptual distance", "lower"),
+}
+SPECIAL = {"is_effnet_lite0": ("IS*(EfficientNet-Lite0)", "higher")}
+ARROW = {"lower": " ↓", "higher": " ↑", None: ""}
+ORDER = ["fid", "kid", "precision", "recall", "is", "is_effnet_lite0", "rfid", "psnr", "ssim", "perceptual"]
+
+
+@dataclass(frozen=True)
+class MetricName:
+    """How one metric is shown. better: "lower", "higher", or None (a baseline or an unknown metric: nothing to win)."""
+
+    name: str
+    label: str
+    better: str | None
+
+    @property
+    def title(self) -> str:
+        return self.label + ARROW[self.better]
+
+
+def describe(name: str) -> MetricName:
+    """`fid_192` -> FID(quick), lower; `kid_192_baseline` -> KID(quick) of decoded N(0, I); others stay."""
+    if name in SPECIAL:
+        return MetricName(name, *SPECIAL[name])
+    if name.endswith("_baseline"):
+        return MetricName(name, describe(name.removesuffix("_baseline")).label + " of decoded N(0, I)", None)
+    base, _, suffix = name.partition("_")
+    if base in BASE and (not suffix or suffix in SUFFIX):
+        label, better = BASE[base]
+        return MetricName(name, label + SUFFIX.get(suffix, ""), better)
+    return MetricName(name, name, None)
+
+
+def ordered(names: Iterable[str]) -> list[str]:
+    """Samples first, then reconstructions; a baseline right after its metric; unknown names last."""
+
+    def place(name: str) -> tuple[int, str, bool]:
+        plain = name.removesuffix("_baseline")
+        base = plain if plain in ORDER else plain.partition("_")[0]
+        return (ORDER.index(base) if base in ORDER else len(ORDER), plain, plain != name)
+
+    return sorted(set(names), key=place)
+
+
+def decimals(values: Iterable[float]) -> int:
+    """Decimal places that give the smallest value of a column three significant digits, between 2 and 6."""
+    sizes = [abs(v) for v in values if v]
+    return min(6, max(2, 2 - math.floor(math.log10(min(sizes))))) if sizes else 2
+
+
+def best_of(values: list[float | None], better: str | None, places: int) -> set[int]:
+    """Indices of the best value as printed (ties share it); empty when there is nothing to compare."""
+    known = [round(v, places) for v in values if v is not None]
+    if better is None or len(known) < 2 or min(known) == max(known):
+        return set()
+    best = min(known) if better == "lower" else max(known)
+    return {n for n, v in enumerate(values) if v is not None and round(v, places) == best}

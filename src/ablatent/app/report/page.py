@@ -1,0 +1,160 @@
+"""What a report shows, gathered once for HTML and Markdown. A part that cannot be drawn becomes a problem."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from ablatent.app.report import cost, figures, images, tables
+from ablatent.app.report.metrics import describe
+from ablatent.app.report.model import Sweep
+from ablatent.app.report.tables import Table
+from ablatent.core.progress import seconds
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One picture: also a file under figures/."""
+
+    name: str
+    caption: str
+    png: bytes
+
+
+@dataclass
+class Page:
+    """The parts of a report, in the order in which they are read."""
+
+    sweep: Sweep
+    title: str
+    question: str
+    lead: str
+    main: Table
+    jobs: Table | None  # one row a job, when `main` is grouped over seeds
+    remarks: list[str]
+    warnings: list[str]
+    protocols: Table | None
+    failures: Table | None
+    tracebacks: list[tuple[str, str]]
+    reconstructions: list[images.Reconstructions]
+    samples: images.Samples
+    axis_figures: list[Figure]
+    curve_figures: list[Figure]
+    sheets: list[Figure]
+    by_kind: Table
+    by_stage: Table
+    cost_line: str
+    provenance: Table | None
+    problems: list[str] = field(default_factory=list)
+
+
+def _lead(sweep: Sweep) -> str:
+    states = [j.status for j in sweep.jobs]
+    counted = ", ".join(
+        f"{states.count(s)} {s}" for s in ("finished", "failed", "refused", "unfinished") if s in states
+    )
+    said = [cost.stage_status(sweep, k) for k in sweep.objects]
+    jobs = f"{len(states)} job{'s' if len(states) != 1 else ''}: {counted or 'none'}"
+    return f"{jobs} · {len(said)} stages: {said.count('built')} built, {said.count('found')} found"
+
+
+def _remarks(sweep: Sweep, by_seed: bool) -> list[str]:
+    found = []
+    if by_seed:
+        found.append(f"± is the sample standard deviation over seeds ({', '.join(sweep.seed_axes)}).")
+    own = {describe(m).label for j in sweep.jobs for m, s in j.scores.items() if s.std is not None}
+    if own:
+        found.append(f"{'Job by job, ' if by_seed else ''}± is the metric's own spread ({', '.join(sorted(own))}).")
+    baseline = sorted({describe(m).label for j in sweep.jobs for m in j.scores if m.endswith("_baseline")})
+    if baseline:
+        found.append(f"{', '.join(baseline)}: what the decoder makes of pure noise; samples must be well below it.")
+    if any("is_effnet_lite0" in j.scores for j in sweep.jobs):
+        found.append("IS* uses another classifier than the Inception Score: compare it with itself only.")
+    return found
+
+
+def _warnings(sweep: Sweep) -> list[str]:
+    return [
+        f"{describe(metric).label}: jobs were measured by different protocols "
+        f"({', '.join(fields)} differ), so these numbers are not comparable and none is marked as best."
+        for metric, fields in tables.incomparable(sweep).items()
+    ]
+
+
+def gather(sweep: Sweep) -> Page:
+    """All parts of the report. Never raises for what the store lacks: the part is left out and named in `problems`."""
+
+    def guard(what: str, make: Callable[[], T], otherwise: T) -> T:
+        try:
+            return make()
+        except Exception as error:  # whatever one part meets, the rest of the report must be written
+            sweep.problems.append(f"{what} cannot be shown ({type(error).__name__}: {error}).")
+            return otherwise
+
+    by_seed = bool(sweep.seed_axes)
+    empty = Table([], [])
+    title = sweep.title or (f"Ablation over {', '.join(sweep.axes)}" if sweep.axes else "Single run")
+    no_rows: list[images.Reconstructions] = []
+    no_axes: list[str] = []
+    rows = guard("Reconstructions", lambda: images.reconstructions(sweep), no_rows)
+    cards = guard("Samples", lambda: images.samples(sweep), images.Samples())
+    axis_figures = []
+    for axis in guard("Numeric axes", lambda: figures.numeric_axes(sweep), no_axes):
+        drawn = guard(f"The figure over {axis}", lambda axis=axis: figures.over_axis(sweep, axis), None)  # type: ignore[misc]
+        if drawn:
+            axis_figures.append(Figure(f"over-{axis}", f"Metrics over {axis}", drawn))
+    curve_figures = []
+    for kind in dict.fromkeys(o.kind for o in sweep.objects.values()):
+        drawn = guard(f"Curves of {kind}", lambda kind=kind: figures.curves(sweep, kind), None)  # type: ignore[misc]
+        if drawn:
+            curve_figures.append(
+                Figure(f"curves-{kind}", f"Training curves: {kind} (raw faint, smoothed on top)", drawn)
+            )
+    sheets = [
+        Figure(f"reconstructions-{n}" if len(rows) > 1 else "reconstructions", "Reconstructions", images.sheet(g.rows))
+        for n, g in enumerate(rows)
+    ]
+    if cards.cards:
+        pairs = [s for c in cards.cards for s in (c.samples, c.prior) if s]
+        sheets.append(Figure("samples", "Samples, beside decoded N(0, I) latents", images.sheet(pairs, 2)))
+    spent = guard("Cost", lambda: cost.totals(sweep), {"now": 0.0, "once": 0.0, "alone": 0.0})
+    page = Page(
+        sweep=sweep,
+        title=title,
+        question=sweep.question,
+        lead=guard("The summary", lambda: _lead(sweep), ""),
+        main=guard("Results", lambda: tables.results(sweep, by_seed), empty),
+        jobs=guard("Results by job", lambda: tables.results(sweep), empty) if by_seed else None,
+        remarks=_remarks(sweep, by_seed),
+        warnings=guard("Protocols", lambda: _warnings(sweep), []),
+        protocols=guard("Protocols", lambda: tables.protocols(sweep), None),
+        failures=guard("Failures", lambda: tables.failures(sweep), None),
+        tracebacks=[(j.name, str(j.error["traceback"])) for j in sweep.jobs if j.error and j.error.get("traceback")],
+        reconstructions=rows,
+        samples=cards,
+        axis_figures=axis_figures,
+        curve_figures=curve_figures,
+        sheets=sheets,
+        by_kind=guard("Cost by kind", lambda: cost.by_kind(sweep), empty),
+        by_stage=guard("Cost by stage", lambda: cost.by_stage(sweep), empty),
+        cost_line=(
+            f"This sweep built for {seconds(spent['now'])}. All its stages took {seconds(spent['once'])} to build; "
+            f"with every job building its own they would have taken {seconds(spent['alone'])}."
+        ),
+        provenance=guard("Provenance", lambda: cost.provenance(sweep), None),
+    )
+    page.problems = list(dict.fromkeys(sweep.problems))
+    return page
+
+
+def write_figures(page: Page, folder: Path) -> list[Path]:
+    """Every picture as figures/NAME.png."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for figure in [*page.axis_figures, *page.curve_figures, *page.sheets]:
+        path = folder / f"{figure.name.replace('/', '_')}.png"
+        path.write_bytes(figure.png)
+        written.append(path)
+    return written

@@ -1,0 +1,79 @@
+"""diffusion: latents → weights of the network and its conditioner, raw and EMA."""
+
+from functools import partial
+
+import numpy as np
+import torch
+from hydra.utils import get_class
+from torch import nn
+
+from ablatent.app.context import Context, make
+from ablatent.app.models import load_first_stage, make_denoiser
+from ablatent.conditioning.base import Conditioner
+from ablatent.core.files import write_json
+from ablatent.core.images import grid
+from ablatent.core.rng import stream
+from ablatent.data.latents import Latents
+from ablatent.diffusion.loss import DiffusionLoss
+from ablatent.samplers.ddim import DDIM
+from ablatent.samplers.guidance import NoGuidance
+from ablatent.tasks.generate import Model, generate
+from ablatent.training.diffusion import DiffusionTrainee, DiffusionTraining, LatentBatches
+from ablatent.training.first_stage import to_images
+from ablatent.training.loop import fit
+from ablatent.training.record import Recorder
+
+PANEL, PANEL_STEPS = 16, 10
+
+
+def build(ctx: Context) -> None:
+    """raw-STEP.safetensors and ema-STEP.safetensors at the snapshots, curves.csv, panels/, summary.json."""
+    config = ctx.config
+    how = DiffusionTraining(**config["training"])
+    seed = int(config["seed"])
+    latents, images = Latents.load(ctx.input("latents").path), ctx.images()
+    torch.manual_seed(int(stream(seed, "initial weights").integers(2**31)))
+    annotations = ctx.annotations() if "annotations" in ctx.stage.digests else None
+    classes = len(annotations.classes) if annotations is not None and annotations.labels is not None else 0
+    denoiser, conditioner = make_denoiser(config, latents.shape[0], classes)
+    fields = {"label": annotations.labels} if "label" in conditioner.fields and annotations is not None else {}
+    batches = LatentBatches(latents, images.indices("train"), fields, denoiser.schedule.T, how.batch_size, seed)
+    validation_rows = images.indices("validation")[: min(256, 4 * how.batch_size)]
+    optimizer = config["optimizer"]
+    trainee = DiffusionTrainee(
+        DiffusionLoss(denoiser, make(config["weighting"]), how.loss),
+        conditioner,
+        how,
+        seed,
+        partial(get_class(optimizer["_target_"]), **{k: v for k, v in optimizer.items() if k != "_target_"}),
+        batches.validation(validation_rows, draws=2),
+        _panel(ctx, latents, classes),
+        ctx.work.files,
+    )
+    fit(trainee, batches, ctx.work, Recorder(ctx.work.files, ctx.run), ctx.compute, ctx.title)
+    count = sum(p.numel() for p in denoiser.network.parameters())
+    write_json(
+        ctx.work.files / "summary.json",
+        {
+            "parameters": count,
+            "conditioner_parameters": sum(p.numel() for p in conditioner.parameters()),
+            "steps": how.steps,
+            "snapshots": how.kept,
+            "classes": classes,
+            "class_names": list(annotations.classes) if annotations is not None else [],
+        },
+    )
+
+
+def _panel(ctx: Context, latents: Latents, classes: int):  # type: ignore[no-untyped-def]
+    """Sixteen samples in ten steps, always from the same noise, with whatever weights the network has."""
+    first_stage = load_first_stage(ctx.input("first_stage"), ctx.device)
+
+    def panel(denoiser: nn.Module, conditioner: Conditioner) -> np.ndarray:
+        model = Model(first_stage, latents.normalizer, denoiser, conditioner, latents.shape, ctx.device)  # type: ignore[arg-type]
+        fields = {"label": np.arange(PANEL) % classes} if "label" in conditioner.fields else {}
+        sampler = DDIM(steps=min(PANEL_STEPS, model.denoiser.schedule.T))
+        parts = generate(model, sampler, NoGuidance(), ctx.config["seed"], range(PANEL), fields, PANEL)
+        return grid(np.concatenate([to_images(model.decode(z)) for _, z in parts]), columns=8, scale=2)
+
+    return panel

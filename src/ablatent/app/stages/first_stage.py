@@ -1,0 +1,43 @@
+"""first_stage: images → autoencoder weights."""
+
+import torch
+
+from ablatent.app.context import Context, make, make_first_stage
+from ablatent.core.files import write_json
+from ablatent.core.rng import stream
+from ablatent.first_stage.base import FirstStage
+
+
+def build(ctx: Context) -> None:
+    """model.safetensors, curves.csv, panels/, summary.json. A first stage without parameters is only written down."""
+    from safetensors.torch import save_file
+
+    config = ctx.config
+    seed = int(config.get("seed", 0))
+    torch.manual_seed(int(stream(seed, "initial weights").integers(2**31)))
+    model: FirstStage = make_first_stage(config)
+    summary = {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "latent_channels": model.latent_channels,
+        "downsample": model.downsample,
+    }
+    if model.trainable:
+        summary["steps"] = _train(ctx, model, seed)
+    state = {name: v.detach().cpu().contiguous() for name, v in model.state_dict().items()}
+    save_file(state, str(ctx.work.files / "model.safetensors"))
+    write_json(ctx.work.files / "summary.json", summary)
+
+
+def _train(ctx: Context, model: FirstStage, seed: int) -> int:
+    from ablatent.training.first_stage import FirstStageTrainee, FirstStageTraining, ImageBatches
+    from ablatent.training.loop import fit
+    from ablatent.training.record import Recorder
+
+    how = FirstStageTraining(**ctx.config["training"])
+    images = ctx.images()
+    shape = model.latent_shape(*images.pixels.shape[1:3])
+    batches = ImageBatches(images.pixels, images.indices("train"), shape, how, seed)
+    validation = images.pixels[images.indices("validation")[:256]]
+    trainee = FirstStageTrainee(model, make(ctx.config["loss"]), how, seed, validation)
+    fit(trainee, batches, ctx.work, Recorder(ctx.work.files, ctx.run), ctx.compute, ctx.title)
+    return how.steps

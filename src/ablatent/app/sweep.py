@@ -1,0 +1,190 @@
+"""A sweep, or a single run, from configurations to report: plan, check, build, track, report."""
+
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from ablatent.app.build import Builder
+from ablatent.app.context import make
+from ablatent.app.executors import Inline, Outcome
+from ablatent.app.plan import Job, Plan, make_plan, table
+from ablatent.app.tracking import Tracking
+from ablatent.core.errors import AblatentError
+from ablatent.core.files import read_json, write_json
+from ablatent.core.progress import console, seconds
+from ablatent.store.artifacts import Damaged, Store, verify
+
+Composed = tuple[list[str], dict[str, Any]]
+
+
+def execute(jobs: Sequence[Composed], command: str) -> int:
+    """Do what `do` asks for; returns the exit code. jobs: (overrides, resolved configuration) of each."""
+    config = jobs[0][1]
+    store = Store(config["store"]["path"])
+    store.check_writable()
+    verb = config["do"]
+    if verb == "report":
+        return report(store, config["sweep"])
+    if verb == "status":
+        return status(store)
+    if verb == "verify":
+        return verify_all(store)
+    plan = make_plan(jobs)
+    missing = any(not store.folder(s.kind, s.key).exists() for s in plan.stages.values())
+    if missing or verb == "plan":
+        from ablatent.app.check import check_plan
+
+        check_plan(plan)
+    for job in plan.jobs:
+        if job.refused is not None:
+            named = f"job {job.index} {job.name}: " if len(plan.jobs) > 1 else ""
+            console.print(f"[red]refused[/] {named}{job.refused}", markup=True)
+    if verb == "plan" or not plan.stages:
+        if verb == "plan":
+            console.print(table(plan, store))
+        return 2 if any(job.refused for job in plan.jobs) else 0
+    return run(plan, store, config, command)
+
+
+def run(plan: Plan, store: Store, config: Mapping[str, Any], command: str) -> int:
+    """Build every stage, record every job, and report whatever happened."""
+    start = time.monotonic()
+    created = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    sweep = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    folder = store.root / "sweeps" / sweep
+    (folder / "jobs").mkdir(parents=True)
+    described = plan.as_json(sweep, created, command, config["do"])
+    write_json(folder / "plan.json", {**described, "title": config["title"]})
+    console.print(table(plan, store))
+    tracking: Tracking = make(config["tracking"])
+    builder = Builder(store, config["runtime"], sweep, config["store"]["on_code_change"], tracking)
+    failed = []
+
+    def finished(job: Job, roles: dict[str, Outcome], spent: float) -> None:
+        said = job_record(job, roles, spent)
+        if said["status"] != "finished":
+            failed.append(job)
+        write_json(folder / "jobs" / f"{job.index:03d}.json", said)
+        if job.refused is None:
+            track_job(tracking, store, sweep, described["jobs"][job.index], said, command)
+
+    try:
+        Inline(builder).run(plan, finished)
+    finally:
+        report(store, sweep, tracking)
+    console.print(
+        f"{len(plan.jobs) - len(failed)} of {len(plan.jobs)} jobs finished in {seconds(time.monotonic() - start)}"
+    )
+    return 1 if failed else 0
+
+
+def job_record(job: Job, roles: dict[str, Outcome], spent: float) -> dict[str, Any]:
+    """What sweeps/ID/jobs/NNN.json holds."""
+    error = next((o.error for o in roles.values() if o.error), None)
+    if job.refused is not None:
+        error = {"stage": None, "kind": "configuration", "message": job.refused, "traceback": ""}
+    broken = any(o.status in ("failed", "skipped") for o in roles.values())
+    return {
+        "index": job.index,
+        "status": "refused" if job.refused is not None else ("failed" if broken else "finished"),
+        "error": error,
+        "seconds": round(spent, 3),
+        "stages": {
+            role: {"key": job.stages[role].key, "status": o.status, "seconds": round(o.seconds, 3)}
+            for role, o in roles.items()
+        },
+    }
+
+
+def track_job(
+    tracking: Tracking, store: Store, sweep: str, job: Mapping[str, Any], said: Mapping[str, Any], command: str
+) -> None:
+    """One tracker run for a job: axes, every score, a grid of samples; failed when the job failed."""
+    try:
+        with tracking.job_run(sweep, job, command) as run:
+            for role in ("reconstruction", "scores"):
+                found = store.find(role, job["stages"][role])
+                if found is not None:
+                    metrics = found.json("scores.json")["metrics"]
+                    run.summary({name: score["value"] for name, score in metrics.items()})
+            samples = store.find("samples", job["stages"]["samples"])
+            if samples is not None:
+                import numpy as np
+                from PIL import Image
+
+                run.images(0, "samples", np.asarray(Image.open(samples.path / "grid.png").convert("RGB")))
+            run.summary({"seconds": said["seconds"], "status": said["status"]})
+            if said["status"] != "finished":
+                run.fail(said["error"]["message"] if said["error"] else "a stage that it needs failed")
+    except Exception as e:  # what was computed must not be lost because a tracker cannot be reached
+        console.print(f"[yellow]tracking of job {job['index']} failed[/]: {type(e).__name__}: {e}")
+
+
+def newest_sweep(store: Store) -> str:
+    found = sorted(p.parent.name for p in (store.root / "sweeps").glob("*/plan.json"))
+    if not found:
+        raise AblatentError(f"sweep: expected a sweep below {store.root / 'sweeps'}; there is none. Run one first.")
+    return found[-1]
+
+
+def report(store: Store, sweep: str | None, tracking: Tracking | None = None) -> int:
+    """Write the report of a sweep from the store alone, and print its table."""
+    from ablatent.app.report.terminal import failures_table, final_table
+    from ablatent.app.report.write import write_report
+
+    sweep = sweep or newest_sweep(store)
+    if not (store.root / "sweeps" / sweep / "plan.json").exists():
+        from ablatent.core.errors import ConfigError, did_you_mean
+
+        known = [p.parent.name for p in (store.root / "sweeps").glob("*/plan.json")]
+        raise ConfigError("sweep", f"a sweep of {store.root}", sweep, did_you_mean(sweep, known))
+    paths = write_report(store.root, sweep)
+    for problem in paths.problems:
+        console.print(f"[yellow]report[/] {problem}")
+    if tracking is not None and tracking.backend == "wandb":
+        from ablatent.app.report.workspace import write_workspace
+
+        write_workspace(store.root, sweep, tracking)
+    for shown in (failures_table(store.root, sweep), final_table(store.root, sweep)):
+        if shown is not None:
+            console.print(shown)
+    console.print(f"report: {paths.html}")
+    return 0
+
+
+def status(store: Store) -> int:
+    """Objects by kind, builds in progress, sweeps."""
+    objects = Table("objects", "kind", "bytes", title=f"store {store.root}", title_justify="left")
+    for kind in sorted(p for p in (store.root / "objects").glob("*") if p.is_dir()):
+        files = [f for f in kind.rglob("*") if f.is_file()]
+        objects.add_row(str(sum(1 for _ in kind.iterdir())), kind.name, f"{sum(f.stat().st_size for f in files):,}")
+    console.print(objects)
+    for work in sorted((store.root / "work").glob("*/")):
+        state = "failed" if (work / "error.json").exists() else "unfinished"
+        console.print(f"  {work.name}: {state}" + (", has a checkpoint" if (work / "last.ckpt").exists() else ""))
+    for plan in sorted((store.root / "sweeps").glob("*/plan.json")):
+        said = read_json(plan)
+        done = [read_json(j)["status"] for j in sorted((plan.parent / "jobs").glob("*.json"))]
+        console.print(
+            f"  sweep {said['id']}: {done.count('finished')} of {len(said['jobs'])} jobs finished  {said['command']}"
+        )
+    return 0
+
+
+def verify_all(store: Store) -> int:
+    """Hash every stored byte; damaged objects are named, and set aside."""
+    bad = 0
+    folders: list[Path] = sorted(p for p in (store.root / "objects").glob("*/*") if p.is_dir())
+    for folder in folders:
+        try:
+            verify(folder, folder.name, everything=True)
+        except Damaged as e:
+            bad += 1
+            console.print(f"[red]damaged[/] {e}")
+            store.find(folder.parent.name, folder.name)
+    console.print(f"{len(folders) - bad} of {len(folders)} objects are whole")
+    return 1 if bad else 0

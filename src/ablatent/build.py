@@ -1,0 +1,33 @@
+"""``python -m ablatent.build SPEC.json``: build one stage anywhere.
+
+SPEC.json: {"stage": {kind, config, inputs, digests, data}, "store": PATH, "runtime": {…}, "invocation": ID}. Its
+inputs must be in the store. Exit code 0: the stage is in the store; 1: it failed, the message says why.
+"""
+
+import sys
+from pathlib import Path
+
+from ablatent.core.errors import AblatentError
+from ablatent.core.files import read_json
+from ablatent.core.progress import console
+
+
+def main(path: str) -> int:
+    """Build the stage that the file describes."""
+    from ablatent.app.build import Builder
+    from ablatent.app.graph import Stage
+    from ablatent.store.artifacts import Store
+
+    try:
+        spec = read_json(Path(path))
+        Builder(Store(spec["store"]), spec["runtime"], spec.get("invocation", ""))(Stage(**spec["stage"]))
+    except AblatentError as e:
+        console.print(f"[red]error[/] {e}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m ablatent.build SPEC.json")
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,58 @@
+"""Class-conditional models (Rombach et al. 2022, appendix E: an embedding a class, read by cross-attention)."""
+
+from collections.abc import Mapping
+
+import torch
+from einops import rearrange
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from ablatent.conditioning.base import Conditioner
+from ablatent.core.errors import ConfigError, DataError
+from ablatent.core.types import Cond
+
+
+class ClassLabel(Conditioner):
+    """A learnable vector per class, and one more (row `classes`) for the null condition.
+
+    classes: number of classes in the data. dim: width. inject: "tokens" gives one context token, "vector" is added to
+    the time embedding. dropout: probability of the null condition in training.
+    """
+
+    fields = ("label",)
+
+    def __init__(self, classes: int, dim: int, inject: str = "tokens", dropout: float = 0.1) -> None:
+        super().__init__(dropout)
+        if classes < 1:
+            raise ConfigError(
+                "conditioner", "data with class labels", f"{classes} classes", "Use conditioner=none or other data."
+            )
+        if not isinstance(dim, int) or dim < 1:
+            raise ConfigError("conditioner.dim", "an integer >= 1", dim)
+        if inject not in ("tokens", "vector"):
+            raise ConfigError("conditioner.inject", "'tokens' or 'vector'", inject)
+        self.classes, self.inject = classes, inject
+        self.context_dim = dim if inject == "tokens" else None
+        self.vector_dim = dim if inject == "vector" else None
+        self.embedding = nn.Embedding(classes + 1, dim)
+
+    def embed(self, batch: Mapping[str, Tensor]) -> Cond:
+        """batch["label"]: int64 (b,) in 0 … classes - 1, on any device. Raises DataError for other labels."""
+        labels = batch["label"]
+        # Row `classes` is the null condition: without this check a wrong label would pass as unconditional.
+        if labels.numel() and (int(labels.min()) < 0 or int(labels.max()) >= self.classes):
+            got = f"{int(labels.min())} … {int(labels.max())}"
+            raise DataError(
+                f"conditioner: expected labels in 0 … {self.classes - 1}; got {got}. "
+                "The number of classes must be that of the data."
+            )
+        return self._cond(labels)
+
+    def null(self, n: int) -> Cond:
+        return self._cond(torch.full((n,), self.classes, device=self.embedding.weight.device))
+
+    def _cond(self, rows: Int[Tensor, "b"]) -> Cond:
+        vectors = self.embedding(rows.to(self.embedding.weight.device))
+        if self.inject == "vector":
+            return Cond(vector=vectors)
+        return Cond(tokens=rearrange(vectors, "b d -> b 1 d"))

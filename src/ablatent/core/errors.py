@@ -1,0 +1,40 @@
+"""Errors that say what was expected, what came, what to do, and which config key. Free of torch."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class AblatentError(Exception):
+    """Base of all errors that are shown to a person as one message, without a traceback."""
+
+
+class ConfigError(AblatentError):
+    """A configuration that cannot run.
+
+    key: the dotted config path, e.g. ``sampler.steps``; expected: what would be right; got: what came;
+    do: what to do about it (a command, a nearest spelling), may be empty.
+    """
+
+    def __init__(self, key: str, expected: str, got: object, do: str = ""):
+        self.key, self.expected, self.got, self.do = key, expected, got, do
+        super().__init__(f"{key}: expected {expected}; got {got!r}." + (f" {do}" if do else ""))
+
+
+class DataError(AblatentError):
+    """Images, annotations or weights on disk that cannot be used."""
+
+
+class StageError(AblatentError):
+    """A stage that failed while it was built; the message names the stage."""
+
+
+def closest(word: str, options: Iterable[str]) -> str | None:
+    """The option that is spelled most like `word`, or None when nothing is near."""
+    found = difflib.get_close_matches(str(word), [str(o) for o in options], n=1, cutoff=0.5)
+    return found[0] if found else None
+
+
+def did_you_mean(word: str, options: Iterable[str]) -> str:
+    """'Did you mean …?' for the closest option, or an empty string."""
+    near = closest(word, options)
+    return f"Did you mean '{near}'?" if near else ""

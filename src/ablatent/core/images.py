@@ -1,0 +1,48 @@
+"""Grids of images and PNG files with the same bytes for the same pixels. Free of torch."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from ablatent.core.files import write_atomic
+
+
+def grid(images: np.ndarray, columns: int, scale: int = 1, pad: int = 2) -> np.ndarray:
+    """Images side by side in rows of `columns`, on white.
+
+    images: uint8 (N, H, W, 3), N >= 1. scale: size of a pixel in the result. pad: white pixels around each.
+    Returns uint8 (rows * (H * scale + pad) + pad, columns * (W * scale + pad) + pad, 3).
+    Raises ValueError for other input.
+    """
+    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8 or not len(images):
+        raise ValueError(f"grid: expected uint8 images (N, H, W, 3), N >= 1; got {images.dtype} {images.shape}")
+    if columns < 1 or scale < 1 or pad < 0:
+        raise ValueError(f"grid: expected columns, scale >= 1 and pad >= 0; got {columns}, {scale}, {pad}")
+    large = images.repeat(scale, axis=1).repeat(scale, axis=2)
+    height, width = large.shape[1] + pad, large.shape[2] + pad
+    rows = -(-len(images) // columns)
+    canvas = np.full((rows * height + pad, columns * width + pad, 3), 255, dtype=np.uint8)
+    for i, image in enumerate(large):
+        top, left = i // columns * height + pad, i % columns * width + pad
+        canvas[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return canvas
+
+
+def save_png(path: Path, image: np.ndarray, text: Mapping[str, str] | None = None) -> None:
+    """Write uint8 (H, W, 3) or (H, W), atomically, with `text` as PNG metadata sorted by key.
+
+    Equal pixels and text give equal bytes (no time stamp). Raises ValueError for other input.
+    """
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[-1] == 3)):
+        raise ValueError(f"save_png: expected uint8 (H, W, 3) or (H, W); got {image.dtype} {image.shape}")
+    info = PngInfo()
+    for key, value in sorted((text or {}).items()):
+        info.add_text(key, value)
+    data = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(image)).save(data, format="PNG", pnginfo=info)
+    write_atomic(path, data.getvalue())

@@ -1,0 +1,85 @@
+"""Progress for anything longer than two seconds: a rich bar on a terminal, sparse lines in a file."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+console = Console(highlight=False, soft_wrap=True)
+if not console.is_terminal:
+    console.width = 160  # a file has no width; tables must not be folded to 80 columns
+
+
+def seconds(value: float) -> str:
+    """1.4s, 42s, 2m10s, 1h03m."""
+    if value < 10:
+        return f"{value:.1f}s"
+    if value < 60:
+        return f"{value:.0f}s"
+    if value < 3600:
+        return f"{int(value) // 60}m{int(value) % 60:02d}s"
+    return f"{int(value) // 3600}h{int(value) % 3600 // 60:02d}m"
+
+
+class Bar:
+    """Counts work done; `shown` values (a loss, say) stand beside the rate and the time left."""
+
+    def __init__(self, title: str, total: int, unit: str, done: int = 0, every: float = 15.0):
+        self.title, self.total, self.unit, self.done, self.every = title, total, unit, done, every
+        self.first = done
+        self.start = self.last = time.monotonic()
+        self.rich: Progress | None = None
+        if console.is_terminal:
+            self.rich = Progress(
+                TextColumn("  {task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[shown]}"),
+                console=console,
+                transient=True,
+            )
+            self.task = self.rich.add_task(title, total=total, completed=done, rate="", shown="")
+            self.rich.start()
+
+    def advance(self, n: int = 1, **shown: float) -> None:
+        self.done += n
+        now = time.monotonic()
+        rate = (self.done - self.first) / max(now - self.start, 1e-9)
+        text = " ".join(f"{k} {v:.4g}" for k, v in shown.items())
+        if self.rich is not None:
+            self.rich.update(self.task, completed=self.done, rate=f"{rate:.3g} {self.unit}/s", shown=text)
+        elif now - self.last >= self.every and self.done < self.total:
+            self.last = now
+            left = seconds((self.total - self.done) / max(rate, 1e-9))
+            console.print(
+                f"  {self.title}: {self.done}/{self.total} {self.unit}, {rate:.3g} {self.unit}/s, {left} left {text}".rstrip()
+            )
+            sys.stdout.flush()
+
+    def close(self) -> None:
+        if self.rich is not None:
+            self.rich.stop()
+
+
+@contextmanager
+def track(title: str, total: int, unit: str = "it", done: int = 0) -> Iterator[Bar]:
+    """``with track("encoding", len(x), "images") as bar: … bar.advance(n, loss=…)``."""
+    bar = Bar(title, total, unit, done)
+    try:
+        yield bar
+    finally:
+        bar.close()

@@ -1,0 +1,60 @@
+"""The types that pass between rooms. Shapes are the contract: B batch, C channels, H W rows and columns, L tokens, D width."""
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a denoiser says of x_t. Same dtype as x_t, never below float32."""
+
+    x0: Float[Tensor, "b c h w"]
+    eps: Float[Tensor, "b c h w"]
+    log_variance: Float[Tensor, "b c h w"] | None = None
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Diagonal Gaussian over raw latents; std = 0 where the encoder is deterministic (VQ before quantisation, identity)."""
+
+    mean: Float[Tensor, "b c h w"]
+    std: Float[Tensor, "b c h w"]
+
+
+@dataclass(frozen=True)
+class Cond:
+    """What a network is conditioned on; each part may be absent.
+
+    vector: added to the time embedding; tokens: for cross-attention, with mask True where a token counts;
+    spatial: concatenated to x_t along channels.
+    """
+
+    vector: Float[Tensor, "b d"] | None = None
+    tokens: Float[Tensor, "b l d"] | None = None
+    mask: Bool[Tensor, "b l"] | None = None
+    spatial: Float[Tensor, "b c h w"] | None = None
+
+    def _map(self, f) -> "Cond":  # type: ignore[no-untyped-def]
+        return replace(self, **{k.name: f(v) for k in fields(self) if (v := getattr(self, k.name)) is not None})
+
+    def to(self, device: torch.device | str) -> "Cond":
+        return self._map(lambda v: v.to(device))
+
+    def rows(self, index: slice | Tensor) -> "Cond":
+        """The given rows of every part."""
+        return self._map(lambda v: v[index])
+
+    @staticmethod
+    def cat(conds: "list[Cond] | tuple[Cond, ...]") -> "Cond":
+        """Rows of several conditions, one after the other; all must have the same parts."""
+        parts = {}
+        for f in fields(Cond):
+            values = [getattr(c, f.name) for c in conds]
+            if any(v is not None for v in values):
+                if any(v is None for v in values):
+                    raise ValueError(f"Cond.cat: expected the part '{f.name}' in all of {len(conds)} conditions")
+                parts[f.name] = torch.cat(values)
+        return Cond(**parts)

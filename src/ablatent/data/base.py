@@ -1,0 +1,226 @@
+"""What every data set is: rows with a fixed split, pictures, annotations, and a digest of each. Free of torch.
+
+A new data set is one subclass of `ImageData` and one YAML in conf/data. It says which rows there are, what their
+pictures are made of, how to draw them, and what is known of them; limits, digests and files are the same for all
+and live here.
+"""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Int8, Int64, UInt8
+
+from ablatent.core.errors import ConfigError, DataError
+from ablatent.core.files import read_json, write_json
+from ablatent.core.progress import track
+
+TRAIN, VALIDATION = 0, 1
+SPLITS = {"train": TRAIN, "validation": VALIDATION}
+LEAST_VALIDATION = 64
+PIXELS, ROWS = "pixels.npy", "rows.json"
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Hex digests (blake2b, 32 bytes) of what the pictures and of what the annotations are made of.
+
+    They are apart, so that new captions retrain nothing that saw only pictures.
+    """
+
+    images: str
+    annotations: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One picture: its id within the source, its split (0 train, 1 validation), and flags such as ``skin_tone``."""
+
+    id: str
+    split: int
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """What is known of each picture, in the order of the prepared pixels.
+
+    labels: class indices into `classes`, or None; captions: one English line a picture, or None.
+    """
+
+    labels: Int64[np.ndarray, " n"] | None = None
+    classes: tuple[str, ...] = ()
+    captions: list[str] | None = None
+
+    def digest(self) -> str:
+        labels = None if self.labels is None else hashlib.blake2b(self.labels.tobytes(), digest_size=32).hexdigest()
+        return digest_of({"labels": labels, "classes": list(self.classes), "captions": self.captions})
+
+
+@dataclass(frozen=True)
+class Images:
+    """A prepared data set: pixels (N, H, W, 3) uint8 RGB, memory-mapped; split (N,); ids; row numbers of each flag."""
+
+    pixels: UInt8[np.ndarray, "n h w 3"]
+    split: Int8[np.ndarray, " n"]
+    ids: list[str]
+    flags: dict[str, list[int]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def indices(self, split: str) -> Int64[np.ndarray, " k"]:
+        """Rows of ``"train"`` or ``"validation"``, ascending. Raises DataError for another word."""
+        if split not in SPLITS:
+            raise DataError(f"split: expected one of {', '.join(SPLITS)}; got {split!r}")
+        return np.flatnonzero(self.split == SPLITS[split]).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class ImageData(ABC):
+    """Base of all data sets; constructor arguments are the keys of the YAML.
+
+    size: side of the square pictures in pixels; limit: at most so many training images (None: all). Validation is cut
+    in the same proportion, but not below 64. A smaller limit takes a subset of what a larger one takes.
+    Constructing and fingerprinting read the source only: no prepared files, no torch.
+    """
+
+    size: int
+    limit: int | None = None
+
+    name: ClassVar[str] = ""
+    # Raised by hand when the same source would give other pixels or another split.
+    version: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        if not _counts(self.size):
+            raise ConfigError("data.size", "a side in pixels, an integer of at least 1", self.size)
+        if self.limit is not None and not _counts(self.limit):
+            raise ConfigError("data.limit", "a number of training images, at least 1, or null for all", self.limit)
+
+    @abstractmethod
+    def all_rows(self) -> list[Row]:
+        """Every row of the source, in a fixed order, before `limit`."""
+
+    @abstractmethod
+    def content(self, rows: Sequence[Row]) -> Any:
+        """JSON value that decides the pixels of these rows: digests of source bytes, options, rasteriser."""
+
+    @abstractmethod
+    def pictures(self, rows: Sequence[Row]) -> Iterator[UInt8[np.ndarray, "size size 3"]]:
+        """The picture of each row in turn, (size, size, 3) uint8 RGB."""
+
+    @abstractmethod
+    def annotate(self, rows: Sequence[Row]) -> Annotations:
+        """Labels and captions of these rows, from the source."""
+
+    def rows(self) -> list[Row]:
+        """The rows of this run, after `limit`."""
+        return limited(self.all_rows(), self.limit)
+
+    def annotations(self) -> Annotations:
+        """Labels and captions, aligned with the prepared pixels."""
+        return self.annotate(self.rows())
+
+    def fingerprint(self) -> Fingerprint:
+        """Digests of the source, equal on every machine that has the same data."""
+        rows = self.rows()
+        images = {
+            "set": self.name,
+            "version": self.version,
+            "size": self.size,
+            "rows": [[r.id, r.split, list(r.flags)] for r in rows],
+            "content": self.content(rows),
+        }
+        return Fingerprint(images=digest_of(images), annotations=self.annotate(rows).digest())
+
+    def prepare(self, folder: Path) -> None:
+        """Write pixels.npy and rows.json into `folder`. Raises DataError for a picture that cannot be read."""
+        rows = self.rows()
+        folder.mkdir(parents=True, exist_ok=True)
+        shape = (len(rows), self.size, self.size, 3)
+        pixels = np.lib.format.open_memmap(folder / PIXELS, mode="w+", dtype=np.uint8, shape=shape)
+        with track(f"preparing {self.name}", len(rows), "images") as bar:
+            for i, picture in enumerate(self.pictures(rows)):
+                pixels[i] = picture
+                bar.advance()
+        pixels.flush()
+        flags: dict[str, list[int]] = {}
+        for i, row in enumerate(rows):
+            for flag in row.flags:
+                flags.setdefault(flag, []).append(i)
+        write_json(folder / ROWS, {"ids": [r.id for r in rows], "split": [r.split for r in rows], "flags": flags})
+
+
+def load_images(folder: Path) -> Images:
+    """Open what `prepare` wrote; pixels stay on disk. Raises DataError for files that are missing or do not fit."""
+    try:
+        pixels = np.load(folder / PIXELS, mmap_mode="r", allow_pickle=False)
+        rows = read_json(folder / ROWS)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder}: expected {PIXELS} and {ROWS} of a prepared data set; got: {error}") from error
+    n = len(rows["ids"])
+    if (
+        pixels.dtype != np.uint8
+        or pixels.ndim != 4
+        or pixels.shape[3] != 3
+        or len(pixels) != n
+        or len(rows["split"]) != n
+    ):
+        raise DataError(f"{folder}: expected {n} RGB uint8 images as {ROWS} says; got {pixels.dtype} {pixels.shape}")
+    return Images(pixels, np.asarray(rows["split"], dtype=np.int8), rows["ids"], rows["flags"])
+
+
+def _counts(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def digest_of(value: Any) -> str:
+    """blake2b-32 of a JSON value in canonical form (sorted keys, no spaces)."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.blake2b(text.encode(), digest_size=32).hexdigest()
+
+
+def position(text: str, purpose: str) -> float:
+    """A place in [0, 1) that depends on the text only: the same on every machine, whatever else the set holds."""
+    value = hashlib.blake2b(f"{purpose}/{text}".encode(), digest_size=8).digest()
+    return int.from_bytes(value, "big") / 2**64
+
+
+def split_by_hash(groups: Sequence[str], fraction: float) -> list[int]:
+    """Split of each row from the name of its group: a group is never in both, and adding rows moves none of the others.
+
+    Sets so small that chance leaves one side empty get the group next in line moved, so that both sides have some.
+    """
+    places = {g: position(g, "split") for g in groups}
+    chosen = {g for g, place in places.items() if place < fraction}
+    if len(places) > 1 and not chosen:
+        chosen = {min(places, key=lambda g: places[g])}
+    elif len(places) > 1 and len(chosen) == len(places):
+        chosen.remove(max(places, key=lambda g: places[g]))
+    return [VALIDATION if g in chosen else TRAIN for g in groups]
+
+
+def check_fraction(value: float) -> None:
+    """Raises ConfigError unless 0 < value < 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+        raise ConfigError("data.validation_fraction", "a share of the images between 0 and 1, both excluded", value)
+
+
+def limited(rows: list[Row], limit: int | None) -> list[Row]:
+    """At most `limit` training rows and as large a share of validation (at least 64), spread by a hash of their ids."""
+    train = sum(r.split == TRAIN for r in rows)
+    if limit is None or train <= limit:
+        return rows
+    validation = len(rows) - train
+    keep = {TRAIN: limit, VALIDATION: max(min(LEAST_VALIDATION, validation), round(validation * limit / train))}
+    order = sorted(range(len(rows)), key=lambda i: position(rows[i].id, "limit"))
+    kept: list[int] = []
+    for split, count in keep.items():
+        kept += [i for i in order if rows[i].split == split][:count]
+    return [rows[i] for i in sorted(kept)]

@@ -1,0 +1,72 @@
+"""Captions of an image folder: a .jsonl or .csv file, or a .txt beside each image. Free of torch."""
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ablatent.core.errors import ConfigError, DataError, did_you_mean
+
+BESIDE = "txt"
+KEYS = ("file", "caption")
+
+
+def caption_file(root: Path, captions: str) -> Path | None:
+    """The file that `captions` names, relative to root; None for ``txt``. Raises ConfigError when it is not there."""
+    if captions == BESIDE:
+        return None
+    path = root / Path(captions).expanduser()
+    if path.suffix not in (".jsonl", ".csv"):
+        raise ConfigError("data.captions", f"null, '{BESIDE}', or a .jsonl or .csv file", captions)
+    if not path.is_file():
+        near = [p.name for p in path.parent.iterdir() if p.is_file()] if path.parent.is_dir() else []
+        raise ConfigError(
+            "data.captions", f"an existing file; looked for {path}", captions, did_you_mean(path.name, near)
+        )
+    return path
+
+
+def read_captions(root: Path, captions: str, ids: Sequence[str]) -> list[str]:
+    """One caption for each image id (its path below root). Raises DataError for a missing one or a malformed line."""
+    path = caption_file(root, captions)
+    if path is None:
+        files = {i: (root / i).with_suffix(".txt") for i in ids}
+        found = {i: file.read_text(encoding="utf-8").strip() for i, file in files.items() if file.is_file()}
+    else:
+        found = dict(_lines(path))
+    missing = [i for i in ids if not found.get(i)]
+    if missing:
+        where = "a .txt beside each image" if path is None else str(path)
+        raise DataError(
+            f"data.captions: expected a caption for each of {len(ids)} images in {where}; {len(missing)} have none, "
+            f"the first is {missing[0]}. Do: give paths relative to {root}, or set data.captions=null"
+        )
+    return [found[i] for i in ids]
+
+
+def _lines(path: Path) -> Iterator[tuple[str, str]]:
+    """(file, caption) of each line."""
+    expected = f"{path}: expected the keys {' and '.join(KEYS)}"
+    with path.open(encoding="utf-8-sig", newline="") as f:
+        if path.suffix == ".csv":
+            reader = csv.DictReader(f)
+            if not set(KEYS) <= set(reader.fieldnames or ()):
+                raise DataError(f"{expected} in the first line; got {reader.fieldnames}")
+            rows = ((reader.line_num, row) for row in reader)
+        else:
+            rows = ((n, _parse(path, n, line)) for n, line in enumerate(f, 1) if line.strip())
+        for number, row in rows:
+            values = [row.get(k) for k in KEYS]
+            if not all(isinstance(v, str) for v in values):
+                raise DataError(f"{expected} with text in line {number}; got {row}")
+            yield Path(str(values[0]).strip()).as_posix(), str(values[1]).strip()
+
+
+def _parse(path: Path, number: int, line: str) -> dict[str, object]:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}, line {number}: expected JSON; {error}") from error
+    if not isinstance(row, dict):
+        raise DataError(f"{path}, line {number}: expected a JSON object; got {type(row).__name__}")
+    return row

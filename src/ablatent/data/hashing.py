@@ -1,0 +1,80 @@
+"""Digests of many files, remembered by size and time of change so that each file is read once. Free of torch."""
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from ablatent.core.errors import ConfigError, DataError
+from ablatent.core.files import read_json, write_json
+from ablatent.core.progress import track
+
+# Clocks of file systems are coarse: a file that changed this shortly before it was read may change again unseen.
+SETTLED_NS = 2_000_000_000
+
+
+def file_digests(root: Path, names: Sequence[str], cache: str | None) -> list[str]:
+    """blake2b-32 of each file below root, in order. `cache`: folder for remembered digests, or None to read every file.
+
+    Raises DataError for a file that cannot be read, ConfigError (data.cache) for a cache that cannot be written.
+    """
+    known = _load(cache, root)
+    stats = {}
+    for name in names:
+        try:
+            stat = (root / name).stat()
+        except OSError as error:
+            raise DataError(f"{root / name}: cannot be read: {error}") from error
+        stats[name] = [stat.st_size, stat.st_mtime_ns]
+    start = time.time_ns()
+    todo = [n for n in names if n not in known or known[n][:2] != stats[n]]
+    fresh = {}
+    with track("hashing images", len(todo), "files") as bar:
+        for name in todo:
+            fresh[name] = _digest(root / name)
+            bar.advance()
+    settled = {n: [*stats[n], d] for n, d in fresh.items() if stats[n][1] < start - SETTLED_NS}
+    if cache is not None and settled:
+        _save(cache, root, known | settled)
+    return [fresh[n] if n in fresh else known[n][2] for n in names]
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as f:
+            return hashlib.file_digest(f, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
+
+
+def _file(cache: str, root: Path) -> Path:
+    key = hashlib.blake2b(str(root.resolve()).encode(), digest_size=16).hexdigest()
+    return Path(cache).expanduser() / "file_digests" / f"{key}.json"
+
+
+def _load(cache: str | None, root: Path) -> dict[str, list]:
+    if cache is None:
+        return {}
+    try:
+        return read_json(_file(cache, root))
+    except FileNotFoundError:
+        return {}
+    except (OSError, json.JSONDecodeError) as error:
+        raise ConfigError(
+            "data.cache",
+            f"a readable cache; {_file(cache, root)}: {error}",
+            cache,
+            "Do: remove that file, or data.cache=null",
+        ) from error
+
+
+def _save(cache: str, root: Path, digests: dict[str, list]) -> None:
+    path = _file(cache, root)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, digests)
+    except OSError as error:
+        raise ConfigError(
+            "data.cache", f"a folder that can be written; {error}", cache, "Do: data.cache=null"
+        ) from error

@@ -1,0 +1,82 @@
+"""The training loss of a denoiser, per sample: mean over pixels of rho(sqrt(w g) (out - target))."""
+
+import torch
+from einops import reduce
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import huber_loss
+
+from ablatent.core.errors import ConfigError, did_you_mean
+from ablatent.core.types import Cond
+from ablatent.diffusion.denoiser import Denoiser
+from ablatent.diffusion.parameterization import at_least_float32
+from ablatent.diffusion.weighting import Weighting
+
+RHO = ("square", "absolute", "huber")
+
+
+def penalty(residual: Float[Tensor, "b c h w"], rho: str) -> Float[Tensor, "b c h w"]:
+    """rho of each element: square r², absolute |r|, huber r²/2 up to |r| = 1 and |r| - 1/2 beyond."""
+    if rho == "square":
+        return residual**2
+    if rho == "absolute":
+        return residual.abs()
+    return huber_loss(residual, torch.zeros_like(residual), reduction="none")
+
+
+class DiffusionLoss:
+    """(x0, t, eps, cond) -> (b,) losses.
+
+    rho: square (all published weightings mean this one), absolute or huber. Since the residual is scaled by sqrt(w g)
+    before rho, one output written in another parameterization has the same loss under each of the three.
+    Raises ConfigError for an unknown rho and for a weighting that is infinite at some timestep.
+    """
+
+    def __init__(self, denoiser: Denoiser, weighting: Weighting, rho: str = "square"):
+        if rho not in RHO:
+            raise ConfigError("training.loss", f"one of {', '.join(RHO)}", rho, did_you_mean(rho, RHO))
+        self.denoiser, self.rho = denoiser, rho
+        self.weights = weighting.table(denoiser.schedule, denoiser.parameterization)
+        if not bool(torch.isfinite(self.weights).all()):
+            raise ConfigError(
+                "weighting",
+                "finite weights at every timestep",
+                type(weighting).__name__,
+                f"With parameterization={denoiser.parameterization.name} this schedule makes some of them infinite.",
+            )
+
+    def __call__(
+        self, x0: Float[Tensor, "b c h w"], t: Int[Tensor, "b"], eps: Float[Tensor, "b c h w"], cond: Cond
+    ) -> Float[Tensor, "b"]:
+        """x0: clean, normalised latents; t: integers in 0 … T-1; eps: N(0, 1). Never below float32."""
+        x0 = at_least_float32(x0)
+        schedule, parameterization = self.denoiser.schedule, self.denoiser.parameterization
+        alpha, sigma = schedule.alpha_sigma(t)
+        out = self.denoiser.output(schedule.q_sample(x0, t, eps), t, cond)
+        residual = out - parameterization.target(x0, eps, alpha, sigma)
+        if self.weights.device != t.device:
+            self.weights = self.weights.to(t.device)
+        weight = self.weights[t].to(residual.dtype)
+        if self.rho == "square":  # without the root and its square: the same to the last bits, and exact for weight 1
+            return weight * reduce(residual**2, "b c h w -> b", "mean")
+        residual = torch.sqrt(weight)[:, None, None, None] * residual
+        return reduce(penalty(residual, self.rho), "b c h w -> b", "mean")
+
+
+def by_timestep(loss: Float[Tensor, "n"], t: Int[Tensor, "n"], T: int, buckets: int = 4) -> dict[str, float]:
+    """Mean loss within equal parts of [0, T), as `loss_t/000-249`: a single mean hides which noise levels learn.
+
+    Parts without a sample are left out.
+    """
+    part = (t * buckets).div(T, rounding_mode="floor")
+    count = torch.zeros(buckets, dtype=torch.float64, device=loss.device).index_add_(
+        0, part, torch.ones_like(loss, dtype=torch.float64)
+    )
+    total = torch.zeros_like(count).index_add_(0, part, loss.detach().to(torch.float64))
+    width = len(str(T - 1))
+    result = {}
+    for k, (n, value) in enumerate(zip(count.tolist(), total.tolist(), strict=True)):
+        first, last = -(-k * T // buckets), -(-(k + 1) * T // buckets) - 1  # the t with floor(t · buckets / T) = k
+        if n:
+            result[f"loss_t/{first:0{width}d}-{last:0{width}d}"] = value / n
+    return result

@@ -1,0 +1,139 @@
+"""What the network's output means: eps, x_0 or v. Everything else sees x_0 and eps together, as a Prediction.
+
+Each is a linear change of variables for given (alpha, sigma), so any of them can be turned into any other.
+"""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from ablatent.core.types import Prediction
+from ablatent.diffusion.compatibility import check_terminal_snr
+from ablatent.schedules.base import NoiseSchedule, per_row
+
+
+def at_least_float32(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """x itself, or x in float32 if it was of lower precision (autocast)."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+class Parameterization(ABC):
+    """alpha, sigma: (b,) of each row's time, float64; images (b, c, h, w). Results are never below float32."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def target(
+        self,
+        x0: Float[Tensor, "b c h w"],
+        eps: Float[Tensor, "b c h w"],
+        alpha: Float[Tensor, "b"],
+        sigma: Float[Tensor, "b"],
+    ) -> Float[Tensor, "b c h w"]:
+        """What the network should have answered for x_t = alpha x0 + sigma eps."""
+
+    @abstractmethod
+    def prediction(
+        self,
+        out: Float[Tensor, "b c h w"],
+        x_t: Float[Tensor, "b c h w"],
+        alpha: Float[Tensor, "b"],
+        sigma: Float[Tensor, "b"],
+    ) -> Prediction:
+        """What the output says of x_0 and eps; together they give back x_t."""
+
+    @abstractmethod
+    def g(self, alpha2: Float64[Tensor, "T"], sigma2: Float64[Tensor, "T"]) -> Float64[Tensor, "T"]:
+        """|d x0_hat / d out|²: turns a squared error of the output into one of x_0. alpha2, sigma2: squares."""
+
+    def check(self, schedule: NoiseSchedule) -> None:
+        """Raise ConfigError if the schedule has a time at which this output says nothing about x_0."""
+        check_terminal_snr(self.name, schedule.terminal_snr == 0)
+
+
+class Eps(Parameterization):
+    """The output is the noise (Ho et al. 2020, eq. 11–14). Undefined where alpha = 0."""
+
+    name = "eps"
+
+    def target(
+        self,
+        x0: Float[Tensor, "b c h w"],
+        eps: Float[Tensor, "b c h w"],
+        alpha: Float[Tensor, "b"],
+        sigma: Float[Tensor, "b"],
+    ) -> Float[Tensor, "b c h w"]:
+        return at_least_float32(eps)
+
+    def prediction(
+        self,
+        out: Float[Tensor, "b c h w"],
+        x_t: Float[Tensor, "b c h w"],
+        alpha: Float[Tensor, "b"],
+        sigma: Float[Tensor, "b"],
+    ) -> Prediction:
+        eps, x_t = at_least_float32(out), at_least_float32(x_t)
+        return Prediction(x0=(x_t - per_row(sigma, x_t) * eps) / per_row(alpha, x_t), eps=eps)
+
+    def g(self, alpha2: Float64[Tensor, "T"], sigma2: Float64[Tensor, "T"]) -> Float64[Tensor, "T"]:
+        return sigma2 / alpha2
+
+
+class X0(Parameterization):
+    """The output is the clean image or latent. eps is undefined where sigma = 0, which no sampler asks for."""
+
+    name = "x0"
+
+    def target(
+        self,
+        x0: Float[Tensor, "b c h w"],
+        eps: Float[Tensor, "b c h w"],
+        alpha: Float[Tensor, "b"],
+        sigma: Float[Tensor, "b"],
+    ) -> Float[Tensor, "b c h w"]:
+        return at_least_float32(x0)
+
+    def prediction(
+        self,
+        out: Float[Tensor, "b c h w"],
+        x_t: Float[Tensor, "b c h w"],
+        alpha: Float[Tensor, "b"],
+        sigma: Float[Tensor, "b"],
+    ) -> Prediction:
+        x0, x_t = at_least_float32(out), at_least_float32(x_t)
+        return Prediction(x0=x0, eps=(x_t - per_row(alpha, x_t) * x0) / per_row(sigma, x_t))
+
+    def g(self, alpha2: Float64[Tensor, "T"], sigma2: Float64[Tensor, "T"]) -> Float64[Tensor, "T"]:
+        return torch.ones_like(alpha2)
+
+
+class V(Parameterization):
+    """The output is v = alpha eps - sigma x_0 (Salimans & Ho 2022, section 4 and appendix D). Defined everywhere."""
+
+    name = "v"
+
+    def target(
+        self,
+        x0: Float[Tensor, "b c h w"],
+        eps: Float[Tensor, "b c h w"],
+        alpha: Float[Tensor, "b"],
+        sigma: Float[Tensor, "b"],
+    ) -> Float[Tensor, "b c h w"]:
+        return per_row(alpha, x0) * eps - per_row(sigma, x0) * x0
+
+    def prediction(
+        self,
+        out: Float[Tensor, "b c h w"],
+        x_t: Float[Tensor, "b c h w"],
+        alpha: Float[Tensor, "b"],
+        sigma: Float[Tensor, "b"],
+    ) -> Prediction:
+        v, x_t = at_least_float32(out), at_least_float32(x_t)
+        a, s = per_row(alpha, x_t), per_row(sigma, x_t)
+        return Prediction(x0=a * x_t - s * v, eps=s * x_t + a * v)
+
+    def g(self, alpha2: Float64[Tensor, "T"], sigma2: Float64[Tensor, "T"]) -> Float64[Tensor, "T"]:
+        return sigma2.clone()

@@ -1,0 +1,122 @@
+"""How much each timestep counts in the loss: w(SNR), the weight of the squared error of x_0.
+
+The network is trained on its own output, so the loss needs w · g with g = |d x0_hat / d out|²: 1 / SNR for eps, 1 for
+x_0, sigma² for v. A product of tables would be 0 · inf where SNR = 0, so each weighting states w · g in closed form
+for each parameterization. alpha2, sigma2: (T,) float64, alpha² and sigma², which add up to 1.
+"""
+
+from abc import ABC, abstractmethod
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from ablatent.core.errors import ConfigError
+from ablatent.diffusion.parameterization import Parameterization
+from ablatent.schedules.base import NoiseSchedule, is_real
+
+
+class Weighting(ABC):
+    """Three closed forms of one weight; a parameterization beyond eps, x0 and v gets `x0` times its own g."""
+
+    @abstractmethod
+    def eps(self, alpha2: Float64[Tensor, "T"], sigma2: Float64[Tensor, "T"]) -> Float64[Tensor, "T"]:
+        """w / SNR: the weight of the squared error of eps."""
+
+    @abstractmethod
+    def x0(self, alpha2: Float64[Tensor, "T"], sigma2: Float64[Tensor, "T"]) -> Float64[Tensor, "T"]:
+        """w: the weight of the squared error of x_0."""
+
+    @abstractmethod
+    def v(self, alpha2: Float64[Tensor, "T"], sigma2: Float64[Tensor, "T"]) -> Float64[Tensor, "T"]:
+        """w · sigma²: the weight of the squared error of v."""
+
+    def table(self, schedule: NoiseSchedule, parameterization: Parameterization) -> Float64[Tensor, "T"]:
+        """w · g at every timestep, on the schedule's device.
+
+        Raises ConfigError if the output says nothing about x_0 at some timestep (eps at zero terminal SNR).
+        """
+        parameterization.check(schedule)
+        alpha2 = schedule.alphas_cumprod
+        sigma2 = 1.0 - alpha2
+        closed = {"eps": self.eps, "x0": self.x0, "v": self.v}.get(parameterization.name)
+        if closed is not None:
+            return closed(alpha2, sigma2)
+        return self.x0(alpha2, sigma2) * parameterization.g(alpha2, sigma2)
+
+
+class Simple(Weighting):
+    """w = SNR: the plain squared error of eps (Ho et al. 2020, eq. 14). Gives no weight to a time with SNR = 0."""
+
+    def eps(self, alpha2: Float64[Tensor, "T"], sigma2: Float64[Tensor, "T"]) -> Float64[Tensor, "T"]:
+        return torch.ones_like(alpha2)
+
+    def x0(self, alpha2: Float64[Tensor, "T"], sigma2: Float64[Tensor, "T"]) -> Float64[Tensor, "T"]:
+        return alpha2 / sigma2
+
+    def v(self, alpha2: Float64[Tensor, "T"], sigma2: Float64[Tensor, "T"]) -> Float64[Tensor, "T"]:
+        return alpha2.clone()
+
+
+class VelocityMSE(Weighting):
+    """w = SNR + 1: the plain squared error of v (Salimans & Ho 2022, section 4)."""
+
+    def eps(self, alpha2: Float64[Tensor, "T"], sigma2: Float64[Tensor, "T"]) -> Float64[Tensor, "T"]:
+        return 1.0 / alpha2
+
+    def x0(self, alpha2: Float64[Tensor, "T"], sigma2: Float64[Tensor, "T"]) -> Float64[Tensor, "T"]:
+        return 1.0 / sigma2
+
+    def v(self, alpha2: Float64[Tensor, "T"], sigma2: Float64[Tensor, "T"]) -> Float64[Tensor, "T"]:
+        return torch.ones_like(alpha2)
+
+
+class X0MSE(Weighting):
+    """w = 1: the plain squared error of x_0 (Salimans & Ho 2022, section 4)."""
+
+    def eps(self, alpha2: Float64[Tensor, "T"], sigma2: Float64[Tensor, "T"]) -> Float64[Tensor, "T"]:
+        return sigma2 / alpha2
+
+    def x0(self, alpha2: Float64[Tensor, "T"], sigma2: Float64[Tensor, "T"]) -> Float64[Tensor, "T"]:
+        return torch.ones_like(alpha2)
+
+    def v(self, alpha2: Float64[Tensor, "T"], sigma2: Float64[Tensor, "T"]) -> Float64[Tensor, "T"]:
+        return sigma2.clone()
+
+
+class MinSNR(Weighting):
+    """w = min(SNR, gamma) (Hang et al. 2023, section 3.4; gamma = 5)."""
+
+    def __init__(self, gamma: float):
+        if not (is_real(gamma) and gamma > 0):
+            raise ConfigError("weighting.gamma", "a number above 0", gamma)
+        self.gamma = gamma
+
+    def eps(self, alpha2: Float64[Tensor, "T"], sigma2: Float64[Tensor, "T"]) -> Float64[Tensor, "T"]:
+        return (self.gamma * sigma2 / alpha2).clamp(max=1.0)
+
+    def x0(self, alpha2: Float64[Tensor, "T"], sigma2: Float64[Tensor, "T"]) -> Float64[Tensor, "T"]:
+        return (alpha2 / sigma2).clamp(max=self.gamma)
+
+    def v(self, alpha2: Float64[Tensor, "T"], sigma2: Float64[Tensor, "T"]) -> Float64[Tensor, "T"]:
+        return torch.minimum(alpha2, self.gamma * sigma2)
+
+
+class P2(Weighting):
+    """w = SNR / (k + SNR)^gamma (Choi et al. 2022, eq. 8: the eps error divided by (k + SNR)^gamma; k = 1)."""
+
+    def __init__(self, k: float, gamma: float):
+        if not (is_real(k) and k > 0):
+            raise ConfigError("weighting.k", "a number above 0", k)
+        if not (is_real(gamma) and gamma >= 0):
+            raise ConfigError("weighting.gamma", "a number of at least 0", gamma)
+        self.k, self.gamma = k, gamma
+
+    def eps(self, alpha2: Float64[Tensor, "T"], sigma2: Float64[Tensor, "T"]) -> Float64[Tensor, "T"]:
+        return (sigma2 / (self.k * sigma2 + alpha2)) ** self.gamma
+
+    def x0(self, alpha2: Float64[Tensor, "T"], sigma2: Float64[Tensor, "T"]) -> Float64[Tensor, "T"]:
+        return alpha2 / sigma2 * self.eps(alpha2, sigma2)
+
+    def v(self, alpha2: Float64[Tensor, "T"], sigma2: Float64[Tensor, "T"]) -> Float64[Tensor, "T"]:
+        return alpha2 * self.eps(alpha2, sigma2)

@@ -1,0 +1,57 @@
+"""Features of image sets, batch by batch."""
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from einops import rearrange
+
+from ablatent.core.errors import DataError
+from ablatent.core.progress import track
+from ablatent.evaluation.scores import Extractor
+
+
+class Images(Protocol):
+    """An array of images, in memory or not: a length, and uint8 (n, H, W, 3) for a slice."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice, /) -> np.ndarray: ...
+
+
+def extract(
+    extractor: Extractor, images: Images, device: torch.device | str, batch_size: int, title: str = "features"
+) -> np.ndarray:
+    """float32 (N, d) features of uint8 (N, H, W, 3) images in [0, 255]; the batch size changes last bits only.
+
+    Raises DataError for an empty set, images of another type or shape, and features that are not finite.
+    """
+    if not len(images):
+        raise DataError(f"{title}: expected at least one image; got none.")
+    extractor.load(device)
+    features = np.empty((len(images), extractor.dim), dtype=np.float32)
+    with track(title, len(images), "images") as bar:
+        for start in range(0, len(images), batch_size):
+            batch = np.ascontiguousarray(images[start : start + batch_size])
+            if batch.dtype != np.uint8 or batch.ndim != 4 or batch.shape[-1] != 3:
+                raise DataError(f"{title}: expected uint8 images (N, H, W, 3); got {batch.dtype} {batch.shape}.")
+            tensor = rearrange(torch.from_numpy(batch), "b h w c -> b c h w").to(device)
+            features[start : start + len(batch)] = extractor(tensor).float().cpu().numpy()
+            bar.advance(len(batch))
+    if not np.isfinite(features).all():
+        raise DataError(f"{title}: {extractor.name} gave features that are not finite.")
+    return features
+
+
+class SetFeatures:
+    """The features of one set of images under any extractor, each extracted once."""
+
+    def __init__(self, images: Images, title: str, device: torch.device | str, batch_size: int):
+        self.images, self.title, self.device, self.batch_size = images, title, device, batch_size
+        self._held: dict[str, np.ndarray] = {}
+
+    def __call__(self, extractor: Extractor) -> np.ndarray:
+        if extractor.name not in self._held:
+            title = f"{extractor.name} of {self.title} images"
+            self._held[extractor.name] = extract(extractor, self.images, self.device, self.batch_size, title)
+        return self._held[extractor.name]

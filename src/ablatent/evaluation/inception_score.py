@@ -1,0 +1,69 @@
+"""Scores from logits: exp E KL(p(y|x) || p(y)). Salimans et al. 2016, "Improved Techniques for Training GANs"."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from ablatent.core.errors import ConfigError, DataError
+from ablatent.evaluation.inception import InceptionExtractor
+from ablatent.evaluation.scores import Extractor, Metric, Score, counts
+
+
+@dataclass(frozen=True)
+class InceptionScore(Metric):
+    """torch-fidelity's Inception Score over logits, mean and deviation over splits.
+
+    name: "is" belongs to the FID Inception with its classifier alone; any other network needs another name. splits is
+    an upper bound: at least 10 images a split, which the protocol states.
+    """
+
+    name: str
+    extractor: Extractor
+    splits: int = 10
+    shuffle: bool = True
+    seed: int = 2020
+
+    needs_real: ClassVar[bool] = False
+
+    @property
+    def own_extractor(self) -> Extractor:
+        return self.extractor
+
+    def __post_init__(self) -> None:
+        own = isinstance(self.extractor, InceptionExtractor) and self.extractor.layer == "logits_unbiased"
+        if (self.name == "is") != own:
+            expected = "'is' for the logits of the FID Inception, and for nothing else"
+            raise ConfigError("evaluation.metrics.is.name", expected, f"{self.name} with {self.extractor.name}")
+        if self.splits < 1:
+            raise ConfigError(f"evaluation.metrics.{self.name}.splits", "an integer >= 1", self.splits)
+
+    def check(self) -> None:
+        """Raise ConfigError when the classifier cannot be had: refused by name, never replaced by another."""
+        try:
+            self.extractor.check()
+        except ConfigError as error:
+            other = (
+                " is_effnet_lite0 is a similar score with another network, under its own name."
+                if self.name == "is"
+                else ""
+            )
+            raise ConfigError(
+                f"evaluation.metrics.{self.name}", "a classifier", str(error), f"Leave the metric out.{other}"
+            ) from error
+
+    def __call__(
+        self, fake: Float[np.ndarray, "n d"], real: Float[np.ndarray, "m d"] | None = None
+    ) -> dict[str, Score]:
+        from torch_fidelity.metric_isc import isc_features_to_metric
+
+        if len(fake) < 2:
+            raise DataError(f"{self.name}: expected at least 2 images; got {len(fake)}.")
+        splits = min(self.splits, max(1, len(fake) // 10))
+        result = isc_features_to_metric(torch.from_numpy(fake), splits, self.shuffle, self.seed)
+        protocol = counts(fake, None) | {"splits": splits, "shuffle": self.shuffle, "seed": self.seed}
+        notes = [] if splits == self.splits else [f"{splits} splits, not {self.splits}: too few images"]
+        mean, std = result["inception_score_mean"], result["inception_score_std"]
+        return {self.name: Score(mean, std, protocol, notes)}

@@ -1,0 +1,84 @@
+"""How well images come back from a first stage: PSNR, SSIM, perceptual distance."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import UInt8
+
+from ablatent.core.errors import DataError
+from ablatent.core.progress import track
+from ablatent.evaluation.scores import Score, versions
+from ablatent.first_stage.perceptual import Perceptual
+
+SSIM_WINDOW = 11
+
+
+def psnr(
+    originals: UInt8[np.ndarray, "n h w 3"], reconstructions: UInt8[np.ndarray, "n h w 3"], smallest_mse: float = 1e-2
+) -> np.ndarray:
+    """Peak signal-to-noise ratio of each image in dB, float64 (n,), data range 255.
+
+    A mean squared error below `smallest_mse` (in grey levels squared) counts as that, so that equal images give 68 dB.
+    """
+    difference = originals.astype(np.float64) - reconstructions.astype(np.float64)
+    mse = np.square(difference).mean(axis=(1, 2, 3))
+    return 10 * np.log10(255.0**2 / np.maximum(mse, smallest_mse))
+
+
+def reconstruction_scores(
+    originals: UInt8[np.ndarray, "n h w 3"],
+    reconstructions: UInt8[np.ndarray, "n h w 3"],
+    perceptual: Perceptual,
+    device: torch.device | str = "cpu",
+    batch_size: int = 32,
+) -> dict[str, Score]:
+    """psnr (dB, mean over images), ssim and perceptual distance (means), uint8 images in [0, 255].
+
+    A score that cannot be had is left out and a note of psnr says why: no perceptual network, or images below its least
+    size or below SSIM's window of 11 px. Raises DataError unless both sets have the same shape and at least one image.
+    """
+    if originals.shape != reconstructions.shape or not len(originals) or originals.dtype != np.uint8:
+        raise DataError(f"reconstruction: expected equal sets; got {originals.shape} and {reconstructions.shape}.")
+    smallest = min(originals.shape[1:3])
+    notes: list[str] = []
+    values: dict[str, np.ndarray] = {}
+    with_ssim = smallest >= SSIM_WINDOW
+    with_perceptual = perceptual.name != "none" and smallest >= perceptual.smallest
+    if not with_ssim:
+        notes.append(f"no ssim: images of {smallest} px are smaller than its window of {SSIM_WINDOW} px")
+    if perceptual.name != "none" and not with_perceptual:
+        notes.append(f"no perceptual distance: {perceptual.name} needs {perceptual.smallest} px, not {smallest}")
+    values["psnr"] = psnr(originals, reconstructions)
+    batches: dict[str, list[np.ndarray]] = {"ssim": [], "perceptual": []}
+    network = perceptual.to(device) if with_perceptual else perceptual
+    with torch.inference_mode(), track("reconstruction scores", len(originals), "images") as bar:
+        for start in range(0, len(originals), batch_size):
+            x, y = (
+                rearrange(torch.from_numpy(images[start : start + batch_size]), "b h w c -> b c h w").to(device).float()
+                for images in (originals, reconstructions)
+            )
+            if with_ssim:
+                batches["ssim"].append(_ssim(y, x))
+            if with_perceptual:
+                batches["perceptual"].append(network(x / 127.5 - 1, y / 127.5 - 1).cpu().numpy())
+            bar.advance(len(x))
+    values |= {name: np.concatenate(parts).astype(np.float64) for name, parts in batches.items() if parts}
+    extra: dict[str, dict[str, Any]] = {
+        "psnr": {"data_range": 255},
+        "ssim": {"data_range": 255, "window": "gaussian, sigma 1.5, 11 px"},
+        "perceptual": {"network": perceptual.name, "digest": perceptual.digest},
+    }
+    common: dict[str, Any] = {"count": len(originals), "mean_over": "images", "versions": versions()}
+    return {
+        name: Score(float(v.mean()), None, common | extra[name], notes if name == "psnr" else [])
+        for name, v in values.items()
+    }
+
+
+def _ssim(fake: torch.Tensor, real: torch.Tensor) -> np.ndarray:
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    value = structural_similarity_index_measure(fake, real, data_range=255.0, reduction="none")
+    return np.asarray(torch.as_tensor(value).reshape(-1).cpu().numpy())

@@ -1,0 +1,133 @@
+"""A score and its protocol, the contracts of extractors and metrics, and one function that scores a set of images."""
+
+import importlib.metadata
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from ablatent.core.errors import DataError
+from ablatent.core.weights import Found, PretrainedFile
+
+
+@dataclass(frozen=True)
+class Score:
+    """A number, its spread over subsets where it has one, how it was measured, and what a reader must know beside it.
+
+    Only scores of equal `protocol` may be compared.
+    """
+
+    value: float
+    std: float | None = None
+    protocol: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.value):
+            raise DataError(f"a score came out as {self.value}: images or features are not finite")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+class Extractor(ABC):
+    """A frozen network that turns uint8 images into one vector each. Constructing one loads nothing.
+
+    name: network and layer; dim: width of the vectors; suffix: what its scores' names end with ("" for the usual one);
+    digest: of the tensors that it uses; resize: how images are brought to the network's size; served: where the weights
+    came from, None until `load`.
+    """
+
+    name: str
+    layer: str
+    dim: int
+    suffix: str
+    digest: str
+    resize: str
+    weights: PretrainedFile
+    served: Found | None = None
+
+    def check(self) -> None:
+        """Raise ConfigError unless the weights can be had; reads nothing."""
+        self.weights.check()
+
+    @abstractmethod
+    def load(self, device: torch.device | str = "cpu") -> None:
+        """Load the network onto a device (once); raises ConfigError for weights that are not those of `digest`."""
+
+    @abstractmethod
+    def __call__(self, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
+        """float32 features of images on the device of `load`."""
+
+    def protocol(self) -> dict[str, Any]:
+        """What decides its features."""
+        return {"extractor": self.name, "layer": self.layer, "extractor_digest": self.digest, "resize": self.resize}
+
+
+class Metric(ABC):
+    """Scores of a set of images from its features. A frozen dataclass whose fields are its knobs.
+
+    needs_real: whether it compares with a reference set.
+    """
+
+    needs_real: ClassVar[bool] = True
+
+    @property
+    def own_extractor(self) -> Extractor | None:
+        """The extractor it insists on, None when any will do (the evaluation's)."""
+        return None
+
+    def check(self) -> None:
+        """Raise ConfigError when the metric cannot be had on this machine; cheap, for planning."""
+        if self.own_extractor is not None:
+            self.own_extractor.check()
+
+    @abstractmethod
+    def __call__(self, fake: Float[np.ndarray, "n d"], real: Float[np.ndarray, "m d"] | None) -> dict[str, Score]:
+        """Scores by name, without the extractor's suffix. Raises DataError for too few images."""
+
+
+def versions() -> dict[str, str]:
+    """The libraries that decide a score's last digits."""
+    return {name: importlib.metadata.version(name) for name in ("torch", "torch-fidelity", "numpy")}
+
+
+def counts(fake: np.ndarray, real: np.ndarray | None) -> dict[str, int]:
+    """How many images were compared."""
+    return {"count_fake": len(fake)} | ({} if real is None else {"count_real": len(real)})
+
+
+def small_sample_notes(fake: np.ndarray, real: np.ndarray) -> list[str]:
+    """A note when a covariance of the features is singular: fewer images than dimensions."""
+    n, dim = min(len(fake), len(real)), fake.shape[1]
+    if n > dim:
+        return []
+    return [f"{n} images for {dim} feature dimensions: the covariance is singular and FID is biased; judge by KID"]
+
+
+def score_features(
+    metrics: Mapping[str, Metric],
+    extractor: Extractor,
+    fake: Callable[[Extractor], np.ndarray],
+    real: Callable[[Extractor], np.ndarray],
+) -> dict[str, Score]:
+    """All metrics of one set of images.
+
+    fake, real: give the features of the generated and the reference images under an extractor; they may cache. Names
+    get the suffix of the evaluation's extractor (fid_192); a metric with an extractor of its own has it in its name
+    already.
+    """
+    scores: dict[str, Score] = {}
+    for metric in metrics.values():
+        used = metric.own_extractor or extractor
+        suffix = used.suffix if metric.own_extractor is None else ""
+        for name, score in metric(fake(used), real(used) if metric.needs_real else None).items():
+            scores[name + suffix] = replace(score, protocol=score.protocol | used.protocol() | {"versions": versions()})
+    return scores

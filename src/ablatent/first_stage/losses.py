@@ -1,0 +1,162 @@
+"""Training losses of an autoencoder: pixels, features, regulariser, and a critic whose weight adapts.
+
+Esser et al. 2021, eq. 6-7, with the hinge loss; Rombach et al. 2022, appendix G. All terms are means over numbers.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ablatent.core.errors import ConfigError
+from ablatent.first_stage.base import Reconstruction, mean_over_ranks
+
+PIXEL = {"l1": F.l1_loss, "l2": F.mse_loss}
+
+
+def hinge(real: Tensor, fake: Tensor) -> Tensor:
+    """Mean hinge loss of the critic (Lim & Ye 2017)."""
+    return 0.5 * (F.relu(1.0 - real).mean() + F.relu(1.0 + fake).mean())
+
+
+def vanilla(real: Tensor, fake: Tensor) -> Tensor:
+    """Mean logistic loss of the critic (Goodfellow et al. 2014)."""
+    return 0.5 * (F.softplus(-real).mean() + F.softplus(fake).mean())
+
+
+CRITIC = {"hinge": hinge, "vanilla": vanilla}
+
+
+class AutoencoderLoss(nn.Module):
+    """pixel + perceptual + regulariser, and from step `disc_start` the critic's verdict.
+
+    perceptual: frozen network (x, x_hat) -> distance, kept in evaluation mode whatever `train()` is told;
+    perceptual_batch: only the first so many images of a batch go through it, null for all.
+    The critic trains from disc_start - disc_warmup and counts for the autoencoder from disc_start, so that it knows
+    something when its word begins to matter; disc_start null turns it off. Its weight is
+    disc_weight * |grad nll| / (|grad g| + 1e-4), at most disc_weight * adaptive_max, gradients taken at the last layer.
+    """
+
+    def __init__(
+        self,
+        perceptual: nn.Module | None,
+        pixel: str,
+        pixel_weight: float,
+        perceptual_weight: float,
+        perceptual_batch: int | None,
+        regularizer_weight: float,
+        discriminator: nn.Module,
+        disc_weight: float,
+        disc_start: int | None,
+        disc_warmup: int,
+        disc_loss: str,
+        adaptive_max: float = 1e4,
+    ) -> None:
+        super().__init__()
+        for name, choice, options in (("pixel", pixel, PIXEL), ("disc_loss", disc_loss, CRITIC)):
+            if choice not in options:
+                raise ConfigError(f"first_stage.loss.{name}", " or ".join(options), choice)
+        weights = {
+            "pixel_weight": pixel_weight,
+            "perceptual_weight": perceptual_weight,
+            "regularizer_weight": regularizer_weight,
+            "disc_weight": disc_weight,
+            "adaptive_max": adaptive_max,
+            "disc_warmup": disc_warmup,
+            "disc_start": 0 if disc_start is None else disc_start,
+        }
+        for name, value in weights.items():
+            if not value >= 0:
+                raise ConfigError(f"first_stage.loss.{name}", "a number >= 0", value)
+        if perceptual_batch is not None and perceptual_batch < 1:
+            raise ConfigError("first_stage.loss.perceptual_batch", "an integer >= 1, or null for all", perceptual_batch)
+        if perceptual is None and perceptual_weight > 0:
+            raise ConfigError(
+                "first_stage.loss.perceptual", "a network", None, "Or set first_stage.loss.perceptual_weight=0."
+            )
+        self.perceptual = None if perceptual is None else perceptual.requires_grad_(False).eval()
+        self.discriminator = discriminator
+        self.pixel, self.critic = PIXEL[pixel], CRITIC[disc_loss]
+        self.pixel_weight, self.perceptual_weight = float(pixel_weight), float(perceptual_weight)
+        self.perceptual_batch, self.regularizer_weight = perceptual_batch, float(regularizer_weight)
+        self.disc_weight, self.disc_start, self.disc_warmup = float(disc_weight), disc_start, disc_warmup
+        self.adaptive_max = float(adaptive_max)
+
+    def train(self, mode: bool = True) -> "AutoencoderLoss":
+        """Switch the critic; the perceptual network stays in evaluation mode (no dropout in a distance)."""
+        super().train(mode)
+        if self.perceptual is not None:
+            self.perceptual.eval()
+        return self
+
+    def counts(self, step: int) -> bool:
+        """Whether the critic counts for the autoencoder at optimiser step `step` (0, 1, …)."""
+        return self.disc_start is not None and self.disc_weight > 0 and step >= self.disc_start
+
+    def critic_trains(self, step: int) -> bool:
+        """Whether the critic itself trains at optimiser step `step`."""
+        return self.disc_start is not None and self.disc_weight > 0 and step >= self.disc_start - self.disc_warmup
+
+    def generator_loss(
+        self, x: Float[Tensor, "b 3 H W"], rec: Reconstruction, last_layer: nn.Parameter, step: int
+    ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+        """The autoencoder's loss and its parts (detached). Without gradients (validation) the critic is left out."""
+        x_hat = rec.x_hat
+        pixel = self.pixel(x_hat, x)
+        perceptual = self._perceptual(x, x_hat)
+        nll = self.pixel_weight * pixel + self.perceptual_weight * perceptual
+        zero = pixel.new_zeros(())
+        generator, weight, active = zero, zero, zero
+        rest = self.regularizer_weight * rec.regularizer
+        if self.counts(step) and torch.is_grad_enabled():
+            active = zero + 1.0
+            generator = -self._verdict(x_hat)
+            # Each critic is differentiated once, at x_hat; the last layer and then the whole autoencoder reuse that.
+            (g_nll,) = torch.autograd.grad(nll, x_hat)
+            (g_gen,) = torch.autograd.grad(generator, x_hat)
+            weight = self._adaptive_weight(x_hat, last_layer, g_nll, g_gen)
+            value = nll.detach() + weight * generator.detach()
+            slope = (x_hat * (g_nll + weight * g_gen)).sum()  # has the value's gradient
+            loss = value + (slope - slope.detach()) + rest
+        else:
+            loss = nll + rest
+        logs = {
+            "pixel": pixel,
+            "perceptual": perceptual,
+            "regularizer": rec.regularizer,
+            "generator": generator,
+            "adaptive_weight": weight,
+            "disc_active": active,
+        }
+        return loss, {k: v.detach() for k, v in logs.items()}
+
+    def critic_loss(
+        self, x: Float[Tensor, "b 3 H W"], x_hat: Float[Tensor, "b 3 H W"], step: int
+    ) -> tuple[Float[Tensor, ""] | None, dict[str, Tensor]]:
+        """The critic's loss on real images and reconstructions, with its logs; (None, {}) before it trains."""
+        if not self.critic_trains(step):
+            return None, {}
+        real, fake = self.discriminator(x.detach()).float(), self.discriminator(x_hat.detach()).float()
+        loss = self.critic(real, fake)
+        logs = {"critic": loss, "logits_real": real.mean(), "logits_fake": fake.mean()}
+        return loss, {k: v.detach() for k, v in logs.items()}
+
+    def _perceptual(self, x: Tensor, x_hat: Tensor) -> Tensor:
+        if self.perceptual is None or self.perceptual_weight == 0:
+            return x_hat.new_zeros(())
+        k = self.perceptual_batch
+        distance: Tensor = self.perceptual(x[:k], x_hat[:k])
+        return distance.float().mean()
+
+    def _verdict(self, x_hat: Tensor) -> Tensor:
+        # Detached parameters: the autoencoder's backward pass must not reach the critic's gradients.
+        frozen = {k: v.detach() for k, v in self.discriminator.named_parameters()}
+        logits: Tensor = torch.func.functional_call(self.discriminator, frozen, (x_hat,))
+        return logits.float().mean()
+
+    def _adaptive_weight(self, x_hat: Tensor, last_layer: nn.Parameter, g_nll: Tensor, g_gen: Tensor) -> Tensor:
+        norms = []
+        for g in (g_nll, g_gen):
+            (at_layer,) = torch.autograd.grad(x_hat, last_layer, g, retain_graph=True)
+            norms.append(mean_over_ranks(at_layer).norm())
+        return (norms[0] / (norms[1] + 1e-4)).clamp(0.0, self.adaptive_max).detach() * self.disc_weight

@@ -1,0 +1,212 @@
+"""Perceptual distances: LPIPS with a shift-tolerant trunk, and none.
+
+LPIPS: Zhang et al. 2018, "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric". Shift-tolerant
+variant: Ghildyal and Liu 2022, "Shift-tolerant Perceptual Similarity Metric": every stride follows a reflect-padded
+blur. Written from the papers and the shapes in the published weights file; only that file (BSD) is used, none of its
+package's code.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import repeat
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ablatent.core.errors import ConfigError, DataError, did_you_mean
+from ablatent.core.weights import PretrainedFile, read_tensors, verify_digest
+
+
+class Perceptual(nn.Module, ABC):
+    """A frozen distance between images: no parameters, nothing in the state dict, always in evaluation mode.
+
+    name: how reports call it, "none" when there is no such distance; smallest: the least height and width, in pixels;
+    digest: of its tensors, None when it has none.
+    """
+
+    name: str
+    smallest: int
+    digest: str | None
+
+    def check(self) -> None:
+        """Raise ConfigError unless its weights can be had; reads nothing, for planning."""
+
+    @abstractmethod
+    def forward(self, x: Float[Tensor, "b 3 h w"], y: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
+        """Distance of each pair, x and y in [-1, 1]; 0 for equal images."""
+
+    def train(self, mode: bool = True) -> "Perceptual":
+        """Stays in evaluation mode whatever is asked: a distance has no training behaviour."""
+        return super().train(False)
+
+
+class NoPerceptual(Perceptual):
+    """No perceptual distance: zeros."""
+
+    name = "none"
+    digest = None
+    smallest = 1
+
+    def forward(self, x: Float[Tensor, "b 3 h w"], y: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
+        return x.new_zeros(len(x))
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """A trunk as data: stages of convolutions with ReLU, a tap at the end of each stage.
+
+    stages: for each convolution its name in the published file, output channels and kernel; padding: for the kernels
+    that occur; blur_first: a blur at stride 2 between the first convolution and its ReLU, in place of that
+    convolution's stride; pool: kernel of the max-pool (stride 1) that, with a blur at stride 2, stands before each
+    stage in `pooled`.
+    """
+
+    stages: tuple[tuple[tuple[str, int, int], ...], ...]
+    padding: dict[int, int]
+    pool: int
+    pooled: tuple[int, ...]
+    blur_first: bool
+    smallest: int
+
+
+VGG = Trunk(
+    stages=(
+        (("slice1.0", 64, 3), ("slice1.2", 64, 3)),
+        (("slice2.6", 128, 3), ("slice2.8", 128, 3)),
+        (("slice3.12", 256, 3), ("slice3.14", 256, 3), ("slice3.16", 256, 3)),
+        (("slice4.20", 512, 3), ("slice4.22", 512, 3), ("slice4.24", 512, 3)),
+        (("slice5.28", 512, 3), ("slice5.30", 512, 3), ("slice5.32", 512, 3)),
+    ),
+    padding={3: 1},
+    pool=2,
+    pooled=(1, 2, 3, 4),
+    blur_first=False,
+    smallest=18,
+)
+ALEX = Trunk(
+    stages=(
+        (("slice1.0", 64, 11),),
+        (("slice2.5", 192, 5),),
+        (("slice3.9", 384, 3),),
+        (("slice4.11", 256, 3),),
+        (("slice5.13", 256, 3),),
+    ),
+    padding={11: 2, 5: 2, 3: 1},
+    pool=3,
+    pooled=(1, 2),
+    blur_first=True,
+    smallest=21,
+)
+TRUNKS = {"vgg": VGG, "alex": ALEX}
+
+
+class ShiftTolerantLPIPS(Perceptual):
+    """LPIPS on a shift-tolerant trunk: features of unit norm, squared differences, 1x1 heads, summed over taps.
+
+    net: "vgg" or "alex"; weights: the published file; digest: of the tensors as they are held here. The weights are
+    loaded by the constructor, except on the meta device, where only the shapes exist. Raises ConfigError for another
+    net, weights that cannot be found or have another digest, DataError for a file without the tensors of this net.
+    """
+
+    blur: Tensor
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, net: str, weights: PretrainedFile, digest: str):
+        super().__init__()
+        if net not in TRUNKS:
+            raise ConfigError("perceptual.net", " or ".join(TRUNKS), net, did_you_mean(net, TRUNKS))
+        self.trunk, self.weights = TRUNKS[net], weights
+        self.digest: str = digest
+        self.name, self.smallest = f"stlpips_{net}", self.trunk.smallest
+        # Buffers that are not persistent: no optimiser finds them, no checkpoint carries them.
+        for name, shape in self._shapes().items():
+            self.register_buffer(name, torch.empty(shape), persistent=False)
+        self.register_buffer(
+            "blur", torch.tensor([1.0, 2.0, 1.0]).outer(torch.tensor([1.0, 2.0, 1.0])) / 16, persistent=False
+        )
+        if self.blur.device.type != "meta":
+            self._load()
+        self.train(False)
+
+    def check(self) -> None:
+        """Raise ConfigError unless the weights can be had; reads nothing."""
+        self.weights.check()
+
+    def forward(self, x: Float[Tensor, "b 3 h w"], y: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
+        """Distance of each pair, x and y in [-1, 1]; 0 for equal images. Raises ConfigError below `smallest` pixels."""
+        if min(x.shape[-2:]) < self.smallest:
+            raise ConfigError(
+                "perceptual",
+                f"images of at least {self.smallest} px",
+                tuple(x.shape[-2:]),
+                "Larger images, or perceptual=none.",
+            )
+        total = x.new_zeros(len(x))
+        for i, (f, g) in enumerate(zip(self._taps(x), self._taps(y), strict=True)):
+            head = self.get_buffer(f"head{i}")
+            total = total + F.conv2d((f - g).square(), head).mean(dim=(1, 2, 3))
+        return total
+
+    def _taps(self, x: Tensor) -> list[Tensor]:
+        """Features after each stage, of unit norm over channels."""
+        x = ((x - self.shift) / self.scale).contiguous(memory_format=torch.channels_last)
+        taps = []
+        for i, stage in enumerate(self.trunk.stages):
+            if i in self.trunk.pooled:
+                x = self._blur(F.max_pool2d(x, self.trunk.pool, stride=1))
+            for j, (name, _, kernel) in enumerate(stage):
+                weight, bias = (self.get_buffer(f"{_flat(name)}_{part}") for part in ("weight", "bias"))
+                x = F.conv2d(x, weight, bias, padding=self.trunk.padding[kernel])
+                if self.trunk.blur_first and i == 0 and j == 0:
+                    x = self._blur(x)
+                x = F.relu(x)
+            # vector_norm has gradient 0 where all channels are 0, unlike the square root
+            taps.append(x / (torch.linalg.vector_norm(x, dim=1, keepdim=True) + 1e-10))
+        return taps
+
+    def _blur(self, x: Tensor) -> Tensor:
+        """[1, 2, 1] x [1, 2, 1] / 16 at stride 2 after reflecting 2 px on each side: H -> (H + 1) // 2 + 1."""
+        kernel = repeat(self.blur, "h w -> c 1 h w", c=x.shape[1])
+        return F.conv2d(F.pad(x, (2, 2, 2, 2), mode="reflect"), kernel, stride=2, groups=x.shape[1])
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        shapes: dict[str, tuple[int, ...]] = {"shift": (1, 3, 1, 1), "scale": (1, 3, 1, 1)}
+        width = 3
+        for i, stage in enumerate(self.trunk.stages):
+            for name, out, kernel in stage:
+                shapes[f"{_flat(name)}_weight"] = (out, width, kernel, kernel)
+                shapes[f"{_flat(name)}_bias"] = (out,)
+                width = out
+            shapes[f"head{i}"] = (1, width, 1, 1)
+        return shapes
+
+    def _load(self) -> None:
+        found = self.weights.find()
+        file = read_tensors(found.path)
+        names = {"shift": "scaling_layer.shift", "scale": "scaling_layer.scale"}
+        names |= {f"head{i}": f"lin{i}.model.1.weight" for i in range(len(self.trunk.stages))}
+        for name in (name for stage in self.trunk.stages for name, _, _ in stage):
+            names |= {f"{_flat(name)}_{part}": f"net.{name}.{part}" for part in ("weight", "bias")}
+        shapes = self._shapes()
+        state = {}
+        for name, source in names.items():
+            got = file.get(source)
+            if got is None or tuple(got.shape) != shapes[name]:
+                what = "nothing" if got is None else tuple(got.shape)
+                raise DataError(
+                    f"{found.path}: expected '{source}' of shape {shapes[name]} for {self.name}; got {what}."
+                )
+            state[name] = got.float()
+        verify_digest(self.name, state, self.digest, found)
+        for name, tensor in state.items():
+            layout = torch.channels_last if tensor.ndim == 4 else torch.contiguous_format
+            # on the default device, as any module built here
+            setattr(self, name, tensor.to(self.blur.device).contiguous(memory_format=layout))
+
+
+def _flat(name: str) -> str:
+    """A buffer's name may hold no dot."""
+    return name.replace(".", "_")

@@ -1,0 +1,122 @@
+"""What the U-Net needs beside convolutions: the time embedding and the transformer that reads tokens.
+
+Time embedding: Ho et al. 2020 after Vaswani et al. 2017. SpatialTransformer: Rombach et al. 2022, section 3.3 and
+appendix E.2.1.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from ablatent.networks.blocks import norm
+
+
+def zero_init(conv: nn.Conv2d) -> nn.Conv2d:
+    """Set weights and bias to zero, in place, and return the convolution: what it ends starts as the identity."""
+    for p in conv.parameters():
+        nn.init.zeros_(p)
+    return conv
+
+
+def timestep_embedding(t: Float[Tensor, "b"], dim: int, max_period: float = 10_000.0) -> Float[Tensor, "b {dim}"]:
+    """Cosines, then sines, of t at dim // 2 frequencies from 1 down towards 1 / max_period.
+
+    t: real-valued times in [0, T-1]. An odd `dim` ends in a zero column. Same dtype as t.
+    """
+    half = dim // 2
+    exponent = torch.arange(half, dtype=t.dtype, device=t.device) / max(half, 1)
+    angles = rearrange(t, "b -> b 1") * torch.exp(-math.log(max_period) * exponent)
+    embedding = torch.cat([torch.cos(angles), torch.sin(angles)], dim=1)
+    return F.pad(embedding, (0, dim - 2 * half))
+
+
+class Attention(nn.Module):
+    """Multi-head attention of x over itself, or over `context` (queries from x, keys and values from context).
+
+    Projections to query, key and value have no bias, the output projection has one.
+    """
+
+    def __init__(self, dim: int, heads: int, context_dim: int | None = None) -> None:
+        super().__init__()
+        source = dim if context_dim is None else context_dim
+        self.heads = heads
+        self.to_q = nn.Linear(dim, dim, bias=False)
+        self.to_k = nn.Linear(source, dim, bias=False)
+        self.to_v = nn.Linear(source, dim, bias=False)
+        self.to_out = nn.Linear(dim, dim)
+
+    def forward(
+        self,
+        x: Float[Tensor, "b n d"],
+        context: Float[Tensor, "b l c"] | None = None,
+        mask: Bool[Tensor, "b l"] | None = None,
+    ) -> Float[Tensor, "b n d"]:
+        """mask: True where a token of the context counts; each row needs one such token."""
+        source = x if context is None else context
+        q, k, v = (
+            rearrange(y, "b n (heads d) -> b heads n d", heads=self.heads)
+            for y in (self.to_q(x), self.to_k(source), self.to_v(source))
+        )
+        attn_mask = None if mask is None else rearrange(mask, "b l -> b 1 1 l")
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask)
+        return self.to_out(rearrange(out, "b heads n d -> b n (heads d)"))
+
+
+class FeedForward(nn.Module):
+    """GEGLU feed-forward, four times as wide inside (Shazeer 2020)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.inner = nn.Linear(dim, 8 * dim)
+        self.out = nn.Linear(4 * dim, dim)
+
+    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        value, gate = self.inner(x).chunk(2, dim=-1)
+        return self.out(value * F.gelu(gate))
+
+
+class TransformerBlock(nn.Module):
+    """Self-attention, cross-attention, feed-forward, each behind a LayerNorm and inside a residual."""
+
+    def __init__(self, dim: int, heads: int, context_dim: int) -> None:
+        super().__init__()
+        self.self_attn = Attention(dim, heads)
+        self.cross_attn = Attention(dim, heads, context_dim)
+        self.ff = FeedForward(dim)
+        self.norm1, self.norm2, self.norm3 = nn.LayerNorm(dim), nn.LayerNorm(dim), nn.LayerNorm(dim)
+
+    def forward(
+        self, x: Float[Tensor, "b n d"], tokens: Float[Tensor, "b l c"], mask: Bool[Tensor, "b l"] | None
+    ) -> Float[Tensor, "b n d"]:
+        x = x + self.self_attn(self.norm1(x))
+        x = x + self.cross_attn(self.norm2(x), tokens, mask)
+        return x + self.ff(self.norm3(x))
+
+
+class SpatialTransformer(nn.Module):
+    """Transformer blocks over the positions of a feature map, which read the condition's tokens.
+
+    The 1x1 output convolution starts at zero, so that the module starts as the identity.
+    """
+
+    def __init__(self, ch: int, heads: int, depth: int, context_dim: int) -> None:
+        super().__init__()
+        self.norm = norm(ch)
+        self.proj_in = nn.Conv2d(ch, ch, 1)
+        self.blocks = nn.ModuleList(TransformerBlock(ch, heads, context_dim) for _ in range(depth))
+        self.proj_out = zero_init(nn.Conv2d(ch, ch, 1))
+
+    def forward(
+        self,
+        x: Float[Tensor, "b ch h w"],
+        tokens: Float[Tensor, "b l c"],
+        mask: Bool[Tensor, "b l"] | None = None,
+    ) -> Float[Tensor, "b ch h w"]:
+        h = rearrange(self.proj_in(self.norm(x)), "b c h w -> b (h w) c")
+        for block in self.blocks:
+            h = block(h, tokens, mask)
+        return x + self.proj_out(rearrange(h, "b (h w) c -> b c h w", h=x.shape[2], w=x.shape[3]))

@@ -1,0 +1,249 @@
+"""The time-conditional U-Net of latent diffusion (Rombach et al. 2022, after ADM: Dhariwal & Nichol 2021)."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ablatent.core.errors import ConfigError
+from ablatent.core.types import Cond
+from ablatent.networks.blocks import Downsample, ResBlock, SelfAttention2d, Upsample, norm
+from ablatent.networks.transformer import SpatialTransformer, timestep_embedding, zero_init
+
+
+class Chain(nn.ModuleList):
+    """Layers one after the other, each given what it takes: embedding, tokens or neither."""
+
+    def forward(
+        self,
+        h: Float[Tensor, "b c h w"],
+        emb: Float[Tensor, "b e"],
+        tokens: Float[Tensor, "b l d"] | None,
+        mask: Bool[Tensor, "b l"] | None,
+    ) -> Float[Tensor, "b c2 h2 w2"]:
+        for layer in self:
+            if isinstance(layer, ResBlock):
+                h = layer(h, emb)
+            elif isinstance(layer, SpatialTransformer):
+                h = layer(h, tokens, mask)
+            else:
+                h = layer(h)
+        return h
+
+
+class UNet(nn.Module):
+    """Predicts one map from x_t, the time t and a condition.
+
+    Each level has `num_res_blocks` ResBlocks on the way down and one more on the way up, attention after each of them
+    where the downsample factor is in `attn_factors`, and a skip connection from every block; Res-Attention-Res in the
+    middle.
+
+    in_channels, out_channels: of x_t and of the output. ch, ch_mult: width of level k is ch * ch_mult[k].
+    attn_factors: powers of two below 2^len(ch_mult). heads or head_channels: one of them, the other null.
+    context_dim: width of `cond.tokens`; with it attention is a SpatialTransformer of `transformer_depth` blocks, else
+    plain self-attention. vector_dim: width of `cond.vector`. spatial_channels: channels of `cond.spatial`, concatenated
+    to x_t. scale_shift: the embedding scales and shifts the second norm. resblock_updown: resize inside ResBlocks.
+    checkpointing: trade compute for memory in training. Raises ConfigError for arguments that do not fit together.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        ch: int,
+        ch_mult: Sequence[int],
+        num_res_blocks: int,
+        attn_factors: Sequence[int],
+        head_channels: int | None = None,
+        heads: int | None = None,
+        context_dim: int | None = None,
+        vector_dim: int | None = None,
+        spatial_channels: int = 0,
+        transformer_depth: int = 1,
+        dropout: float = 0.0,
+        scale_shift: bool = False,
+        resblock_updown: bool = False,
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        sizes = {
+            "in_channels": in_channels,
+            "out_channels": out_channels,
+            "ch": ch,
+            "num_res_blocks": num_res_blocks,
+            "transformer_depth": transformer_depth,
+        }
+        for key, value in sizes.items():
+            if value < 1:
+                raise ConfigError(f"network.{key}", "an integer >= 1", value)
+        for key, optional in {"context_dim": context_dim, "vector_dim": vector_dim}.items():
+            if optional is not None and optional < 1:
+                raise ConfigError(f"network.{key}", "an integer >= 1, or null", optional)
+        if spatial_channels < 0:
+            raise ConfigError("network.spatial_channels", "an integer >= 0", spatial_channels)
+        if not ch_mult or min(ch_mult) < 1:
+            raise ConfigError("network.ch_mult", "a list of integers >= 1, one a level", list(ch_mult))
+        if not 0 <= dropout < 1:
+            raise ConfigError("network.dropout", "a number in [0, 1)", dropout)
+        factors = [2**k for k in range(len(ch_mult))]
+        if unknown := [f for f in attn_factors if f not in factors]:
+            raise ConfigError(
+                "network.attn_factors",
+                f"some of {factors} (downsample factors of the {len(factors)} levels in network.ch_mult)",
+                list(attn_factors),
+                f"Leave out {unknown}: there is no such level (the middle block always has attention).",
+            )
+        if (heads is None) == (head_channels is None):
+            got = f"heads={heads}, head_channels={head_channels}"
+            raise ConfigError("network.heads", "either heads or head_channels, the other null", got)
+
+        self.ch, self.factor = ch, factors[-1]
+        self.in_channels, self.out_channels, self.spatial_channels = in_channels, out_channels, spatial_channels
+        self.context_dim, self.vector_dim, self.checkpointing = context_dim, vector_dim, checkpointing
+        emb_ch = 4 * ch
+        self.time_mlp = nn.Sequential(nn.Linear(ch, emb_ch), nn.SiLU(), nn.Linear(emb_ch, emb_ch))
+        self.vector_mlp = None
+        if vector_dim is not None:
+            self.vector_mlp = nn.Sequential(nn.Linear(vector_dim, emb_ch), nn.SiLU(), nn.Linear(emb_ch, emb_ch))
+
+        def res(cin: int, cout: int) -> ResBlock:
+            return ResBlock(cin, cout, emb_ch, dropout, scale_shift)
+
+        def attention(c: int) -> nn.Module:
+            return _attention(c, heads, head_channels, context_dim, transformer_depth)
+
+        def resize(c: int, up: bool) -> nn.Module:
+            if resblock_updown:
+                return _resize_inside(res(c, c), up)
+            return Upsample(c) if up else Downsample(c)
+
+        self.conv_in = nn.Conv2d(in_channels + spatial_channels, ch, 3, padding=1)
+        width, skips = ch, [ch]
+        self.down = nn.ModuleList()
+        for factor, mult in zip(factors, ch_mult, strict=True):
+            for _ in range(num_res_blocks):
+                chain = Chain([res(width, ch * mult)])
+                width = ch * mult
+                if factor in attn_factors:
+                    chain.append(attention(width))
+                self.down.append(chain)
+                skips.append(width)
+            if factor != factors[-1]:
+                self.down.append(Chain([resize(width, up=False)]))
+                skips.append(width)
+        self.mid = Chain([res(width, width), attention(width), res(width, width)])
+        self.up = nn.ModuleList()
+        for factor, mult in reversed(list(zip(factors, ch_mult, strict=True))):
+            for i in range(num_res_blocks + 1):
+                chain = Chain([res(width + skips.pop(), ch * mult)])
+                width = ch * mult
+                if factor in attn_factors:
+                    chain.append(attention(width))
+                if i == num_res_blocks and factor != 1:
+                    chain.append(resize(width, up=True))
+                self.up.append(chain)
+        self.norm_out = norm(width)
+        self.conv_out = zero_init(nn.Conv2d(width, out_channels, 3, padding=1))
+        for module in self.modules():
+            if isinstance(module, nn.GroupNorm):
+                module.num_groups = _groups(module.num_channels)
+            # The released U-Nets were trained with 1e-5 here, and with 1e-6 in the transformers and the autoencoders.
+            if isinstance(module, ResBlock):
+                module.norm1.eps = module.norm2.eps = 1e-5
+            elif isinstance(module, SelfAttention2d):
+                module.norm.eps = 1e-5
+        self.norm_out.eps = 1e-5
+
+    def forward(
+        self, x: Float[Tensor, "b c h w"], t: Float[Tensor, "b"], cond: Cond | None = None
+    ) -> Float[Tensor, "b o h w"]:
+        """x: x_t; h and w divisible by 2^(levels-1). t: real-valued times in [0, T-1]. cond: None is the empty one.
+
+        Raises ConfigError where the condition's parts are not those that the network was built for.
+        """
+        cond = Cond() if cond is None else cond
+        self._check(x, cond)
+        if cond.spatial is not None:
+            x = torch.cat([x, cond.spatial.to(x.dtype)], dim=1)
+        emb = self.time_mlp(timestep_embedding(t, self.ch).to(x.dtype))
+        if self.vector_mlp is not None:
+            emb = emb + self.vector_mlp(cond.vector)
+        h = self.conv_in(x)
+        skips = [h]
+        for chain in self.down:
+            h = self._run(chain, h, emb, cond)
+            skips.append(h)
+        h = self._run(self.mid, h, emb, cond)
+        for chain in self.up:
+            h = self._run(chain, torch.cat([h, skips.pop()], dim=1), emb, cond)
+        return self.conv_out(F.silu(self.norm_out(h)))
+
+    def _run(self, chain: nn.Module, h: Tensor, emb: Tensor, cond: Cond) -> Tensor:
+        if self.checkpointing and torch.is_grad_enabled():
+            return checkpoint(chain, h, emb, cond.tokens, cond.mask, use_reentrant=False)
+        return chain(h, emb, cond.tokens, cond.mask)
+
+    def _check(self, x: Tensor, cond: Cond) -> None:
+        parts = {
+            "context_dim": (self.context_dim, None if cond.tokens is None else cond.tokens.shape[2], "cond.tokens"),
+            "vector_dim": (self.vector_dim, None if cond.vector is None else cond.vector.shape[1], "cond.vector"),
+            "spatial_channels": (
+                self.spatial_channels or None,
+                None if cond.spatial is None else cond.spatial.shape[1],
+                "cond.spatial",
+            ),
+        }
+        for key, (built, given, part) in parts.items():
+            if built != given:
+                expected = f"{given}, the width of the given {part}" if given else f"null or 0, as no {part} is given"
+                raise ConfigError(
+                    f"network.{key}", expected, built, "Build the network with what the conditioner gives."
+                )
+        if cond.mask is not None and cond.tokens is None:
+            raise ConfigError("network.context_dim", "cond.tokens wherever cond.mask is given", "a mask alone")
+        if x.shape[1] != self.in_channels:
+            raise ConfigError(
+                "network.in_channels", f"{x.shape[1]}, the channels of the given latents", self.in_channels
+            )
+        if x.shape[2] % self.factor or x.shape[3] % self.factor:
+            raise ConfigError(
+                "network.ch_mult",
+                f"latents whose height and width are divisible by {self.factor} (halved at each level but the last)",
+                f"{x.shape[2]}x{x.shape[3]}",
+                "Give fewer levels, or larger images.",
+            )
+
+
+def _groups(channels: int) -> int:
+    """Groups of a norm: 32, or fewer where a group would have less than four channels.
+
+    A group's mean is removed, and the embedding is added to whole channels just before: with one channel a group (32
+    groups of a width of 32) the network would not see the time.
+    """
+    return max(g for g in range(1, 33) if channels % g == 0 and (g == 1 or channels // g >= 4))
+
+
+def _attention(
+    c: int, heads: int | None, head_channels: int | None, context_dim: int | None, depth: int
+) -> SelfAttention2d | SpatialTransformer:
+    """Attention for a level of width c, which starts as the identity."""
+    key, value = ("head_channels", head_channels) if head_channels is not None else ("heads", heads)
+    if value is None or value < 1 or c % value:
+        raise ConfigError(f"network.{key}", f"a divisor of {c}, the width of a level with attention", value)
+    n = c // value if head_channels is not None else value
+    if context_dim is not None:
+        return SpatialTransformer(c, n, depth, context_dim)
+    block = SelfAttention2d(c, c // n)
+    zero_init(block.out)
+    return block
+
+
+def _resize_inside(block: ResBlock, up: bool) -> ResBlock:
+    """Resize between the first norm and the first convolution, and on the skip path (ADM, BigGAN)."""
+    change = nn.Upsample(scale_factor=2.0, mode="nearest") if up else nn.AvgPool2d(2)
+    block.add_module("conv1", nn.Sequential(change, block.conv1))
+    block.add_module("skip", nn.Sequential(change, block.skip))
+    return block

@@ -1,0 +1,15 @@
+"""The schedule of latent diffusion, which its released code calls "linear"."""
+
+from ablatent.schedules.base import NoiseSchedule, check_steps_of_time
+from ablatent.schedules.linear import check_betas, linear_betas
+
+
+class ScaledLinear(NoiseSchedule):
+    """Square roots of the betas linear in t (Rombach et al. 2022, released configurations: 0.0015 to 0.0195, T = 1000).
+
+    The betas are taken as given for any T: fewer steps with the same betas leave more signal at the end.
+    """
+
+    def __init__(self, T: int, beta_start: float, beta_end: float, zero_terminal_snr: bool):
+        check_betas(beta_start, beta_end)
+        super().__init__(linear_betas(check_steps_of_time(T), beta_start**0.5, beta_end**0.5) ** 2, zero_terminal_snr)

@@ -1,0 +1,187 @@
+"""Training a diffusion network on cached latents."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ablatent.conditioning.base import Conditioner
+from ablatent.core.errors import ConfigError, StageError
+from ablatent.core.rng import normal, stream
+from ablatent.core.types import Cond
+from ablatent.data.latents import Latents
+from ablatent.diffusion.loss import DiffusionLoss, by_timestep
+from ablatent.training.ema import EMA
+from ablatent.training.loop import Batch, Trainee, epoch_rows, learning_rate
+from ablatent.training.record import Recorder
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+Panel = Callable[[nn.Module, Conditioner], np.ndarray]
+
+
+@dataclass(frozen=True)
+class DiffusionTraining:
+    """The fields of `training`."""
+
+    steps: int
+    batch_size: int
+    warmup_steps: int
+    decay: str
+    clip: float | None
+    loss: str
+    ema: Mapping[str, Any]
+    snapshots: Any
+    validate_every: int
+    precision: str
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "validate_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"training.{name}", "an integer of at least 1", getattr(self, name))
+        beyond = [s for s in self.snapshots if not 0 < s <= self.steps]
+        if beyond:
+            raise ConfigError("training.snapshots", f"steps from 1 to training.steps={self.steps}", beyond)
+        learning_rate(0, 1.0, self.steps, 0, self.decay)
+
+    @property
+    def kept(self) -> list[int]:
+        """The steps whose weights are kept."""
+        return sorted({*self.snapshots, self.steps})
+
+
+class LatentBatches:
+    """The batch of step n: normalised latents z, integer times t, noise eps, uniform numbers for dropping conditions,
+    and the fields that the conditioner asks for."""
+
+    def __init__(
+        self,
+        latents: Latents,
+        rows: np.ndarray,
+        fields: Mapping[str, np.ndarray],
+        T: int,
+        batch_size: int,
+        seed: int,
+    ):
+        self.latents, self.rows, self.fields, self.T = latents, rows, fields, T
+        self.batch_size, self.seed = batch_size, seed
+
+    def __call__(self, step: int) -> Batch:
+        size = self.batch_size
+        return self._batch(epoch_rows(self.rows, self.seed, step, size), range(step * size, (step + 1) * size), "train")
+
+    def validation(self, rows: np.ndarray, draws: int = 4) -> list[Batch]:
+        """The same (t, noise) for the given rows at every validation; times are spread evenly over the rows."""
+        batches = []
+        for k in range(draws):
+            batch = self._batch(rows, range(k * len(rows), (k + 1) * len(rows)), "validation")
+            places = (np.arange(len(rows)) * draws + k + 0.5) / (len(rows) * draws)
+            batch["t"] = torch.from_numpy((places * self.T).astype(np.int64))
+            batches.append(batch)
+        return batches
+
+    def _batch(self, rows: np.ndarray, samples: range, purpose: str) -> Batch:
+        rng = stream(self.seed, f"{purpose}/batch", samples.start)
+        views = rng.integers(len(self.latents.mean), size=len(rows))
+        shape = self.latents.shape
+        return {
+            "z": self.latents.draw(views, rows, normal(self.seed, f"{purpose}/latent", samples, shape)).float(),
+            "t": torch.from_numpy(rng.integers(self.T, size=len(rows))),
+            "eps": torch.from_numpy(normal(self.seed, f"{purpose}/eps", samples, shape)),
+            "drop": torch.from_numpy(rng.random(len(rows), dtype=np.float32)),
+            **{name: torch.from_numpy(np.asarray(values[rows])) for name, values in self.fields.items()},
+        }
+
+
+class DiffusionTrainee(Trainee):
+    """network, conditioner and loss; keeps raw and EMA weights at the snapshots below `folder`."""
+
+    def __init__(
+        self,
+        loss: DiffusionLoss,
+        conditioner: Conditioner,
+        how: DiffusionTraining,
+        seed: int,
+        optimizer: OptimizerFactory,
+        validation: list[Batch],
+        panel: Panel,
+        folder: Path,
+    ):
+        super().__init__()
+        self.denoiser, self.conditioner = loss.denoiser, conditioner
+        self.loss, self.how, self.seed, self.steps = loss, how, seed, how.steps
+        self.make_optimizer, self.validation, self.panel, self.folder = optimizer, validation, panel, folder
+        self.ema = EMA(**how.ema)
+        self.ema.start(self.denoiser.network)
+
+    def make_optimizers(self) -> list[torch.optim.Optimizer]:
+        optimizer = self.make_optimizer([*self.denoiser.network.parameters(), *self.conditioner.parameters()])
+        self.base_lr = optimizer.defaults["lr"]
+        return [optimizer]
+
+    def take_step(self, batch: Batch, step: int) -> dict[str, Tensor | float]:
+        optimizer: Any = self.optimizers()
+        lr = learning_rate(step, self.base_lr, self.steps, self.how.warmup_steps, self.how.decay)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        losses = self._losses(batch, self._cond(batch, self.conditioner.dropout))
+        optimizer.zero_grad()
+        self.manual_backward(losses.mean())
+        limit = float("inf") if self.how.clip is None else self.how.clip
+        parameters = [*self.denoiser.network.parameters(), *self.conditioner.parameters()]
+        norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
+        optimizer.step()
+        self.ema.update(self.denoiser.network, step + 1)
+        return {"loss": losses.mean().detach(), "grad_norm": norm, "lr": lr}
+
+    def _cond(self, batch: Batch, p: float) -> Cond:
+        cond = self.conditioner.embed(batch)
+        return self.conditioner.drop(cond, p, batch["drop"]) if self.conditioner.fields else cond
+
+    def _losses(self, batch: Batch, cond: Cond) -> Tensor:
+        return self.loss(batch["z"], batch["t"], batch["eps"], cond)
+
+    def after_step(self, step: int, recorder: Recorder) -> None:
+        if step % self.how.validate_every == 0 or step == self.steps:
+            with self.ema.applied(self.denoiser.network):
+                self.eval()
+                recorder.log(step, self._validate())
+                recorder.panel(step, "samples", self.panel(self.denoiser, self.conditioner))
+                self.train()
+        if step in self.how.kept:
+            self._keep(step)
+
+    @torch.no_grad()
+    def _validate(self) -> dict[str, float]:
+        losses, times = [], []
+        for batch in self.validation:
+            batch = {name: value.to(self.device) for name, value in batch.items()}
+            losses.append(self._losses(batch, self._cond(batch, 0.0)))
+            times.append(batch["t"])
+        loss = torch.cat(losses)
+        if not torch.isfinite(loss).all():
+            raise StageError(
+                f"diffusion: the validation loss is {float(loss.mean())} at step {self.step}; lower the lr."
+            )
+        parts = by_timestep(loss, torch.cat(times), self.denoiser.schedule.T)
+        return {"validation/loss": float(loss.mean()), **{f"validation/{name}": v for name, v in parts.items()}}
+
+    def _keep(self, step: int) -> None:
+        """raw-STEP and ema-STEP.safetensors, names prefixed network. and conditioner.; EMA covers the network."""
+        from safetensors.torch import save_file
+
+        conditioner = {f"conditioner.{k}": v for k, v in self.conditioner.state_dict().items()}
+        kinds = {"raw": self.denoiser.network.state_dict(), "ema": self.ema.state_dict()}
+        for kind, state in kinds.items():
+            tensors = {**{f"network.{k}": v for k, v in state.items()}, **conditioner}
+            tensors = {name: v.detach().cpu().contiguous() for name, v in tensors.items()}
+            save_file(tensors, str(self.folder / f"{kind}-{step:07d}.safetensors"))
+
+    def resume_state(self) -> dict[str, Any]:
+        return {"ema": self.ema.state_dict()}
+
+    def load_resume_state(self, state: Mapping[str, Any]) -> None:
+        self.ema.load_state_dict(state["ema"])

@@ -1,0 +1,66 @@
+"""What a training says of itself: rows of (step, name, value), kept with the artifact and mirrored to a tracker."""
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from ablatent.core.images import save_png
+
+
+class Tracker:
+    """Where rows and panels are mirrored to; this one keeps nothing."""
+
+    def log(self, step: int, values: dict[str, float]) -> None: ...
+
+    def images(self, step: int, name: str, image: np.ndarray) -> None: ...
+
+
+class Recorder:
+    """Writes curves.csv and panels/ below `folder`.
+
+    Training values are logged as means over `every` steps; a resume drops the rows after its checkpoint.
+    """
+
+    def __init__(self, folder: Path, tracker: Tracker, every: int = 10):
+        self.path, self.panels, self.tracker, self.every = folder / "curves.csv", folder / "panels", tracker, every
+        self.sums: dict[str, list[float]] = {}
+        self.rows: list[tuple[int, str, float]] = []
+
+    def truncate(self, step: int) -> None:
+        """Forget what was recorded after `step`."""
+        kept = []
+        if step and self.path.exists():
+            with self.path.open(newline="") as f:
+                kept = [r for r in list(csv.reader(f))[1:] if len(r) == 3 and int(r[0]) <= step]
+        with self.path.open("w", newline="") as f:
+            csv.writer(f).writerows([("step", "name", "value"), *kept])
+
+    def train(self, step: int, values: Mapping[str, Tensor | float]) -> dict[str, float]:
+        """One step's values, each named train/NAME; returns the means when they are due, else an empty dict."""
+        for name, value in values.items():
+            self.sums.setdefault(f"train/{name}", []).append(value)  # type: ignore[arg-type]
+        if step % self.every:
+            return {}
+        means = {name: float(sum(float(v) for v in values) / len(values)) for name, values in self.sums.items()}
+        self.sums.clear()
+        self.log(step, means)
+        return means
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        self.rows += [(step, name, float(value)) for name, value in values.items()]
+        self.tracker.log(step, {name: float(value) for name, value in values.items()})
+
+    def panel(self, step: int, name: str, image: np.ndarray) -> None:
+        """An (H, W, 3) uint8 picture, as panels/NAME-STEP.png."""
+        self.panels.mkdir(exist_ok=True)
+        save_png(self.panels / f"{name}-{step:07d}.png", image)
+        self.tracker.images(step, name, image)
+
+    def flush(self) -> None:
+        """Rows reach the file with each checkpoint, so that the file never runs ahead of what a resume would see."""
+        with self.path.open("a", newline="") as f:
+            csv.writer(f).writerows([(s, n, repr(v)) for s, n, v in self.rows])
+        self.rows.clear()

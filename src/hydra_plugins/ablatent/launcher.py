@@ -1,0 +1,38 @@
+"""Hydra's launcher under -m: all jobs are planned as one graph, so that shared stages are built once."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+
+class AblatentLauncher(Launcher):
+    """Composes every job and hands them over together. A failed job does not stop the others; the exit code tells."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context, self.config = hydra_context, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        # Hydra imports every plugin module at each start: what is heavy is imported here.
+        from ablatent.app.cli import finish
+
+        jobs: list[tuple[list[str], Any]] = []
+        for overrides in job_overrides:
+            cfg = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+            with open_dict(cfg):
+                del cfg["hydra"]
+            jobs.append((list(overrides), cfg))
+        code = finish(jobs)
+        if code:
+            # Hydra would raise only the first failure; the table of failures was printed already.
+            sys.exit(code)
+        sweep_dir = str(Path(self.config.hydra.sweep.dir))
+        return [
+            JobReturn(overrides=o, cfg=c, working_dir=sweep_dir, _return_value=0, status=JobStatus.COMPLETED)
+            for o, c in jobs
+        ]

@@ -1,0 +1,227 @@
+"""Parameterizations, weightings and the loss: changes of variables must change nothing."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ablatent.core.errors import ConfigError
+from ablatent.core.types import Cond
+from ablatent.diffusion.compatibility import check_terminal_snr
+from ablatent.diffusion.denoiser import Denoiser
+from ablatent.diffusion.loss import RHO, DiffusionLoss, by_timestep
+from ablatent.diffusion.parameterization import X0, Eps, Parameterization, V
+from ablatent.diffusion.weighting import P2, X0MSE, MinSNR, Simple, VelocityMSE, Weighting
+from ablatent.schedules.base import NoiseSchedule
+from ablatent.schedules.cosine import Cosine
+from ablatent.schedules.linear import Linear
+
+PARAMETERIZATIONS = {"eps": Eps(), "x0": X0(), "v": V()}
+WEIGHTINGS = [Simple(), VelocityMSE(), X0MSE(), MinSNR(5.0), MinSNR(1.0), P2(1.0, 1.0), P2(0.5, 2.0)]
+every_weighting = pytest.mark.parametrize("weighting", WEIGHTINGS, ids=lambda w: f"{type(w).__name__}{vars(w)}")
+
+
+def schedule(zero: bool = False, T: int = 1000) -> NoiseSchedule:
+    return Linear(T, 0.0001, 0.02, zero)
+
+
+class Fixed(nn.Module):
+    """A network whose estimate of x_0 is 0.3 x_t + 0.1 sin x_t, written in the given parameterization."""
+
+    def __init__(self, as_written: Parameterization, s: NoiseSchedule):
+        super().__init__()
+        self.as_written, self.s = as_written, s
+
+    def forward(self, x_t: Tensor, t: Tensor, cond: Cond) -> Tensor:
+        x0 = 0.3 * x_t + 0.1 * torch.sin(x_t)
+        alpha, sigma = self.s.alpha_sigma(t)
+        eps = (x_t - alpha[:, None, None, None] * x0) / sigma[:, None, None, None]
+        return self.as_written.target(x0.double(), eps, alpha, sigma).to(x_t.dtype)
+
+
+def batch(T: int = 1000, n: int = 64, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
+    gen = torch.Generator().manual_seed(1)
+    x0, eps = torch.randn(2, n, 3, 4, 4, generator=gen, dtype=torch.float64).to(dtype)
+    return x0, torch.linspace(0, T - 1, n).round().long(), eps
+
+
+@pytest.mark.parametrize("zero", [False, True])
+@pytest.mark.parametrize("name", list(PARAMETERIZATIONS))
+def test_prediction_undoes_target(name: str, zero: bool) -> None:
+    if zero and name == "eps":
+        pytest.skip("refused: see test_eps_with_zero_terminal_snr_is_refused")
+    s, p = schedule(zero), PARAMETERIZATIONS[name]
+    x0, t, eps = batch()
+    alpha, sigma = s.alpha_sigma(t)
+    x_t = s.q_sample(x0, t, eps)
+    said = p.prediction(p.target(x0, eps, alpha, sigma), x_t, alpha, sigma)
+    torch.testing.assert_close(said.x0, x0, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(said.eps, eps, rtol=1e-9, atol=1e-9)
+    said = p.prediction(torch.randn_like(x0), x_t, alpha, sigma)  # and whatever it says is consistent with x_t
+    back = s.q_sample(said.x0, t, said.eps)
+    torch.testing.assert_close(back, x_t, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", list(PARAMETERIZATIONS))
+def test_g_is_the_derivative_of_x0_hat_squared(name: str) -> None:
+    s, p = schedule(), PARAMETERIZATIONS[name]
+    x0, t, eps = batch()
+    alpha, sigma = s.alpha_sigma(t)
+    x_t = s.q_sample(x0, t, eps)
+    slope = p.prediction(x0 + 1.0, x_t, alpha, sigma).x0 - p.prediction(x0, x_t, alpha, sigma).x0
+    torch.testing.assert_close(slope[:, 0, 0, 0] ** 2, p.g(alpha**2, sigma**2), rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("rho", RHO)
+@pytest.mark.parametrize("zero", [False, True])
+@every_weighting
+def test_one_output_has_one_loss_in_every_parameterization(weighting: Weighting, zero: bool, rho: str) -> None:
+    s = schedule(zero)
+    x0, t, eps = batch()
+    losses = {
+        name: DiffusionLoss(Denoiser(Fixed(p, s), s, p), weighting, rho)(x0, t, eps, Cond())
+        for name, p in PARAMETERIZATIONS.items()
+        if not (zero and name == "eps")
+    }
+    assert all(bool(torch.isfinite(v).all()) for v in losses.values())
+    for name, loss in losses.items():
+        torch.testing.assert_close(loss, losses["v"], rtol=1e-9, atol=1e-12, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@every_weighting
+def test_the_same_mean_in_float32(weighting: Weighting) -> None:
+    s = schedule()
+    x0, t, eps = batch(dtype=torch.float32)
+    means = [
+        DiffusionLoss(Denoiser(Fixed(p, s), s, p), weighting)(x0, t, eps, Cond()).mean()
+        for p in PARAMETERIZATIONS.values()
+    ]
+    for mean in means:
+        assert mean.dtype == torch.float32
+        torch.testing.assert_close(mean, means[2], rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("name", list(PARAMETERIZATIONS))
+@every_weighting
+def test_closed_forms_equal_w_times_g(weighting: Weighting, name: str) -> None:
+    s, p = Cosine(1000, 0.008, 0.999, False), PARAMETERIZATIONS[name]
+    a2, s2 = s.alphas_cumprod, 1 - s.alphas_cumprod
+    torch.testing.assert_close(weighting.table(s, p), weighting.x0(a2, s2) * p.g(a2, s2), rtol=1e-12, atol=0)
+
+
+@every_weighting
+def test_tables_are_finite_at_zero_snr(weighting: Weighting) -> None:
+    s = schedule(zero=True)
+    for name in ("x0", "v"):
+        assert bool(torch.isfinite(weighting.table(s, PARAMETERIZATIONS[name])).all())
+
+
+def test_published_formulas() -> None:
+    s = schedule()
+    snr = s.alphas_cumprod / (1 - s.alphas_cumprod)
+    eps, x0, v = (PARAMETERIZATIONS[k] for k in ("eps", "x0", "v"))
+    close = lambda a, b: torch.testing.assert_close(a, b, rtol=1e-9, atol=0)  # noqa: E731
+    close(Simple().table(s, eps), torch.ones_like(snr))
+    close(VelocityMSE().table(s, v), torch.ones_like(snr))
+    close(X0MSE().table(s, x0), torch.ones_like(snr))
+    close(MinSNR(5.0).table(s, eps), snr.clamp(max=5) / snr)
+    close(MinSNR(5.0).table(s, v), snr.clamp(max=5) / (snr + 1))
+    close(P2(1.0, 0.5).table(s, eps), (1 + snr) ** -0.5)
+
+
+def test_square_loss_of_eps_is_the_plain_mse() -> None:
+    s, p = schedule(), Eps()
+    x0, t, eps = batch()
+    network = Fixed(p, s)
+    loss = DiffusionLoss(Denoiser(network, s, p), Simple())(x0, t, eps, Cond())
+    out = network(s.q_sample(x0, t, eps), t, Cond())
+    torch.testing.assert_close(loss, ((out - eps) ** 2).mean(dim=(1, 2, 3)), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("rho", "function"),
+    [("square", nn.functional.mse_loss), ("absolute", nn.functional.l1_loss), ("huber", nn.functional.huber_loss)],
+)
+def test_rho_is_torch_s_own(rho: str, function) -> None:
+    s, p = schedule(), Eps()
+    x0, t, eps = batch()
+    loss = DiffusionLoss(Denoiser(Fixed(p, s), s, p), Simple(), rho)(x0, t, eps, Cond())
+    out = Fixed(p, s)(s.q_sample(x0, t, eps), t, Cond())
+    torch.testing.assert_close(loss.mean(), function(out, eps))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_denoiser_dtype(dtype: torch.dtype) -> None:
+    class Network(nn.Module):
+        def forward(self, x: Tensor, t: Tensor, cond: Cond) -> Tensor:
+            assert t.is_floating_point() and t.dtype != torch.bfloat16
+            return x.to(torch.bfloat16)
+
+    s = schedule()
+    said = Denoiser(Network(), s, V())(torch.randn(2, 1, 2, 2).to(dtype), torch.tensor([5, 10]), Cond())
+    wanted = torch.float64 if dtype == torch.float64 else torch.float32
+    assert said.x0.dtype == said.eps.dtype == wanted
+
+
+def test_gradients_reach_the_network() -> None:
+    network = nn.Conv2d(3, 3, 1)
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = network
+
+        def forward(self, x: Tensor, t: Tensor, cond: Cond) -> Tensor:
+            return self.conv(x)
+
+    x0, t, eps = batch(dtype=torch.float32)
+    DiffusionLoss(Denoiser(Network(), schedule(), V()), MinSNR(5.0), "huber")(x0, t, eps, Cond()).mean().backward()
+    assert network.weight.grad is not None and network.weight.grad.abs().sum() > 0
+
+
+def test_eps_with_zero_terminal_snr_is_refused() -> None:
+    for build in (
+        lambda: check_terminal_snr("eps", True),
+        lambda: check_terminal_snr("ablatent.diffusion.parameterization.Eps", True),
+        lambda: Eps().check(schedule(zero=True)),
+        lambda: Denoiser(nn.Identity(), schedule(zero=True), Eps()),
+        lambda: Simple().table(schedule(zero=True), Eps()),
+    ):
+        with pytest.raises(ConfigError, match="pure noise") as error:
+            build()
+        assert error.value.key == "parameterization"
+    check_terminal_snr("eps", False)
+    check_terminal_snr("ablatent.diffusion.parameterization.V", True)
+    Eps().check(schedule())
+
+
+def test_the_planning_check_needs_no_torch() -> None:
+    code = "import sys, ablatent.diffusion.compatibility; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_bad_options_name_their_key() -> None:
+    s = schedule()
+    for build, key in (
+        (lambda: MinSNR(0.0), "weighting.gamma"),
+        (lambda: P2(0.0, 1.0), "weighting.k"),
+        (lambda: P2(1.0, -1.0), "weighting.gamma"),
+        (lambda: DiffusionLoss(Denoiser(nn.Identity(), s, V()), Simple(), "sqare"), "training.loss"),
+    ):
+        with pytest.raises(ConfigError) as error:
+            build()
+        assert error.value.key == key
+    assert "Did you mean 'square'?" in str(error.value)
+
+
+def test_loss_by_timestep() -> None:
+    t = torch.tensor([0, 249, 250, 999, 999])
+    logged = by_timestep(torch.tensor([1.0, 3.0, 5.0, 7.0, 9.0]), t, T=1000)
+    assert logged == {"loss_t/000-249": 2.0, "loss_t/250-499": 5.0, "loss_t/750-999": 8.0}
+    for T, buckets in ((10, 4), (7, 3), (1000, 6)):  # the names say which t are inside
+        for k in range(T):
+            (name,) = by_timestep(torch.ones(1), torch.tensor([k]), T, buckets)
+            first, last = map(int, name.split("/")[1].split("-"))
+            assert first <= k <= last

@@ -1,0 +1,115 @@
+"""The floor plan: imports only go down, and a floor does not import itself except inside one room."""
+
+import ast
+from pathlib import Path
+
+SRC = Path(__file__).parents[1] / "src" / "ablatent"
+FLOORS = {
+    "core": 0,
+    "schedules": 1,
+    "networks": 1,
+    "data": 1,
+    "store": 1,
+    "conditioning": 2,
+    "first_stage": 2,
+    "diffusion": 2,
+    "samplers": 2,
+    "tasks": 3,
+    "training": 3,
+    "evaluation": 3,
+    "app": 4,
+    "build": 4,
+}
+# room → the only modules of these packages that it may import (None: any module of it)
+ONLY = {
+    ("conditioning", "networks"): ("ablatent.networks.blocks",),
+    ("first_stage", "networks"): ("ablatent.networks.blocks",),
+    ("diffusion", "networks"): (),
+    ("samplers", "networks"): (),
+}
+# library → the rooms that may import it
+LIBRARIES = {
+    "hydra": {"app"},
+    "omegaconf": {"app"},
+    "wandb": {"app"},
+    "wandb_workspaces": {"app"},
+    "pytorch_lightning": {"training"},
+    "torch_fidelity": {"evaluation"},
+    "torchmetrics": {"evaluation"},
+    "matplotlib": {"app"},
+}
+
+
+def imports(path: Path):
+    """(line, module) of every import in a file, also inside functions."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}:{node.lineno}: relative import; write the full name"
+            yield node.lineno, node.module
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(SRC).parts[0].removesuffix(".py")
+
+
+def forbidden(room: str, module: str) -> str | None:
+    """Why `room` may not import `module`, or None."""
+    parts = module.split(".")
+    if parts[0] != "ablatent":
+        allowed = LIBRARIES.get(parts[0])
+        return f"{parts[0]} belongs to {sorted(allowed)}" if allowed is not None and room not in allowed else None
+    other = parts[1] if len(parts) > 1 else "__init__"
+    if other == room:
+        return None
+    if FLOORS[other] > FLOORS[room]:
+        return f"{room} (floor {FLOORS[room]}) may not look up to {other} (floor {FLOORS[other]})"
+    if FLOORS[other] == FLOORS[room] and room != "build":
+        return f"{room} and {other} stand on the same floor"
+    only = ONLY.get((room, other))
+    return f"of {other}, {room} may use {list(only)} only" if only is not None and module not in only else None
+
+
+def test_imports_only_go_down():
+    edges = []
+    for path in SRC.rglob("*.py"):
+        room = room_of(path)
+        if room == "__init__":
+            continue
+        for line, module in imports(path):
+            if reason := forbidden(room, module):
+                edges.append(f"{path.relative_to(SRC)}:{line}: imports {module}: {reason}")
+    assert not edges, "\n".join(edges)
+
+
+def test_every_room_is_on_the_plan():
+    rooms = {room_of(p) for p in SRC.rglob("*.py")} - {"__init__"}
+    assert rooms == set(FLOORS)
+
+
+def test_package_files_stay_empty():
+    filled = [p for p in SRC.rglob("__init__.py") if p.parent != SRC and p.read_text().strip()]
+    assert not filled, f"__init__.py must stay empty: {filled}"
+
+
+def test_the_plugin_namespace_stays_open():
+    assert not (SRC.parent / "hydra_plugins" / "__init__.py").exists(), "it would hide every other Hydra plugin"
+
+
+def test_the_plan_can_fail():
+    assert forbidden("samplers", "ablatent.networks.unet")
+    assert forbidden("core", "hydra")
+    assert forbidden("samplers", "ablatent.diffusion.loss")
+    assert forbidden("first_stage", "ablatent.networks.unet")
+    assert not forbidden("first_stage", "ablatent.networks.blocks")
+
+
+def test_no_print_and_no_assert():
+    found = []
+    for path in SRC.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+            if called or isinstance(node, ast.Assert):
+                found.append(f"{path.relative_to(SRC)}:{node.lineno}")
+    assert not found, found

@@ -1,0 +1,123 @@
+"""The average of weights: closed form, warm-up, swapping in and out, resume."""
+
+import pytest
+import torch
+from torch import nn
+
+from ablatent.core.errors import ConfigError
+from ablatent.training.ema import EMA
+
+
+def module(value: float = 0.0) -> nn.Module:
+    net = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    with torch.no_grad():
+        for p in net.parameters():
+            p.fill_(value)
+    return net
+
+
+def set_to(net: nn.Module, value: float) -> None:
+    with torch.no_grad():
+        for p in net.parameters():
+            p.fill_(value)
+
+
+def test_closed_form() -> None:
+    net, ema = module(1.0), EMA(0.9, warmup=False)
+    ema.start(net)
+    set_to(net, 3.0)
+    for step in range(1, 21):
+        ema.update(net, step)
+    expected = 3.0 + (1.0 - 3.0) * 0.9**20
+    assert ema.state_dict()["0.weight"].mean().item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_warmup() -> None:
+    ema = EMA(0.99, warmup=True)
+    assert ema.decay_at(1) == pytest.approx(2 / 11)
+    assert ema.decay_at(10**6) == 0.99
+    assert EMA(0.99, warmup=False).decay_at(1) == 0.99
+    net = module(0.0)
+    ema.start(net)
+    expected = 0.0
+    for step in range(1, 8):
+        set_to(net, float(step))
+        ema.update(net, step)
+        d = (1 + step) / (10 + step)
+        expected = d * expected + (1 - d) * step
+    assert ema.state_dict()["0.bias"][0].item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_first_update_starts() -> None:
+    net, ema = module(2.0), EMA(0.9, warmup=False)
+    ema.update(net, 1)
+    set_to(net, 5.0)
+    assert ema.state_dict()["0.weight"].unique().tolist() == [2.0]
+
+
+def test_low_precision_parameters_are_averaged_in_float32() -> None:
+    net, ema = nn.Linear(1, 1).bfloat16(), EMA(0.999, warmup=False)
+    set_to(net, 1.0)
+    ema.start(net)
+    set_to(net, 2.0)
+    ema.update(net, 1)
+    assert ema.state_dict()["weight"].dtype == torch.float32
+    assert ema.state_dict()["weight"].item() == pytest.approx(1.001, abs=1e-6)
+
+
+def test_buffers_are_copied() -> None:
+    net, ema = module(), EMA(0.9, warmup=False)
+    ema.start(net)
+    net(torch.randn(8, 3) + 4)
+    ema.update(net, 1)
+    assert ema.state_dict()["1.num_batches_tracked"].item() == 1
+    assert torch.equal(ema.state_dict()["1.running_var"], net[1].running_var)
+    net(torch.randn(8, 3))
+    assert ema.state_dict()["1.num_batches_tracked"].item() == 1
+
+
+def test_applied_swaps_exactly_and_draws_nothing() -> None:
+    torch.manual_seed(0)
+    net, ema = nn.Linear(50, 50), EMA(0.7, warmup=False)
+    ema.start(net)
+    with torch.no_grad():
+        net.weight.add_(torch.randn(50, 50))
+    rng = torch.get_rng_state()
+    ema.update(net, 1)
+    own = {k: v.clone() for k, v in net.state_dict().items()}
+    shadow = {k: v.clone() for k, v in ema.state_dict().items()}
+    with pytest.raises(RuntimeError, match="inside"), ema.applied(net):
+        assert torch.equal(net.weight, shadow["weight"])
+        assert not torch.equal(net.weight, own["weight"])
+        raise RuntimeError("inside")
+    assert all(torch.equal(v, own[k]) for k, v in net.state_dict().items())
+    assert all(torch.equal(v, shadow[k]) for k, v in ema.state_dict().items())
+    assert torch.equal(rng, torch.get_rng_state())
+
+
+def test_resume_is_exact() -> None:
+    def train(ema: EMA, net: nn.Module, steps: range) -> None:
+        for step in steps:
+            set_to(net, 1 / step)
+            ema.update(net, step)
+
+    net, whole = module(), EMA(0.95, warmup=True)
+    train(whole, net, range(1, 11))
+    net, first, second = module(), EMA(0.95, warmup=True), EMA(0.95, warmup=True)
+    train(first, net, range(1, 6))
+    second.load_state_dict(first.state_dict())
+    train(second, net, range(6, 11))
+    assert all(torch.equal(v, second.state_dict()[k]) for k, v in whole.state_dict().items())
+    module().load_state_dict(second.state_dict())
+
+
+def test_bad_input() -> None:
+    for decay in (1.0, -0.1):
+        with pytest.raises(ConfigError, match=r"training\.ema\.decay"):
+            EMA(decay, warmup=True)
+    ema = EMA(0.9, warmup=False)
+    ema.start(nn.Linear(2, 2))
+    with pytest.raises(ValueError, match=r"0\.weight"):
+        ema.update(module(), 1)
+    with pytest.raises(ValueError), EMA(0.9, warmup=False).applied(module()):
+        pass
