@@ -278,9 +278,9 @@ def test_axis_values_are_typed(typed: str, meant: object) -> None:
 
 
 def test_smoothing_is_debiased() -> None:
-    np.testing.assert_allclose(figures.smooth(np.full(50, 3.0), 10), 3.0)
+    np.testing.assert_allclose(figures.smooth(np.full(50, 3.0), 10.0), 3.0)
     noisy = np.random.default_rng(0).standard_normal(2000)
-    assert figures.smooth(noisy, 40).std() < 0.2
+    assert figures.smooth(noisy, 40.0).std() < 0.2
 
 
 def test_numeric_axes(broken: tuple[Path, str, ReportPaths], seeds: tuple[Path, str]) -> None:

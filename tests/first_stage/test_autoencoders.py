@@ -5,7 +5,7 @@ import torch
 from omegaconf import OmegaConf
 
 from ablatent.core.errors import ConfigError
-from ablatent.first_stage.autoencoder import Autoencoder
+from ablatent.first_stage.autoencoder import Autoencoder, positive
 from ablatent.first_stage.base import FirstStage
 from ablatent.first_stage.identity import IdentityFirstStage
 from ablatent.first_stage.kl import KLAutoencoder, gaussian_kl
@@ -163,9 +163,8 @@ def test_identity_is_pixel_space() -> None:
         ({"ch": 0}, "first_stage.ch"),
         ({"ch_mult": []}, "first_stage.ch_mult"),
         ({"ch_mult": [1, 0]}, "first_stage.ch_mult"),
-        ({"ch_mult": "1,2"}, "first_stage.ch_mult"),
         ({"num_res_blocks": 0}, "first_stage.num_res_blocks"),
-        ({"z_channels": 1.5}, "first_stage.z_channels"),
+        ({"z_channels": -4}, "first_stage.z_channels"),
         ({"attn_factors": [8]}, "first_stage.attn_factors"),
         ({"dropout": 1.0}, "first_stage.dropout"),
         ({"stem": 3}, "first_stage.stem"),
@@ -185,3 +184,10 @@ def test_a_size_that_the_factor_does_not_divide_is_refused() -> None:
     with pytest.raises(ConfigError, match="multiple of 4") as error:
         small("kl").moments(torch.zeros(1, 3, 16, 18))
     assert error.value.key == "data.size"
+
+
+@pytest.mark.parametrize("value", [1.5, True, "2", None])
+def test_a_width_that_is_no_integer_is_refused(value: object) -> None:
+    with pytest.raises(ConfigError) as error:
+        positive("ch", value)
+    assert error.value.key == "first_stage.ch"

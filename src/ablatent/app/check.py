@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from hydra.errors import InstantiationException
 from hydra.utils import get_class
 
-from ablatent.app.context import make, make_first_stage, resolve_device
+from ablatent.app.context import resolve_device
 from ablatent.app.models import make_denoiser
+from ablatent.app.objects import NOT_MODEL, make, make_first_stage
 from ablatent.app.plan import Job, Plan
 from ablatent.core.errors import AblatentError, ConfigError, did_you_mean
 from ablatent.diffusion.loss import DiffusionLoss
@@ -22,7 +22,7 @@ from ablatent.store.identity import digest
 
 # Arguments that the builders add from neighbouring stages, and node fields that are not constructor arguments.
 FILLED = {"network": 5, "conditioner": 1}
-BESIDE = {"first_stage": ("loss", "training", "seed")}
+BESIDE = {"first_stage": NOT_MODEL}
 
 
 @dataclass
@@ -189,10 +189,5 @@ def _explained(path: str, build: Any) -> Any:
         return build()
     except AblatentError:
         raise
-    except InstantiationException as e:
-        cause = e.__cause__
-        if isinstance(cause, AblatentError):
-            raise cause from None
-        raise ConfigError(path, "values that its class takes", str(cause or e).splitlines()[0]) from None
     except (RuntimeError, ValueError, TypeError) as e:
         raise ConfigError(path, "values that fit together", f"{type(e).__name__}: {str(e).splitlines()[0]}") from None

@@ -20,7 +20,7 @@ def main(root: Path) -> None:
     os.environ["ABLATENT_ROOT"] = str(root)
     overrides = [a for a in sys.argv[1:] if not a.startswith("-") and "=" in a]
     try:
-        preflight(root, overrides)
+        preflight(root, overrides, multirun=any(a in ("-m", "--multirun") for a in sys.argv[1:]))
         check_store_path(overrides)
     except AblatentError as e:
         console.print(f"[red]error[/] {e}", soft_wrap=True)

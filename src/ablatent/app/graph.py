@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from hydra.utils import instantiate
-
+from ablatent.app.objects import make
 from ablatent.data.base import Fingerprint, ImageData
 from ablatent.store.identity import digest, key_of, stable_name
 
@@ -60,7 +59,7 @@ class Fingerprints:
     def of(self, config: Mapping[str, Any]) -> Fingerprint:
         name = digest(dict(config))
         if name not in self.known:
-            data: ImageData = instantiate(config, _convert_="all")
+            data: ImageData = make(config)
             self.known[name] = data.fingerprint()
         return self.known[name]
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import torch
 
-from ablatent.app.context import Context, make, make_first_stage, weights_path
+from ablatent.app.context import Context, weights_path
+from ablatent.app.objects import make, make_first_stage
 from ablatent.data.latents import LatentNormalizer
 from ablatent.diffusion.denoiser import Denoiser
 from ablatent.first_stage.base import FirstStage

@@ -21,7 +21,7 @@ from ablatent.core.errors import AblatentError, ConfigError, did_you_mean
 HYDRA_GROUPS = ("hydra",)
 
 
-def preflight(root: Path, overrides: Sequence[str]) -> None:
+def preflight(root: Path, overrides: Sequence[str], multirun: bool) -> None:
     """Raise ConfigError for the first mistake. root: the folder that holds conf/ and experiments/."""
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
@@ -36,13 +36,16 @@ def preflight(root: Path, overrides: Sequence[str]) -> None:
         key = override.key_or_group
         if key.split(".")[0].split("/")[0] in HYDRA_GROUPS:
             continue
+        if override.is_sweep_override() and not multirun:
+            do = f"Sweep over several with: python run.py -m {key}=…; a text with commas needs quotes of its own."
+            raise ConfigError(key, "one value", _text(override), do)
         if key in groups:
             chosen[key] = list(_check_options(override, groups[key]))
         elif override.is_add() and override.package is None:
             raise ConfigError(
                 f"+{key}",
                 "an existing key (options are never added: every key stands in conf/)",
-                override.get_value_element_as_str(),
+                _text(override),
                 did_you_mean(key, [*groups, *_keys(_composed(root, {}))]),
             )
     plain = [o for o in parsed if o.key_or_group not in groups and not o.is_add() and not o.is_delete()]
@@ -58,6 +61,11 @@ def _groups(root: Path) -> Iterator[tuple[str, set[str]]]:
     yield "experiments", {p.stem for p in (root / "experiments").glob("*.yaml")}
 
 
+def _text(override: Override) -> str:
+    """What was typed after the =."""
+    return (override.input_line or "").partition("=")[2]
+
+
 def _values(override: Override) -> list[str]:
     if override.is_sweep_override():
         return [str(v) for v in override.sweep_string_iterator()]
@@ -67,11 +75,10 @@ def _values(override: Override) -> list[str]:
 
 def _check_options(override: Override, options: Sequence[str]) -> Iterator[str]:
     group = override.key_or_group
-    nested = [o for o in options]
     for value in _values(override):
         if value in ("null", "None") and group == "experiments":
             continue
-        if value not in nested and "/" not in value:
+        if value not in options and "/" not in value:
             near = did_you_mean(value, options)
             raise ConfigError(group, "one of " + ", ".join(options), value, near)
         yield value
@@ -113,7 +120,7 @@ def _check_keys(
                 top = key.split(".")[0]
                 if top not in known and "." not in key:
                     raise ConfigError(
-                        key, "a config group or key", override.get_value_element_as_str(), did_you_mean(key, known)
+                        key, "a config group or key", _text(override), did_you_mean(key, known)
                     )
                 option = f" with {top}={options[top]}" if top in options else ""
                 inside = sorted(k for k in known if k.startswith(f"{top}.")) or sorted(known)
@@ -121,6 +128,6 @@ def _check_keys(
                 raise ConfigError(
                     key,
                     f"a key that exists{option} ({', '.join(siblings[:12])}{', …' if len(siblings) > 12 else ''})",
-                    override.get_value_element_as_str(),
+                    _text(override),
                     did_you_mean(key, inside),
                 )

@@ -1,4 +1,4 @@
-"""What can be refused from plain values alone, before torch is imported. Each rule: configuration → None or ConfigError.
+"""What plain values alone can refuse, before torch is imported. Each rule: configuration → None or ConfigError.
 
 The classes themselves check the same where they are constructed; here the answer comes in a second.
 """

@@ -9,8 +9,8 @@ from typing import Any
 from rich.table import Table
 
 from ablatent.app.build import Builder
-from ablatent.app.context import make
 from ablatent.app.executors import Inline, Outcome
+from ablatent.app.objects import make
 from ablatent.app.plan import Job, Plan, make_plan, table
 from ablatent.app.tracking import Tracking
 from ablatent.core.errors import AblatentError
@@ -58,7 +58,7 @@ def run(plan: Plan, store: Store, config: Mapping[str, Any], command: str) -> in
     folder = store.root / "sweeps" / sweep
     (folder / "jobs").mkdir(parents=True)
     described = plan.as_json(sweep, created, command, config["do"])
-    write_json(folder / "plan.json", {**described, "title": config["title"]})
+    write_json(folder / "plan.json", described)
     console.print(table(plan, store))
     tracking: Tracking = make(config["tracking"])
     builder = Builder(store, config["runtime"], sweep, config["store"]["on_code_change"], tracking)
@@ -133,8 +133,7 @@ def newest_sweep(store: Store) -> str:
 
 def report(store: Store, sweep: str | None, tracking: Tracking | None = None) -> int:
     """Write the report of a sweep from the store alone, and print its table."""
-    from ablatent.app.report.terminal import failures_table, final_table
-    from ablatent.app.report.write import write_report
+    from ablatent.app.report.build import finish
 
     sweep = sweep or newest_sweep(store)
     if not (store.root / "sweeps" / sweep / "plan.json").exists():
@@ -142,17 +141,7 @@ def report(store: Store, sweep: str | None, tracking: Tracking | None = None) ->
 
         known = [p.parent.name for p in (store.root / "sweeps").glob("*/plan.json")]
         raise ConfigError("sweep", f"a sweep of {store.root}", sweep, did_you_mean(sweep, known))
-    paths = write_report(store.root, sweep)
-    for problem in paths.problems:
-        console.print(f"[yellow]report[/] {problem}")
-    if tracking is not None and tracking.backend == "wandb":
-        from ablatent.app.report.workspace import write_workspace
-
-        write_workspace(store.root, sweep, tracking)
-    for shown in (failures_table(store.root, sweep), final_table(store.root, sweep)):
-        if shown is not None:
-            console.print(shown)
-    console.print(f"report: {paths.html}")
+    finish(store.root, sweep, wandb=tracking is not None and tracking.backend == "wandb")
     return 0
 
 

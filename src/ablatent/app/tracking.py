@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -65,7 +65,7 @@ class Run(ABC):
         self.failure: str | None = None
 
     @abstractmethod
-    def log(self, step: int, values: Mapping[str, float]) -> None:
+    def log(self, step: int, values: Mapping[str, SupportsFloat]) -> None:
         """Scalars at a training step; steps must not fall within one process."""
 
     @abstractmethod
@@ -164,7 +164,7 @@ class Tracking(ABC):
 class NoRun(Run):
     """Takes everything and keeps nothing."""
 
-    def log(self, step: int, values: Mapping[str, float]) -> None:
+    def log(self, step: int, values: Mapping[str, SupportsFloat]) -> None:
         pass
 
     def images(self, step: int, name: str, image: np.ndarray) -> None:
@@ -209,7 +209,7 @@ class CsvRun(Run):
         )
         write_atomic(self.folder / "run.json", text.encode())
 
-    def log(self, step: int, values: Mapping[str, float]) -> None:
+    def log(self, step: int, values: Mapping[str, SupportsFloat]) -> None:
         if self.resumed:  # steps after the last checkpoint are trained again: their old rows go
             with self.metrics.open(newline="") as f:
                 kept = [row for row in csv.reader(f) if row and (row[0] == "step" or int(row[0]) < step)]
@@ -264,7 +264,7 @@ class TensorboardRun(Run):
         text = json.dumps(value, indent=2, default=str).replace("\n", "\n    ")
         self.writer.add_text(name, f"    {text}")
 
-    def log(self, step: int, values: Mapping[str, float]) -> None:
+    def log(self, step: int, values: Mapping[str, SupportsFloat]) -> None:
         for name, value in values.items():
             self.writer.add_scalar(name, float(value), step)
 
@@ -332,7 +332,7 @@ class WandbRun(Run):
             do = "Use tracking.mode=offline and `wandb sync` later, or tracking=none."
             raise ConfigError("tracking.mode", "a W&B server that takes the run", f"{mode}: {error}", do) from error
 
-    def log(self, step: int, values: Mapping[str, float]) -> None:
+    def log(self, step: int, values: Mapping[str, SupportsFloat]) -> None:
         self.run.log({name: float(value) for name, value in values.items()}, step=step)
 
     def images(self, step: int, name: str, image: np.ndarray) -> None:

@@ -32,7 +32,7 @@ class Cond:
     spatial: concatenated to x_t along channels.
     """
 
-    vector: Float[Tensor, "b d"] | None = None
+    vector: Float[Tensor, "b d_vector"] | None = None
     tokens: Float[Tensor, "b l d"] | None = None
     mask: Bool[Tensor, "b l"] | None = None
     spatial: Float[Tensor, "b c h w"] | None = None

@@ -1,6 +1,6 @@
 """Features of image sets, batch by batch."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from ablatent.core.progress import track
 from ablatent.evaluation.scores import Extractor
 
 
+@runtime_checkable
 class Images(Protocol):
     """An array of images, in memory or not: a length, and uint8 (n, H, W, 3) for a slice."""
 

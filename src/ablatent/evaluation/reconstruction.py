@@ -29,7 +29,7 @@ def psnr(
 
 def reconstruction_scores(
     originals: UInt8[np.ndarray, "n h w 3"],
-    reconstructions: UInt8[np.ndarray, "n h w 3"],
+    reconstructions: UInt8[np.ndarray, "m p q 3"],
     perceptual: Perceptual,
     device: torch.device | str = "cpu",
     batch_size: int = 32,

@@ -1,4 +1,4 @@
-"""What the U-Net needs beside convolutions: the time embedding and the transformer that reads tokens.
+"""What only the U-Net needs: the time embedding, resizing ResBlocks, and the transformer that reads tokens.
 
 Time embedding: Ho et al. 2020 after Vaswani et al. 2017. SpatialTransformer: Rombach et al. 2022, section 3.3 and
 appendix E.2.1.
@@ -12,7 +12,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ablatent.networks.blocks import norm
+from ablatent.networks.blocks import ResBlock, norm
 
 
 def zero_init(conv: nn.Conv2d) -> nn.Conv2d:
@@ -32,6 +32,32 @@ def timestep_embedding(t: Float[Tensor, "b"], dim: int, max_period: float = 10_0
     angles = rearrange(t, "b -> b 1") * torch.exp(-math.log(max_period) * exponent)
     embedding = torch.cat([torch.cos(angles), torch.sin(angles)], dim=1)
     return F.pad(embedding, (0, dim - 2 * half))
+
+
+class ResizeBlock(ResBlock):
+    """A ResBlock that halves or doubles height and width, between the first norm and convolution and on the skip path.
+
+    Average pooling down, nearest neighbour up (Brock et al. 2019; Dhariwal & Nichol 2021).
+    """
+
+    def __init__(self, ch: int, emb_ch: int, dropout: float, scale_shift: bool, up: bool) -> None:
+        super().__init__(ch, ch, emb_ch, dropout, scale_shift)
+        self.resize = nn.Upsample(scale_factor=2.0, mode="nearest") if up else nn.AvgPool2d(2)
+
+    def forward(
+        self, x: Float[Tensor, "b ch h w"], emb: Float[Tensor, "b emb_ch"] | None = None
+    ) -> Float[Tensor, "b ch h2 w2"]:
+        """Apply the block; `emb` is required."""
+        if self.emb is None or emb is None:
+            raise ValueError("ResizeBlock: pass emb")
+        h = self.conv1(self.resize(F.silu(self.norm1(x))))
+        e = rearrange(self.emb(F.silu(emb)), "b c -> b c 1 1").to(h.dtype)
+        if self.scale_shift:
+            scale, shift = e.chunk(2, dim=1)
+            h = self.norm2(h) * (1 + scale) + shift
+        else:
+            h = self.norm2(h + e)
+        return self.resize(x) + self.conv2(self.dropout(F.silu(h)))
 
 
 class Attention(nn.Module):

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from ablatent.core.errors import ConfigError
 from ablatent.core.types import Cond
 from ablatent.networks.blocks import Downsample, ResBlock, SelfAttention2d, Upsample, norm
-from ablatent.networks.transformer import SpatialTransformer, timestep_embedding, zero_init
+from ablatent.networks.transformer import ResizeBlock, SpatialTransformer, timestep_embedding, zero_init
 
 
 class Chain(nn.ModuleList):
@@ -117,7 +117,7 @@ class UNet(nn.Module):
 
         def resize(c: int, up: bool) -> nn.Module:
             if resblock_updown:
-                return _resize_inside(res(c, c), up)
+                return ResizeBlock(c, emb_ch, dropout, scale_shift, up)
             return Upsample(c) if up else Downsample(c)
 
         self.conv_in = nn.Conv2d(in_channels + spatial_channels, ch, 3, padding=1)
@@ -238,12 +238,4 @@ def _attention(
         return SpatialTransformer(c, n, depth, context_dim)
     block = SelfAttention2d(c, c // n)
     zero_init(block.out)
-    return block
-
-
-def _resize_inside(block: ResBlock, up: bool) -> ResBlock:
-    """Resize between the first norm and the first convolution, and on the skip path (ADM, BigGAN)."""
-    change = nn.Upsample(scale_factor=2.0, mode="nearest") if up else nn.AvgPool2d(2)
-    block.add_module("conv1", nn.Sequential(change, block.conv1))
-    block.add_module("skip", nn.Sequential(change, block.skip))
     return block

@@ -44,8 +44,6 @@ def render(page: Page) -> str:
     parts += _figures(page.axis_figures)
     if page.jobs:
         parts += ["### Job by job", table(page.jobs)]
-    if page.protocols:
-        parts += ["## Protocols", table(page.protocols)]
     named = {f.name.split("-")[0]: f for f in page.sheets}
     if "reconstructions" in named:
         parts += ["## Reconstructions", *_figures([f for f in page.sheets if f.name.startswith("reconstructions")])]
@@ -53,6 +51,8 @@ def render(page: Page) -> str:
         parts += ["## Samples", page.samples.same_noise, *_figures([named["samples"]])]
     if page.curve_figures:
         parts += ["## Training curves", *_figures(page.curve_figures)]
+    if page.protocols:
+        parts += ["## Protocols", table(page.protocols)]
     parts += ["## Cost", page.cost_line, table(page.by_kind)]
     if page.provenance:
         parts += ["## Provenance", table(page.provenance)]

@@ -150,14 +150,15 @@ class Sweep:
         return sorted(usable, key=lambda o: order.get(o.key, len(order)))
 
     def label(self, key: str) -> str:
-        """The axes that tell this stage from others of its kind, as `axis=value`; its short key where none does."""
+        """The axes that tell this stage from others of its kind, as `axis=value`; else its kind, or its key."""
         users = [j for j in self.jobs if key in self.closure(j.stages.values())]
         parts = []
         for axis, values in self.axes.items():
             mine = {json.dumps(j.axes.get(axis)) for j in users}
             if len(values) > 1 and len(mine) == 1 and users:
                 parts.append(f"{axis}={show_value(users[0].axes.get(axis))}")
-        return " ".join(parts) or (key if len(key) <= 26 else key[:26] + "…")
+        alone = key in self.objects and sum(o.kind == self.objects[key].kind for o in self.objects.values()) == 1
+        return " ".join(parts) or (self.objects[key].kind.replace("_", " ") if alone else key[:26])
 
 
 def show_value(value: Any) -> str:

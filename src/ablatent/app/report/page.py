@@ -64,12 +64,16 @@ def _remarks(sweep: Sweep, by_seed: bool) -> list[str]:
     found = []
     if by_seed:
         found.append(f"± is the sample standard deviation over seeds ({', '.join(sweep.seed_axes)}).")
-    own = {describe(m).label for j in sweep.jobs for m, s in j.scores.items() if s.std is not None}
+    shown = tables.shown_metrics(sweep)
+    own = {describe(m).label for m in shown if any(m in j.scores and j.scores[m].std is not None for j in sweep.jobs)}
     if own:
         found.append(f"{'Job by job, ' if by_seed else ''}± is the metric's own spread ({', '.join(sorted(own))}).")
-    baseline = sorted({describe(m).label for j in sweep.jobs for m in j.scores if m.endswith("_baseline")})
-    if baseline:
-        found.append(f"{', '.join(baseline)}: what the decoder makes of pure noise; samples must be well below it.")
+    if any(m.endswith("_baseline") for m in shown):
+        found.append(
+            "Decoded N(0, I): what the decoder makes of latents that are pure noise; samples must be well below it."
+        )
+        if len(shown) < len(tables.metric_names(sweep)):
+            found.append("The baselines of the other metrics are in report.csv.")
     if any("is_effnet_lite0" in j.scores for j in sweep.jobs):
         found.append("IS* uses another classifier than the Inception Score: compare it with itself only.")
     return found

@@ -71,6 +71,11 @@ def metric_names(sweep: Sweep) -> list[str]:
     return ordered(m for j in sweep.jobs for m in j.scores)
 
 
+def shown_metrics(sweep: Sweep) -> list[str]:
+    """Of the baselines only KID's has a column: it is unbiased, so it tells noise from samples also at small counts."""
+    return [m for m in metric_names(sweep) if not m.endswith("_baseline") or m.startswith("kid")]
+
+
 def protocol_text(protocol: Mapping[str, Any]) -> str:
     return json.dumps(protocol, sort_keys=True, default=str)
 
@@ -108,7 +113,7 @@ def _score_column(rows: list[Row], metric: str, comparable: bool, notes: list[st
 def results(sweep: Sweep, by_seed: bool = False) -> Table:
     """Jobs × metrics, with only the axes that vary; with `by_seed`, one row a setting: mean ± spread over seeds."""
     rows, axes = (seed_rows(sweep), sweep.plain_axes) if by_seed else (job_rows(sweep), list(sweep.axes))
-    metrics, notes, bad = metric_names(sweep), list[str](), incomparable(sweep)
+    metrics, notes, bad = shown_metrics(sweep), list[str](), incomparable(sweep)
     first = [
         [Cell(show_value(r.axes.get(a))) for a in axes] or [Cell("all seeds" if by_seed else r.jobs[0].name)]
         for r in rows
@@ -163,7 +168,9 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
 def short(value: Any) -> Cell:
     """A value as one cell: long digests are cut, with the whole text as the hint."""
     text = show_value(value) if value is not None else "–"
-    return Cell(text if len(text) <= 60 else f"{text[:14]}…", hint=text if len(text) > 60 else "")
+    digest = len(text) > 20 and set(text) <= set("0123456789abcdef")
+    limit, kept = (20, 12) if digest else (60, 58)
+    return Cell(text if len(text) <= limit else f"{text[:kept]}…", hint=text if len(text) > limit else "")
 
 
 def protocols(sweep: Sweep) -> Table | None:
@@ -175,8 +182,9 @@ def protocols(sweep: Sweep) -> Table | None:
             if metric in job.scores:
                 text = protocol_text(job.scores[metric].protocol)
                 fields[text] = flatten(job.scores[metric].protocol)
-                if describe(metric).label not in users.setdefault(text, []):
-                    users[text].append(describe(metric).label)
+                label = describe(metric.removesuffix("_baseline")).label
+                if label not in users.setdefault(text, []):
+                    users[text].append(label)
     names = list(dict.fromkeys(n for f in fields.values() for n in f))
     if not names:
         return None

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from ablatent.app.report.metrics import best_of, decimals, describe
 from ablatent.app.report.model import load_sweep, show_value
-from ablatent.app.report.tables import failures, incomparable, metric_names
+from ablatent.app.report.tables import failures, incomparable, shown_metrics
 
 SHOWN = ("fid", "kid", "rfid", "psnr", "perceptual")
 
@@ -18,7 +18,7 @@ def final_table(store_root: Path, sweep_id: str) -> RichTable:
     seconds: wall time of all stages that the job stands on, whoever built them. Raises ConfigError: unknown sweep.
     """
     sweep = load_sweep(store_root, sweep_id)
-    metrics = [m for m in metric_names(sweep) if m.partition("_")[0] in SHOWN]
+    metrics = [m for m in shown_metrics(sweep) if m.partition("_")[0] in SHOWN]
     bad = incomparable(sweep)
     table = RichTable(header_style="bold", pad_edge=False, box=None)
     for axis in sweep.axes or ["job"]:

@@ -7,8 +7,9 @@ import torch
 from hydra.utils import get_class
 from torch import nn
 
-from ablatent.app.context import Context, make
+from ablatent.app.context import Context
 from ablatent.app.models import load_first_stage, make_denoiser
+from ablatent.app.objects import make
 from ablatent.conditioning.base import Conditioner
 from ablatent.core.files import write_json
 from ablatent.core.images import grid

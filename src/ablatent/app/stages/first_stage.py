@@ -2,7 +2,8 @@
 
 import torch
 
-from ablatent.app.context import Context, make, make_first_stage
+from ablatent.app.context import Context
+from ablatent.app.objects import make, make_first_stage
 from ablatent.core.files import write_json
 from ablatent.core.rng import stream
 from ablatent.first_stage.base import FirstStage

@@ -14,7 +14,7 @@ from ablatent.training.first_stage import to_tensor
 
 @torch.no_grad()
 def build(ctx: Context) -> None:
-    """mean.npy, std.npy: (views, n, c, h, w) float32 raw moments, aligned with the images; normalizer.json; summary.json."""
+    """mean.npy, std.npy: (views, n, c, h, w) float32 raw moments, a row an image; normalizer.json; summary.json."""
     model = load_first_stage(ctx.input("first_stage"), ctx.device)
     images = ctx.images()
     pixels, size = images.pixels, ctx.compute.batch_size

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from ablatent.app.context import Context, make
+from ablatent.app.context import Context
 from ablatent.app.models import load_first_stage
+from ablatent.app.objects import make
 from ablatent.app.stages.reference import chosen_rows
 from ablatent.app.stages.scores import as_json, cached_features
 from ablatent.core.files import write_json

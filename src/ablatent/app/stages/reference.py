@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ablatent.app.context import Context, make
+from ablatent.app.context import Context
+from ablatent.app.objects import make
 from ablatent.core.files import write_json
 from ablatent.core.rng import stream
 from ablatent.data.base import Images
@@ -18,7 +19,7 @@ def chosen_rows(images: Images, split: str, count: int | None) -> np.ndarray:
 
 
 def build(ctx: Context) -> None:
-    """features.npy (n, dim) float32, rows.npy, summary.json. Images are those that trainings see: same size, same crop."""
+    """features.npy (n, dim) float32, rows.npy, summary.json. The images are those that trainings see."""
     config = ctx.config
     images = ctx.images()
     rows = chosen_rows(images, config["split"], config["count"])

@@ -5,8 +5,9 @@ import time
 import numpy as np
 import torch
 
-from ablatent.app.context import Context, make
+from ablatent.app.context import Context
 from ablatent.app.models import load_model
+from ablatent.app.objects import make
 from ablatent.core.files import write_json
 from ablatent.core.images import grid, save_png
 from ablatent.core.progress import track

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ablatent.app.context import Context, make
+from ablatent.app.context import Context
+from ablatent.app.objects import make
 from ablatent.core.files import write_json
 from ablatent.evaluation.features import extract
 from ablatent.evaluation.scores import Extractor, Score, score_features
@@ -41,7 +42,7 @@ def as_json(scores: Mapping[str, Score]) -> dict[str, Any]:
 
 
 def cached_features(ctx: Context, extractor: Extractor, images: np.ndarray, title: str) -> np.ndarray:
-    """Features by content: equal images (the decoded noise of two samplers, say) are extracted once for the whole store."""
+    """Features by content: equal images (the decoded noise of two samplers) are extracted once for the whole store."""
     content = hashlib.blake2b(np.ascontiguousarray(images).tobytes(), digest_size=16)
     content.update(f"{images.shape}/{extractor.name}/{extractor.digest}".encode())
     key = f"features-{content.hexdigest()}"

@@ -1,0 +1,120 @@
+"""The plan: what is shared, and what a change rebuilds. Composed in this process, nothing is built."""
+
+import copy
+import itertools
+
+import pytest
+from commands import ROOT
+from hydra import compose, initialize_config_dir
+
+from ablatent.app.cli import plain
+from ablatent.app.plan import counts, make_plan
+
+DATA = ["preset=tiny", "data=digits"]
+
+
+def composed(*overrides):
+    with initialize_config_dir(config_dir=str(ROOT / "conf"), version_base="1.3"):
+        return plain(compose("config", overrides=[*DATA, *overrides]))
+
+
+def plan_of(*jobs):
+    return make_plan([(list(o), composed(*o)) for o in jobs])
+
+
+def keys(*overrides):
+    (job,) = plan_of(overrides).jobs
+    assert job.refused is None, job.refused
+    return {role: stage.key for role, stage in job.stages.items()}
+
+
+@pytest.fixture(scope="module")
+def base():
+    return keys()
+
+
+def test_the_sweep_of_the_readme_shares_its_stages():
+    values = (["kl", "vq"], ["linear", "cosine"], ["ddim", "ddpm"])
+    plan = plan_of(*[(f"first_stage={a}", f"schedule={b}", f"sampler={c}") for a, b, c in itertools.product(*values)])
+    assert counts(plan) == {
+        "first_stage": 2,
+        "reconstruction": 2,
+        "latents": 2,
+        "diffusion": 4,
+        "samples": 8,
+        "scores": 8,
+        "reference": 2,
+    }
+    assert plan.axes == {"first_stage": values[0], "schedule": values[1], "sampler": values[2]}
+    assert plan.jobs[0].name == "first_stage=kl schedule=linear sampler=ddim"
+
+
+BELOW = {
+    "first_stage": {"first_stage", "reconstruction", "latents", "diffusion", "samples", "scores"},
+    "latents": {"latents", "diffusion", "samples", "scores"},
+    "diffusion": {"diffusion", "samples", "scores"},
+    "samples": {"samples", "scores"},
+    "scores": {"scores"},
+    "nothing": set(),
+}
+CHANGES = {
+    "sampler.steps=7": "samples",
+    "sampler=ddpm": "samples",
+    "samples.seed=1": "samples",
+    "samples.weights=raw": "samples",
+    "first_stage=vq": "first_stage",
+    "first_stage.ch=24": "first_stage",
+    "first_stage.seed=1": "first_stage",
+    "first_stage.loss.disc_weight=0.1": "first_stage",
+    "first_stage.training.lr=0.1": "first_stage",
+    "latents.normalizer=none": "latents",
+    "schedule=linear": "diffusion",
+    "diffusion.seed=1": "diffusion",
+    "optimizer.lr=0.1": "diffusion",
+    "training.steps=25": "diffusion",
+    "training.snapshots=[3]": "diffusion",
+    "conditioner=class": "diffusion",
+    "network.ch=64": "diffusion",
+    "evaluation.metrics.kid.seed=1": "scores",
+    "runtime.batch_size=3": "nothing",
+    "runtime.threads=1": "nothing",
+    "runtime=cpu": "nothing",
+    "tracking=csv": "nothing",
+    "store.on_code_change=error": "nothing",
+    "title=x": "nothing",
+    "evaluation.extractor.weights.path=/somewhere/else.pt": "nothing",
+}
+
+
+@pytest.mark.parametrize("override", CHANGES)
+def test_a_change_rebuilds_what_hangs_below_it(override, base):
+    changed = keys(override)
+    assert {role for role in base if changed[role] != base[role]} == BELOW[CHANGES[override]]
+
+
+def test_every_field_of_first_stage_rebuilds_what_hangs_below_it(base):
+    config = composed()
+
+    def leaves(node, path=()):
+        for name, value in node.items():
+            if isinstance(value, dict):
+                yield from leaves(value, (*path, name))
+            elif name != "_target_" and "weights" not in path:
+                yield (*path, name), value
+
+    for path, value in leaves(config["first_stage"]):
+        changed = copy.deepcopy(config)
+        node = changed["first_stage"]
+        for name in path[:-1]:
+            node = node[name]
+        node[path[-1]] = "x" if value is None or isinstance(value, (str, bool)) else ([9] if value == [] else 8)
+        if path[-1] == "ch_mult":
+            node[path[-1]] = [2, 2]
+        (job,) = make_plan([([], changed)]).jobs
+        if job.refused is None:
+            assert job.stages["scores"].key != base["scores"], path
+
+
+def test_a_size_that_does_not_divide_is_refused():
+    (job,) = make_plan([([], composed("data=openmoji", "data.size=30"))]).jobs
+    assert job.refused is not None and "data.size" in job.refused
