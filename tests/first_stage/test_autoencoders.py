@@ -18,6 +18,7 @@ SMALL = {
     "num_res_blocks": 1,
     "z_channels": 4,
     "attn_factors": [],
+    "mid_blocks": 2,
     "mid_attention": False,
     "dropout": 0.0,
     "stem": 2,
@@ -54,6 +55,7 @@ def test_published_autoencoders_have_their_parameter_counts(
         "ch_mult": mult,
         "z_channels": z,
         "attn_factors": attention,
+        "mid_blocks": 2,
         "mid_attention": mid,
     }
     with torch.device("meta"):

@@ -16,6 +16,7 @@ def model(init: str = "uniform", restart_every: int | None = 2) -> VQAutoencoder
         num_res_blocks=1,
         z_channels=4,
         attn_factors=[],
+        mid_blocks=2,
         mid_attention=False,
         dropout=0.0,
         stem=2,

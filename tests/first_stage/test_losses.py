@@ -47,7 +47,15 @@ def make(**changes: Any) -> AutoencoderLoss:
 def model() -> KLAutoencoder:
     torch.manual_seed(0)
     return KLAutoencoder(
-        ch=8, ch_mult=[1, 2], num_res_blocks=1, z_channels=4, attn_factors=[], mid_attention=False, dropout=0.0, stem=2
+        ch=8,
+        ch_mult=[1, 2],
+        num_res_blocks=1,
+        z_channels=4,
+        attn_factors=[],
+        mid_blocks=2,
+        mid_attention=False,
+        dropout=0.0,
+        stem=2,
     )
 
 

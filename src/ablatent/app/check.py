@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from hydra.utils import get_class
 
 from ablatent.app.context import resolve_device
-from ablatent.app.models import make_denoiser
+from ablatent.app.models import fields_of, make_denoiser
 from ablatent.app.objects import NOT_MODEL, make, make_first_stage
 from ablatent.app.plan import Job, Plan
 from ablatent.core.errors import AblatentError, ConfigError, did_you_mean
@@ -89,7 +88,7 @@ def check_model(cfg: Mapping[str, Any]) -> None:
     denoiser.schedule = schedule
     _explained("weighting", lambda: DiffusionLoss(denoiser, make(cfg["weighting"]), cfg["training"]["loss"]))
     for weights in _pretrained(cfg["first_stage"]):
-        weights.find()
+        weights.check()
 
 
 def _meta_cond(conditioner: Any, labels: dict[str, torch.Tensor]) -> Any:
@@ -98,7 +97,7 @@ def _meta_cond(conditioner: Any, labels: dict[str, torch.Tensor]) -> Any:
 
 
 def _classes(cfg: Mapping[str, Any]) -> int:
-    if "label" not in get_class(cfg["conditioner"]["_target_"]).fields:
+    if "label" not in fields_of(cfg["conditioner"]):
         return 0
     annotations = make(cfg["data"]).annotations()
     if annotations.labels is None:
@@ -128,7 +127,7 @@ def check_evaluation(evaluation: Mapping[str, Any]) -> None:
             made = make(metric)
             made.check()
     for weights in _pretrained(evaluation):
-        weights.find()
+        weights.check()
 
 
 def check_runtime(runtime: Mapping[str, Any]) -> None:

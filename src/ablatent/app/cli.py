@@ -53,12 +53,12 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     if missing:
         raise ConfigError(missing[0], "a value", "???", f"Give it on the command line: {missing[0]}=…")
     try:
-        config = OmegaConf.to_container(cfg, resolve=True)
+        config: Any = OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as e:
         raise AblatentError(f"configuration: {str(e).splitlines()[0]}") from None
-    config.pop("hydra", None)  # type: ignore[union-attr]
-    config.pop("experiments", None)  # type: ignore[union-attr]
-    return config  # type: ignore[return-value]
+    for name in ("hydra", "experiments"):
+        config.pop(name, None)
+    return dict(config)
 
 
 def finish(jobs: list[tuple[list[str], DictConfig]]) -> int:

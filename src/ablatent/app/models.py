@@ -25,7 +25,7 @@ def load_first_stage(artifact: Artifact, device: torch.device) -> FirstStage:
 
 def make_denoiser(config: dict[str, Any], latent_channels: int, classes: int) -> tuple[Denoiser, Any]:
     """(denoiser, conditioner) of a diffusion node; the network takes the shapes that follow from its neighbours."""
-    labelled = "label" in _fields(config["conditioner"])
+    labelled = "label" in fields_of(config["conditioner"])
     conditioner = make(config["conditioner"], **({"classes": classes} if labelled else {}))
     network = make(
         config["network"],
@@ -39,10 +39,11 @@ def make_denoiser(config: dict[str, Any], latent_channels: int, classes: int) ->
     return denoiser, conditioner
 
 
-def _fields(config: dict[str, Any]) -> tuple[str, ...]:
+def fields_of(config: dict[str, Any]) -> tuple[str, ...]:
     from hydra.utils import get_class
 
-    return tuple(get_class(config["_target_"]).fields)
+    kind: Any = get_class(config["_target_"])
+    return tuple(kind.fields)
 
 
 def load_model(ctx: Context, weights: str, snapshot: str | int) -> Model:

@@ -99,7 +99,7 @@ def _composed(root: Path, options: dict[str, str]) -> DictConfig:
 def _keys(cfg: Any, prefix: str = "") -> Iterator[str]:
     """Every dotted key, of nodes and leaves."""
     if isinstance(cfg, DictConfig):
-        for key in cfg:
+        for key in map(str, cfg):
             yield f"{prefix}{key}"
             if not OmegaConf.is_interpolation(cfg, key) and not OmegaConf.is_missing(cfg, key):
                 yield from _keys(cfg[key], f"{prefix}{key}.")
@@ -119,9 +119,7 @@ def _check_keys(
             if key not in known:
                 top = key.split(".")[0]
                 if top not in known and "." not in key:
-                    raise ConfigError(
-                        key, "a config group or key", _text(override), did_you_mean(key, known)
-                    )
+                    raise ConfigError(key, "a config group or key", _text(override), did_you_mean(key, known))
                 option = f" with {top}={options[top]}" if top in options else ""
                 inside = sorted(k for k in known if k.startswith(f"{top}.")) or sorted(known)
                 siblings = [k for k in inside if k.count(".") == key.count(".")]

@@ -65,9 +65,8 @@ class Bar:
         elif now - self.last >= self.every and self.done < self.total:
             self.last = now
             left = seconds((self.total - self.done) / max(rate, 1e-9))
-            console.print(
-                f"  {self.title}: {self.done}/{self.total} {self.unit}, {rate:.3g} {self.unit}/s, {left} left {text}".rstrip()
-            )
+            counted = f"{self.done}/{self.total} {self.unit}, {rate:.3g} {self.unit}/s"
+            console.print(f"  {self.title}: {counted}, {left} left {text}".rstrip())
             sys.stdout.flush()
 
     def close(self) -> None:

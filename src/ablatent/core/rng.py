@@ -19,7 +19,7 @@ def stream(seed: int, purpose: str, *index: int) -> np.random.Generator:
 
 
 def normal(seed: int, purpose: str, indices: Sequence[int], shape: Sequence[int], step: int = 0) -> np.ndarray:
-    """N(0, 1) noise of shape (len(indices), *shape), float32; row k depends on (seed, purpose, indices[k], step) only."""
+    """N(0, 1) noise (len(indices), *shape), float32; row k depends on (seed, purpose, indices[k], step) only."""
     out = np.empty((len(indices), *shape), dtype=np.float32)
     for row, index in zip(out, indices, strict=True):
         row[...] = stream(seed, purpose, index, step).standard_normal(tuple(shape), dtype=np.float32)

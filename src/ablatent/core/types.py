@@ -1,4 +1,4 @@
-"""The types that pass between rooms. Shapes are the contract: B batch, C channels, H W rows and columns, L tokens, D width."""
+"""Types that pass between rooms. Shapes are the contract: b batch, c channels, h w rows and columns, l tokens, d width."""
 
 from dataclasses import dataclass, fields, replace
 
@@ -18,7 +18,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Moments:
-    """Diagonal Gaussian over raw latents; std = 0 where the encoder is deterministic (VQ before quantisation, identity)."""
+    """Diagonal Gaussian over raw latents; std = 0 where the encoder is deterministic (VQ, identity)."""
 
     mean: Float[Tensor, "b c h w"]
     std: Float[Tensor, "b c h w"]

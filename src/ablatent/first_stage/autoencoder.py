@@ -48,9 +48,12 @@ def check_architecture(
     return widths, factors
 
 
-def _middle(ch: int, attention: bool, dropout: float) -> nn.Sequential:
-    attn: list[nn.Module] = [SelfAttention2d(ch)] if attention else []
-    return nn.Sequential(ResBlock(ch, ch, dropout=dropout), *attn, ResBlock(ch, ch, dropout=dropout))
+def _middle(ch: int, blocks: int, attention: bool, dropout: float) -> nn.Sequential:
+    """`blocks` residual blocks (the paper: 2), with attention after the first."""
+    body: list[nn.Module] = [ResBlock(ch, ch, dropout=dropout) for _ in range(blocks)]
+    if attention:
+        body.insert(1, SelfAttention2d(ch))
+    return nn.Sequential(*body)
 
 
 class Encoder(nn.Module):
@@ -63,6 +66,7 @@ class Encoder(nn.Module):
         out_channels: int,
         num_res_blocks: int,
         attn_factors: Sequence[int],
+        mid_blocks: int,
         mid_attention: bool,
         dropout: float,
         stem: int,
@@ -80,7 +84,7 @@ class Encoder(nn.Module):
                 ch = width
                 if factor in attn_factors:
                     body.append(SelfAttention2d(ch))
-        self.body = nn.Sequential(*body, _middle(ch, mid_attention, dropout))
+        self.body = nn.Sequential(*body, _middle(ch, mid_blocks, mid_attention, dropout))
         self.norm_out = norm(ch)
         self.conv_out = nn.Conv2d(ch, out_channels, 3, padding=1)
 
@@ -101,6 +105,7 @@ class Decoder(nn.Module):
         in_channels: int,
         num_res_blocks: int,
         attn_factors: Sequence[int],
+        mid_blocks: int,
         mid_attention: bool,
         dropout: float,
         stem: int,
@@ -109,7 +114,7 @@ class Decoder(nn.Module):
         self.stem = stem
         ch = widths[-1]
         self.conv_in = nn.Conv2d(in_channels, ch, 3, padding=1)
-        body: list[nn.Module] = [_middle(ch, mid_attention, dropout)]
+        body: list[nn.Module] = [_middle(ch, mid_blocks, mid_attention, dropout)]
         for level in reversed(range(len(widths))):
             for _ in range(num_res_blocks + 1):
                 body.append(ResBlock(ch, widths[level], dropout=dropout))
@@ -144,6 +149,7 @@ class Autoencoder(FirstStage):
         num_res_blocks: int,
         z_channels: int,
         attn_factors: Sequence[int],
+        mid_blocks: int,
         mid_attention: bool,
         dropout: float,
         stem: int,
@@ -154,7 +160,9 @@ class Autoencoder(FirstStage):
         z = positive("z_channels", z_channels)
         self.latent_channels = z
         self.downsample = factors[-1]
-        common = (num_res_blocks, tuple(attn_factors), mid_attention, dropout, stem)
+        if isinstance(mid_blocks, bool) or not isinstance(mid_blocks, int) or mid_blocks < 0:
+            raise ConfigError("first_stage.mid_blocks", "an integer of at least 0 (the paper: 2)", mid_blocks)
+        common = (num_res_blocks, tuple(attn_factors), mid_blocks, mid_attention, dropout, stem)
         self.encoder = Encoder(widths, factors, moment_maps * z, *common)
         self.decoder = Decoder(widths, factors, z, *common)
         self.quant_conv = nn.Conv2d(moment_maps * z, moment_maps * z, 1)

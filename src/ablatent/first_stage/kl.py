@@ -33,12 +33,22 @@ class KLAutoencoder(Autoencoder):
         num_res_blocks: int,
         z_channels: int,
         attn_factors: Sequence[int],
+        mid_blocks: int,
         mid_attention: bool,
         dropout: float,
         stem: int,
     ) -> None:
         super().__init__(
-            ch, ch_mult, num_res_blocks, z_channels, attn_factors, mid_attention, dropout, stem, moment_maps=2
+            ch,
+            ch_mult,
+            num_res_blocks,
+            z_channels,
+            attn_factors,
+            mid_blocks,
+            mid_attention,
+            dropout,
+            stem,
+            moment_maps=2,
         )
 
     def _gaussian(self, x: Tensor) -> tuple[Tensor, Tensor]:

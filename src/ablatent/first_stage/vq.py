@@ -137,6 +137,7 @@ class VQAutoencoder(Autoencoder):
         num_res_blocks: int,
         z_channels: int,
         attn_factors: Sequence[int],
+        mid_blocks: int,
         mid_attention: bool,
         dropout: float,
         stem: int,
@@ -146,7 +147,16 @@ class VQAutoencoder(Autoencoder):
         init: str,
     ) -> None:
         super().__init__(
-            ch, ch_mult, num_res_blocks, z_channels, attn_factors, mid_attention, dropout, stem, moment_maps=1
+            ch,
+            ch_mult,
+            num_res_blocks,
+            z_channels,
+            attn_factors,
+            mid_blocks,
+            mid_attention,
+            dropout,
+            stem,
+            moment_maps=1,
         )
         self.codebook = Codebook(n_embed, z_channels, beta, restart_every, init)
 

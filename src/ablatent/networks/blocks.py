@@ -14,10 +14,14 @@ _MAX_GROUPS = 32
 
 
 def norm(channels: int) -> nn.GroupNorm:
-    """Group normalisation with 32 groups, or the largest divisor of `channels` below that; eps 1e-6."""
+    """Group normalisation with 32 groups, or fewer where a group would have less than four channels; eps 1e-6.
+
+    A group's mean and scale are removed. With one channel a group (32 groups of a width of 32) a network would see
+    neither the contrast of a feature nor an embedding that is added to whole channels.
+    """
     if channels < 1:
         raise ConfigError("network.channels", "an integer >= 1", channels, "give every level at least one channel")
-    groups = max(g for g in range(1, min(_MAX_GROUPS, channels) + 1) if channels % g == 0)
+    groups = max(g for g in range(1, _MAX_GROUPS + 1) if channels % g == 0 and (g == 1 or channels // g >= 4))
     return nn.GroupNorm(groups, channels, eps=1e-6)
 
 
@@ -25,8 +29,8 @@ class ResBlock(nn.Module):
     """GroupNorm-SiLU-conv3x3 twice around a residual, optionally modulated by an embedding.
 
     With `emb_ch` the embedding is added between the convolutions, or (with `scale_shift`) modulates the second
-    normalisation as h * (1 + scale) + shift; the second convolution then starts at zero so that the block starts
-    as its skip path (ADM). Without `emb_ch` it is the plain block of the autoencoders, initialised as usual.
+    normalisation as h * (1 + scale) + shift. Without `emb_ch` it is the plain block of the autoencoders. The second
+    convolution starts at zero, so that the block starts as its skip path (ADM).
     """
 
     def __init__(
@@ -50,10 +54,9 @@ class ResBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.conv2 = nn.Conv2d(out_ch, out_ch, 3, padding=1)
         self.skip = nn.Identity() if in_ch == out_ch else nn.Conv2d(in_ch, out_ch, 1)
-        if emb_ch is not None:
-            nn.init.zeros_(self.conv2.weight)
-            if self.conv2.bias is not None:
-                nn.init.zeros_(self.conv2.bias)
+        nn.init.zeros_(self.conv2.weight)
+        if self.conv2.bias is not None:
+            nn.init.zeros_(self.conv2.bias)
 
     def forward(
         self, x: Float[Tensor, "b in_ch h w"], emb: Float[Tensor, "b emb_ch"] | None = None

@@ -148,8 +148,6 @@ class UNet(nn.Module):
         self.norm_out = norm(width)
         self.conv_out = zero_init(nn.Conv2d(width, out_channels, 3, padding=1))
         for module in self.modules():
-            if isinstance(module, nn.GroupNorm):
-                module.num_groups = _groups(module.num_channels)
             # The released U-Nets were trained with 1e-5 here, and with 1e-6 in the transformers and the autoencoders.
             if isinstance(module, ResBlock):
                 module.norm1.eps = module.norm2.eps = 1e-5
@@ -215,15 +213,6 @@ class UNet(nn.Module):
                 f"{x.shape[2]}x{x.shape[3]}",
                 "Give fewer levels, or larger images.",
             )
-
-
-def _groups(channels: int) -> int:
-    """Groups of a norm: 32, or fewer where a group would have less than four channels.
-
-    A group's mean is removed, and the embedding is added to whole channels just before: with one channel a group (32
-    groups of a width of 32) the network would not see the time.
-    """
-    return max(g for g in range(1, 33) if channels % g == 0 and (g == 1 or channels // g >= 4))
 
 
 def _attention(

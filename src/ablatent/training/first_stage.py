@@ -85,14 +85,14 @@ class FirstStageTrainee(Trainee):
         self.validation = validation
 
     def make_optimizers(self) -> list[torch.optim.Optimizer]:
-        betas = tuple(self.how.betas)
         return [
-            torch.optim.Adam(self.model.parameters(), lr=self.how.lr, betas=betas),
-            torch.optim.Adam(self.loss.discriminator.parameters(), lr=self.how.disc_lr, betas=betas),
+            torch.optim.Adam(self.model.parameters(), lr=self.how.lr, betas=tuple(self.how.betas)),
+            torch.optim.Adam(self.loss.discriminator.parameters(), lr=self.how.disc_lr, betas=(0.5, 0.9)),
         ]
 
     def take_step(self, batch: Batch, step: int) -> dict[str, Tensor | float]:
-        generator, critic = self.optimizers()
+        optimizers: Any = self.optimizers()
+        generator, critic = optimizers
         x = batch["image"]
         rec = self.model(x, batch["noise"])
         loss, logs = self.loss.generator_loss(x, rec, self.model.last_layer(), step)

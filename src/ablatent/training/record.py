@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from torch import Tensor
@@ -10,12 +11,12 @@ from torch import Tensor
 from ablatent.core.images import save_png
 
 
-class Tracker:
-    """Where rows and panels are mirrored to; this one keeps nothing."""
+class Tracker(Protocol):
+    """Where rows and panels are mirrored to."""
 
-    def log(self, step: int, values: dict[str, float]) -> None: ...
+    def log(self, step: int, values: Mapping[str, float], /) -> None: ...
 
-    def images(self, step: int, name: str, image: np.ndarray) -> None: ...
+    def images(self, step: int, name: str, image: np.ndarray, /) -> None: ...
 
 
 class Recorder:
