@@ -122,19 +122,28 @@ def table(plan: Plan, store: Store) -> Table:
 
 
 def _expected(stage: Stage, store: Store) -> float | None:
-    """Seconds, from the stages of this kind in the store: per step where it trains, else the median."""
-    steps = _steps(stage.config)
+    """Seconds: the median of stored stages that differ in nothing but seed, steps and inputs, scaled by their steps."""
+    steps, same = _steps(stage.config), _without_scale(stage.config)
     seen = []
     for manifest in (store.root / "objects" / stage.kind).glob(f"*/{MANIFEST}"):
         try:
             said: Mapping[str, Any] = read_json(manifest)
-            theirs = _steps(said["config"])
-            seen.append(said["wall_seconds"] * (steps / theirs if steps and theirs else 1.0))
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError):
             continue
+        if _without_scale(said.get("config", {})) == same:
+            seen.append(said["wall_seconds"] * steps / _steps(said["config"]))
     return median(seen) if seen else None
 
 
-def _steps(config: Mapping[str, Any]) -> int | None:
-    steps = config.get("training", {}).get("steps") if isinstance(config.get("training"), Mapping) else None
-    return int(steps) if steps else None
+def _steps(config: Mapping[str, Any]) -> int:
+    """How many steps a stage takes, 1 where it takes none."""
+    for name in ("training", "sampler"):
+        if isinstance(config.get(name), Mapping) and "steps" in config[name]:
+            return int(config[name]["steps"])
+    return 1
+
+
+def _without_scale(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _without_scale(v) for k, v in value.items() if k not in ("seed", "steps")}
+    return value

@@ -1,4 +1,4 @@
-"""Types that pass between rooms. Shapes are the contract: b batch, c channels, h w rows and columns, l tokens, d width."""
+"""Types that pass between rooms. Shapes are the contract: b batch, c channels, h w rows, columns, l tokens, d width."""
 
 from dataclasses import dataclass, fields, replace
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 # The smallest real job: scikit-learn's digits, a first stage and a UNet of a few thousand weights.
 SMALL = ["preset=tiny", "data=digits", "runtime=cpu", "runtime.threads=1", "tracking=none"]
 

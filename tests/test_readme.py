@@ -1,0 +1,55 @@
+"""Every command of the README runs: as it stands where that is quick, else in the tiny preset and up to the plan.
+
+`make demo` and `make test` are run by .ci/run.
+"""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```\n(.*?)^```", README, re.M | re.S)
+LINES = [line.split("   #")[0].strip().removeprefix("$ ") for block in BLOCKS for line in block.splitlines()]
+COMMANDS = sorted({line for line in LINES if re.match(r"(\.venv/bin/)?python |make ", line)})
+SET_UP = ("make demo", "make test", "make test-fast")
+
+
+def test_the_readme_has_commands():
+    assert len(COMMANDS) > 8
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """What the README's examples speak of: a folder of photos, two of images to compare, a finished sweep."""
+    rng = np.random.default_rng(0)
+    for name in ("photos", "REAL_DIR", "FAKE_DIR"):
+        (tmp_path / name).mkdir()
+        for i in range(12):
+            Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(tmp_path / name / f"{i}.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command(command, folder, request):
+    if command in SET_UP:
+        assert command.split()[1] + ":" in (ROOT / "Makefile").read_text()
+        return
+    words = shlex.split(command.removeprefix(".venv/bin/"))[1:]
+    if words[0] == "run.py":
+        if {"do=report", "do=status", "do=verify"} & set(words):
+            folder, _ = request.getfixturevalue("swept")
+        elif not any(w.startswith("do=") for w in words):
+            words += ["do=plan"]
+        words = [str(ROOT / "run.py"), *words[1:], *(["preset=tiny"] if "preset=tiny" not in words else [])]
+    done = subprocess.run([sys.executable, *words], cwd=folder, capture_output=True, text=True, timeout=600)
+    if "ch_multt" in command:
+        assert done.returncode == 2 and "Did you mean 'first_stage.ch_mult'?" in done.stdout
+    else:
+        assert done.returncode == 0, done.stdout + done.stderr
