@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ablatent.core.errors import AblatentError, ConfigError, did_you_mean
 
 HYDRA_GROUPS = ("hydra",)
+ALWAYS = ("do", "sweep", "title", "question")  # keys of config.yaml itself, under any options
 
 
 def preflight(root: Path, overrides: Sequence[str], multirun: bool) -> None:
@@ -109,10 +110,13 @@ def _check_keys(
     root: Path, groups: dict[str, list[str]], chosen: dict[str, list[str]], overrides: list[Override]
 ) -> None:
     """Each key must exist under every combination of the options that are swept."""
-    if not overrides:
+    tops = {o.key_or_group.split(".")[0] for o in overrides}
+    if tops <= set(ALWAYS):
         return
-    for combination in itertools.islice(itertools.product(*chosen.values()), 64):
-        options = dict(zip(chosen, combination, strict=True))
+    # Only these options decide which keys there are below the overridden ones.
+    deciding = {group: options for group, options in chosen.items() if group in (*tops, "preset", "experiments")}
+    for combination in itertools.islice(itertools.product(*deciding.values()), 64):
+        options = dict(zip(deciding, combination, strict=True))
         known = set(_keys(_composed(root, options)))
         for override in overrides:
             key = override.key_or_group

@@ -94,6 +94,8 @@ class ImageData(ABC):
     limit: int | None = None
 
     name: ClassVar[str] = ""
+    credit: ClassVar[str] = ""
+    """Whom to name wherever the images are shown."""
     # Raised by hand when the same source would give other pixels or another split.
     version: ClassVar[int] = 1
 

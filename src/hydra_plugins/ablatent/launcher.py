@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
@@ -20,10 +21,15 @@ class AblatentLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         # Hydra imports every plugin module at each start: what is heavy is imported here.
         from ablatent.app.cli import finish
+        from ablatent.core.progress import console
 
         jobs: list[tuple[list[str], Any]] = []
         for overrides in job_overrides:
-            cfg = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+            try:
+                cfg = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+            except HydraException as e:
+                console.print(f"[red]error[/] job {' '.join(overrides)}: {e}", soft_wrap=True)
+                sys.exit(2)
             with open_dict(cfg):
                 del cfg["hydra"]
             jobs.append((list(overrides), cfg))

@@ -56,4 +56,5 @@ def render(page: Page) -> str:
     parts += ["## Cost", page.cost_line, table(page.by_kind)]
     if page.provenance:
         parts += ["## Provenance", table(page.provenance)]
+    parts += page.credits
     return "\n\n".join(p for p in parts if p) + "\n"

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from hydra.utils import get_class
 
 from ablatent.app.report import cost, figures, images, tables
 from ablatent.app.report.metrics import describe
@@ -47,6 +49,7 @@ class Page:
     by_stage: Table
     cost_line: str
     provenance: Table | None
+    credits: list[str]
     problems: list[str] = field(default_factory=list)
 
 
@@ -58,6 +61,13 @@ def _lead(sweep: Sweep) -> str:
     said = [cost.stage_status(sweep, k) for k in sweep.objects]
     jobs = f"{len(states)} job{'s' if len(states) != 1 else ''}: {counted or 'none'}"
     return f"{jobs} · {len(said)} stages: {said.count('built')} built, {said.count('found')} found"
+
+
+def _credits(sweep: Sweep) -> list[str]:
+    """Whom the data sets ask to be named beside their images."""
+    targets = {str(j.config["data"]["_target_"]) for j in sweep.jobs if "data" in j.config}
+    kinds: list[Any] = [get_class(t) for t in sorted(targets)]
+    return [f"Images: {kind.credit}" for kind in kinds if kind.credit]
 
 
 def _remarks(sweep: Sweep, by_seed: bool) -> list[str]:
@@ -148,6 +158,7 @@ def gather(sweep: Sweep) -> Page:
             f"with every job building its own they would have taken {seconds(spent['alone'])}."
         ),
         provenance=guard("Provenance", lambda: cost.provenance(sweep), None),
+        credits=guard("Credits", lambda: _credits(sweep), []),
     )
     page.problems = list(dict.fromkeys(sweep.problems))
     return page
