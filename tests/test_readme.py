@@ -36,6 +36,7 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command(command, folder, request):
     if command in SET_UP:
@@ -48,7 +49,9 @@ def test_command(command, folder, request):
         elif not any(w.startswith("do=") for w in words):
             words += ["do=plan"]
         words = [str(ROOT / "run.py"), *words[1:], *(["preset=tiny"] if "preset=tiny" not in words else [])]
-    done = subprocess.run([sys.executable, *words], cwd=folder, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(
+        [sys.executable, *words], cwd=folder, capture_output=True, text=True, timeout=600, check=False
+    )
     if "ch_multt" in command:
         assert done.returncode == 2 and "Did you mean 'first_stage.ch_mult'?" in done.stdout
     else:

@@ -1,6 +1,7 @@
 """Mistakes end with one message that names the key, what was expected and the nearest spelling; nothing is trained."""
 
 import pytest
+
 from commands import run
 
 MISTAKES = {

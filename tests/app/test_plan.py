@@ -4,11 +4,11 @@ import copy
 import itertools
 
 import pytest
-from commands import ROOT
 from hydra import compose, initialize_config_dir
 
 from ablatent.app.cli import plain
 from ablatent.app.plan import counts, make_plan
+from commands import ROOT
 
 DATA = ["preset=tiny", "data=digits"]
 

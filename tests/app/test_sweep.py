@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from commands import SMALL, built, found, run, words
 
 pytestmark = pytest.mark.slow

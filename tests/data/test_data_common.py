@@ -54,12 +54,10 @@ def test_split_keeps_groups_whole_and_fixed() -> None:
     ("key", "make"),
     [
         ("data.size", lambda: OpenMoji(size=0)),
-        ("data.size", lambda: OpenMoji(size=32.0)),  # type: ignore[arg-type]
         ("data.size", lambda: Digits(size=20)),
         ("data.limit", lambda: OpenMoji(size=32, limit=0)),
         ("data.limit", lambda: OpenMoji(size=32, limit=True)),
         ("data.validation_fraction", lambda: OpenMoji(size=32, validation_fraction=1.0)),
-        ("data.skin_tones", lambda: OpenMoji(size=32, skin_tones="yes")),  # type: ignore[arg-type]
         ("data.root", lambda: ImageFolder(size=32)),
     ],
 )

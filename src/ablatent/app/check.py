@@ -12,10 +12,11 @@ from typing import Any
 import torch
 
 from ablatent.app.context import resolve_device
-from ablatent.app.models import fields_of, make_denoiser
+from ablatent.app.models import fields_of, make_network
 from ablatent.app.objects import NOT_MODEL, make, make_first_stage
 from ablatent.app.plan import Job, Plan
 from ablatent.core.errors import AblatentError, ConfigError, did_you_mean
+from ablatent.diffusion.denoiser import Denoiser
 from ablatent.diffusion.loss import DiffusionLoss
 from ablatent.store.identity import digest
 
@@ -33,8 +34,10 @@ class Checker:
     def job(self, job: Job) -> None:
         """Raise the first error of a job's configuration."""
         cfg = job.config
-        parts = ("first_stage", "network", "schedule", "parameterization", "weighting", "conditioner", "optimizer")
-        self._once("model", {k: cfg[k] for k in (*parts, "training", "data")}, lambda: check_model(cfg))
+        shapes = {k: cfg[k] for k in ("first_stage", "network", "conditioner", "data")}
+        self._once("shapes", shapes, lambda: check_shapes(cfg))
+        learning = {k: cfg[k] for k in ("schedule", "parameterization", "weighting", "optimizer", "training")}
+        self._once("learning", learning, lambda: check_learning(cfg))
         sampling = {k: cfg[k] for k in ("sampler", "guidance", "schedule", "conditioner")}
         self._once("sampling", sampling, lambda: check_sampling(cfg))
         self._once("evaluation", cfg["evaluation"], lambda: check_evaluation(cfg["evaluation"]))
@@ -64,9 +67,9 @@ def check_plan(plan: Plan) -> None:
                 job.refused, job.stages = str(e), {}
 
 
-def check_model(cfg: Mapping[str, Any]) -> None:
-    """Shapes from images to latents to the network's output, and every loss, on the meta device."""
-    for group in ("first_stage", "network", "schedule", "parameterization", "weighting", "conditioner", "optimizer"):
+def check_shapes(cfg: Mapping[str, Any]) -> None:
+    """From images to latents to the network's output, on the meta device; the losses of the first stage."""
+    for group in ("first_stage", "network", "conditioner"):
         check_arguments(group, cfg[group], FILLED.get(group, 0), BESIDE.get(group, ()))
     size = int(cfg["data"]["size"])
     with torch.device("meta"):
@@ -75,25 +78,21 @@ def check_model(cfg: Mapping[str, Any]) -> None:
         if model.trainable:
             _explained("first_stage.loss", lambda: make(cfg["first_stage"]["loss"]))
         classes = _classes(cfg)
-        denoiser, conditioner = _explained("network", lambda: make_denoiser(dict(cfg), shape[0], classes))
-        labels = {"label": torch.zeros(2, dtype=torch.int64, device="cpu")} if "label" in conditioner.fields else {}
-        out = _explained(
-            "network",
-            lambda: denoiser.network(torch.empty(2, *shape), torch.zeros(2), _meta_cond(conditioner, labels)),
-        )
+        network, conditioner = _explained("network", lambda: make_network(dict(cfg), shape[0], classes))
+        cond = conditioner.null(2) if conditioner.fields else conditioner.embed({})
+        out = _explained("network", lambda: network(torch.empty(2, *shape), torch.zeros(2), cond))
     if tuple(out.shape[1:]) != tuple(shape):
         raise ConfigError("network", f"an output of shape {tuple(shape)}", tuple(out.shape[1:]))
-    schedule, parameterization = make(cfg["schedule"]), make(cfg["parameterization"])
-    parameterization.check(schedule)
-    denoiser.schedule = schedule
-    _explained("weighting", lambda: DiffusionLoss(denoiser, make(cfg["weighting"]), cfg["training"]["loss"]))
     for weights in _pretrained(cfg["first_stage"]):
         weights.check()
 
 
-def _meta_cond(conditioner: Any, labels: dict[str, torch.Tensor]) -> Any:
-    """A condition of the right shapes without values (labels cannot be looked at on the meta device)."""
-    return conditioner.null(2) if labels else conditioner.embed({})
+def check_learning(cfg: Mapping[str, Any]) -> None:
+    """Schedule, parameterization, weighting and loss fit together; the optimiser takes its options."""
+    for group in ("schedule", "parameterization", "weighting", "optimizer"):
+        check_arguments(group, cfg[group])
+    denoiser = Denoiser(torch.nn.Identity(), make(cfg["schedule"]), make(cfg["parameterization"]))
+    _explained("weighting", lambda: DiffusionLoss(denoiser, make(cfg["weighting"]), cfg["training"]["loss"]))
 
 
 def _classes(cfg: Mapping[str, Any]) -> int:

@@ -1,8 +1,10 @@
 """Trained models, out of the store."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import nn
 
 from ablatent.app.context import Context, weights_path
 from ablatent.app.objects import make, make_first_stage
@@ -23,8 +25,8 @@ def load_first_stage(artifact: Artifact, device: torch.device) -> FirstStage:
     return model.to(device).eval().requires_grad_(False)
 
 
-def make_denoiser(config: dict[str, Any], latent_channels: int, classes: int) -> tuple[Denoiser, Any]:
-    """(denoiser, conditioner) of a diffusion node; the network takes the shapes that follow from its neighbours."""
+def make_network(config: Mapping[str, Any], latent_channels: int, classes: int) -> tuple[nn.Module, Any]:
+    """(network, conditioner) of a diffusion node; the network takes the shapes that follow from its neighbours."""
     labelled = "label" in fields_of(config["conditioner"])
     conditioner = make(config["conditioner"], **({"classes": classes} if labelled else {}))
     network = make(
@@ -35,11 +37,16 @@ def make_denoiser(config: dict[str, Any], latent_channels: int, classes: int) ->
         vector_dim=conditioner.vector_dim,
         spatial_channels=conditioner.spatial_channels,
     )
-    denoiser = Denoiser(network, make(config["schedule"]), make(config["parameterization"]))
-    return denoiser, conditioner
+    return network, conditioner
 
 
-def fields_of(config: dict[str, Any]) -> tuple[str, ...]:
+def make_denoiser(config: Mapping[str, Any], latent_channels: int, classes: int) -> tuple[Denoiser, Any]:
+    """(denoiser, conditioner) of a diffusion node."""
+    network, conditioner = make_network(config, latent_channels, classes)
+    return Denoiser(network, make(config["schedule"]), make(config["parameterization"])), conditioner
+
+
+def fields_of(config: Mapping[str, Any]) -> tuple[str, ...]:
     from hydra.utils import get_class
 
     kind: Any = get_class(config["_target_"])
