@@ -7,8 +7,11 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-# The smallest real job: scikit-learn's digits, a first stage and a UNet of a few thousand weights.
-SMALL = ["preset=tiny", "data=digits", "runtime=cpu", "runtime.threads=1", "tracking=none"]
+# The smallest real job: scikit-learn's digits, few images to score.
+SMALL = [
+    *("preset=tiny", "data=digits", "perceptual=alex", "runtime=cpu", "runtime.threads=1", "tracking=none"),
+    *("samples.count=16", "evaluation.reference_count=32", "evaluation.reconstruction_count=16"),
+]
 
 
 def words(*overrides: str) -> list[str]:

@@ -108,7 +108,7 @@ def test_a_job_made_to_fail_fails_alone(tmp_path):
     assert failed == 1
 
 
-LONG = ["first_stage.training.steps=60", "training.steps=120", "runtime.checkpoint_seconds=0"]
+LONG = ["first_stage.training.steps=60", "training.steps=60", "runtime.checkpoint_seconds=0"]
 
 
 def weights_of(folder: Path) -> dict[str, bytes]:
