@@ -1,4 +1,4 @@
-"""The whole configuration is known to be good before anything is trained: every object is made, on the meta device.
+"""The whole configuration is known to be good before anything is trained: every object is made, big ones on meta.
 
 Costs an import of torch and some milliseconds per distinct part; Lightning and friends stay out.
 """
@@ -23,6 +23,10 @@ from ablatent.store.identity import digest
 # Arguments that the builders add from neighbouring stages, and node fields that are not constructor arguments.
 FILLED = {"network": 5, "conditioner": 1}
 BESIDE = {"first_stage": NOT_MODEL}
+
+
+# A network of fewer parameters is tried for real: quicker than the meta device, for which torch imports its compiler.
+SMALL = 30_000_000
 
 
 @dataclass
@@ -68,23 +72,25 @@ def check_plan(plan: Plan) -> None:
 
 
 def check_shapes(cfg: Mapping[str, Any]) -> None:
-    """From images to latents to the network's output, on the meta device; the losses of the first stage."""
+    """From images to latents to the network's output; the losses of the first stage, and their weights."""
     for group in ("first_stage", "network", "conditioner"):
         check_arguments(group, cfg[group], FILLED.get(group, 0), BESIDE.get(group, ()))
-    size = int(cfg["data"]["size"])
+    size, classes = int(cfg["data"]["size"]), _classes(cfg)
     with torch.device("meta"):
         model = _explained("first_stage", lambda: make_first_stage(cfg["first_stage"]))
         shape = model.latent_shape(size, size)
-        if model.trainable:
-            _explained("first_stage.loss", lambda: make(cfg["first_stage"]["loss"]))
-        classes = _classes(cfg)
-        network, conditioner = _explained("network", lambda: make_network(dict(cfg), shape[0], classes))
-        cond = conditioner.null(2) if conditioner.fields else conditioner.embed({})
-        out = _explained("network", lambda: network(torch.empty(2, *shape), torch.zeros(2), cond))
-    if tuple(out.shape[1:]) != tuple(shape):
-        raise ConfigError("network", f"an output of shape {tuple(shape)}", tuple(out.shape[1:]))
+        network, _ = _explained("network", lambda: make_network(dict(cfg), shape[0], classes))
     for weights in _pretrained(cfg["first_stage"]):
         weights.check()
+    if model.trainable:
+        _explained("first_stage.loss", lambda: make(cfg["first_stage"]["loss"]))
+    small = sum(p.numel() for p in network.parameters()) < SMALL
+    with torch.device("cpu" if small else "meta"), torch.no_grad():
+        network, conditioner = _explained("network", lambda: make_network(dict(cfg), shape[0], classes))
+        cond = conditioner.null(2) if conditioner.fields else conditioner.embed({})
+        out = _explained("network", lambda: network(torch.zeros(2, *shape), torch.zeros(2), cond))
+    if tuple(out.shape[1:]) != tuple(shape):
+        raise ConfigError("network", f"an output of shape {tuple(shape)}", tuple(out.shape[1:]))
 
 
 def check_learning(cfg: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Hydra's launcher under -m: all jobs are planned as one graph, so that shared stages are built once."""
 
+import copy
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,26 @@ from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
+
+
+class ParsedOnce:
+    """A config repository that reads each file once for all jobs of a sweep: reading is most of composing."""
+
+    def __init__(self, repository: Any):
+        self.repository = repository
+        self.parsed: dict[str, Any] = {}
+
+    def load_config(self, config_path: str) -> Any:
+        if config_path not in self.parsed:
+            self.parsed[config_path] = self.repository.load_config(config_path=config_path)
+        return copy.deepcopy(self.parsed[config_path])
+
+    def __deepcopy__(self, memo: Any) -> "ParsedOnce":
+        # Hydra copies the repository for each composition; the sources are the same for all jobs.
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.repository, name)
 
 
 class AblatentLauncher(Launcher):
@@ -23,10 +44,12 @@ class AblatentLauncher(Launcher):
         from ablatent.app.cli import finish
         from ablatent.core.progress import console
 
+        loader: Any = self.hydra_context.config_loader
+        loader.repository = ParsedOnce(loader.repository)
         jobs: list[tuple[list[str], Any]] = []
         for overrides in job_overrides:
             try:
-                cfg = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+                cfg = loader.load_sweep_config(self.config, list(overrides))
             except HydraException as e:
                 console.print(f"[red]error[/] job {' '.join(overrides)}: {e}", soft_wrap=True)
                 sys.exit(2)
