@@ -1,0 +1,238 @@
+"""The store: artifacts that are whole or not there, built once whoever asks, checked when they are opened.
+
+objects/KIND/KEY/{manifest.json, …}   published, never changed afterwards
+work/KEY/{token, attempt, last.ckpt, error.json, files/}   a build in progress; survives a kill, so that it resumes
+locks/KEY   damaged/KEY-TIME   sweeps/ID   cache/
+"""
+
+import os
+import shutil
+import time
+import traceback
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ablatent.core.errors import AblatentError, ConfigError, StageError
+from ablatent.core.files import read_json, sha256, sync, write_json
+from ablatent.core.progress import console
+from ablatent.store.identity import digest
+from ablatent.store.locks import locked
+
+MANIFEST = "manifest.json"
+HASH_LIMIT = 256 * 2**20  # larger memory-mapped arrays are checked by size here, by hash with do=verify
+
+
+class Damaged(AblatentError):
+    """A stored object whose bytes are not those that were published."""
+
+
+class Superseded(AblatentError):
+    """Another process took this build over (this one's parent was killed); it must not write any more."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A published object."""
+
+    kind: str
+    key: str
+    path: Path
+    manifest: Mapping[str, Any]
+
+    def json(self, name: str) -> Any:
+        return read_json(self.path / name)
+
+
+@dataclass(frozen=True)
+class Work:
+    """The folder of a build. `files` becomes the object; everything beside it is scratch that survives a kill."""
+
+    key: str
+    path: Path
+    token: str
+    attempt: str
+
+    @property
+    def files(self) -> Path:
+        return self.path / "files"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "last.ckpt"
+
+    def check(self) -> None:
+        """Call before every checkpoint and publish. Raises Superseded in an orphan of a killed build."""
+        current = (self.path / "token").read_text() if (self.path / "token").exists() else "nobody"
+        if current != self.token:
+            raise Superseded(f"{self.key}: another process took this build over; nothing more is written by this one.")
+
+
+class Store:
+    """root: the store's folder, made when it is not there."""
+
+    def __init__(self, root: str | Path):
+        self.root = Path(root)
+        self._verified: dict[str, Artifact] = {}
+
+    def check_writable(self) -> None:
+        """Raises ConfigError(store.path) when nothing can be written at the root."""
+        try:
+            (self.root / "locks").mkdir(parents=True, exist_ok=True)
+            probe = self.root / "locks" / f".probe-{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as e:
+            raise ConfigError(
+                "store.path",
+                "a folder that can be made and written",
+                str(self.root),
+                f"{e.strerror}: {e.filename}. Choose another folder with store.path=….",
+            ) from None
+
+    def folder(self, kind: str, key: str) -> Path:
+        return self.root / "objects" / kind / key
+
+    def work_folder(self, key: str) -> Path:
+        return self.root / "work" / key
+
+    def find(self, kind: str, key: str) -> Artifact | None:
+        """The checked artifact, or None. A damaged one is set aside, and said."""
+        if key in self._verified:
+            return self._verified[key]
+        path = self.folder(kind, key)
+        if not path.exists():
+            return None
+        try:
+            artifact = Artifact(kind, key, path, verify(path, key))
+        except Damaged as e:
+            self.set_aside(Artifact(kind, key, path, {}), f"[yellow]damaged[/] {e}")
+            return None
+        self._verified[key] = artifact
+        return artifact
+
+    def set_aside(self, artifact: Artifact, why: str) -> None:
+        """Move an object out of the way, so that it is built again; nothing is deleted."""
+        self._verified.pop(artifact.key, None)
+        aside = self.root / "damaged" / f"{artifact.key}-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            artifact.path.rename(aside)
+        except FileNotFoundError:  # another process was faster
+            return
+        console.print(f"  {why} Set aside in {aside}; it will be built again.")
+
+    def open(self, kind: str, key: str) -> Artifact:
+        """The checked artifact; StageError when it is not there."""
+        found = self.find(kind, key)
+        if found is None:
+            raise StageError(f"{key}: expected this {kind} in the store {self.root}; it is not there. Build it first.")
+        return found
+
+    def get_or_build(
+        self,
+        kind: str,
+        key: str,
+        build: Callable[[Work], None],
+        record: Callable[[], Mapping[str, Any]] = dict,
+        invocation: str = "",
+    ) -> tuple[Artifact, bool]:
+        """find → lock → find again → build in work/KEY → manifest last → fsync → one rename.
+
+        build writes the object's files into work.files, and may leave work.checkpoint to resume from; record gives
+        what the manifest says beside the files. Returns the artifact and whether this call built it. A failed build
+        leaves error.json, which callers of the same `invocation` that waited for it raise again.
+        """
+        if found := self.find(kind, key):
+            return found, False
+        asked = time.time()
+        with locked(self.root / "locks" / key, key):
+            if found := self.find(kind, key):
+                return found, False
+            self._replay_error(key, invocation, asked)
+            work = self._begin(key)
+            try:
+                start = time.monotonic()
+                build(work)
+                spent = time.monotonic() - start + self._spent_before(work)
+            except AblatentError as e:
+                self._leave_error(work, invocation, e)
+                raise
+            except Exception as e:
+                self._leave_error(work, invocation, e)
+                raise StageError(f"{key}: {type(e).__name__}: {e}") from e
+            return self._publish(kind, work, {**record(), "wall_seconds": round(spent, 3)}), True
+
+    def _begin(self, key: str) -> Work:
+        path = self.work_folder(key)
+        (path / "files").mkdir(parents=True, exist_ok=True)
+        (path / "error.json").unlink(missing_ok=True)
+        attempt = path / "attempt"
+        if not attempt.exists():
+            attempt.write_text(uuid.uuid4().hex[:12])
+        token = uuid.uuid4().hex
+        (path / "token").write_text(token)
+        return Work(key, path, token, attempt.read_text())
+
+    def _spent_before(self, work: Work) -> float:
+        """Seconds that a killed build had spent up to the checkpoint that this one resumed from."""
+        spent = work.path / "resumed_seconds"
+        return float(spent.read_text()) if spent.exists() else 0.0
+
+    def _leave_error(self, work: Work, invocation: str, error: BaseException) -> None:
+        trace = "".join(traceback.format_exception(error))
+        note = {"invocation": invocation, "time": time.time(), "message": str(error), "traceback": trace}
+        write_json(work.path / "error.json", note)
+
+    def _replay_error(self, key: str, invocation: str, asked: float) -> None:
+        path = self.work_folder(key) / "error.json"
+        if not path.exists():
+            return
+        error = read_json(path)
+        if error["time"] >= asked and error["invocation"] == invocation:
+            raise StageError(error["message"])
+
+    def _publish(self, kind: str, work: Work, record: Mapping[str, Any]) -> Artifact:
+        work.check()
+        names = sorted(p for p in work.files.rglob("*") if p.is_file() and p.name != MANIFEST)
+        files = {}
+        for path in names:
+            sync(path)
+            name = path.relative_to(work.files).as_posix()
+            files[name] = {"size": path.stat().st_size, "sha256": sha256(path)}
+        manifest = {**record, "kind": kind, "key": work.key, "attempt": work.attempt, "files": files}
+        manifest["created"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        write_json(work.files / MANIFEST, {**manifest, "seal": digest(manifest)})
+        sync(work.files)
+        target = self.folder(kind, work.key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        work.files.rename(target)
+        sync(target.parent)
+        shutil.rmtree(work.path, ignore_errors=True)
+        artifact = Artifact(kind, work.key, target, manifest)
+        self._verified[work.key] = artifact
+        return artifact
+
+
+def verify(path: Path, key: str, everything: bool = False) -> Mapping[str, Any]:
+    """The manifest of a whole object; raises Damaged otherwise.
+
+    everything: hash also the large memory-mapped arrays that are normally checked by size only.
+    """
+    try:
+        manifest = read_json(path / MANIFEST)
+        seal = manifest.pop("seal")
+        files = manifest["files"]
+    except (OSError, ValueError, KeyError, AttributeError):
+        raise Damaged(f"{key}: its manifest cannot be read.") from None
+    if digest(manifest) != seal or manifest["key"] != key:
+        raise Damaged(f"{key}: its manifest was changed after it was published.")
+    for name, said in files.items():
+        file = path / name
+        if not file.is_file() or file.stat().st_size != said["size"]:
+            raise Damaged(f"{key}: {name} is missing or has another size than was published.")
+        if (everything or said["size"] <= HASH_LIMIT or not name.endswith(".npy")) and sha256(file) != said["sha256"]:
+            raise Damaged(f"{key}: the bytes of {name} are not those that were published (sha256 differs).")
+    return manifest

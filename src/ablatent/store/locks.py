@@ -1,0 +1,45 @@
+"""One builder at a time for each key, across processes and threads.
+
+POSIX record locks (lockf) rather than flock: a forked data-loader worker that outlives its killed parent does not
+inherit them, so it cannot hold the lock. They belong to the process, hence the lock between its threads beside them.
+"""
+
+import fcntl
+import os
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ablatent.core.progress import console, seconds
+
+_threads: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+
+@contextmanager
+def locked(path: Path, title: str, poll: float = 0.1, say_every: float = 30.0) -> Iterator[None]:
+    """Hold the lock file `path`; while another process holds it, wait and say so now and then."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _threads[str(path)], path.open("a+") as f:
+        start, said = time.monotonic(), -say_every + 2.0
+        while True:
+            try:
+                fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                waited = time.monotonic() - start
+                if waited - said >= say_every:
+                    said = waited
+                    f.seek(0)
+                    console.print(f"  {title}: waiting for process {f.read().strip() or '?'} ({seconds(waited)})")
+                time.sleep(poll)
+        f.seek(0)
+        f.truncate()
+        f.write(str(os.getpid()))
+        f.flush()
+        try:
+            yield
+        finally:
+            fcntl.lockf(f, fcntl.LOCK_UN)

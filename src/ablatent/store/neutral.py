@@ -1,0 +1,13 @@
+"""Options that came later, and classes that were renamed: what keeps old keys valid.
+
+NEUTRAL: owner → {field: the value at which the field means what the code did before it existed}. The owner is a
+class name, or for a plain node its dotted path from the stage kind (``diffusion.training``). A field at its neutral
+value is left out of the key, so adding an option retrains nothing. Add a line here with every new option.
+
+RENAMED: new class name → the name that keys go on using.
+"""
+
+from typing import Any
+
+NEUTRAL: dict[str, dict[str, Any]] = {}
+RENAMED: dict[str, str] = {}

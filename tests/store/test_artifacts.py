@@ -1,0 +1,159 @@
+"""The store: whole or not there, built once, checked when opened."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from ablatent.core.errors import ConfigError, StageError
+from ablatent.store.artifacts import Damaged, Store, Superseded, verify
+
+KEY = "toy-0123456789abcdef"
+CHILD = """
+import sys, time, os
+sys.modules["torch"] = None  # the store must not need it
+from pathlib import Path
+from ablatent.store.artifacts import Store
+def build(work):
+    with open(sys.argv[2], "a") as f:
+        f.write(f"{os.getpid()}\\n")
+    time.sleep(float(sys.argv[3]))
+    (work.files / "value.txt").write_text("42")
+artifact, built = Store(Path(sys.argv[1])).get_or_build("toy", "%s", build)
+print(int(built), (artifact.path / "value.txt").read_text())
+""" % KEY  # noqa: UP031
+
+
+def start(tmp_path, seconds):
+    words = [sys.executable, "-c", CHILD, str(tmp_path / "store"), str(tmp_path / "log"), str(seconds)]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def toy(value="42", **files):
+    def build(work):
+        for name, text in {"value.txt": value, **files}.items():
+            (work.files / name).write_text(text)
+
+    return build
+
+
+def test_twelve_processes_build_once(tmp_path):
+    children = [start(tmp_path, 0.5) for _ in range(12)]
+    answers = [child.communicate(timeout=60) for child in children]
+    assert all(child.returncode == 0 for child in children), answers
+    assert sum(int(out.split("\n")[-2].split()[0]) for out, _ in answers) == 1
+    assert len((tmp_path / "log").read_text().split()) == 1
+
+
+def test_found_again_and_manifest(tmp_path):
+    store = Store(tmp_path)
+    first, built = store.get_or_build("toy", KEY, toy(), lambda: {"config": {"a": 1}})
+    again, rebuilt = Store(tmp_path).get_or_build("toy", KEY, toy("43"))
+    assert built and not rebuilt
+    assert again.manifest["config"] == {"a": 1} and again.manifest["files"]["value.txt"]["size"] == 2
+    assert first.path == again.path and not store.work_folder(KEY).exists()
+
+
+@pytest.mark.parametrize("victim", ["value.txt", "manifest.json"])
+def test_one_flipped_byte_is_detected_said_and_rebuilt(tmp_path, victim, capsys):
+    artifact, _ = Store(tmp_path).get_or_build("toy", KEY, toy("hello"))
+    data = bytearray((artifact.path / victim).read_bytes())
+    data[len(data) // 2] ^= 1
+    (artifact.path / victim).write_bytes(data)
+    again, built = Store(tmp_path).get_or_build("toy", KEY, toy("hello"))
+    assert built and (again.path / "value.txt").read_text() == "hello"
+    assert "damaged" in capsys.readouterr().out
+    assert len(list((tmp_path / "damaged").iterdir())) == 1
+
+
+def test_missing_and_additional_bytes(tmp_path):
+    artifact, _ = Store(tmp_path).get_or_build("toy", KEY, toy())
+    (artifact.path / "value.txt").write_text("421")
+    with pytest.raises(Damaged, match="another size"):
+        verify(artifact.path, KEY)
+
+
+def test_a_killed_build_leaves_its_work_and_frees_the_lock(tmp_path):
+    child = start(tmp_path, 60)
+    while not (tmp_path / "log").exists():
+        time.sleep(0.05)
+    store = Store(tmp_path / "store")
+    (store.work_folder(KEY) / "last.ckpt").write_text("half way")
+    attempt = (store.work_folder(KEY) / "attempt").read_text()
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    seen = {}
+
+    def build(work):
+        seen["checkpoint"], seen["attempt"] = work.checkpoint.read_text(), work.attempt
+        toy()(work)
+
+    artifact, built = store.get_or_build("toy", KEY, build)
+    assert built and seen == {"checkpoint": "half way", "attempt": attempt}
+    assert sorted(p.name for p in artifact.path.iterdir()) == ["manifest.json", "value.txt"]
+
+
+def test_an_orphan_cannot_write(tmp_path):
+    def build(work):
+        (work.path / "token").write_text("somebody else")
+        toy()(work)
+
+    with pytest.raises(Superseded):
+        Store(tmp_path).get_or_build("toy", KEY, build)
+    assert not Store(tmp_path).folder("toy", KEY).exists()
+
+
+def test_an_error_is_kept_and_a_new_invocation_tries_again(tmp_path):
+    def fail(work):
+        raise ValueError("no luck")
+
+    store = Store(tmp_path)
+    with pytest.raises(StageError, match="no luck"):
+        store.get_or_build("toy", KEY, fail, invocation="one")
+    left = json.loads((store.work_folder(KEY) / "error.json").read_text())
+    assert left["invocation"] == "one" and "ValueError" in left["traceback"]
+    _, built = store.get_or_build("toy", KEY, toy(), invocation="two")
+    assert built
+
+
+def test_a_waiter_of_the_same_sweep_gets_the_same_error(tmp_path):
+    store = Store(tmp_path)
+    store.work_folder(KEY).mkdir(parents=True)
+    note = {"invocation": "one", "time": time.time() + 60, "message": "no luck", "traceback": ""}
+    (store.work_folder(KEY) / "error.json").write_text(json.dumps(note))
+    with pytest.raises(StageError, match="no luck"):
+        store.get_or_build("toy", KEY, toy(), invocation="one")
+    assert store.get_or_build("toy", KEY, toy(), invocation="two")[1]
+
+
+def test_a_store_below_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"store\.path"):
+        Store(tmp_path / "file" / "store").check_writable()
+
+
+def test_the_lock_is_not_inherited_by_a_fork(tmp_path):
+    """A data-loader worker that outlives its killed parent must not hold the lock."""
+    script = (
+        "import os, sys, time\n"
+        "from pathlib import Path\n"
+        "from ablatent.store.locks import locked\n"
+        "with locked(Path(sys.argv[1]), 'x'):\n"
+        "    if os.fork() == 0:\n"
+        "        time.sleep(20)\n"
+        "    print('held', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "lock")], stdout=subprocess.PIPE, text=True)
+    assert child.stdout.readline().strip() == "held"
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    began = time.monotonic()
+    from ablatent.store.locks import locked
+
+    with locked(tmp_path / "lock", "x"):
+        assert time.monotonic() - began < 10
