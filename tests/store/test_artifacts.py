@@ -23,13 +23,13 @@ def build(work):
         f.write(f"{os.getpid()}\\n")
     time.sleep(float(sys.argv[3]))
     (work.files / "value.txt").write_text("42")
-artifact, built = Store(Path(sys.argv[1])).get_or_build("toy", "%s", build)
+artifact, built = Store(Path(sys.argv[1])).get_or_build("toy", sys.argv[4], build)
 print(int(built), (artifact.path / "value.txt").read_text())
-""" % KEY  # noqa: UP031
+"""
 
 
 def start(tmp_path, seconds):
-    words = [sys.executable, "-c", CHILD, str(tmp_path / "store"), str(tmp_path / "log"), str(seconds)]
+    words = [sys.executable, "-c", CHILD, str(tmp_path / "store"), str(tmp_path / "log"), str(seconds), KEY]
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
