@@ -1,34 +1,52 @@
 """Schedules and whole sampling trajectories against diffusers: an implementation that shares no line with this one.
 
-Both sides get the same network, x_T, noise and times. Where the two differ by convention, the comparison avoids it:
-* diffusers keeps alpha_bar in float32: it is given our float64 table (which is compared with its own first).
-* its DDIM steps to t - T // S: right for trailing only where S divides T, so S = 999 runs on the leading grid.
+Both sides get the same network, x_T, noise and times. Where the two differ by convention, the comparison avoids it
+(docs/samplers.md has the list for users):
+* diffusers keeps alpha_bar and sigmas in float32: it is given our float64 table (which is compared with its own first).
+* the final alpha is 1 on both sides (`set_alpha_to_one=True`, `final_sigmas_type="zero"`); the reference code's is that
+  of t = 0. UniPC's "sigma_min" is compared too: it is our grid without the clean state.
+* its DDIM and PNDM step to t - T // S: right for trailing only where S divides T, so S = 999 runs on the leading grid.
 * its DDPM adds noise whenever t > 0, ours never in the step to the clean state: compared on linspace, whose last t is
   0, and for S = 1, where that step is the only one, on the leading grid.
-* its linspace grid starts at t = 0 for S = 1, ours at T-1. Its leading grid has the stride T // S, ours T / S rounded
-  down: the same where S divides T and at S = 999.
-* its DPM-Solver++ casts states to float32: 1e-4 there. Its Heun takes float64 once its sigmas are: 1e-9, as for DDPM
-  and DDIM (in float32, at S = 1, its own x / alpha - sigma / alpha eps loses more than 1e-4).
-* clip_sample is off (it does not take eps anew after clipping, as clip_x0 does); the final alpha is 1.
+* its linspace grid starts at t = 0 for S = 1, ours at T-1 (so do its PNDM and Heun). Its leading grid has the stride
+  T // S, ours T / S rounded down: the same where S divides T and at S = 999. Its UniPC and DPM-Solver++ grids of S
+  steps leave the last of S + 1 times to the clean state (linspace, leading): they get our times.
+* at S = 1000 its DPM-Solver++ and UniPC have duplicate times on linspace, hence NaN: not compared, 999 is.
+* its DPM-Solver++ casts states to float32: 1e-4 there, and in float64 for all others 1e-9 (its Heun in float64 only:
+  at S = 1, its own x / alpha - sigma / alpha eps loses more than 1e-4 in float32; so does its PNDM's).
+* its PNDM extrapolates the network's output, ours eps. For an eps-network that is the same; it refuses x0-networks; for
+  v it is another method. It gets the eps of each of our networks.
+* its DDIM takes eps anew after clip_sample and thresholding only with `use_clipped_model_output=True`, which it gets;
+  its thresholding does nothing at its default `sample_max_value=1`. Elsewhere clip_sample is off.
+* its learned variance comes in [-1, 1], ours in [0, 1]: Nichol & Dhariwal's own v, and the same number.
+* its DDIMInverse scheduler is handed the time it goes to; where eps is evaluated is its caller's choice, here ours.
 """
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from ablatent.core.types import Cond
+from ablatent.core.types import Cond, Prediction
 from ablatent.diffusion.denoiser import Denoiser
 from ablatent.diffusion.parameterization import X0, Eps, Parameterization, V
-from ablatent.samplers.base import Sampler
+from ablatent.samplers.base import DenoiseFn, Sampler
 from ablatent.samplers.ddim import DDIM
 from ablatent.samplers.ddpm import DDPM
 from ablatent.samplers.dpm_solver import DPMSolver
+from ablatent.samplers.dpm_solver_sde import DPMSolverSDE
 from ablatent.samplers.heun import Heun
+from ablatent.samplers.inversion import invert
+from ablatent.samplers.plms import PLMS
+from ablatent.samplers.unipc import UniPC
 from ablatent.schedules.base import NoiseSchedule
 from ablatent.schedules.cosine import Cosine
+from ablatent.schedules.given import Given
 from ablatent.schedules.linear import Linear
 from ablatent.schedules.scaled_linear import ScaledLinear
+from ablatent.schedules.sigmoid import Sigmoid
 
 schedulers = pytest.importorskip("diffusers.schedulers")
 STEPS = (1, 5, 10, 20, 50, pytest.param(250, marks=pytest.mark.slow), pytest.param(999, marks=pytest.mark.slow))
@@ -39,6 +57,9 @@ def schedule(name: str, T: int = 1000, zero: bool = False) -> tuple[NoiseSchedul
     """Ours, and the arguments that make diffusers build the same."""
     if name == "squaredcos_cap_v2":
         return Cosine(T, 0.008, 0.999, zero), {"beta_schedule": name, "num_train_timesteps": T}
+    if name == "sigmoid":  # diffusers' is a sigmoid in beta, as GeoDiff's
+        options = {"beta_schedule": name, "beta_start": 0.0001, "beta_end": 0.02, "num_train_timesteps": T}
+        return Sigmoid(T, 0.0001, 0.02, 6.0, zero), options
     start, end = (0.0001, 0.02) if name == "linear" else (0.0015, 0.0195)
     ours = (Linear if name == "linear" else ScaledLinear)(T, start, end, zero)
     return ours, {"beta_schedule": name, "beta_start": start, "beta_end": end, "num_train_timesteps": T}
@@ -65,16 +86,27 @@ def inputs(steps: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     return x.to(dtype), torch.randn(steps, 2, 3, 4, 4, generator=gen, dtype=torch.float64).to(dtype)
 
 
-def ours(sampler: Sampler, s: NoiseSchedule, p: Parameterization, x: Tensor, noise: Tensor) -> list[Tensor]:
-    denoiser = Denoiser(Contracting(s, p), s, p)
+def denoiser(s: NoiseSchedule, p: Parameterization) -> DenoiseFn:
+    whole = Denoiser(Contracting(s, p), s, p)
+    return lambda x, t: whole(x, t, Cond())
+
+
+def walk(
+    sampler: Sampler, s: NoiseSchedule, denoise: DenoiseFn, x: Tensor, noise: Tensor, times: np.ndarray | None = None
+) -> list[Tensor]:
+    """The state after each step."""
     path = []
 
     def on_step(i: int, t: float, x_t: Tensor, prediction: object) -> Tensor:
         path.append(x_t)
         return x_t
 
-    sampler(lambda x_t, t: denoiser(x_t, t, Cond()), s, x, lambda i: noise[i], on_step)
+    sampler(denoise, s, x, lambda i: noise[i], on_step, times)
     return path
+
+
+def ours(sampler: Sampler, s: NoiseSchedule, p: Parameterization, x: Tensor, noise: Tensor) -> list[Tensor]:
+    return walk(sampler, s, denoiser(s, p), x, noise)
 
 
 def close(path: list[Tensor], theirs: list[Tensor], rtol: float) -> None:
@@ -92,11 +124,17 @@ def float64_tables(scheduler: object, s: NoiseSchedule) -> None:
 
 @pytest.mark.parametrize("zero", [False, True])
 @pytest.mark.parametrize("T", [50, 1000])
-@pytest.mark.parametrize("name", ["linear", "scaled_linear", "squaredcos_cap_v2"])
+@pytest.mark.parametrize("name", ["linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid"])
 def test_alpha_bar(name: str, T: int, zero: bool) -> None:
     s, options = schedule(name, T, zero)
-    theirs = schedulers.DDIMScheduler(**options, rescale_betas_zero_snr=zero).alphas_cumprod
+    theirs = schedulers.DDPMScheduler(**options, rescale_betas_zero_snr=zero).alphas_cumprod
     torch.testing.assert_close(s.alphas_cumprod, theirs.double(), rtol=0, atol=1e-6)
+
+
+def test_alpha_bar_of_given_betas() -> None:
+    betas = np.linspace(0.001, 0.3, 40).tolist()
+    theirs = schedulers.DDIMScheduler(trained_betas=betas).alphas_cumprod
+    torch.testing.assert_close(Given(betas, False).alphas_cumprod, theirs.double(), rtol=0, atol=1e-6)
 
 
 def test_float64_alpha_bar_of_cosine() -> None:
@@ -216,3 +254,172 @@ def test_heun(steps: int, kind: str) -> None:
             i += 1
             theirs.append(y * alphas[i])
     close(ours(sampler, s, p, x, noise), theirs, 1e-9)
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
+@pytest.mark.parametrize("knobs", [{"clip_x0": 0.3}, {"dynamic_threshold": 0.9}])
+def test_ddim_with_thresholds(knobs: dict[str, float], dtype: torch.dtype, rtol: float) -> None:
+    s, options = schedule("scaled_linear")
+    scheduler = schedulers.DDIMScheduler(
+        **options,
+        timestep_spacing="trailing",
+        clip_sample="clip_x0" in knobs,
+        clip_sample_range=0.3,
+        thresholding="dynamic_threshold" in knobs,
+        dynamic_thresholding_ratio=0.9,
+        sample_max_value=1e9,
+    )
+    float64_tables(scheduler, s)
+    scheduler.set_timesteps(20)
+    network = Contracting(s, Eps())
+    x, noise = inputs(20, dtype)
+    x = 30 * x  # so that the estimates leave [-1, 1] on the way
+    theirs, y = [], x
+    for t in scheduler.timesteps:
+        out = network(y, t.repeat(2), Cond())
+        y = scheduler.step(out, t, y, use_clipped_model_output=True).prev_sample.to(dtype)
+        theirs.append(y)
+    close(ours(DDIM(steps=20, **knobs), s, Eps(), x, noise), theirs, rtol)
+    free = ours(DDIM(steps=20), s, Eps(), x, noise)
+    assert float((free[-1] - theirs[-1]).abs().max()) > 0.1
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("steps", STEPS[:-1])
+def test_ddpm_with_learned_variance(
+    steps: int, kind: str, dtype: torch.dtype, rtol: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s, options = schedule("linear")
+    grid = "leading" if steps == 1 else "linspace"
+    scheduler = schedulers.DDPMScheduler(
+        **options, prediction_type=kind, clip_sample=False, variance_type="learned_range", timestep_spacing=grid
+    )
+    float64_tables(scheduler, s)
+    scheduler.set_timesteps(steps)
+    p = PARAMETERIZATIONS[kind]
+    network, sampler = Contracting(s, p), DDPM(steps=steps, grid=grid, variance="learned")
+
+    def denoise(y: Tensor, t: Tensor) -> Prediction:
+        return replace(denoiser(s, p)(y, t), variance_fraction=0.5 + 0.6 * torch.sin(y))  # beyond [0, 1] too
+
+    x, noise = inputs(steps, dtype)
+    theirs, y = [], x
+    for i, t in enumerate(scheduler.timesteps):
+        monkeypatch.setattr("diffusers.schedulers.scheduling_ddpm.randn_tensor", lambda *a, n=noise[i], **k: n)
+        out = torch.cat([network(y, t.repeat(2), Cond()), 1.2 * torch.sin(y)], dim=1)
+        y = scheduler.step(out, int(t), y).prev_sample.to(dtype)
+        theirs.append(y)
+    close(walk(sampler, s, denoise, x, noise), theirs, rtol)
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
+@pytest.mark.parametrize("kind", list(PARAMETERIZATIONS))
+@pytest.mark.parametrize("steps", STEPS)
+def test_plms(steps: int, kind: str, dtype: torch.dtype, rtol: float) -> None:
+    """One step alone is a step of DDIM, with one call, on both sides."""
+    s, options = schedule("scaled_linear")
+    grid = "leading" if steps == 999 else "trailing"
+    scheduler = schedulers.PNDMScheduler(**options, skip_prk_steps=True, set_alpha_to_one=True, timestep_spacing=grid)
+    float64_tables(scheduler, s)
+    scheduler.set_timesteps(steps)
+    p = PARAMETERIZATIONS[kind]
+    eps, sampler = denoiser(s, p), PLMS(steps=steps, grid=grid)
+    assert len(scheduler.timesteps) == sampler.nfe()
+    assert sorted(set(scheduler.timesteps.tolist())) == sampler.times(s)[-2::-1].tolist()
+    x, noise = inputs(steps, dtype)
+    theirs, y = [], x
+    for t in scheduler.timesteps:
+        y = scheduler.step(eps(y, t.repeat(2)).eps, int(t), y).prev_sample.to(dtype)
+        theirs.append(y)
+    # from T-1 to the clean state at once, x_0 = (x - sigma eps) / alpha makes float32's rounding 14 times larger
+    close(ours(sampler, s, p, x, noise), theirs[1:] if steps > 1 else theirs, 14 * rtol if steps == 1 else rtol)
+
+
+def nodes_as_ours(scheduler: object, s: NoiseSchedule, times: np.ndarray) -> None:
+    """Our times and float64 sigmas, for schedulers of sigma / alpha; the last of the times is where they arrive."""
+    scheduler.set_timesteps(len(times) - 1)
+    alpha, sigma = s.alpha_sigma(torch.from_numpy(times))
+    scheduler.timesteps, scheduler.sigmas = torch.from_numpy(times[:-1]).long(), sigma / alpha
+    scheduler.num_inference_steps = len(times) - 1
+
+
+@pytest.mark.parametrize("kind", list(PARAMETERIZATIONS))
+@pytest.mark.parametrize("steps", STEPS)
+def test_dpm_solver_sde(steps: int, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    s, options = schedule("scaled_linear")
+    scheduler = schedulers.DPMSolverMultistepScheduler(
+        **options, prediction_type=kind, algorithm_type="sde-dpmsolver++", solver_order=2, final_sigmas_type="zero"
+    )
+    p = PARAMETERIZATIONS[kind]
+    network, sampler = Contracting(s, p), DPMSolverSDE(steps=steps)
+    nodes_as_ours(scheduler, s, sampler.times(s))
+    x, noise = inputs(steps, torch.float32)
+    theirs, y = [], x
+    module = "diffusers.schedulers.scheduling_dpmsolver_multistep"
+    for i, t in enumerate(scheduler.timesteps):
+        monkeypatch.setattr(f"{module}.randn_tensor", lambda *a, n=noise[i], **k: n)
+        y = scheduler.step(network(y, t.repeat(2), Cond()), t, y).prev_sample
+        theirs.append(y)
+    close(ours(sampler, s, p, x, noise), theirs, 1e-4)
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
+@pytest.mark.parametrize("kind", list(PARAMETERIZATIONS))
+@pytest.mark.parametrize("steps", STEPS)
+def test_unipc(steps: int, kind: str, dtype: torch.dtype, rtol: float) -> None:
+    s, options = schedule("scaled_linear")
+    scheduler = schedulers.UniPCMultistepScheduler(
+        **options, prediction_type=kind, solver_order=2, solver_type="bh2", predict_x0=True, final_sigmas_type="zero"
+    )
+    p = PARAMETERIZATIONS[kind]
+    network, sampler = Contracting(s, p), UniPC(steps=steps)
+    nodes_as_ours(scheduler, s, sampler.times(s))
+    x, noise = inputs(steps, dtype)
+    theirs, y = [], x
+    for t in scheduler.timesteps:
+        y = scheduler.step(network(y, t.repeat(2), Cond()), t, y).prev_sample
+        theirs.append(y)
+    close(ours(sampler, s, p, x, noise), theirs, rtol)
+
+
+@pytest.mark.parametrize("steps", [1, 5, 10, 50])
+def test_unipc_down_to_sigma_min(steps: int) -> None:
+    """The authors' own grid: S + 1 times, the last of them t = 0, and no clean state."""
+    s, options = schedule("scaled_linear")
+    scheduler = schedulers.UniPCMultistepScheduler(
+        **options, solver_order=2, solver_type="bh2", final_sigmas_type="sigma_min", lower_order_final=False
+    )
+    times = np.linspace(999, 0, steps + 1).round()
+    nodes_as_ours(scheduler, s, times)
+    network = Contracting(s, Eps())
+    x, noise = inputs(steps, torch.float64)
+    theirs, y = [], x
+    for t in scheduler.timesteps:
+        y = scheduler.step(network(y, t.repeat(2), Cond()), t, y).prev_sample
+        theirs.append(y)
+    close(walk(UniPC(steps=1), s, denoiser(s, Eps()), x, noise, times), theirs, 1e-9)
+
+
+@pytest.mark.parametrize("steps", [1, 5, 10, 20, 50])
+def test_inversion(steps: int) -> None:
+    s, options = schedule("scaled_linear")
+    scheduler = schedulers.DDIMInverseScheduler(**options, clip_sample=False, timestep_spacing="trailing")
+    one = torch.ones((), dtype=torch.float64)
+    scheduler.alphas_cumprod, scheduler.initial_alpha_cumprod = s.alphas_cumprod, one
+    scheduler.set_timesteps(steps)
+    denoise, (y, _) = denoiser(s, Eps()), inputs(steps, torch.float64)
+    path: list[Tensor] = []
+
+    def on_step(i: int, t: float, x: Tensor, p: Prediction) -> Tensor:
+        path.append(x)
+        return x
+
+    invert(denoise, s, y, steps, on_step)
+    theirs, before = [], None
+    for t in scheduler.timesteps:
+        at, x = (t, y * s.alphas_cumprod[t].sqrt()) if before is None else (before, y)
+        y = scheduler.step(denoise(x, at.repeat(2)).eps, t, y).prev_sample
+        theirs.append(y)
+        before = t
+    close(path, theirs, 1e-9)

@@ -1,49 +1,116 @@
-"""Guidance: identities that hold for any denoiser."""
+"""Guidance: identities that hold for any denoiser, and what is known exactly for Gaussians."""
+
+import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
+from hydra.utils import get_class
 from torch import Tensor, nn
 
+from ablatent.app.objects import make
 from ablatent.core.errors import ConfigError
 from ablatent.core.types import Cond, Prediction
-from ablatent.samplers.guidance import ClassifierFree, NoGuidance
+from ablatent.samplers.guidance import ClassifierFree, Guidance, NoGuidance
+from ablatent.samplers.guidance_auto import AutoGuidance
+from ablatent.samplers.guidance_classifier import ClassifierGuidance, NoisyLogits, label_gradient
+from ablatent.samplers.guidance_rescaled import RescaledClassifierFree, deviation
 from ablatent.schedules.base import NoiseSchedule
+from ablatent.schedules.cosine import Cosine
 from ablatent.schedules.linear import Linear
 
+CONF = Path(__file__).parents[2] / "conf" / "guidance"
+CONFIGS = {p.stem: yaml.safe_load(p.read_text()) for p in sorted(CONF.glob("*.yaml"))}
 
-def schedule() -> NoiseSchedule:
-    return Linear(1000, 0.0001, 0.02, False)
+
+def schedule(zero: bool = False) -> NoiseSchedule:
+    return Linear(1000, 0.0001, 0.02, zero)
 
 
 class Counting(nn.Module):
     """A denoiser whose answer depends on the condition, row by row, and that counts its calls."""
 
-    def __init__(self) -> None:
+    def __init__(self, bias: float = 0.0) -> None:
         super().__init__()
         self.calls: list[int] = []
+        self.bias, self.schedule = bias, schedule()
 
     def forward(self, x: Tensor, t: Tensor, cond: Cond) -> Prediction:
         self.calls.append(len(x))
         assert cond.vector is not None and len(cond.vector) == len(t) == len(x)
-        alpha, sigma = (v.reshape(-1, 1, 1, 1).to(x.dtype) for v in schedule().alpha_sigma(t))
-        x0 = torch.tanh(x + cond.vector.sum(dim=1).reshape(-1, 1, 1, 1))
-        return Prediction(x0, (x - alpha * x0) / sigma)
+        alpha, sigma = (v.reshape(-1, 1, 1, 1).to(x.dtype) for v in self.schedule.alpha_sigma(t))
+        x0 = torch.tanh(x + cond.vector.sum(dim=1).reshape(-1, 1, 1, 1)) + self.bias
+        return Prediction(x0, (x - alpha * x0) / sigma, torch.full_like(x, 0.25))
 
 
 def inputs() -> tuple[Tensor, Tensor, Cond, Cond]:
     gen = torch.Generator().manual_seed(3)
     x = torch.randn(4, 2, 3, 3, generator=gen, dtype=torch.float64)
     cond = torch.randn(4, 5, generator=gen, dtype=torch.float64)
-    return x, torch.full((4,), 500.0, dtype=torch.float64), Cond(vector=cond), Cond(vector=torch.zeros_like(cond))
+    return x, torch.full((4,), 400.0, dtype=torch.float64), Cond(vector=cond), Cond(vector=torch.zeros_like(cond))
 
 
-def test_scale_1_is_no_guidance_to_the_bit() -> None:
+def same(a: Prediction, b: Prediction) -> bool:
+    return torch.equal(a.x0, b.x0) and torch.equal(a.eps, b.eps)
+
+
+def assert_consistent(p: Prediction, x: Tensor, t: Tensor, s: NoiseSchedule) -> None:
+    alpha, sigma = (v.reshape(-1, 1, 1, 1) for v in s.alpha_sigma(t))
+    torch.testing.assert_close(alpha * p.x0 + sigma * p.eps, x, rtol=1e-9, atol=1e-9)
+
+
+# every option of conf/guidance
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_option(name: str) -> None:
+    """It takes what its YAML says, gives x_0 and eps that agree, and moves the prediction."""
     x, t, cond, null = inputs()
+    guidance: Guidance = make(CONFIGS[name])
+    denoiser, weak = Counting(), Counting(bias=0.3)
+    denoise = guidance(denoiser, cond, null, lambda x, t: weak(x, t, cond), lambda x, t: torch.sin(x))
+    got = denoise(x, t)
+    assert got.x0.dtype == got.eps.dtype == torch.float64 and got.variance_fraction is not None
+    assert_consistent(got, x, t, denoiser.schedule)
+    assert denoiser.calls == [len(x) * (guidance.network_rows() - guidance.needs_weak)]
+    assert same(got, Counting()(x, t, cond)) == (name == "none")
+    assert weak.calls == ([len(x)] if guidance.needs_weak else [])
+    hash(guidance)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_constructor_argument_stands_in_the_yaml(name: str) -> None:
+    fields = {f.name for f in dataclasses.fields(get_class(CONFIGS[name]["_target_"]))}
+    assert fields == set(CONFIGS[name]) - {"_target_"}
+
+
+@pytest.mark.parametrize("name", [n for n in CONFIGS if n != "none"])
+def test_a_scale_without_effect_is_no_guidance_to_the_bit(name: str) -> None:
+    x, t, cond, _ = inputs()
+    neutral = 0.0 if name == "classifier" else 1.0
+    guidance: Guidance = make({**CONFIGS[name], "scale": neutral})
+    assert not (guidance.needs_null or guidance.needs_weak or guidance.needs_classifier)
     plain, guided = Counting(), Counting()
-    a = NoGuidance()(plain, cond, null)(x, t)
-    b = ClassifierFree(scale=1.0)(guided, cond, None)(x, t)
-    assert torch.equal(a.x0, b.x0) and torch.equal(a.eps, b.eps)
-    assert plain.calls == guided.calls == [4]
+    assert same(NoGuidance()(plain, cond)(x, t), guidance(guided, cond)(x, t))
+    assert plain.calls == guided.calls == [4] and guidance.network_rows() == 1
+
+
+@pytest.mark.parametrize("name", [n for n in CONFIGS if n != "none"])
+def test_what_is_needed_and_not_given_is_refused(name: str) -> None:
+    _, _, cond, _ = inputs()
+    guidance: Guidance = make(CONFIGS[name])
+    assert guidance.needs_null + guidance.needs_weak + guidance.needs_classifier == 1
+    with pytest.raises(ConfigError) as error:
+        guidance(Counting(), cond)
+    assert error.value.key == "guidance"
+    for scale in (-1.0, float("nan")):
+        with pytest.raises(ConfigError) as error:
+            make({**CONFIGS[name], "scale": scale})
+        assert error.value.key == "guidance.scale"
+
+
+# classifier-free
 
 
 def test_scale_0_is_unconditional() -> None:
@@ -51,7 +118,7 @@ def test_scale_0_is_unconditional() -> None:
     denoiser = Counting()
     a = ClassifierFree(scale=0.0)(denoiser, cond, null)(x, t)
     assert denoiser.calls == [4]
-    assert torch.equal(a.x0, denoiser(x, t, null).x0)
+    assert same(a, denoiser(x, t, null))
 
 
 @pytest.mark.parametrize("scale", [0.3, 1.5, 7.5])
@@ -67,35 +134,192 @@ def test_one_batched_call_equals_two(scale: float) -> None:
     torch.testing.assert_close(guided.x0, (x - sigma * eps) / alpha, rtol=1e-9, atol=1e-9)
 
 
-def test_interval_guides_inside_only() -> None:
+@pytest.mark.parametrize("kind", [ClassifierFree, RescaledClassifierFree])
+def test_interval_guides_inside_only(kind: type[ClassifierFree]) -> None:
     x, t, cond, null = inputs()
     t = torch.tensor([0.0, 300.0, 600.0, 999.0], dtype=torch.float64)
     denoiser = Counting()
-    limited = ClassifierFree(scale=3.0, interval=[300.0, 600.0])(denoiser, cond, null)
-    everywhere = ClassifierFree(scale=3.0)(denoiser, cond, null)(x, t)
+    limited = kind(scale=3.0, interval=[300.0, 600.0])(denoiser, cond, null)
+    everywhere = kind(scale=3.0)(denoiser, cond, null)(x, t)
     got, plain = limited(x, t), denoiser(x, t, cond)
     torch.testing.assert_close(got.x0[1:3], everywhere.x0[1:3])
+    assert (got.x0[1:3] - plain.x0[1:3]).abs().max() > 1e-3
     torch.testing.assert_close(got.x0[[0, 3]], plain.x0[[0, 3]])
     denoiser.calls.clear()
     limited(x, torch.full_like(t, 900.0))
     assert denoiser.calls == [4]  # outside, the second half of the batch is saved
 
 
-def test_needs_null_and_cost() -> None:
-    assert not NoGuidance().needs_null and not ClassifierFree(scale=1.0).needs_null
+def test_interval_in_sigma_is_that_of_its_times() -> None:
+    x, t, cond, null = inputs()
+    denoiser = Counting()
+    alpha, sigma = denoiser.schedule.alpha_sigma(torch.tensor([300.0, 600.0], dtype=torch.float64))
+    levels = (sigma / alpha * torch.tensor([0.999, 1.001])).tolist()
+    by_sigma = ClassifierFree(scale=3.0, interval=levels, unit="sigma")(denoiser, cond, null)
+    by_t = ClassifierFree(scale=3.0, interval=[300.0, 600.0])(denoiser, cond, null)
+    t = torch.tensor([298.0, 300.0, 600.0, 602.0], dtype=torch.float64)
+    assert same(by_sigma(x, t), by_t(x, t))
+    far = torch.full_like(t, 999.0)
+    assert same(by_sigma(x, far), denoiser(x, far, cond))
+
+
+# rescaled
+
+
+def test_rescaling_by_phi() -> None:
+    x, t, cond, null = inputs()
+    denoiser = Counting()
+    plain, conditional = ClassifierFree(scale=4.0)(denoiser, cond, null)(x, t), denoiser(x, t, cond)
+    assert same(RescaledClassifierFree(scale=4.0, phi=0.0)(denoiser, cond, null)(x, t), plain)
+    full = RescaledClassifierFree(scale=4.0, phi=1.0)(denoiser, cond, null)(x, t)
+    torch.testing.assert_close(deviation(full.x0), deviation(conditional.x0), rtol=1e-12, atol=1e-12)
+    assert (deviation(plain.x0) / deviation(conditional.x0) - 1).abs().min() > 0.01
+    some = RescaledClassifierFree(scale=4.0, phi=0.7)(denoiser, cond, null)(x, t)
+    torch.testing.assert_close(some.x0, 0.7 * full.x0 + 0.3 * plain.x0, rtol=1e-12, atol=1e-12)
+    for p in (full, some):
+        assert_consistent(p, x, t, denoiser.schedule)
+
+
+def test_rescaling_leaves_a_constant_alone() -> None:
+    x, t, cond, null = inputs()
+    guided = RescaledClassifierFree(scale=4.0)(Counting(), cond, null)(torch.full_like(x, 0.5), t)
+    assert bool(torch.isfinite(guided.x0).all())
+
+
+# auto
+
+
+def test_a_weak_model_that_is_the_model_changes_nothing() -> None:
+    x, t, cond, _ = inputs()
+    denoiser = Counting()
+    plain = denoiser(x, t, cond)
+    assert same(AutoGuidance(scale=3.0)(denoiser, cond, weak=lambda x, t: denoiser(x, t, cond))(x, t), plain)
+
+
+def test_autoguidance_extrapolates_from_the_weak_model() -> None:
+    x, t, cond, _ = inputs()
+    denoiser, weak = Counting(), Counting(bias=0.3)
+    guided = AutoGuidance(scale=3.0)(denoiser, cond, weak=lambda x, t: weak(x, t, cond))(x, t)
+    torch.testing.assert_close(guided.x0, denoiser(x, t, cond).x0 - 2 * 0.3, rtol=1e-9, atol=1e-9)
+    only = AutoGuidance(scale=0.0)(denoiser, cond, weak=lambda x, t: weak(x, t, cond))(x, t)
+    assert same(only, weak(x, t, cond))
+
+
+# classifier
+
+
+class Mixture(nn.Module):
+    """Two isotropic Gaussians: the exact denoiser (of one class, or of both), and the exact classifier."""
+
+    def __init__(self, s: NoiseSchedule) -> None:
+        super().__init__()
+        gen = torch.Generator().manual_seed(5)
+        self.schedule, self.std = s, 0.4
+        self.means = torch.randn(2, 2, 3, 3, generator=gen, dtype=torch.float64)
+        self.weights = torch.tensor([0.3, 0.7], dtype=torch.float64)
+
+    def levels(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        alpha, sigma = (v.reshape(-1, 1, 1, 1, 1) for v in self.schedule.alpha_sigma(t))
+        return alpha, sigma, alpha**2 * self.std**2 + sigma**2
+
+    def logits(self, x: Tensor, t: Tensor) -> Tensor:
+        alpha, _, variance = self.levels(t)
+        squares = (x[:, None] - alpha * self.means) ** 2 / (2 * variance)
+        return self.weights.log() - squares.sum(dim=(2, 3, 4))
+
+    def of_each(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """(b, 2, …): x_0 and eps if the class were known."""
+        alpha, sigma, variance = self.levels(t)
+        x0 = self.means + alpha * self.std**2 / variance * (x[:, None] - alpha * self.means)
+        return x0, (x[:, None] - alpha * x0) / sigma
+
+    def forward(self, x: Tensor, t: Tensor, cond: Cond) -> Prediction:
+        p = self.logits(x, t).softmax(dim=1)[:, :, None, None, None]
+        x0, eps = self.of_each(x, t)
+        return Prediction((p * x0).sum(dim=1), (p * eps).sum(dim=1))
+
+
+@pytest.mark.parametrize("s", [schedule(), Cosine(1000, 0.008, 0.999, False)], ids=["linear", "cosine"])
+@torch.no_grad()
+def test_an_exact_classifier_gives_the_exact_conditional_model(s: NoiseSchedule) -> None:
+    """Bayes: scale 1 turns the denoiser of a mixture into that of one component; float64, up to the last time."""
+    model = Mixture(s)
+    gen = torch.Generator().manual_seed(6)
+    t = torch.tensor([0.0, 10.0, 250.5, 500.0, 750.0, 990.0, 998.0, 999.0], dtype=torch.float64)
+    y = torch.tensor([0, 1, 0, 1, 0, 1, 0, 1])
+    x = s.q_sample(model.means[1 - y], t, torch.randn(8, 2, 3, 3, generator=gen, dtype=torch.float64))
+    guided = ClassifierGuidance(scale=1.0)(model, Cond(), classifier=label_gradient(model.logits, y))(x, t)
+    x0, eps = model.of_each(x, t)
+    rows = torch.arange(8)
+    torch.testing.assert_close(guided.eps, eps[rows, y], rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(guided.x0, x0[rows, y], rtol=1e-9, atol=1e-9)
+    assert (guided.x0 - model(x, t, Cond()).x0).abs().max() > 0.1
+
+
+def test_the_gradient_moves_eps_by_sigma_and_scale() -> None:
+    x, t, cond, _ = inputs()
+    denoiser = Counting()
+    guided = ClassifierGuidance(scale=2.5)(denoiser, cond, classifier=lambda x, t: torch.cos(x))(x, t)
+    sigma = schedule().alpha_sigma(t)[1].reshape(-1, 1, 1, 1)
+    expected = denoiser(x, t, cond).eps - sigma * 2.5 * torch.cos(x)
+    torch.testing.assert_close(guided.eps, expected, rtol=1e-12, atol=1e-12)
+    assert_consistent(guided, x, t, denoiser.schedule)
+
+
+def test_without_signal_the_classifier_is_not_asked() -> None:
+    x, t, cond, _ = inputs()
+    s = schedule(zero=True)
+
+    def denoiser(x: Tensor, t: Tensor, cond: Cond) -> Prediction:
+        return Prediction(torch.zeros_like(x), x)
+
+    denoiser.schedule = s  # type: ignore[attr-defined]
+    guided = ClassifierGuidance(scale=2.0)(denoiser, cond, classifier=lambda x, t: torch.ones_like(x))  # type: ignore[arg-type]
+    got = guided(x, torch.full_like(t, 999.0))
+    assert torch.equal(got.x0, torch.zeros_like(x)) and torch.equal(got.eps, x)
+
+
+class Mean(nn.Module):
+    """Two logits that are linear in what the classifier network sees."""
+
+    def forward(self, seen: Tensor, t: Tensor) -> Tensor:
+        return torch.stack([seen.sum(dim=(1, 2, 3)), torch.zeros(len(seen), dtype=seen.dtype)], dim=1)
+
+
+def test_the_network_sees_alpha_x_so_that_x0_moves_little_at_the_noisiest_time() -> None:
+    s = Cosine(1000, 0.008, 0.999, False)
+    logits = NoisyLogits(Mean(), s)
+    x = inputs()[0].float()
+    t = torch.tensor([0.0, 500.0, 990.0, 999.0], dtype=torch.float64)
+    alpha, sigma = s.alpha_sigma(t)
+    assert alpha[-1] < 1e-4
+    torch.testing.assert_close(logits(x, t)[:, 0], (alpha * x.sum(dim=(1, 2, 3))).float(), rtol=1e-5, atol=1e-6)
+    gradient = label_gradient(logits, torch.zeros(4, dtype=torch.long))(x, t)
+    free = (1 - logits(x, t).softmax(dim=1)[:, 0])[:, None, None, None].expand_as(x)
+    torch.testing.assert_close(gradient, (alpha[:, None, None, None] * free).float(), rtol=1e-4, atol=1e-6)
+    shift = (sigma**2 / alpha)[:, None, None, None] * gradient
+    assert shift.abs().max() <= 1.0
+
+
+# refusals
+
+
+def test_needs_and_cost() -> None:
     assert ClassifierFree(scale=0.0).needs_null and ClassifierFree(scale=2.0).needs_null
     assert [ClassifierFree(scale=v).network_rows() for v in (0.0, 1.0, 2.0)] == [1, 1, 2]
-    assert NoGuidance().network_rows() == 1
+    assert [AutoGuidance(scale=v).network_rows() for v in (0.0, 1.0, 2.0)] == [1, 1, 2]
+    assert AutoGuidance(scale=2.0, weights="raw", snapshot=7).weak == ("raw", 7)
+    assert ClassifierGuidance(scale=2.0).network_rows() == NoGuidance().network_rows() == 1
 
 
 def test_refusals() -> None:
-    _, _, cond, _ = inputs()
     for build, key in (
-        (lambda: ClassifierFree(scale=-1.0), "guidance.scale"),
-        (lambda: ClassifierFree(scale=float("nan")), "guidance.scale"),
         (lambda: ClassifierFree(scale=2.0, interval=[5.0]), "guidance.interval"),
         (lambda: ClassifierFree(scale=2.0, interval=[5.0, 1.0]), "guidance.interval"),
-        (lambda: ClassifierFree(scale=2.0)(Counting(), cond, None), "guidance"),
+        (lambda: ClassifierFree(scale=2.0, unit="snr"), "guidance.unit"),
+        (lambda: RescaledClassifierFree(scale=2.0, phi=1.5), "guidance.phi"),
+        (lambda: AutoGuidance(scale=2.0, snapshot="last"), "guidance.snapshot"),
+        (lambda: AutoGuidance(scale=2.0, snapshot=0), "guidance.snapshot"),
     ):
         with pytest.raises(ConfigError) as error:
             build()

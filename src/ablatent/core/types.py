@@ -13,7 +13,7 @@ class Prediction:
 
     x0: Float[Tensor, "b c h w"]
     eps: Float[Tensor, "b c h w"]
-    log_variance: Float[Tensor, "b c h w"] | None = None
+    variance_fraction: Float[Tensor, "b c h w"] | None = None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from einops import rearrange
 from jaxtyping import Float, Float64
 from torch import Tensor
 
@@ -46,10 +47,26 @@ class Node:
         return math.log(self.alpha / self.sigma) if self.alpha > 0 else -math.inf
 
 
+def nodes_of(schedule: NoiseSchedule, times: Float64[np.ndarray, "S1"]) -> list[Node]:
+    """The node of each time, integer or real."""
+    alpha, sigma = schedule.alpha_sigma(torch.from_numpy(np.ascontiguousarray(times, dtype=np.float64)))
+    return [Node(*row) for row in zip(times.tolist(), alpha.tolist(), sigma.tolist(), strict=True)]
+
+
+def at_time(denoise: DenoiseFn, x: Float[Tensor, "b c h w"], node: Node) -> Prediction:
+    """What the denoiser says of a batch whose rows are all at one node."""
+    return denoise(x, torch.full((x.shape[0],), node.t, dtype=torch.float64, device=x.device))
+
+
 @dataclass
 class Run:
-    """One call of a sampler: its nodes, its inputs, and what it has predicted so far (for multi-step methods)."""
+    """One call of a sampler: its inputs, its nodes, and what it has predicted so far (for multi-step methods).
 
+    schedule: for methods that also visit times between the nodes. predictions: those made at the nodes before this
+    one, the newest last, at most `Sampler.keep` of them.
+    """
+
+    schedule: NoiseSchedule
     nodes: list[Node]
     predict: Callable[[Tensor, Node], Prediction]
     noise: Callable[[int, Tensor], Tensor]
@@ -60,22 +77,29 @@ class Run:
 class Sampler(ABC):
     """From noise to x_0 along a time grid. Frozen: its fields are its knobs and nothing else.
 
-    steps: number of intervals S, from 1 to T; grid: trailing | leading | linspace (see `grids`);
-    start: share of the T times that is sampled, in (0, 1], from N(0, I) in any case (1: all, 0.8: the noisiest fifth
-    is skipped); clip_x0: clamp each estimate of x_0 to [-clip_x0, clip_x0] and take eps anew from it, or null.
-    Clipping belongs to pixel space, where 1.0 is the range of images; latents have no such range.
+    steps: number of intervals S, from 1 to T; grid: trailing | leading | linspace | quadratic | log_snr | karras (see
+    `grids`); start: share of the T times that is sampled, in (0, 1], from N(0, I) in any case (1: all, 0.8: the
+    noisiest fifth is skipped).
+    clip_x0: clamp each estimate of x_0 to [-clip_x0, clip_x0], or null; dynamic_threshold: clamp and scale it by a
+    percentile of itself (see `threshold`), or null. After either, eps is taken anew from x_0. Both belong to pixel
+    space, where 1.0 is the range of images; latents have no such range.
     """
 
     steps: int
     grid: str = "trailing"
     start: float = 1.0
     clip_x0: float | None = None
+    dynamic_threshold: float | None = None
 
     order: ClassVar[int]
-    """The global order of convergence towards the exact solution as S grows (1 for the stochastic ones)."""
+    """The global order of convergence as S grows: of the error against the exact solution of the probability flow
+    ODE, or, where `stochastic`, of the error of mean and variance."""
 
     keep: ClassVar[int] = 1
     """How many of the newest predictions a step looks at; older ones are let go."""
+
+    refuses_zero_snr: ClassVar[str] = ""
+    """Why it cannot start where alpha = 0, as a sentence; empty if it can."""
 
     def __post_init__(self) -> None:
         if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
@@ -85,14 +109,29 @@ class Sampler(ABC):
             raise ConfigError("sampler.start", "a number above 0 and up to 1", self.start)
         if self.clip_x0 is not None and not (is_real(self.clip_x0) and self.clip_x0 > 0):
             raise ConfigError("sampler.clip_x0", "a number above 0, or null", self.clip_x0)
+        percentile = self.dynamic_threshold
+        if percentile is not None and not (is_real(percentile) and 0 < percentile <= 1):
+            raise ConfigError("sampler.dynamic_threshold", "a share above 0 and up to 1, or null", percentile)
+        if percentile is not None and self.clip_x0 is not None:
+            raise ConfigError("sampler.dynamic_threshold", "null beside sampler.clip_x0", percentile, "Choose one.")
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether it asks for noise after x_T."""
+        return False
+
+    @property
+    def needs_variance(self) -> bool:
+        """Whether it reads `Prediction.variance_fraction`, so that the network must have been trained to give it."""
+        return False
 
     def check(self, schedule: NoiseSchedule) -> None:
         """Everything that depends on the schedule: raises ConfigError if this sampler cannot run on it."""
-        self.times(schedule)
+        self._check_first(nodes_of(schedule, self.times(schedule))[0])
 
     def times(self, schedule: NoiseSchedule) -> Float64[np.ndarray, "S1"]:
         """The S times and the clean state that a call visits."""
-        return time_grid(self.grid, schedule.T, self.steps, self.start)
+        return time_grid(self.grid, schedule, self.steps, self.start)
 
     def nfe(self, steps: int | None = None) -> int:
         """Number of denoiser calls for that many steps (its own if None). Guidance may double the cost of each."""
@@ -123,27 +162,53 @@ class Sampler(ABC):
             times = self.times(schedule)
         elif not bool(np.all(np.diff(times) < 0)):
             raise ValueError(f"{type(self).__name__}: expected strictly descending times; got {times!r}")
-        run = Run(self._nodes(schedule, times), self._predictor(denoise), lambda i, like: noise(i).to(like))
-        for i in range(len(run.nodes) - 1):
+        nodes = nodes_of(schedule, times)
+        self._check_first(nodes[0])
+        run = Run(schedule, nodes, self._predictor(denoise), lambda i, like: noise(i).to(like))
+        for i in range(len(nodes) - 1):
             dtype = x.dtype
             x, prediction = self.step(run, i, x)
             run.predictions = [*run.predictions, prediction][-self.keep :]
             if on_step is not None:
-                x = on_step(i, run.nodes[i + 1].t, x, prediction)
+                x = on_step(i, nodes[i + 1].t, x, prediction)
             x = x.to(dtype)
         return x
 
-    def _nodes(self, schedule: NoiseSchedule, times: Float64[np.ndarray, "S1"]) -> list[Node]:
-        alpha, sigma = schedule.alpha_sigma(torch.from_numpy(np.ascontiguousarray(times, dtype=np.float64)))
-        return [Node(*row) for row in zip(times.tolist(), alpha.tolist(), sigma.tolist(), strict=True)]
+    def _check_first(self, node: Node) -> None:
+        """ConfigError if sampling cannot start at this node."""
+        if node.alpha == 0 and self.refuses_zero_snr:
+            raise ConfigError(
+                "sampler",
+                "a sampler that can start at zero SNR",
+                type(self).__name__,
+                f"{self.refuses_zero_snr} Use sampler=ddim or dpm_solver, sampler.start=0.99, or"
+                " schedule.zero_terminal_snr=false.",
+            )
 
     def _predictor(self, denoise: DenoiseFn) -> Callable[[Tensor, Node], Prediction]:
         def predict(x: Tensor, node: Node) -> Prediction:
-            t = torch.full((x.shape[0],), node.t, dtype=torch.float64, device=x.device)
-            prediction = denoise(x, t)
-            if self.clip_x0 is None:
+            prediction = at_time(denoise, x, node)
+            if self.clip_x0 is not None:
+                x0 = prediction.x0.clamp(-self.clip_x0, self.clip_x0)
+            elif self.dynamic_threshold is not None:
+                x0 = threshold(prediction.x0, self.dynamic_threshold)
+            else:
                 return prediction
-            x0 = prediction.x0.clamp(-self.clip_x0, self.clip_x0)
-            return Prediction(x0, (x - node.alpha * x0) / node.sigma, prediction.log_variance)
+            return Prediction(x0, (x - node.alpha * x0) / node.sigma, prediction.variance_fraction)
 
         return predict
+
+
+def threshold(x0: Float[Tensor, "b c h w"], percentile: float) -> Float[Tensor, "b c h w"]:
+    """x0 clamped to [-s, s] and divided by s: s is the percentile of |x0| within each sample, but at least 1.
+
+    Dynamic thresholding (Saharia et al. 2022, "Imagen", section 2.3). percentile: in (0, 1], interpolated linearly.
+    """
+    # sorted by hand: torch.quantile refuses batches of more than 16 million numbers
+    ordered = rearrange(x0.abs(), "b c h w -> b (c h w)").sort(dim=1).values
+    place = percentile * (ordered.shape[1] - 1)
+    low = math.floor(place)
+    high = min(low + 1, ordered.shape[1] - 1)
+    s = torch.lerp(ordered[:, low], ordered[:, high], place - low).clamp(min=1.0)
+    s = rearrange(s, "b -> b 1 1 1")
+    return x0.clamp(-s, s) / s

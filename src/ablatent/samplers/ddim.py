@@ -30,6 +30,10 @@ class DDIM(Sampler):
         if not (is_real(self.eta) and 0 <= self.eta <= 1):
             raise ConfigError("sampler.eta", "a number from 0 (deterministic) to 1 (DDPM)", self.eta)
 
+    @property
+    def stochastic(self) -> bool:
+        return self.eta > 0
+
     def step(self, run: Run, i: int, x: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b c h w"], Prediction]:
         t, s = run.nodes[i], run.nodes[i + 1]
         prediction = run.predict(x, t)

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -11,7 +12,7 @@ from ablatent.core.errors import ConfigError, did_you_mean
 from ablatent.core.types import Prediction
 from ablatent.samplers.base import Node, Run, Sampler
 
-VARIANCES = ("beta", "beta_tilde")
+VARIANCES = ("beta", "beta_tilde", "sigma_hat", "learned")
 
 
 def beta_between(t: Node, s: Node) -> float:
@@ -25,7 +26,10 @@ class DDPM(Sampler):
     steps really taken (Nichol & Dhariwal 2021, section 4).
 
     variance: beta (right for data of unit variance) or beta_tilde (right for data that is a point); the two bound the
-    true one. No noise is added in the last step, whichever.
+    true one. sigma_hat is DDIM's name for the larger noise (Song et al. 2021, section 5 and table 1): over the steps
+    really taken it is the same number as beta. learned lies between the two in logarithm, where the network says
+    (Nichol & Dhariwal 2021, eq. 15); a network that says a little more or less than [0, 1] is believed.
+    No noise is added in the last step, whichever.
     """
 
     variance: str = "beta_tilde"
@@ -38,13 +42,33 @@ class DDPM(Sampler):
             hint = did_you_mean(self.variance, VARIANCES)
             raise ConfigError("sampler.variance", f"one of {', '.join(VARIANCES)}", self.variance, hint)
 
+    @property
+    def stochastic(self) -> bool:
+        return True
+
+    @property
+    def needs_variance(self) -> bool:
+        return self.variance == "learned"
+
     def step(self, run: Run, i: int, x: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b c h w"], Prediction]:
         t, s = run.nodes[i], run.nodes[i + 1]
         prediction = run.predict(x, t)
         beta = beta_between(t, s)
         shrink = (s.sigma / t.sigma) ** 2
         x = (t.alpha / s.alpha * shrink) * x + (s.alpha * beta / t.sigma**2) * prediction.x0
-        variance = beta if self.variance == "beta" else beta * shrink
         if s.sigma > 0:
-            x = x + math.sqrt(variance) * run.noise(i, x)
+            x = x + self._std(beta, beta * shrink, prediction) * run.noise(i, x)
         return x, prediction
+
+    def _std(self, beta: float, beta_tilde: float, prediction: Prediction) -> float | Float[Tensor, "b c h w"]:
+        """The deviation of a step's noise."""
+        if self.variance != "learned":
+            return math.sqrt(beta_tilde if self.variance == "beta_tilde" else beta)
+        v = prediction.variance_fraction
+        if v is None:
+            raise ConfigError(
+                "sampler.variance",
+                "beta, beta_tilde or sigma_hat for a network that was not trained to predict a variance",
+                self.variance,
+            )
+        return torch.exp(0.5 * (v * math.log(beta) + (1.0 - v) * math.log(beta_tilde)))

@@ -1,38 +1,92 @@
 """Which times a sampler visits: exactly S of them, strictly descending in [0, T-1], then the clean state.
 
-All arithmetic is on whole numbers, so that no rounding of T / S costs or adds a step, for every S from 1 to T.
+A grid is (schedule, used, steps) -> times, where `used` is how many of the T times are left after `start`: the first
+time is used - 1, except that leading starts lower. trailing, leading and linspace give whole times, by arithmetic on
+whole numbers, so that no rounding of T / S costs or adds a step; quadratic, log_snr and karras give real ones.
 """
 
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from jaxtyping import Float64
 
 from ablatent.core.errors import ConfigError, did_you_mean
-from ablatent.schedules.base import CLEAN
+from ablatent.schedules.base import CLEAN, NoiseSchedule
+
+RHO = 7.0
+"""Of the karras grid: Karras et al. 2022, table 1."""
 
 
-def trailing(T: int, steps: int) -> Float64[np.ndarray, "S"]:
+def trailing(schedule: NoiseSchedule, used: int, steps: int) -> Float64[np.ndarray, "S"]:
     """round(T (S - i) / S) - 1: starts at T-1, where training's noisiest state is (Lin et al. 2023, table 2)."""
-    return np.round(T * np.arange(steps, 0, -1) / steps) - 1.0
+    return np.round(used * np.arange(steps, 0, -1) / steps) - 1.0
 
 
-def leading(T: int, steps: int) -> Float64[np.ndarray, "S"]:
+def leading(schedule: NoiseSchedule, used: int, steps: int) -> Float64[np.ndarray, "S"]:
     """floor(T i / S): ends at t = 0 and starts one stride *below* T, as the released DDIM and LDM code does.
 
     For comparison with published samples only: from pure noise it starts at a time whose x_t is not pure noise.
     """
-    return (T * np.arange(steps - 1, -1, -1) // steps).astype(np.float64)
+    return (used * np.arange(steps - 1, -1, -1) // steps).astype(np.float64)
 
 
-def linspace(T: int, steps: int) -> Float64[np.ndarray, "S"]:
+def linspace(schedule: NoiseSchedule, used: int, steps: int) -> Float64[np.ndarray, "S"]:
     """Rounded equal distances from T-1 to 0, both included (Nichol & Dhariwal 2021); one step starts at T-1."""
     if steps == 1:
-        return np.array([T - 1.0])
-    return np.round((T - 1) * np.arange(steps - 1, -1, -1) / (steps - 1))
+        return np.array([used - 1.0])
+    return np.round((used - 1) * np.arange(steps - 1, -1, -1) / (steps - 1))
 
 
-GRIDS: dict[str, Callable[[int, int], np.ndarray]] = {"trailing": trailing, "leading": leading, "linspace": linspace}
+def quadratic(schedule: NoiseSchedule, used: int, steps: int) -> Float64[np.ndarray, "S"]:
+    """(T-1) ((S - i) / S)²: denser towards the image (Song et al. 2021, appendix D.2)."""
+    return (used - 1) * (np.arange(steps, 0, -1) / steps) ** 2
+
+
+def log_snr(schedule: NoiseSchedule, used: int, steps: int) -> Float64[np.ndarray, "S"]:
+    """Equal distances in log-SNR from the first time to t = 0 (Lu et al. 2022, "DPM-Solver")."""
+    first, last = _range(schedule, used, "log_snr")
+    return _times_at(schedule, used, np.linspace(first, last, steps))
+
+
+def karras(schedule: NoiseSchedule, used: int, steps: int) -> Float64[np.ndarray, "S"]:
+    """Equal distances in (sigma / alpha)^(1/7) from the first time to t = 0 (Karras et al. 2022, eq. 5, rho = 7)."""
+    first, last = (np.exp(-0.5 * v / RHO) for v in _range(schedule, used, "karras"))
+    return _times_at(schedule, used, -2.0 * RHO * np.log(np.linspace(first, last, steps)))
+
+
+def _range(schedule: NoiseSchedule, used: int, name: str) -> tuple[float, float]:
+    """Log-SNR of the first time and of t = 0; ConfigError where the first is -inf."""
+    first, last = schedule.log_snr(torch.tensor([used - 1.0, 0.0], dtype=torch.float64)).tolist()
+    if np.isinf(first):
+        raise ConfigError(
+            "sampler.grid",
+            "a grid that can start at zero SNR (trailing, leading, linspace or quadratic)",
+            name,
+            "It measures distances in log-SNR, which is infinite there. Or use sampler.start=0.99, or"
+            " schedule.zero_terminal_snr=false.",
+        )
+    return first, last
+
+
+def _times_at(schedule: NoiseSchedule, used: int, log_snr: Float64[np.ndarray, "S"]) -> Float64[np.ndarray, "S"]:
+    """The times of these log-SNRs; both ends, which are known, without the rounding of the way there and back."""
+    times = schedule.t_of_log_snr(torch.from_numpy(log_snr)).cpu().numpy()
+    times[0] = used - 1.0
+    if len(times) > 1:
+        times[-1] = 0.0
+    return times
+
+
+Grid = Callable[[NoiseSchedule, int, int], np.ndarray]
+GRIDS: dict[str, Grid] = {
+    "trailing": trailing,
+    "leading": leading,
+    "linspace": linspace,
+    "quadratic": quadratic,
+    "log_snr": log_snr,
+    "karras": karras,
+}
 
 
 def check_grid(name: str) -> None:
@@ -41,15 +95,17 @@ def check_grid(name: str) -> None:
         raise ConfigError("sampler.grid", f"one of {', '.join(GRIDS)}", name, did_you_mean(name, GRIDS))
 
 
-def time_grid(name: str, T: int, steps: int, start: float = 1.0) -> Float64[np.ndarray, "S1"]:
+def time_grid(name: str, schedule: NoiseSchedule, steps: int, start: float = 1.0) -> Float64[np.ndarray, "S1"]:
     """`steps` times and the clean state: (steps + 1,) float64, strictly descending, ending with CLEAN.
 
     start: the share of the T times that is sampled; 0.8 leaves out the noisiest fifth and spends the same number of
-    steps on the rest (Nichol & Dhariwal 2021, figure 4). Raises ConfigError if there are fewer times than steps.
+    steps on the rest (Nichol & Dhariwal 2021, figure 4). Raises ConfigError if there are fewer times than steps, or
+    if the grid cannot start at zero SNR and would have to.
     """
     check_grid(name)
+    T = schedule.T
     used = max(round(start * T), 1)
     if not 1 <= steps <= used:
         why = "" if used == T else f" (sampler.start={start:g} leaves {used} of {T} times)"
         raise ConfigError("sampler.steps", f"an integer from 1 to {used}{why}", steps)
-    return np.append(GRIDS[name](used, steps), CLEAN)
+    return np.append(GRIDS[name](schedule, used, steps), CLEAN)

@@ -6,10 +6,8 @@ from typing import ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
-from ablatent.core.errors import ConfigError
 from ablatent.core.types import Prediction
 from ablatent.samplers.base import Run, Sampler
-from ablatent.schedules.base import NoiseSchedule
 
 
 @dataclass(frozen=True)
@@ -21,17 +19,7 @@ class Heun(Sampler):
     """
 
     order: ClassVar[int] = 2
-
-    def check(self, schedule: NoiseSchedule) -> None:
-        super().check(schedule)
-        if schedule.terminal_snr == 0 and self.times(schedule)[0] == schedule.T - 1:
-            raise ConfigError(
-                "sampler",
-                "a sampler that can start at zero SNR",
-                "heun",
-                "Heun's method integrates over sigma / alpha, which is infinite there. Use sampler=ddim or dpm_solver,"
-                " sampler.start=0.99, or schedule.zero_terminal_snr=false.",
-            )
+    refuses_zero_snr: ClassVar[str] = "Heun's method integrates over sigma / alpha, which is infinite there."
 
     def nfe(self, steps: int | None = None) -> int:
         return 2 * super().nfe(steps) - 1
