@@ -1,14 +1,16 @@
-"""The U-Net: the paper's parameter counts, shapes, conditioning, and that it learns."""
+"""The U-Net: the paper's parameter counts, and where its attention and resizing stand."""
 
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from network_parts import T2, filled, noise
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.types import Cond
-from ablatent.networks.transformer import timestep_embedding
+from ablatent.networks.blocks import Downsample, ResBlock, SelfAttention2d, Upsample
+from ablatent.networks.transformer import Attention, ResizeBlock, SpatialTransformer, timestep_embedding
 from ablatent.networks.unet import UNet
 
 TINY: dict[str, Any] = {
@@ -21,22 +23,6 @@ TINY: dict[str, Any] = {
     "head_channels": 8,
 }
 
-
-def filled(net: nn.Module) -> nn.Module:
-    """Zero-initialised layers hide what comes before them: give them weights."""
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for p in net.parameters():
-            if not p.any():
-                p.copy_(0.1 * torch.randn(p.shape, generator=generator))
-    return net.eval()
-
-
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-T2 = torch.tensor([3.0, 700.5])
 
 # PAPER.md section 3: (latent channels in, extra input channels, out), width, multipliers, attention factors, millions
 PAPER: dict[str, tuple[float, dict[str, Any]]] = {
@@ -130,127 +116,70 @@ def test_time_embedding() -> None:
     assert not timestep_embedding(t, 9)[:, -1].any()
 
 
-@pytest.mark.parametrize("options", [{}, {"scale_shift": True, "resblock_updown": True}, {"heads": 2}])
-def test_starts_at_zero_and_every_parameter_gets_a_gradient(options: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "options", [{"scale_shift": True, "resblock_updown": True}, {"heads": 2, "head_channels": None}]
+)
+def test_other_options_start_at_zero_and_give_every_parameter_a_gradient(options: dict[str, Any]) -> None:
     torch.manual_seed(0)
-    config = TINY | {"context_dim": 6, "vector_dim": 5, "spatial_channels": 1, "out_channels": 8} | options
-    if "heads" in options:
-        config["head_channels"] = None
-    net = UNet(**config)
-    cond = Cond(vector=noise(2, 5), tokens=noise(2, 3, 6), spatial=noise(2, 1, 8, 8))
-    out = net(noise(2, 4, 8, 8), T2, cond)
-    assert out.shape == (2, 8, 8, 8)
-    assert not out.any()
-    filled(net)(noise(2, 4, 8, 8), T2, cond).square().mean().backward()
+    net = UNet(**TINY | options)
+    assert not net(noise(2, 4, 8, 8), T2).any()
+    filled(net)(noise(2, 4, 8, 8), T2).square().mean().backward()
     # A convolution's bias before a norm with one channel a group cancels: its gradient is zero up to rounding.
     assert [n for n, p in net.named_parameters() if p.grad is None] == []
     assert [n for n, p in net.named_parameters() if n.endswith("weight") and not p.grad.any()] == []
 
 
-@pytest.mark.parametrize("part", ["vector", "tokens", "spatial"])
-def test_each_part_of_the_condition_matters(part: str) -> None:
-    parts = {"vector": noise(2, 5), "tokens": noise(2, 3, 6), "spatial": noise(2, 1, 8, 8)}
-    net = filled(UNet(**TINY, context_dim=6, vector_dim=5, spatial_channels=1))
-    x = noise(2, 4, 8, 8)
-    other = parts | {part: parts[part] + 1}
-    assert (net(x, T2, Cond(**parts)) - net(x, T2, Cond(**other))).abs().max() > 1e-3
-
-
 @pytest.mark.parametrize("ch", [8, 16, 32, 64])
-def test_time_matters_at_any_width_and_may_be_real(ch: int) -> None:
-    net = filled(UNet(**TINY | {"ch": ch}))
-    x = noise(2, 4, 8, 8)
-    assert (net(x, T2) - net(x, T2 + 0.25)).abs().max() > 1e-4
-    torch.testing.assert_close(net(x, T2.double()), net(x, T2), atol=1e-3, rtol=1e-3)
+def test_time_matters_at_any_width(ch: int) -> None:
+    net, x = filled(UNet(**TINY | {"ch": ch})), noise(2, 4, 8, 8)
+    with torch.no_grad():
+        assert (net(x, T2) - net(x, T2 + 0.25)).abs().max() > 1e-4
 
 
-def test_rows_do_not_mix() -> None:
-    net = filled(UNet(**TINY, context_dim=6))
-    x, tokens = noise(2, 4, 8, 8), noise(2, 3, 6)
-    both = net(x, T2, Cond(tokens=tokens))
-    torch.testing.assert_close(both[1:], net(x[1:], T2[1:], Cond(tokens=tokens[1:])), atol=1e-5, rtol=1e-4)
+@pytest.mark.parametrize("context_dim", [None, 6])
+@pytest.mark.parametrize("factors", [[], [2], [1, 4]])
+def test_attention_stands_at_the_given_factors_and_in_the_middle(factors: list[int], context_dim: int | None) -> None:
+    config = TINY | {"ch_mult": [1, 2, 2], "num_res_blocks": 2, "attn_factors": factors}
+    net = UNet(**config, context_dim=context_dim, transformer_depth=3)
+    kind = SelfAttention2d if context_dim is None else SpatialTransformer
+    seen: list[int] = []
+    for module in net.modules():
+        if isinstance(module, kind):
+            module.register_forward_hook(lambda module, args, out: seen.append(16 // out.shape[2]))
+        if isinstance(module, SelfAttention2d):
+            assert module.heads == module.qkv.in_channels // 8
+        if isinstance(module, SpatialTransformer):
+            assert len(module.blocks) == 3
+        if isinstance(module, Attention):
+            assert module.heads == module.to_out.in_features // 8
+    with torch.no_grad():
+        net(noise(2, 4, 16, 16), T2, None if context_dim is None else Cond(tokens=noise(2, 3, 6)))
+    assert seen == [f for f in (1, 2, 4) for _ in range(2) if f in factors] + [4] + [
+        f for f in (4, 2, 1) for _ in range(3) if f in factors
+    ]
 
 
-def test_masked_tokens_change_nothing() -> None:
-    net = filled(UNet(**TINY, context_dim=6))
-    x, tokens = noise(2, 4, 8, 8), noise(2, 3, 6)
-    plain = net(x, T2, Cond(tokens=tokens))
-    padded = torch.cat([tokens, 10 * noise(2, 2, 6, seed=5)], dim=1)
-    mask = torch.tensor([[True, True, True, False, False]] * 2)
-    torch.testing.assert_close(net(x, T2, Cond(tokens=padded, mask=mask)), plain, atol=1e-5, rtol=1e-5)
-    assert (net(x, T2, Cond(tokens=padded)) - plain).abs().max() > 1e-3
+def test_scale_shift_and_resizing_blocks_are_those_of_adm() -> None:
+    net = UNet(**TINY | {"ch_mult": [1, 2, 2]}, scale_shift=True, resblock_updown=True)
+    blocks = [m for m in net.modules() if isinstance(m, ResBlock)]
+    assert all(b.scale_shift and b.emb is not None and b.emb.out_features == 2 * b.conv1.out_channels for b in blocks)
+    resizing = [b for b in blocks if isinstance(b, ResizeBlock)]
+    assert not [m for m in net.modules() if isinstance(m, Downsample | Upsample)]
+    assert [isinstance(b.resize, torch.nn.Upsample) for b in resizing] == [False, False, True, True]
+    down, up = resizing[0], resizing[-1]
+    x = noise(2, down.conv1.in_channels, 4, 4)
+    torch.testing.assert_close(down(x, noise(2, 64)), F.avg_pool2d(x, 2))  # at its start: the skip path
+    x = noise(2, up.conv1.in_channels, 4, 4)
+    torch.testing.assert_close(up(x, noise(2, 64)), x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3))
+    plain = [m for m in UNet(**TINY).modules() if isinstance(m, ResBlock)]
+    assert not any(b.scale_shift or isinstance(b, ResizeBlock) for b in plain)
 
 
-def test_checkpointing_gives_the_same_gradients() -> None:
-    grads = []
-    for checkpointing in (False, True):
-        torch.manual_seed(0)
-        net = filled(UNet(**TINY, context_dim=6, dropout=0.2, checkpointing=checkpointing)).train()
-        torch.manual_seed(3)
-        net(noise(2, 4, 8, 8), T2, Cond(tokens=noise(2, 3, 6))).square().mean().backward()
-        grads.append([p.grad for p in net.parameters()])
-    torch.testing.assert_close(grads[0], grads[1])
-
-
-def test_overfits_one_batch() -> None:
-    torch.manual_seed(0)
-    net = UNet(**TINY, context_dim=6)
-    x, target, cond = noise(4, 4, 8, 8), noise(4, 4, 8, 8, seed=1), Cond(tokens=noise(4, 1, 6))
-    t = torch.tensor([0.0, 100.0, 500.0, 999.0])
-    optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
-    losses = []
-    for _ in range(60):
-        loss = (net(x, t, cond) - target).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[0] > 0.8
-    assert losses[-1] < 0.3 * losses[0]
-
-
-@pytest.mark.parametrize(
-    ("key", "change"),
-    [
-        ("network.ch", {"ch": 0}),
-        ("network.ch_mult", {"ch_mult": []}),
-        ("network.attn_factors", {"attn_factors": [4]}),
-        ("network.heads", {"heads": 2}),
-        ("network.heads", {"head_channels": None}),
-        ("network.heads", {"head_channels": None, "heads": 3}),
-        ("network.head_channels", {"head_channels": 7}),
-        ("network.context_dim", {"context_dim": 0}),
-        ("network.dropout", {"dropout": 1.0}),
-        ("network.spatial_channels", {"spatial_channels": -1}),
-    ],
-)
-def test_bad_arguments_name_their_key(key: str, change: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError) as e:
-        UNet(**TINY | change)
-    assert e.value.key == key
-
-
-@pytest.mark.parametrize(
-    ("key", "built", "cond"),
-    [
-        ("network.context_dim", {}, Cond(tokens=noise(2, 1, 6))),
-        ("network.context_dim", {"context_dim": 6}, Cond()),
-        ("network.context_dim", {"context_dim": 6}, Cond(tokens=noise(2, 1, 7))),
-        ("network.context_dim", {}, Cond(mask=torch.ones(2, 1, dtype=torch.bool))),
-        ("network.vector_dim", {}, Cond(vector=noise(2, 5))),
-        ("network.vector_dim", {"vector_dim": 5}, None),
-        ("network.spatial_channels", {}, Cond(spatial=noise(2, 1, 8, 8))),
-        ("network.spatial_channels", {"spatial_channels": 2}, Cond()),
-    ],
-)
-def test_conditions_that_do_not_fit_name_their_key(key: str, built: dict[str, Any], cond: Cond | None) -> None:
-    with pytest.raises(ConfigError) as e:
-        UNet(**TINY | built)(noise(2, 4, 8, 8), T2, cond)
-    assert e.value.key == key
-
-
-def test_latents_that_do_not_fit() -> None:
-    with pytest.raises(ConfigError, match=r"network\.in_channels"):
-        UNet(**TINY)(noise(2, 3, 8, 8), T2)
-    with pytest.raises(ConfigError, match=r"network\.ch_mult"):
-        UNet(**TINY)(noise(2, 4, 7, 8), T2)
+def test_bad_arguments_and_latents_name_their_key() -> None:
+    for key, value in {"ch_mult": [], "attn_factors": [4]}.items():
+        with pytest.raises(ConfigError) as e:
+            UNet(**TINY | {key: value})
+        assert e.value.key == f"network.{key}"
+    for size in ((7, 8), (8, 7)):
+        with pytest.raises(ConfigError, match=r"network\.ch_mult"):
+            UNet(**TINY)(noise(2, 4, *size), T2)

@@ -1,10 +1,11 @@
-"""What only the U-Net needs: the time embedding, resizing ResBlocks, and the transformer that reads tokens.
+"""Time embedding and attention of the denoising networks; the U-Net's resizing ResBlocks and token transformer.
 
 Time embedding: Ho et al. 2020 after Vaswani et al. 2017. SpatialTransformer: Rombach et al. 2022, section 3.3 and
 appendix E.2.1.
 """
 
 import math
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -14,12 +15,14 @@ from torch import Tensor, nn
 
 from ablatent.networks.blocks import ResBlock, norm
 
+M = TypeVar("M", bound=nn.Module)
 
-def zero_init(conv: nn.Conv2d) -> nn.Conv2d:
-    """Set weights and bias to zero, in place, and return the convolution: what it ends starts as the identity."""
-    for p in conv.parameters():
+
+def zero_init(module: M) -> M:
+    """Set weights and bias to zero, in place, and return the module: what it ends starts as the identity."""
+    for p in module.parameters():
         nn.init.zeros_(p)
-    return conv
+    return module
 
 
 def timestep_embedding(t: Float[Tensor, "b"], dim: int, max_period: float = 10_000.0) -> Float[Tensor, "b {dim}"]:
@@ -63,16 +66,16 @@ class ResizeBlock(ResBlock):
 class Attention(nn.Module):
     """Multi-head attention of x over itself, or over `context` (queries from x, keys and values from context).
 
-    Projections to query, key and value have no bias, the output projection has one.
+    `bias`: whether the projections to query, key and value have one; the output projection has.
     """
 
-    def __init__(self, dim: int, heads: int, context_dim: int | None = None) -> None:
+    def __init__(self, dim: int, heads: int, context_dim: int | None = None, bias: bool = False) -> None:
         super().__init__()
         source = dim if context_dim is None else context_dim
         self.heads = heads
-        self.to_q = nn.Linear(dim, dim, bias=False)
-        self.to_k = nn.Linear(source, dim, bias=False)
-        self.to_v = nn.Linear(source, dim, bias=False)
+        self.to_q = nn.Linear(dim, dim, bias=bias)
+        self.to_k = nn.Linear(source, dim, bias=bias)
+        self.to_v = nn.Linear(source, dim, bias=bias)
         self.to_out = nn.Linear(dim, dim)
 
     def forward(

@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.types import Cond
 from ablatent.networks.blocks import Downsample, ResBlock, SelfAttention2d, Upsample, norm
+from ablatent.networks.common import Inputs, check_dropout, head_count, positive, run
 from ablatent.networks.transformer import ResizeBlock, SpatialTransformer, timestep_embedding, zero_init
 
 
@@ -69,25 +69,11 @@ class UNet(nn.Module):
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        sizes = {
-            "in_channels": in_channels,
-            "out_channels": out_channels,
-            "ch": ch,
-            "num_res_blocks": num_res_blocks,
-            "transformer_depth": transformer_depth,
-        }
-        for key, value in sizes.items():
-            if value < 1:
-                raise ConfigError(f"network.{key}", "an integer >= 1", value)
-        for key, optional in {"context_dim": context_dim, "vector_dim": vector_dim}.items():
-            if optional is not None and optional < 1:
-                raise ConfigError(f"network.{key}", "an integer >= 1, or null", optional)
-        if spatial_channels < 0:
-            raise ConfigError("network.spatial_channels", "an integer >= 0", spatial_channels)
+        self.inputs = Inputs(in_channels, context_dim, vector_dim, spatial_channels)
+        positive(out_channels=out_channels, ch=ch, num_res_blocks=num_res_blocks, transformer_depth=transformer_depth)
         if not ch_mult or min(ch_mult) < 1:
             raise ConfigError("network.ch_mult", "a list of integers >= 1, one a level", list(ch_mult))
-        if not 0 <= dropout < 1:
-            raise ConfigError("network.dropout", "a number in [0, 1)", dropout)
+        check_dropout(dropout)
         factors = [2**k for k in range(len(ch_mult))]
         if unknown := [f for f in attn_factors if f not in factors]:
             raise ConfigError(
@@ -96,13 +82,8 @@ class UNet(nn.Module):
                 list(attn_factors),
                 f"Leave out {unknown}: there is no such level (the middle block always has attention).",
             )
-        if (heads is None) == (head_channels is None):
-            got = f"heads={heads}, head_channels={head_channels}"
-            raise ConfigError("network.heads", "either heads or head_channels, the other null", got)
 
-        self.ch, self.factor = ch, factors[-1]
-        self.in_channels, self.out_channels, self.spatial_channels = in_channels, out_channels, spatial_channels
-        self.context_dim, self.vector_dim, self.checkpointing = context_dim, vector_dim, checkpointing
+        self.ch, self.factor, self.checkpointing = ch, factors[-1], checkpointing
         emb_ch = 4 * ch
         self.time_mlp = nn.Sequential(nn.Linear(ch, emb_ch), nn.SiLU(), nn.Linear(emb_ch, emb_ch))
         self.vector_mlp = None
@@ -113,14 +94,14 @@ class UNet(nn.Module):
             return ResBlock(cin, cout, emb_ch, dropout, scale_shift)
 
         def attention(c: int) -> nn.Module:
-            return _attention(c, heads, head_channels, context_dim, transformer_depth)
+            return _attention(c, head_count(c, heads, head_channels), context_dim, transformer_depth)
 
         def resize(c: int, up: bool) -> nn.Module:
             if resblock_updown:
                 return ResizeBlock(c, emb_ch, dropout, scale_shift, up)
             return Upsample(c) if up else Downsample(c)
 
-        self.conv_in = nn.Conv2d(in_channels + spatial_channels, ch, 3, padding=1)
+        self.conv_in = nn.Conv2d(self.inputs.channels, ch, 3, padding=1)
         width, skips = ch, [ch]
         self.down = nn.ModuleList()
         for factor, mult in zip(factors, ch_mult, strict=True):
@@ -163,9 +144,14 @@ class UNet(nn.Module):
         Raises ConfigError where the condition's parts are not those that the network was built for.
         """
         cond = Cond() if cond is None else cond
-        self._check(x, cond)
-        if cond.spatial is not None:
-            x = torch.cat([x, cond.spatial.to(x.dtype)], dim=1)
+        x = self.inputs.join(x, cond)
+        if x.shape[2] % self.factor or x.shape[3] % self.factor:
+            raise ConfigError(
+                "network.ch_mult",
+                f"latents whose height and width are divisible by {self.factor} (halved at each level but the last)",
+                f"{x.shape[2]}x{x.shape[3]}",
+                "Give fewer levels, or larger images.",
+            )
         emb = self.time_mlp(timestep_embedding(t, self.ch).to(x.dtype))
         if self.vector_mlp is not None:
             emb = emb + self.vector_mlp(cond.vector)
@@ -180,51 +166,13 @@ class UNet(nn.Module):
         return self.conv_out(F.silu(self.norm_out(h)))
 
     def _run(self, chain: nn.Module, h: Tensor, emb: Tensor, cond: Cond) -> Tensor:
-        if self.checkpointing and torch.is_grad_enabled():
-            return checkpoint(chain, h, emb, cond.tokens, cond.mask, use_reentrant=False)
-        return chain(h, emb, cond.tokens, cond.mask)
-
-    def _check(self, x: Tensor, cond: Cond) -> None:
-        parts = {
-            "context_dim": (self.context_dim, None if cond.tokens is None else cond.tokens.shape[2], "cond.tokens"),
-            "vector_dim": (self.vector_dim, None if cond.vector is None else cond.vector.shape[1], "cond.vector"),
-            "spatial_channels": (
-                self.spatial_channels or None,
-                None if cond.spatial is None else cond.spatial.shape[1],
-                "cond.spatial",
-            ),
-        }
-        for key, (built, given, part) in parts.items():
-            if built != given:
-                expected = f"{given}, the width of the given {part}" if given else f"null or 0, as no {part} is given"
-                raise ConfigError(
-                    f"network.{key}", expected, built, "Build the network with what the conditioner gives."
-                )
-        if cond.mask is not None and cond.tokens is None:
-            raise ConfigError("network.context_dim", "cond.tokens wherever cond.mask is given", "a mask alone")
-        if x.shape[1] != self.in_channels:
-            raise ConfigError(
-                "network.in_channels", f"{x.shape[1]}, the channels of the given latents", self.in_channels
-            )
-        if x.shape[2] % self.factor or x.shape[3] % self.factor:
-            raise ConfigError(
-                "network.ch_mult",
-                f"latents whose height and width are divisible by {self.factor} (halved at each level but the last)",
-                f"{x.shape[2]}x{x.shape[3]}",
-                "Give fewer levels, or larger images.",
-            )
+        return run(chain, self.checkpointing, h, emb, cond.tokens, cond.mask)
 
 
-def _attention(
-    c: int, heads: int | None, head_channels: int | None, context_dim: int | None, depth: int
-) -> SelfAttention2d | SpatialTransformer:
+def _attention(c: int, heads: int, context_dim: int | None, depth: int) -> SelfAttention2d | SpatialTransformer:
     """Attention for a level of width c, which starts as the identity."""
-    key, value = ("head_channels", head_channels) if head_channels is not None else ("heads", heads)
-    if value is None or value < 1 or c % value:
-        raise ConfigError(f"network.{key}", f"a divisor of {c}, the width of a level with attention", value)
-    n = c // value if head_channels is not None else value
     if context_dim is not None:
-        return SpatialTransformer(c, n, depth, context_dim)
-    block = SelfAttention2d(c, c // n)
+        return SpatialTransformer(c, heads, depth, context_dim)
+    block = SelfAttention2d(c, c // heads)
     zero_init(block.out)
     return block

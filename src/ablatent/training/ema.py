@@ -1,6 +1,6 @@
-"""Exponential moving average of weights (Polyak & Juditsky 1992; warm-up as in the released LDM code)."""
+"""Exponential moving averages of weights (Polyak & Juditsky 1992; warm-up as in the released LDM code)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -90,6 +90,65 @@ class EMA:
     def _write(live: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
         for name, v in live.items():
             v.copy_(state[name])
+
+
+class EMAs:
+    """Averages of one module with several decays: the main one, and others beside it for comparison.
+
+    decay: the main one. warmup: as in EMA, for all of them. others: further decays. Each in [0, 1) and given once.
+    Their names, by which weights are kept: "ema" for the main one, else "ema_" and the decay, as in "ema_0.9999".
+    """
+
+    def __init__(self, decay: float, warmup: bool, others: Sequence[float] = ()) -> None:
+        self.main = EMA(decay, warmup)
+        for other in others:
+            if not 0 <= other < 1:
+                raise ConfigError("training.ema.others", "numbers in [0, 1)", list(others))
+        if len({decay, *others}) <= len(others):
+            raise ConfigError(
+                "training.ema.others",
+                f"decays that differ from each other and from training.ema.decay={decay}",
+                list(others),
+                "Leave out what is there twice.",
+            )
+        self.averages = {"ema": self.main} | {f"ema_{float(other)}": EMA(other, warmup) for other in others}
+
+    def start(self, module: nn.Module) -> None:
+        """Begin all averages at the module's present state."""
+        for ema in self.averages.values():
+            ema.start(module)
+
+    def update(self, module: nn.Module, step: int) -> None:
+        """Update all averages after optimiser step number `step` (1 for the first)."""
+        for ema in self.averages.values():
+            ema.update(module, step)
+
+    @contextmanager
+    def applied(self, module: nn.Module, decay: float | None = None) -> Iterator[None]:
+        """Inside, the module has the averaged weights of `decay` (None: the main one); afterwards its own again.
+
+        Raises ConfigError for a decay that is not averaged.
+        """
+        found = {ema.decay: ema for ema in self.averages.values()}
+        if decay is not None and decay not in found:
+            raise ConfigError("training.ema.others", f"decays with {decay} among them", list(found))
+        with (self.main if decay is None else found[decay]).applied(module):
+            yield
+
+    def __iter__(self) -> Iterator[tuple[str, dict[str, Tensor]]]:
+        """(name, averaged state under the module's own names, not copied), the main one first."""
+        return ((name, ema.state_dict()) for name, ema in self.averages.items())
+
+    def state_dict(self) -> dict[str, dict[str, Tensor]]:
+        """name → averaged state (not copied)."""
+        return dict(self)
+
+    def load_state_dict(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Copies `state`. Raises ValueError where it is of other decays."""
+        if state.keys() != self.averages.keys():
+            raise ValueError(f"EMAs: expected the averages {list(self.averages)}; got {list(state)}")
+        for name, ema in self.averages.items():
+            ema.load_state_dict(state[name])
 
 
 def _averaged(module: nn.Module) -> set[str]:

@@ -1,0 +1,229 @@
+"""What every network of conf/network must do: start at zero, read all of its condition, learn, refuse what is wrong."""
+
+import inspect
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra.utils import get_class
+from network_parts import T2, filled, noise
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from ablatent.app.objects import make
+from ablatent.core.errors import ConfigError
+from ablatent.core.types import Cond
+
+CONF = Path(__file__).parents[2] / "conf"
+NAMES = sorted(p.stem for p in (CONF / "network").glob("*.yaml"))
+PRESETS = sorted(p.stem for p in (CONF / "preset").glob("*.yaml"))
+FILLED = ("in_channels", "out_channels", "context_dim", "vector_dim", "spatial_channels")
+NO_COND: dict[str, Any] = {"context_dim": None, "vector_dim": None, "spatial_channels": 0}
+ALL_COND: dict[str, Any] = {"context_dim": 6, "vector_dim": 5, "spatial_channels": 1}
+
+each_network = pytest.mark.parametrize("name", NAMES)
+
+
+@cache
+def config(name: str, preset: str = "tiny") -> dict[str, Any]:
+    root = OmegaConf.create(
+        {
+            "preset": OmegaConf.load(CONF / "preset" / f"{preset}.yaml"),
+            "network": OmegaConf.load(CONF / "network" / f"{name}.yaml"),
+        }
+    )
+    return OmegaConf.to_container(root, resolve=True)["network"]
+
+
+def build(name: str, preset: str = "tiny", seed: int = 0, **changes: Any) -> nn.Module:
+    torch.manual_seed(seed)
+    shapes = {"in_channels": 4, "out_channels": 4} | NO_COND
+    return make(config(name, preset), **shapes | changes)
+
+
+def parts(b: int = 2, size: tuple[int, int] = (8, 8)) -> dict[str, Tensor]:
+    """The parts of a condition for ALL_COND."""
+    return {"vector": noise(b, 5, seed=1), "tokens": noise(b, 3, 6, seed=2), "spatial": noise(b, 1, *size, seed=3)}
+
+
+@each_network
+def test_every_argument_stands_in_the_yaml(name: str) -> None:
+    parameters = inspect.signature(get_class(config(name)["_target_"])).parameters
+    assert set(config(name)) - {"_target_"} == set(parameters) - set(FILLED)
+
+
+@each_network
+@pytest.mark.parametrize("preset", PRESETS)
+def test_gives_a_map_of_any_size_in_every_preset(name: str, preset: str) -> None:
+    net = filled(build(name, preset, out_channels=8))
+    with torch.no_grad():
+        for size in ((8, 8), (16, 24)):
+            out = net(noise(2, 4, *size), T2)
+            assert out.shape == (2, 8, *size)
+            assert torch.isfinite(out).all()
+
+
+@each_network
+@pytest.mark.parametrize("out_channels", [4, 8])
+def test_starts_at_zero_and_every_parameter_gets_a_gradient(name: str, out_channels: int) -> None:
+    net = build(name, out_channels=out_channels, **ALL_COND)
+    out = net(noise(2, 4, 8, 8), T2, Cond(**parts()))
+    assert out.shape == (2, out_channels, 8, 8)
+    assert not out.any()
+    filled(net)(noise(2, 4, 8, 8), T2, Cond(**parts())).square().mean().backward()
+    # Some biases cancel, before a norm and in the keys of attention: their gradient is zero up to rounding.
+    assert [n for n, p in net.named_parameters() if p.grad is None] == []
+    assert [n for n, p in net.named_parameters() if n.endswith("weight") and not p.grad.any()] == []
+
+
+@each_network
+@pytest.mark.parametrize("part", ["vector", "tokens", "spatial"])
+def test_each_part_of_the_condition_matters(name: str, part: str) -> None:
+    net, x = filled(build(name, **ALL_COND)), noise(2, 4, 8, 8)
+    other = parts() | {part: parts()[part] + 1}
+    with torch.no_grad():
+        assert (net(x, T2, Cond(**parts())) - net(x, T2, Cond(**other))).abs().max() > 1e-3
+
+
+@each_network
+def test_time_matters_and_may_be_real(name: str) -> None:
+    net, x = filled(build(name)), noise(2, 4, 8, 8)
+    with torch.no_grad():
+        assert (net(x, T2) - net(x, T2 + 0.25)).abs().max() > 1e-4
+        torch.testing.assert_close(net(x, T2.double()), net(x, T2), atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(net(x, T2, Cond()), net(x, T2), atol=0, rtol=0)
+
+
+@each_network
+def test_rows_do_not_mix(name: str) -> None:
+    net, x, cond = filled(build(name, **ALL_COND)), noise(2, 4, 8, 8), Cond(**parts())
+    with torch.no_grad():
+        both = net(x, T2, cond)
+        alone = net(x[1:], T2[1:], cond.rows(slice(1, None)))
+    torch.testing.assert_close(both[1:], alone, atol=1e-5, rtol=1e-4)
+
+
+@each_network
+def test_places_are_told_apart(name: str) -> None:
+    """A map of one value everywhere does not come out so: the network knows where it is, in rows and in columns."""
+    net = filled(build(name))
+    with torch.no_grad():
+        out = net(torch.ones(1, 4, 16, 16), T2[:1])[..., ::4, ::4]  # the same place in each patch
+    assert out.std(dim=2).max() > 1e-4
+    assert out.std(dim=3).max() > 1e-4
+
+
+@each_network
+def test_masked_tokens_change_nothing(name: str) -> None:
+    net, x, tokens = filled(build(name, context_dim=6)), noise(2, 4, 8, 8), noise(2, 3, 6)
+    padded = torch.cat([tokens, 10 * noise(2, 2, 6, seed=5)], dim=1)
+    mask = torch.tensor([[True, True, True, False, False]] * 2)
+    with torch.no_grad():
+        plain = net(x, T2, Cond(tokens=tokens))
+        torch.testing.assert_close(net(x, T2, Cond(tokens=padded, mask=mask)), plain, atol=1e-5, rtol=1e-5)
+        assert (net(x, T2, Cond(tokens=padded)) - plain).abs().max() > 1e-3
+
+
+def gradients(name: str, checkpointing: bool, bf16: bool) -> list[Tensor]:
+    dropout = {"dropout": 0.2} if "dropout" in config(name) else {}
+    net = filled(build(name, **ALL_COND, **dropout, checkpointing=checkpointing)).train()
+    torch.manual_seed(3)
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        loss = net(noise(2, 4, 8, 8), T2, Cond(**parts())).float().square().mean()
+    loss.backward()  # outside autocast, as in training
+    return [p.grad for p in net.parameters()]
+
+
+@each_network
+@pytest.mark.parametrize("bf16", [False, True])
+def test_checkpointing_gives_the_same_gradients(name: str, bf16: bool) -> None:
+    """With dropout, and under autocast.
+
+    The checkpoint function of the released LDM code calls the blocks again without the autocast of the first pass:
+    under bf16 it fails on mixed types, or gives the gradients of other activations.
+    """
+    plain, saved = gradients(name, False, bf16), gradients(name, True, bf16)
+    torch.testing.assert_close(saved, plain, atol=0, rtol=0)
+    if bf16:
+        full = gradients(name, True, False)
+        assert max((a - b).abs().max() / b.abs().max() for a, b in zip(saved, full, strict=True) if b.any()) > 1e-3
+
+
+@each_network
+def test_checkpointing_keeps_less(name: str) -> None:
+    kept = []
+    for checkpointing in (False, True):
+        net, saved = filled(build(name, checkpointing=checkpointing)).train(), [0]
+
+        def pack(tensor: Tensor, saved: list[int] = saved) -> Tensor:
+            saved[0] += tensor.numel()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            net(noise(8, 4, 8, 8), torch.arange(8.0))
+        kept.append(saved[0])
+    assert kept[1] < 0.5 * kept[0]
+
+
+@each_network
+def test_overfits_one_batch(name: str) -> None:
+    net = build(name, context_dim=6)
+    x, target, cond = noise(2, 4, 8, 8), noise(2, 4, 8, 8, seed=1), Cond(tokens=noise(2, 1, 6))
+    optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(30):
+        loss = (net(x, T2, cond) - target).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[0] > 0.8
+    assert losses[-1] < 0.3 * losses[0]
+
+
+@each_network
+def test_bad_arguments_name_their_key(name: str) -> None:
+    """Every size of the YAML, the shapes that are filled in, and the options that some networks have."""
+    bad: dict[str, Any] = {k: 0 for k, v in config(name).items() if isinstance(v, int) and not isinstance(v, bool)}
+    bad |= {"in_channels": 0, "out_channels": 0, "context_dim": 0, "vector_dim": 0, "spatial_channels": -1}
+    bad |= {k: v for k, v in {"dropout": 1.0, "head_channels": 7}.items() if k in config(name)}
+    for key, value in bad.items():
+        with pytest.raises(ConfigError) as e:
+            build(name, **{key: value})
+        assert (e.value.key, e.value.got) == (f"network.{key}", value)
+    if {"heads", "head_channels"} <= set(config(name)):
+        for heads in ({"heads": 2}, {"heads": None}, {"heads": 7}):
+            with pytest.raises(ConfigError) as e:
+                build(name, **{"head_channels": 16 if heads == {"heads": 2} else None} | heads)
+            assert e.value.key == "network.heads"
+        build(name, head_channels=None, heads=2)
+
+
+@each_network
+@pytest.mark.parametrize(
+    ("key", "built", "cond"),
+    [
+        ("network.context_dim", {}, Cond(tokens=noise(2, 1, 6))),
+        ("network.context_dim", {"context_dim": 6}, Cond()),
+        ("network.context_dim", {"context_dim": 6}, Cond(tokens=noise(2, 1, 7))),
+        ("network.context_dim", {}, Cond(mask=torch.ones(2, 1, dtype=torch.bool))),
+        ("network.vector_dim", {}, Cond(vector=noise(2, 5))),
+        ("network.vector_dim", {"vector_dim": 5}, None),
+        ("network.spatial_channels", {}, Cond(spatial=noise(2, 1, 8, 8))),
+        ("network.spatial_channels", {"spatial_channels": 2}, Cond()),
+    ],
+)
+def test_conditions_that_do_not_fit_name_their_key(
+    name: str, key: str, built: dict[str, Any], cond: Cond | None
+) -> None:
+    with pytest.raises(ConfigError) as e:
+        build(name, **built)(noise(2, 4, 8, 8), T2, cond)
+    assert e.value.key == key
+
+
+@each_network
+def test_latents_of_other_channels_name_their_key(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"network\.in_channels: expected 3"):
+        build(name)(noise(2, 3, 8, 8), T2)
