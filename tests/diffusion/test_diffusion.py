@@ -13,13 +13,13 @@ from ablatent.diffusion.compatibility import check_terminal_snr
 from ablatent.diffusion.denoiser import Denoiser
 from ablatent.diffusion.loss import RHO, DiffusionLoss, by_timestep
 from ablatent.diffusion.parameterization import X0, Eps, Parameterization, V
-from ablatent.diffusion.weighting import P2, X0MSE, MinSNR, Simple, VelocityMSE, Weighting
+from ablatent.diffusion.weighting import P2, VLB, X0MSE, MinSNR, Simple, VelocityMSE, Weighting
 from ablatent.schedules.base import NoiseSchedule
 from ablatent.schedules.cosine import Cosine
 from ablatent.schedules.linear import Linear
 
 PARAMETERIZATIONS = {"eps": Eps(), "x0": X0(), "v": V()}
-WEIGHTINGS = [Simple(), VelocityMSE(), X0MSE(), MinSNR(5.0), MinSNR(1.0), P2(1.0, 1.0), P2(0.5, 2.0)]
+WEIGHTINGS = [Simple(), VelocityMSE(), X0MSE(), MinSNR(5.0), MinSNR(1.0), P2(1.0, 1.0), P2(0.5, 2.0), VLB()]
 every_weighting = pytest.mark.parametrize("weighting", WEIGHTINGS, ids=lambda w: f"{type(w).__name__}{vars(w)}")
 
 
@@ -129,6 +129,12 @@ def test_published_formulas() -> None:
     close(MinSNR(5.0).table(s, eps), snr.clamp(max=5) / snr)
     close(MinSNR(5.0).table(s, v), snr.clamp(max=5) / (snr + 1))
     close(P2(1.0, 0.5).table(s, eps), (1 + snr) ** -0.5)
+    close(VLB().table(s, x0)[1:], 0.5 * (snr[:-1] - snr[1:]))
+    close(VLB().table(s, x0)[0], 0.5 / s.betas[0])
+    # Ho et al. 2020, eq. 12, with sigma_t² = beta_tilde_t
+    beta, ab = s.betas[1:], s.alphas_cumprod
+    tilde = beta * (1 - ab[:-1]) / (1 - ab[1:])
+    close(VLB().table(s, eps)[1:], beta**2 / (2 * tilde * (1 - beta) * (1 - ab[1:])))
 
 
 def test_square_loss_of_eps_is_the_plain_mse() -> None:

@@ -1,5 +1,7 @@
 """A network, the schedule it was trained on and the meaning of its output: together they denoise."""
 
+from dataclasses import replace
+
 from jaxtyping import Float, Real
 from torch import Tensor, nn
 
@@ -13,22 +15,38 @@ class Denoiser(nn.Module):
 
     network: called as network(x_t, t, cond), answers in the shape of x_t; t comes as (b,) floats in the dtype of x_t
     (never below float32), real-valued, in [0, T-1].
+    learned_variance: the network answers with twice the channels; the second half, from -1 to 1, places the reverse
+    variance between beta_tilde and beta (Nichol & Dhariwal 2021, eq. 15).
     Raises ConfigError for eps with zero terminal SNR.
     """
 
-    def __init__(self, network: nn.Module, schedule: NoiseSchedule, parameterization: Parameterization):
+    def __init__(
+        self,
+        network: nn.Module,
+        schedule: NoiseSchedule,
+        parameterization: Parameterization,
+        learned_variance: bool = False,
+    ):
         super().__init__()
         parameterization.check(schedule)
         self.network = network
         self.schedule = schedule
         self.parameterization = parameterization
+        self.learned_variance = learned_variance
 
-    def output(self, x_t: Float[Tensor, "b c h w"], t: Real[Tensor, "b"], cond: Cond) -> Float[Tensor, "b c h w"]:
-        """The network's own answer, in whatever parameterization it was trained, never below float32."""
-        out: Tensor = self.network(x_t, t.to(at_least_float32(x_t).dtype), cond)
-        return at_least_float32(out)
+    def output(
+        self, x_t: Float[Tensor, "b c h w"], t: Real[Tensor, "b"], cond: Cond
+    ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c h w"] | None]:
+        """The network's own answer, in whatever parameterization it was trained, and the variance fraction where it
+        is learned (0: log beta_tilde, 1: log beta). Never below float32."""
+        out: Tensor = at_least_float32(self.network(x_t, t.to(at_least_float32(x_t).dtype), cond))
+        if not self.learned_variance:
+            return out, None
+        mean, variance = out.chunk(2, dim=1)
+        return mean, 0.5 * (variance + 1.0)
 
     def forward(self, x_t: Float[Tensor, "b c h w"], t: Real[Tensor, "b"], cond: Cond) -> Prediction:
         """x_0 and eps as the network sees them; dtype of x_t, never below float32."""
         alpha, sigma = self.schedule.alpha_sigma(t)
-        return self.parameterization.prediction(self.output(x_t, t, cond), x_t, alpha, sigma)
+        out, fraction = self.output(x_t, t, cond)
+        return replace(self.parameterization.prediction(out, x_t, alpha, sigma), variance_fraction=fraction)

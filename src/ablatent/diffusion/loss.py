@@ -9,8 +9,10 @@ from torch.nn.functional import huber_loss
 from ablatent.core.errors import ConfigError, did_you_mean
 from ablatent.core.types import Cond
 from ablatent.diffusion.denoiser import Denoiser
+from ablatent.diffusion.learned_variance import bound
 from ablatent.diffusion.parameterization import at_least_float32
 from ablatent.diffusion.weighting import Weighting
+from ablatent.schedules.base import is_real
 
 RHO = ("square", "absolute", "huber")
 
@@ -29,13 +31,17 @@ class DiffusionLoss:
 
     rho: square (all published weightings mean this one), absolute or huber. Since the residual is scaled by sqrt(w g)
     before rho, one output written in another parameterization has the same loss under each of the three.
+    vlb_weight: of the bound that trains a learned variance, times T since the bound is a sum over T terms (L_hybrid =
+    L + lambda L_vlb, Nichol & Dhariwal 2021, eq. 16, lambda = 0.001); not used where the variance is not learned.
     Raises ConfigError for an unknown rho and for a weighting that is infinite at some timestep.
     """
 
-    def __init__(self, denoiser: Denoiser, weighting: Weighting, rho: str = "square"):
+    def __init__(self, denoiser: Denoiser, weighting: Weighting, rho: str = "square", vlb_weight: float = 0.001):
         if rho not in RHO:
             raise ConfigError("training.loss", f"one of {', '.join(RHO)}", rho, did_you_mean(rho, RHO))
-        self.denoiser, self.rho = denoiser, rho
+        if not (is_real(vlb_weight) and vlb_weight >= 0):
+            raise ConfigError("diffusion.vlb_weight", "a number of at least 0 (0.001 is usual)", vlb_weight)
+        self.denoiser, self.rho, self.vlb_weight = denoiser, rho, vlb_weight
         self.weights = weighting.table(denoiser.schedule, denoiser.parameterization)
         if not bool(torch.isfinite(self.weights).all()):
             raise ConfigError(
@@ -52,15 +58,21 @@ class DiffusionLoss:
         x0 = at_least_float32(x0)
         schedule, parameterization = self.denoiser.schedule, self.denoiser.parameterization
         alpha, sigma = schedule.alpha_sigma(t)
-        out = self.denoiser.output(schedule.q_sample(x0, t, eps), t, cond)
+        x_t = schedule.q_sample(x0, t, eps)
+        out, fraction = self.denoiser.output(x_t, t, cond)
         residual = out - parameterization.target(x0, eps, alpha, sigma)
         if self.weights.device != t.device:
             self.weights = self.weights.to(t.device)
         weight = self.weights[t].to(residual.dtype)
         if self.rho == "square":  # without the root and its square: the same to the last bits, and exact for weight 1
-            return weight * reduce(residual**2, "b c h w -> b", "mean")
-        residual = torch.sqrt(weight)[:, None, None, None] * residual
-        return reduce(penalty(residual, self.rho), "b c h w -> b", "mean")
+            loss = weight * reduce(residual**2, "b c h w -> b", "mean")
+        else:
+            residual = torch.sqrt(weight)[:, None, None, None] * residual
+            loss = reduce(penalty(residual, self.rho), "b c h w -> b", "mean")
+        if fraction is None or self.vlb_weight == 0:
+            return loss
+        x0_hat = parameterization.prediction(out.detach(), x_t, alpha, sigma).x0
+        return loss + self.vlb_weight * schedule.T * bound(schedule, x0, x0_hat, fraction, t)
 
 
 def by_timestep(loss: Float[Tensor, "n"], t: Int[Tensor, "n"], T: int, buckets: int = 4) -> dict[str, float]:

@@ -120,3 +120,31 @@ class P2(Weighting):
 
     def v(self, alpha2: Float64[Tensor, "T"], sigma2: Float64[Tensor, "T"]) -> Float64[Tensor, "T"]:
         return alpha2 * self.eps(alpha2, sigma2)
+
+
+class VLB(Weighting):
+    """w = (SNR(t-1) - SNR(t)) / 2: the term L_t of the variational bound, in nats a dimension, with the variance that
+    fits the posterior (Kingma et al. 2021, eq. 13-14). T times the mean over t is the bound, without the prior's term.
+
+    SNR(-1) is infinite, so t = 0 is defined apart: -log p(x_0 | x_1) for a Gaussian of mean x_0_hat and variance
+    sigma_0², without its constant: w = 1 / (2 sigma_0²).
+    """
+
+    def eps(self, alpha2: Float64[Tensor, "T"], sigma2: Float64[Tensor, "T"]) -> Float64[Tensor, "T"]:
+        return 0.5 * _lost(alpha2) / (_before(sigma2) * alpha2)
+
+    def x0(self, alpha2: Float64[Tensor, "T"], sigma2: Float64[Tensor, "T"]) -> Float64[Tensor, "T"]:
+        return 0.5 * _lost(alpha2) / (_before(sigma2) * sigma2)
+
+    def v(self, alpha2: Float64[Tensor, "T"], sigma2: Float64[Tensor, "T"]) -> Float64[Tensor, "T"]:
+        return 0.5 * _lost(alpha2) / _before(sigma2)
+
+
+def _lost(alpha2: Float64[Tensor, "T"]) -> Float64[Tensor, "T"]:
+    """alpha_{t-1}² - alpha_t², with alpha_{-1} = 1: SNR(t-1) - SNR(t), times both sigma²."""
+    return torch.cat([torch.ones_like(alpha2[:1]), alpha2[:-1]]) - alpha2
+
+
+def _before(sigma2: Float64[Tensor, "T"]) -> Float64[Tensor, "T"]:
+    """sigma_{t-1}², and sigma_0² for t = 0, which makes that term the one defined there."""
+    return torch.cat([sigma2[:1], sigma2[:-1]])

@@ -15,7 +15,8 @@ from ablatent.core.rng import normal, stream
 from ablatent.core.types import Cond
 from ablatent.data.latents import Latents
 from ablatent.diffusion.loss import DiffusionLoss, by_timestep
-from ablatent.training.ema import EMA
+from ablatent.diffusion.timesteps import TimestepSampler
+from ablatent.training.ema import EMAs
 from ablatent.training.loop import Batch, Trainee, epoch_rows, learning_rate
 from ablatent.training.record import Recorder
 
@@ -54,19 +55,18 @@ class DiffusionTraining:
 
 
 class LatentBatches:
-    """The batch of step n: normalised latents z, integer times t, noise eps, uniform numbers for dropping conditions,
-    and the fields that the conditioner asks for."""
+    """The batch of step n: normalised latents z, uniform numbers u that become times, noise eps, uniform numbers for
+    dropping conditions, and the fields that the conditioner asks for."""
 
     def __init__(
         self,
         latents: Latents,
         rows: np.ndarray,
         fields: Mapping[str, np.ndarray],
-        T: int,
         batch_size: int,
         seed: int,
     ):
-        self.latents, self.rows, self.fields, self.T = latents, rows, fields, T
+        self.latents, self.rows, self.fields = latents, rows, fields
         self.batch_size, self.seed = batch_size, seed
 
     def __call__(self, step: int) -> Batch:
@@ -74,12 +74,11 @@ class LatentBatches:
         return self._batch(epoch_rows(self.rows, self.seed, step, size), range(step * size, (step + 1) * size), "train")
 
     def validation(self, rows: np.ndarray, draws: int = 4) -> list[Batch]:
-        """The same (t, noise) for the given rows at every validation; times are spread evenly over the rows."""
+        """The same (u, noise) for the given rows at every validation; u is spread evenly over the rows."""
         batches = []
         for k in range(draws):
             batch = self._batch(rows, range(k * len(rows), (k + 1) * len(rows)), "validation")
-            places = (np.arange(len(rows)) * draws + k + 0.5) / (len(rows) * draws)
-            batch["t"] = torch.from_numpy((places * self.T).astype(np.int64))
+            batch["u"] = torch.from_numpy((np.arange(len(rows)) * draws + k + 0.5) / (len(rows) * draws))
             batches.append(batch)
         return batches
 
@@ -89,7 +88,7 @@ class LatentBatches:
         shape = self.latents.shape
         return {
             "z": self.latents.draw(views, rows, normal(self.seed, f"{purpose}/latent", samples, shape)).float(),
-            "t": torch.from_numpy(rng.integers(self.T, size=len(rows))),
+            "u": torch.from_numpy(rng.random(len(rows))),
             "eps": torch.from_numpy(normal(self.seed, f"{purpose}/eps", samples, shape)),
             "drop": torch.from_numpy(rng.random(len(rows), dtype=np.float32)),
             **{name: torch.from_numpy(np.asarray(values[rows])) for name, values in self.fields.items()},
@@ -102,6 +101,7 @@ class DiffusionTrainee(Trainee):
     def __init__(
         self,
         loss: DiffusionLoss,
+        timesteps: TimestepSampler,
         conditioner: Conditioner,
         how: DiffusionTraining,
         seed: int,
@@ -111,10 +111,10 @@ class DiffusionTrainee(Trainee):
         folder: Path,
     ):
         super().__init__()
-        self.denoiser, self.conditioner = loss.denoiser, conditioner
+        self.denoiser, self.timesteps, self.conditioner = loss.denoiser, timesteps, conditioner
         self.loss, self.how, self.seed, self.steps = loss, how, seed, how.steps
         self.make_optimizer, self.validation, self.panel, self.folder = optimizer, validation, panel, folder
-        self.ema = EMA(**how.ema)
+        self.ema = EMAs(**how.ema)
         self.ema.start(self.denoiser.network)
 
     def make_optimizers(self) -> list[torch.optim.Optimizer]:
@@ -127,22 +127,25 @@ class DiffusionTrainee(Trainee):
         lr = learning_rate(step, self.base_lr, self.steps, self.how.warmup_steps, self.how.decay)
         for group in optimizer.param_groups:
             group["lr"] = lr
-        losses = self._losses(batch, self._cond(batch, self.conditioner.dropout))
+        t, weights = self.timesteps(batch["u"])
+        losses = self._losses(batch, t, self._cond(batch, self.conditioner.dropout))
+        loss = (weights.to(losses.dtype) * losses).mean()
         optimizer.zero_grad()
-        self.manual_backward(losses.mean())
+        self.manual_backward(loss)
         limit = float("inf") if self.how.clip is None else self.how.clip
         parameters = [*self.denoiser.network.parameters(), *self.conditioner.parameters()]
         norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
         optimizer.step()
         self.ema.update(self.denoiser.network, step + 1)
-        return {"loss": losses.mean().detach(), "grad_norm": norm, "lr": lr}
+        self.timesteps.update(t, losses.detach())
+        return {"loss": loss.detach(), "grad_norm": norm, "lr": lr}
 
     def _cond(self, batch: Batch, p: float) -> Cond:
         cond = self.conditioner.embed(batch)
         return self.conditioner.drop(cond, p, batch["drop"]) if self.conditioner.fields else cond
 
-    def _losses(self, batch: Batch, cond: Cond) -> Tensor:
-        return self.loss(batch["z"], batch["t"], batch["eps"], cond)
+    def _losses(self, batch: Batch, t: Tensor, cond: Cond) -> Tensor:
+        return self.loss(batch["z"], t, batch["eps"], cond)
 
     def after_step(self, step: int, recorder: Recorder) -> None:
         if step % self.how.validate_every == 0 or step == self.steps:
@@ -159,8 +162,9 @@ class DiffusionTrainee(Trainee):
         losses, times = [], []
         for batch in self.validation:
             batch = {name: value.to(self.device) for name, value in batch.items()}
-            losses.append(self._losses(batch, self._cond(batch, 0.0)))
-            times.append(batch["t"])
+            t = (batch["u"] * self.denoiser.schedule.T).long()
+            losses.append(self._losses(batch, t, self._cond(batch, 0.0)))
+            times.append(t)
         loss = torch.cat(losses)
         if not torch.isfinite(loss).all():
             raise StageError(
@@ -170,15 +174,18 @@ class DiffusionTrainee(Trainee):
         return {"validation/loss": float(loss.mean()), **{f"validation/{name}": v for name, v in parts.items()}}
 
     def _keep(self, step: int) -> None:
-        """raw-STEP and ema-STEP.safetensors, names prefixed network. and conditioner.; EMA covers the network."""
+        """raw-STEP, ema-STEP and, for further decays, ema_DECAY-STEP.safetensors; names are prefixed network. and
+        conditioner.; EMA covers the network."""
         from safetensors.torch import save_file
 
         conditioner = {f"conditioner.{k}": v for k, v in self.conditioner.state_dict().items()}
-        kinds = {"raw": self.denoiser.network.state_dict(), "ema": self.ema.state_dict()}
-        for kind, state in kinds.items():
+        for kind, state in [("raw", self.denoiser.network.state_dict()), *self.ema]:
             tensors = {**{f"network.{k}": v for k, v in state.items()}, **conditioner}
             tensors = {name: v.detach().cpu().contiguous() for name, v in tensors.items()}
             save_file(tensors, str(self.folder / f"{kind}-{step:07d}.safetensors"))
+
+    def to_compile(self) -> list[nn.Module]:
+        return [self.denoiser.network]
 
     def resume_state(self) -> dict[str, Any]:
         return {"ema": self.ema.state_dict()}

@@ -1,0 +1,91 @@
+"""Which timesteps a training batch looks at. The loss stays an estimate of the mean over all T, whichever.
+
+Each turns uniform numbers, drawn outside as functions of (seed, step, sample), into times and the weights of their
+losses. What one remembers is in its state dict, so that a resumed training goes on with the same times.
+"""
+
+from abc import ABC, abstractmethod
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from ablatent.core.errors import ConfigError
+from ablatent.schedules.base import is_real
+
+
+class TimestepSampler(nn.Module, ABC):
+    """T: number of timesteps, from the schedule."""
+
+    def __init__(self, T: int):
+        super().__init__()
+        self.T = T
+
+    @abstractmethod
+    def forward(self, u: Float[Tensor, "b"]) -> tuple[Int[Tensor, "b"], Float[Tensor, "b"]]:
+        """u: float64 numbers in [0, 1), one a row. Returns times in 0 … T-1 and the weights of their losses."""
+
+    def update(self, t: Int[Tensor, "b"], loss: Float[Tensor, "b"]) -> None:
+        """Told the loss of each row, unweighted, after each step."""
+
+
+class Uniform(TimestepSampler):
+    """Each time equally often (Ho et al. 2020, algorithm 1)."""
+
+    def forward(self, u: Float[Tensor, "b"]) -> tuple[Int[Tensor, "b"], Float[Tensor, "b"]]:
+        return _scaled(u, self.T), torch.ones_like(u)
+
+
+class Stratified(TimestepSampler):
+    """Row k draws from the k-th of b equal parts of [0, T): every batch sees all noise levels, so that its mean loss
+    varies less (low-discrepancy sampling, after Kingma et al. 2021, appendix I.1)."""
+
+    def forward(self, u: Float[Tensor, "b"]) -> tuple[Int[Tensor, "b"], Float[Tensor, "b"]]:
+        places = (torch.arange(len(u), dtype=u.dtype, device=u.device) + u) / len(u)
+        return _scaled(places, self.T), torch.ones_like(u)
+
+
+class Importance(TimestepSampler):
+    """p_t in proportion to sqrt(E[L_t²]) over the last losses of each time, weights 1 / (T p_t)
+    (Nichol & Dhariwal 2021, eq. 18).
+
+    history: losses remembered a time; uniform until each time has so many. uniform: share of p that stays uniform.
+    """
+
+    losses: Tensor
+    counts: Tensor
+
+    def __init__(self, T: int, history: int, uniform: float):
+        super().__init__(T)
+        if isinstance(history, bool) or not isinstance(history, int) or history < 1:
+            raise ConfigError("timestep_sampler.history", "an integer of at least 1 (the paper: 10)", history)
+        if not (is_real(uniform) and 0 < uniform <= 1):
+            raise ConfigError("timestep_sampler.uniform", "a share above 0 and up to 1 (the paper: 0.001)", uniform)
+        self.history, self.uniform = history, uniform
+        self.register_buffer("losses", torch.zeros(T, history, dtype=torch.float64))
+        self.register_buffer("counts", torch.zeros(T, dtype=torch.int64))
+
+    def probabilities(self) -> Float[Tensor, "T"]:
+        """p_t, float64, adding up to 1."""
+        even = torch.full_like(self.losses[:, 0], 1.0 / self.T)
+        if bool((self.counts < self.history).any()):
+            return even
+        root = self.losses.square().mean(dim=1).sqrt()
+        total = root.sum()
+        return even if float(total) == 0 else torch.lerp(root / total, even, self.uniform)
+
+    def forward(self, u: Float[Tensor, "b"]) -> tuple[Int[Tensor, "b"], Float[Tensor, "b"]]:
+        p = self.probabilities()
+        edges = p.cumsum(0)
+        t = torch.searchsorted(edges, u.to(p.dtype) * edges[-1], right=True).clamp(max=self.T - 1)
+        return t, 1.0 / (self.T * p[t])
+
+    @torch.no_grad()
+    def update(self, t: Int[Tensor, "b"], loss: Float[Tensor, "b"]) -> None:
+        for time, value in zip(t.tolist(), loss.double().tolist(), strict=True):  # a time may stand twice in a batch
+            self.losses[time, self.counts[time] % self.history] = value
+            self.counts[time] += 1
+
+
+def _scaled(u: Float[Tensor, "b"], T: int) -> Int[Tensor, "b"]:
+    return (u * T).long().clamp(max=T - 1)

@@ -1,0 +1,95 @@
+"""Timestep samplers: whichever is used, the weighted mean estimates the mean over all T."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from ablatent.core.errors import ConfigError
+from ablatent.diffusion.timesteps import Importance, Stratified, TimestepSampler, Uniform
+
+CONF = Path(__file__).parents[2] / "conf" / "timestep_sampler"
+T = 50
+
+
+def made(name: str) -> TimestepSampler:
+    return instantiate(OmegaConf.load(CONF / f"{name}.yaml"), T=T)
+
+
+def uniform(n: int, seed: int = 0) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).random(n))
+
+
+def loss_of(t: torch.Tensor) -> torch.Tensor:
+    return 0.1 + (t.double() / T) ** 4
+
+
+@pytest.mark.parametrize("name", [p.stem for p in CONF.glob("*.yaml")])
+def test_the_weighted_mean_is_that_over_all_times(name: str) -> None:
+    sampler = made(name)
+    for step in range(400):  # a history, where one is kept
+        t, _ = sampler(uniform(16, step))
+        sampler.update(t, loss_of(t))
+    t, weights = sampler(uniform(200_000, 1000))
+    assert t.dtype == torch.int64 and int(t.min()) == 0 and int(t.max()) == T - 1
+    wanted = float(loss_of(torch.arange(T)).mean())
+    assert float((weights * loss_of(t)).mean()) == pytest.approx(wanted, rel=0.01)
+    assert float(weights.mean()) == pytest.approx(1.0, rel=0.02)
+
+
+def test_stratified_batches_see_every_part_and_vary_less() -> None:
+    means = {}
+    for sampler in (Uniform(T), Stratified(T)):
+        seen = [sampler(uniform(10, k))[0] for k in range(200)]
+        means[type(sampler)] = np.var([float(loss_of(t).mean()) for t in seen])
+        if isinstance(sampler, Stratified):
+            assert all(torch.equal(t // 5, torch.arange(10)) for t in seen)
+    assert means[Stratified] < 0.1 * means[Uniform]
+
+
+def test_importance_follows_the_losses() -> None:
+    sampler = Importance(T, history=3, uniform=0.001)
+    for k in range(2):
+        sampler.update(torch.arange(T), torch.full((T,), 99.0))
+        assert torch.equal(sampler.probabilities(), torch.full((T,), 1 / T, dtype=torch.float64)), k
+    for _ in range(3):  # older losses are forgotten
+        sampler.update(torch.arange(T), loss_of(torch.arange(T)))
+    root = loss_of(torch.arange(T))
+    wanted = 0.999 * root / root.sum() + 0.001 / T
+    torch.testing.assert_close(sampler.probabilities(), wanted)
+    t, _ = sampler(uniform(100_000))
+    torch.testing.assert_close(torch.bincount(t, minlength=T) / 100_000, wanted.float(), rtol=0, atol=0.003)
+
+
+def test_importance_halves_the_noise_of_an_uneven_loss() -> None:
+    sampler, even = Importance(T, history=1, uniform=0.001), Uniform(T)
+    sampler.update(torch.arange(T), loss_of(torch.arange(T)))
+    spread = []
+    for s in (sampler, even):
+        t, weights = s(uniform(10_000))
+        spread.append(float((weights * loss_of(t)).std()))
+    assert spread[0] < 0.5 * spread[1], spread
+
+
+def test_what_it_remembers_is_in_its_state() -> None:
+    one, two = Importance(T, 2, 0.001), Importance(T, 2, 0.001)
+    for _ in range(3):
+        one.update(torch.arange(T), loss_of(torch.arange(T)))
+    two.load_state_dict(one.state_dict())
+    assert torch.equal(one(uniform(100))[0], two(uniform(100))[0])
+
+
+@pytest.mark.parametrize(
+    ("build", "key"),
+    [
+        (lambda: Importance(T, 0, 0.1), "timestep_sampler.history"),
+        (lambda: Importance(T, 3, 0.0), "timestep_sampler.uniform"),
+    ],
+)
+def test_bad_options_name_their_key(build, key: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        build()
+    assert error.value.key == key
