@@ -7,37 +7,75 @@ to 1. So x_0 and eps are combined with the same weights and stay consistent, wha
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from einops import rearrange, repeat
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.types import Cond, Prediction
 from ablatent.samplers.base import DenoiseFn
-from ablatent.schedules.base import is_real
+from ablatent.schedules.base import NoiseSchedule, is_real
 
-ConditionalDenoiser = Callable[[Tensor, Tensor, Cond], Prediction]
-"""(x_t, t, cond) -> Prediction: diffusion.Denoiser, for one."""
+if TYPE_CHECKING:
+
+    class ConditionalDenoiser(Protocol):
+        """(x_t, t, cond) -> Prediction, and the schedule whose times t are: diffusion.Denoiser, for one."""
+
+        @property
+        def schedule(self) -> NoiseSchedule: ...
+
+        def __call__(self, x_t: Tensor, t: Tensor, cond: Cond, /) -> Prediction: ...
+
+else:  # a run-time Protocol does not see the submodules of an nn.Module
+    ConditionalDenoiser = Callable[[Tensor, Tensor, Cond], Prediction]
+
+GradientFn = Callable[[Tensor, Tensor], Tensor]
+"""(x_t (b, c, h, w), t (b,)) -> gradient of log p(y | x_t) by x_t (b, c, h, w). The labels y are already inside."""
+
+UNITS = ("t", "sigma")
 
 
 @dataclass(frozen=True)
 class Guidance(ABC):
-    """Makes the sampler's denoise function. needs_null: whether it asks for the null condition."""
+    """Makes the sampler's denoise function, and says what it needs for that beside the denoiser and the condition."""
 
     @property
-    @abstractmethod
     def needs_null(self) -> bool:
         """Whether a call needs the unconditional Cond (so the model must have been trained with dropout)."""
+        return False
+
+    @property
+    def weak(self) -> tuple[str, int | str] | None:
+        """(weights, snapshot) of the weaker model that a call needs, or None. snapshot: a step, or `first`."""
+        return None
+
+    @property
+    def needs_weak(self) -> bool:
+        """Whether a call needs a weaker model."""
+        return self.weak is not None
+
+    @property
+    def needs_classifier(self) -> bool:
+        """Whether a call needs the gradient of a classifier of noisy latents."""
+        return False
 
     @abstractmethod
-    def __call__(self, denoiser: ConditionalDenoiser, cond: Cond, null: Cond | None = None) -> DenoiseFn:
-        """cond, null: one row a sample."""
+    def __call__(
+        self,
+        denoiser: ConditionalDenoiser,
+        cond: Cond,
+        null: Cond | None = None,
+        weak: DenoiseFn | None = None,
+        classifier: GradientFn | None = None,
+    ) -> DenoiseFn:
+        """cond, null: one row a sample. weak: a weaker model, with its own embedding of the condition inside (its
+        conditioner was trained no longer than its network). Raises ConfigError where something needed is missing."""
 
     def network_rows(self) -> int:
-        """Rows of the network's batch per sample: the cost of one denoiser call."""
+        """Rows of denoising networks per sample: the cost of one call (a classifier's gradient is not counted)."""
         return 1
 
 
@@ -45,10 +83,15 @@ class Guidance(ABC):
 class NoGuidance(Guidance):
     """The conditional prediction as it is."""
 
-    needs_null: ClassVar[bool] = False
-
-    def __call__(self, denoiser: ConditionalDenoiser, cond: Cond, null: Cond | None = None) -> DenoiseFn:
-        return lambda x, t: denoiser(x, t, cond)
+    def __call__(
+        self,
+        denoiser: ConditionalDenoiser,
+        cond: Cond,
+        null: Cond | None = None,
+        weak: DenoiseFn | None = None,
+        classifier: GradientFn | None = None,
+    ) -> DenoiseFn:
+        return unguided(denoiser, cond)
 
 
 @dataclass(frozen=True)
@@ -56,20 +99,23 @@ class ClassifierFree(Guidance):
     """eps = eps_null + scale (eps_cond - eps_null), in one batched network call (Ho & Salimans 2022).
 
     scale: 1 is the conditional model and 0 the unconditional one, each by a single call; w of Ho & Salimans is
-    scale - 1, the s of LDM's tables is this one. interval: [lowest t, highest t] in which to guide, elsewhere the
-    conditional prediction is used (Kynkäänniemi et al. 2024); null guides everywhere.
+    scale - 1, the s of LDM's tables is this one. interval: [lowest, highest] in which to guide, elsewhere the
+    conditional prediction is used (Kynkäänniemi et al. 2024); null guides everywhere. unit: of the interval, t (times
+    0 … T-1) or sigma (their noise level, sigma / alpha here: noise per signal, the same for every schedule).
     """
 
     scale: float
     interval: Sequence[float] | None = None
+    unit: str = "t"
 
     def __post_init__(self) -> None:
-        if not (is_real(self.scale) and self.scale >= 0):
-            raise ConfigError("guidance.scale", "a finite number of at least 0 (1 is no guidance)", self.scale)
+        check_scale(self.scale, "1 is no guidance")
+        if self.unit not in UNITS:
+            raise ConfigError("guidance.unit", "t or sigma", self.unit)
         if self.interval is not None:
             interval = tuple(self.interval)
             if len(interval) != 2 or not all(map(is_real, interval)) or interval[0] > interval[1]:
-                raise ConfigError("guidance.interval", "[lowest t, highest t], or null", list(interval))
+                raise ConfigError("guidance.interval", f"[lowest {self.unit}, highest], or null", list(interval))
             object.__setattr__(self, "interval", interval)  # hashable, and no longer the config's own list
 
     @property
@@ -77,11 +123,19 @@ class ClassifierFree(Guidance):
         return self.scale != 1
 
     def network_rows(self) -> int:
-        return 1 if self.scale in (0, 1) and self.interval is None else 2
+        """Of a call inside the interval; outside it is 1."""
+        return 1 if self.scale == 1 or (self.scale == 0 and self.interval is None) else 2
 
-    def __call__(self, denoiser: ConditionalDenoiser, cond: Cond, null: Cond | None = None) -> DenoiseFn:
+    def __call__(
+        self,
+        denoiser: ConditionalDenoiser,
+        cond: Cond,
+        null: Cond | None = None,
+        weak: DenoiseFn | None = None,
+        classifier: GradientFn | None = None,
+    ) -> DenoiseFn:
         if self.scale == 1:
-            return lambda x, t: denoiser(x, t, cond)
+            return unguided(denoiser, cond)
         if null is None:
             raise ConfigError(
                 "guidance",
@@ -90,32 +144,64 @@ class ClassifierFree(Guidance):
                 "Choose a conditioner, or guidance=none.",
             )
         if self.scale == 0 and self.interval is None:
-            return lambda x, t: denoiser(x, t, null)
+            return unguided(denoiser, null)
         both = Cond.cat([cond, null])
 
         def denoise(x: Float[Tensor, "b c h w"], t: Float[Tensor, "b"]) -> Prediction:
             scale = torch.full_like(t, self.scale)
             if self.interval is not None:
-                inside = (t >= self.interval[0]) & (t <= self.interval[1])
+                inside = self._inside(denoiser.schedule, t)
                 if not bool(inside.any()):
                     return denoiser(x, t, cond)
                 scale = torch.where(inside, scale, 1.0)
             with_cond, without = self._both(denoiser, x, t, both)
-            weight = rearrange(scale, "b -> b 1 1 1").to(with_cond.eps.dtype)
-            return Prediction(
-                x0=torch.lerp(without.x0, with_cond.x0, weight),
-                eps=torch.lerp(without.eps, with_cond.eps, weight),
-                log_variance=with_cond.log_variance,
-            )
+            return self.finish(extrapolated(without, with_cond, scale), with_cond, x, t, denoiser.schedule)
 
         return denoise
+
+    def finish(
+        self, guided: Prediction, with_cond: Prediction, x: Tensor, t: Tensor, schedule: NoiseSchedule
+    ) -> Prediction:
+        """What subclasses change: the guided prediction, with the conditional one beside it."""
+        return guided
+
+    def _inside(self, schedule: NoiseSchedule, t: Float[Tensor, "b"]) -> Bool[Tensor, "b"]:
+        low, high = self.interval or (-torch.inf, torch.inf)
+        if self.unit == "t":
+            return (t >= low) & (t <= high)
+        alpha, sigma = schedule.alpha_sigma(t)
+        return (sigma >= low * alpha) & (sigma <= high * alpha)
 
     def _both(self, denoiser: ConditionalDenoiser, x: Tensor, t: Tensor, both: Cond) -> tuple[Prediction, Prediction]:
         """The predictions with and without the condition, by one call of twice the batch."""
         p = denoiser(repeat(x, "b c h w -> (two b) c h w", two=2), repeat(t, "b -> (two b)", two=2), both)
         n = x.shape[0]
         first, second = (
-            Prediction(p.x0[rows], p.eps[rows], None if p.log_variance is None else p.log_variance[rows])
+            Prediction(p.x0[rows], p.eps[rows], None if p.variance_fraction is None else p.variance_fraction[rows])
             for rows in (slice(0, n), slice(n, None))
         )
         return first, second
+
+
+def check_scale(scale: object, meaning: str) -> None:
+    """Raise ConfigError unless the scale is a finite number of at least 0."""
+    if not (is_real(scale) and scale >= 0):  # type: ignore[operator]
+        raise ConfigError("guidance.scale", f"a finite number of at least 0 ({meaning})", scale)
+
+
+def unguided(denoiser: ConditionalDenoiser, cond: Cond) -> DenoiseFn:
+    """The denoiser with the condition inside."""
+    return lambda x, t: denoiser(x, t, cond)
+
+
+def extrapolated(base: Prediction, better: Prediction, scale: Float[Tensor, "b"]) -> Prediction:
+    """base + scale (better - base), each row by its own scale; exactly `better` at 1. The variance is that of `better`.
+
+    The weights of the two predictions add up to 1, so that x_0 and eps stay consistent.
+    """
+    weight = rearrange(scale, "b -> b 1 1 1").to(better.eps.dtype)
+    return Prediction(
+        x0=torch.lerp(base.x0, better.x0, weight),
+        eps=torch.lerp(base.eps, better.eps, weight),
+        variance_fraction=better.variance_fraction,
+    )

@@ -90,6 +90,10 @@ class FirstStageTrainee(Trainee):
             torch.optim.Adam(self.loss.discriminator.parameters(), lr=self.how.disc_lr, betas=(0.5, 0.9)),
         ]
 
+    def to_compile(self) -> list[torch.nn.Module]:
+        # not the whole model: a codebook's restarts depend on its numbers, which would break the graph at each step
+        return [m for name, m in self.model.named_children() if name in ("encoder", "decoder")]
+
     def take_step(self, batch: Batch, step: int) -> dict[str, Tensor | float]:
         optimizers: Any = self.optimizers()
         generator, critic = optimizers

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import cos, pi
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pytorch_lightning as pl
@@ -38,6 +38,7 @@ class Runtime:
     checkpoint_seconds: float = 10.0
 
 
+@runtime_checkable
 class Scratch(Protocol):
     """What the loop needs of a build's folder (store.Work has it)."""
 
@@ -79,6 +80,10 @@ class Trainee(pl.LightningModule):
 
     def after_step(self, step: int, recorder: Recorder) -> None:
         """Called with the number of steps taken: validation, panels, snapshots."""
+
+    def to_compile(self) -> list[torch.nn.Module]:
+        """The modules that runtime.compile hands to torch.compile, in place: names in state dicts stay."""
+        return []
 
     def resume_state(self) -> dict[str, Any]:
         """Tensors that are not in state_dict (EMA), if any."""
@@ -175,6 +180,9 @@ def fit(
         part.replace(scratch.checkpoint)
         recorder.flush()
 
+    if runtime.compile:
+        for module in trainee.to_compile():
+            module.compile()
     with track(title, trainee.steps, "steps", trainee.step) as bar:
         trainer = pl.Trainer(
             accelerator=runtime.device,

@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from ablatent.core.images import save_png
 
 
+@runtime_checkable
 class Tracker(Protocol):
     """Where rows and panels are mirrored to."""
 

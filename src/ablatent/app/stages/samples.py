@@ -1,40 +1,40 @@
 """samples: a trained model and a sampler → images."""
 
 import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from ablatent.app.context import Context
 from ablatent.app.models import load_model
 from ablatent.app.objects import make
+from ablatent.app.stages.noisy_classifier import load_logits
 from ablatent.core.files import write_json
 from ablatent.core.images import grid, save_png
-from ablatent.core.progress import track
+from ablatent.core.progress import Bar, track
 from ablatent.samplers.base import Sampler
 from ablatent.samplers.guidance import Guidance
-from ablatent.tasks.generate import generate
+from ablatent.samplers.guidance_classifier import NoisyLogits
+from ablatent.tasks.generate import Model, generate
 from ablatent.training.first_stage import to_images
 
 
 @torch.no_grad()
 def build(ctx: Context) -> None:
-    """images.npy and prior.npy (decoded x_T), (n, H, W, 3) uint8; grid.png; summary.json.
-
-    Class labels are balanced: sample i has class i mod classes.
-    """
-    config = ctx.config
-    model = load_model(ctx, config["weights"], config["snapshot"])
+    """images.npy and prior.npy (decoded x_T), (n, H, W, 3) uint8; grid.png; summary.json."""
+    config, size = ctx.config, ctx.compute.batch_size
     sampler: Sampler = make(config["sampler"])
-    guidance: Guidance = make(config["guidance"])
     count, seed = int(config["count"]), int(config["seed"])
-    classes = ctx.input("diffusion").json("summary.json")["classes"]
-    labels = np.arange(count) % classes if "label" in model.conditioner.fields else None
-    fields = {} if labels is None else {"label": labels}
+    generator = load_generator(ctx)
+    model, guidance, labels = generator.model, generator.guidance, generator.labels(range(count))
     images, priors = [], []
     start = time.monotonic()
     with track(ctx.title, count * sampler.steps, "image steps") as bar:
-        for x_T, z in generate(model, sampler, guidance, seed, range(count), fields, ctx.compute.batch_size, bar):
+        for x_T, z in generator(sampler, seed, range(count), size, bar):
             images.append(to_images(model.decode(z)))
             priors.append(to_images(model.decode(x_T)))
     spent = time.monotonic() - start
@@ -48,12 +48,71 @@ def build(ctx: Context) -> None:
             "count": count,
             "nfe": sampler.nfe(),
             "network_rows": guidance.network_rows(),
+            "classifier_gradients": sampler.nfe() if guidance.needs_classifier else 0,
             "seconds": round(spent, 3),
             "images_per_second": round(count / spent, 3),
             "labels": None if labels is None else labels.tolist(),
             "seed": seed,
             "latent_shape": list(model.latent_shape),
-            "batch_size": ctx.compute.batch_size,
+            "batch_size": size,
             "threads": torch.get_num_threads(),
         },
     )
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A trained model, its guidance, and what that needs.
+
+    classes: of the model, or of the classifier that guides it; 0 where neither knows any.
+    """
+
+    model: Model
+    guidance: Guidance
+    weak: Model | None
+    classifier: NoisyLogits | None
+    classes: int
+
+    def labels(self, indices: Sequence[int]) -> np.ndarray | None:
+        """Balanced: sample i has class i mod classes, whatever else is drawn."""
+        return np.asarray(indices, dtype=np.int64) % self.classes if self.classes else None
+
+    def __call__(
+        self,
+        sampler: Sampler,
+        seed: int,
+        indices: Sequence[int],
+        batch_size: int,
+        bar: Bar | None = None,
+        x: Float[Tensor, "n c h w"] | None = None,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of (initial state, x_0), see `generate`. x: initial states in place of x_T."""
+        labels = self.labels(indices)
+        fields = {} if labels is None else {"label": labels}
+        return generate(
+            self.model, sampler, self.guidance, seed, indices, fields, batch_size, bar, self.weak, self.classifier, x
+        )
+
+
+def load_generator(ctx: Context) -> Generator:
+    """What the stage's weights, snapshot and guidance say, from its inputs diffusion, latents, first_stage and, where
+    guidance asks for it, classifier."""
+    config, guidance = ctx.config, make(ctx.config["guidance"])
+    model = load_model(ctx, config["weights"], config["snapshot"])
+    classifier, classes = None, 0
+    if guidance.needs_classifier:
+        channels = model.first_stage.latent_channels
+        classifier, classes = load_logits(ctx.input("classifier"), channels, model.device)
+    if "label" in model.conditioner.fields:
+        classes = int(ctx.input("diffusion").json("summary.json")["classes"])
+    return Generator(model, guidance, _weak(ctx, guidance, model), classifier, classes)
+
+
+def _weak(ctx: Context, guidance: Guidance, model: Model) -> Model | None:
+    """The weaker model that the guidance asks for: the same training at another snapshot."""
+    if guidance.weak is None:
+        return None
+    weights, snapshot = guidance.weak
+    if snapshot == "first":
+        snapshot = min(ctx.input("diffusion").json("summary.json")["snapshots"])
+    return replace(load_model(ctx, weights, snapshot), first_stage=model.first_stage)

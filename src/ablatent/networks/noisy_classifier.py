@@ -1,0 +1,125 @@
+"""The classifier that guides: the downward half of the U-Net and a pooling (Dhariwal & Nichol 2021, section 4)."""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from einops import rearrange, reduce
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ablatent.core.errors import ConfigError, did_you_mean
+from ablatent.networks.blocks import Downsample, ResBlock, SelfAttention2d, norm
+from ablatent.networks.transformer import Attention, timestep_embedding, zero_init
+
+POOLS = ("attention", "mean")
+
+
+class NoisyClassifier(nn.Module):
+    """Logits of a noisy latent at time t.
+
+    Each level has `num_res_blocks` ResBlocks, self-attention after each of them where the downsample factor is in
+    `attn_factors`; Res-Attention-Res at the lowest resolution; then one vector per sample, and a linear layer.
+
+    in_channels: of the latent. classes: number of logits. ch, ch_mult: width of level k is ch * ch_mult[k].
+    attn_factors: powers of two below 2^len(ch_mult). head_channels: channels per attention head. dropout: inside the
+    ResBlocks. pool: mean over positions, or attention: the mean asks all positions (as the released classifiers do).
+    Raises ConfigError for arguments that do not fit together.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        classes: int,
+        ch: int,
+        ch_mult: Sequence[int],
+        num_res_blocks: int,
+        attn_factors: Sequence[int],
+        head_channels: int,
+        dropout: float = 0.0,
+        pool: str = "attention",
+    ) -> None:
+        super().__init__()
+        factors = _checked(in_channels, classes, ch, ch_mult, num_res_blocks, attn_factors, dropout, pool)
+        self.ch, self.in_channels, self.factor = ch, in_channels, factors[-1]
+        emb_ch = 4 * ch
+        self.time_mlp = nn.Sequential(nn.Linear(ch, emb_ch), nn.SiLU(), nn.Linear(emb_ch, emb_ch))
+        self.conv_in = nn.Conv2d(in_channels, ch, 3, padding=1)
+        self.layers = nn.ModuleList()
+        width = ch
+        for factor, mult in zip(factors, ch_mult, strict=True):
+            for _ in range(num_res_blocks):
+                self.layers.append(ResBlock(width, ch * mult, emb_ch, dropout))
+                width = ch * mult
+                if factor in attn_factors:
+                    self.layers.append(_attention(width, head_channels))
+            if factor != factors[-1]:
+                self.layers.append(Downsample(width))
+        self.layers.append(ResBlock(width, width, emb_ch, dropout))
+        self.layers.append(_attention(width, head_channels))
+        self.layers.append(ResBlock(width, width, emb_ch, dropout))
+        self.norm_out = norm(width)
+        self.pool = Attention(width, width // head_channels, width) if pool == "attention" else None
+        self.head = nn.Linear(width, classes)
+        for p in self.head.parameters():  # every class is as likely before the first step
+            nn.init.zeros_(p)
+
+    def forward(self, x: Float[Tensor, "b c h w"], t: Float[Tensor, "b"]) -> Float[Tensor, "b k"]:
+        """x: h and w divisible by 2^(levels-1). t: real-valued times in [0, T-1]."""
+        if x.shape[1] != self.in_channels or x.shape[2] % self.factor or x.shape[3] % self.factor:
+            raise ConfigError(
+                "classifier.network",
+                f"latents of {self.in_channels} channels whose height and width are divisible by {self.factor}",
+                "x".join(map(str, x.shape[1:])),
+                "Give fewer levels in classifier.network.ch_mult, or larger images.",
+            )
+        emb = self.time_mlp(timestep_embedding(t, self.ch).to(x.dtype))
+        h = self.conv_in(x)
+        for layer in self.layers:
+            h = layer(h, emb) if isinstance(layer, ResBlock) else layer(h)
+        h = F.silu(self.norm_out(h))
+        mean = reduce(h, "b c h w -> b 1 c", "mean")
+        if self.pool is not None:
+            mean = mean + self.pool(mean, rearrange(h, "b c h w -> b (h w) c"))
+        return self.head(rearrange(mean, "b 1 c -> b c"))
+
+
+def _attention(c: int, head_channels: int) -> SelfAttention2d:
+    """Attention for a level of width c, which starts as the identity."""
+    if head_channels < 1 or c % head_channels:
+        expected = f"a divisor of {c}, the width of a level with attention"
+        raise ConfigError("classifier.network.head_channels", expected, head_channels)
+    block = SelfAttention2d(c, head_channels)
+    zero_init(block.out)
+    return block
+
+
+def _checked(
+    in_channels: int,
+    classes: int,
+    ch: int,
+    ch_mult: Sequence[int],
+    num_res_blocks: int,
+    attn_factors: Sequence[int],
+    dropout: float,
+    pool: str,
+) -> list[int]:
+    """The downsample factor of each level, or ConfigError."""
+    key = "classifier.network"
+    sizes = {"in_channels": in_channels, "ch": ch, "num_res_blocks": num_res_blocks}
+    for name, value in sizes.items():
+        if value < 1:
+            raise ConfigError(f"{key}.{name}", "an integer >= 1", value)
+    if classes < 2:
+        raise ConfigError(
+            key, "data with at least 2 classes", f"{classes} classes", "Use other data, or guidance=none."
+        )
+    if not ch_mult or min(ch_mult) < 1:
+        raise ConfigError(f"{key}.ch_mult", "a list of integers >= 1, one a level", list(ch_mult))
+    factors = [2**k for k in range(len(ch_mult))]
+    if any(f not in factors for f in attn_factors):
+        raise ConfigError(f"{key}.attn_factors", f"some of {factors}, the factors of the levels", list(attn_factors))
+    if not 0 <= dropout < 1:
+        raise ConfigError(f"{key}.dropout", "a number in [0, 1)", dropout)
+    if pool not in POOLS:
+        raise ConfigError(f"{key}.pool", "attention or mean", pool, did_you_mean(pool, POOLS))
+    return factors

@@ -1,0 +1,64 @@
+"""Autoguidance: away from a weaker version of the model itself (Karras et al. 2024)."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ablatent.core.errors import ConfigError
+from ablatent.core.types import Cond, Prediction
+from ablatent.samplers.base import DenoiseFn
+from ablatent.samplers.guidance import ConditionalDenoiser, GradientFn, Guidance, check_scale, extrapolated, unguided
+
+
+@dataclass(frozen=True)
+class AutoGuidance(Guidance):
+    """x0 = x0_weak + scale (x0_model - x0_weak), and eps alike (Karras et al. 2024, eq. 3 with D_0 weak).
+
+    Both models see the same condition, so it works without one too, and what is amplified is not the class but what
+    the longer training has learnt. The weak model is an earlier snapshot of the same training, as in their section 4
+    (they also make it smaller, which would be a training of its own).
+
+    scale: 1 is the model alone, 0 the weak one. weights: which weights of the snapshot (ema, raw). snapshot: a step
+    of training.snapshots, or `first`: the earliest that is kept.
+    """
+
+    scale: float
+    weights: str = "ema"
+    snapshot: int | str = "first"
+
+    def __post_init__(self) -> None:
+        check_scale(self.scale, "1 is no guidance")
+        step = isinstance(self.snapshot, int) and not isinstance(self.snapshot, bool) and self.snapshot > 0
+        if not step and self.snapshot != "first":
+            raise ConfigError("guidance.snapshot", "first, or a step of training.snapshots", self.snapshot)
+
+    @property
+    def weak(self) -> tuple[str, int | str] | None:
+        return None if self.scale == 1 else (self.weights, self.snapshot)
+
+    def network_rows(self) -> int:
+        return 1 if self.scale in (0, 1) else 2
+
+    def __call__(
+        self,
+        denoiser: ConditionalDenoiser,
+        cond: Cond,
+        null: Cond | None = None,
+        weak: DenoiseFn | None = None,
+        classifier: GradientFn | None = None,
+    ) -> DenoiseFn:
+        if self.scale == 1:
+            return unguided(denoiser, cond)
+        if weak is None:
+            raise ConfigError(
+                "guidance", "a weaker model", f"scale {self.scale:g} without one", "Keep one with training.snapshots."
+            )
+        if self.scale == 0:
+            return weak
+
+        def denoise(x: Float[Tensor, "b c h w"], t: Float[Tensor, "b"]) -> Prediction:
+            return extrapolated(weak(x, t), denoiser(x, t, cond), torch.full_like(t, self.scale))
+
+        return denoise

@@ -1,0 +1,112 @@
+"""Training the classifier of noisy latents that guides a sampler (Dhariwal & Nichol 2021, section 4 and appendix H)."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from ablatent.core.errors import ConfigError, StageError
+from ablatent.diffusion.loss import by_timestep
+from ablatent.samplers.guidance_classifier import NoisyLogits
+from ablatent.training.diffusion import OptimizerFactory
+from ablatent.training.loop import Batch, Trainee, learning_rate
+from ablatent.training.record import Recorder
+
+PARTS = 5
+"""Accuracy is told for so many equal parts of the times: near 1 where little noise is, near chance at the end."""
+
+
+@dataclass(frozen=True)
+class ClassifierTraining:
+    """The fields of `classifier.training`."""
+
+    steps: int
+    batch_size: int
+    warmup_steps: int
+    decay: str
+    clip: float | None
+    validate_every: int
+    precision: str
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "validate_every"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ConfigError(f"classifier.training.{name}", "an integer of at least 1", value)
+        learning_rate(0, 1.0, self.steps, 0, self.decay)
+
+
+class ClassifierTrainee(Trainee):
+    """Cross-entropy at uniform integer times.
+
+    Batches: z (normalised latents), u (uniform numbers that become times), eps, label. scores: the newest validation.
+    """
+
+    def __init__(
+        self,
+        logits: NoisyLogits,
+        how: ClassifierTraining,
+        seed: int,
+        optimizer: OptimizerFactory,
+        validation: list[Batch],
+    ):
+        super().__init__()
+        self.logits, self.how, self.seed, self.steps = logits, how, seed, how.steps
+        self.make_optimizer, self.validation = optimizer, validation
+        self.scores: dict[str, float] = {}
+
+    def to_compile(self) -> list[nn.Module]:
+        return [self.logits.network]
+
+    def make_optimizers(self) -> list[torch.optim.Optimizer]:
+        optimizer = self.make_optimizer(self.logits.network.parameters())
+        self.base_lr = optimizer.defaults["lr"]
+        return [optimizer]
+
+    def take_step(self, batch: Batch, step: int) -> dict[str, Tensor | float]:
+        optimizer: Any = self.optimizers()
+        lr = learning_rate(step, self.base_lr, self.steps, self.how.warmup_steps, self.how.decay)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        losses, correct, _ = self._judged(batch)
+        loss = losses.mean()
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        limit = float("inf") if self.how.clip is None else self.how.clip
+        norm = torch.nn.utils.clip_grad_norm_(self.logits.network.parameters(), limit)
+        optimizer.step()
+        return {"loss": loss.detach(), "accuracy": correct.mean(), "grad_norm": norm, "lr": lr}
+
+    def _judged(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """(loss, 1.0 where the likeliest class is the right one, t), one number a row."""
+        schedule = self.logits.schedule
+        t = (batch["u"] * schedule.T).long()
+        logits = self.logits(schedule.q_sample(batch["z"], t, batch["eps"]), t)
+        correct = (logits.argmax(dim=1) == batch["label"]).to(logits.dtype)
+        return cross_entropy(logits, batch["label"], reduction="none"), correct, t
+
+    def after_step(self, step: int, recorder: Recorder) -> None:
+        if step % self.how.validate_every == 0 or step == self.steps:
+            self.eval()
+            self.scores = self._validate()
+            recorder.log(step, {f"validation/{name}": value for name, value in self.scores.items()})
+            self.train()
+
+    @torch.no_grad()
+    def _validate(self) -> dict[str, float]:
+        """loss, accuracy, and accuracy_t/FIRST-LAST by noise level, on held-out latents with always the same noise."""
+        judged = [self._judged({k: v.to(self.device) for k, v in batch.items()}) for batch in self.validation]
+        losses, correct, t = (torch.cat(parts) for parts in zip(*judged, strict=True))
+        if not bool(torch.isfinite(losses).all()):
+            raise StageError(
+                f"noisy_classifier: the validation loss is {float(losses.mean())} at step {self.step}; "
+                "lower classifier.optimizer.lr."
+            )
+        by_noise = by_timestep(correct, t, self.logits.schedule.T, PARTS)
+        return {
+            "loss": float(losses.mean()),
+            "accuracy": float(correct.mean()),
+            **{name.replace("loss_t/", "accuracy_t/"): value for name, value in by_noise.items()},
+        }
