@@ -7,7 +7,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from ablatent.app.cli import plain
-from ablatent.app.plan import counts, make_plan
+from ablatent.app.plan import Composed, counts, make_plan
 from commands import ROOT
 
 DATA = ["preset=tiny", "data=digits"]
@@ -19,7 +19,7 @@ def composed(*overrides):
 
 
 def plan_of(*jobs):
-    return make_plan([(list(o), composed(*o)) for o in jobs])
+    return make_plan([Composed(list(o), composed(*o)) for o in jobs])
 
 
 def keys(*overrides):
@@ -110,11 +110,11 @@ def test_every_field_of_first_stage_rebuilds_what_hangs_below_it(base):
         node[path[-1]] = "x" if value is None or isinstance(value, (str, bool)) else ([9] if value == [] else 8)
         if path[-1] == "ch_mult":
             node[path[-1]] = [2, 2]
-        (job,) = make_plan([([], changed)]).jobs
+        (job,) = make_plan([Composed([], changed)]).jobs
         if job.refused is None:
             assert job.stages["scores"].key != base["scores"], path
 
 
 def test_a_size_that_does_not_divide_is_refused():
-    (job,) = make_plan([([], composed("data=openmoji", "data.size=30"))]).jobs
+    (job,) = make_plan([Composed([], composed("data=openmoji", "data.size=30"))]).jobs
     assert job.refused is not None and "data.size" in job.refused

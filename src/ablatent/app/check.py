@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ablatent.app.context import resolve_device
+from ablatent.app.graph import guided_by
 from ablatent.app.models import fields_of, make_network
 from ablatent.app.objects import NOT_MODEL, make, make_first_stage
 from ablatent.app.plan import Job, Plan
@@ -19,11 +20,14 @@ from ablatent.core.errors import AblatentError, ConfigError, did_you_mean
 from ablatent.diffusion.denoiser import Denoiser
 from ablatent.diffusion.loss import DiffusionLoss
 from ablatent.store.identity import digest
+from ablatent.training.ema import EMAs
 
 # Arguments that the builders add from neighbouring stages, and node fields that are not constructor arguments.
-FILLED = {"network": 5, "conditioner": 1}
+FILLED = {"network": 5, "conditioner": 1, "timestep_sampler": 1}
 BESIDE = {"first_stage": NOT_MODEL}
 
+
+LEARNING = ("schedule", "parameterization", "weighting", "timestep_sampler", "optimizer")
 
 # A network of fewer parameters is tried for real: quicker than the meta device, for which torch imports its compiler.
 SMALL = 30_000_000
@@ -38,12 +42,15 @@ class Checker:
     def job(self, job: Job) -> None:
         """Raise the first error of a job's configuration."""
         cfg = job.config
-        shapes = {k: cfg[k] for k in ("first_stage", "network", "conditioner", "data")}
+        shapes = {k: cfg[k] for k in ("first_stage", "network", "conditioner", "data", "diffusion")}
         self._once("shapes", shapes, lambda: check_shapes(cfg))
-        learning = {k: cfg[k] for k in ("schedule", "parameterization", "weighting", "optimizer", "training")}
+        learning = {k: cfg[k] for k in (*LEARNING, "training", "diffusion")}
         self._once("learning", learning, lambda: check_learning(cfg))
-        sampling = {k: cfg[k] for k in ("sampler", "guidance", "schedule", "conditioner")}
+        sampling = {k: cfg[k] for k in ("sampler", "guidance", "task", "schedule", "conditioner")}
         self._once("sampling", sampling, lambda: check_sampling(cfg))
+        if guided_by(cfg) == "ClassifierGuidance":
+            parts = {k: cfg[k] for k in ("classifier", "first_stage", "data")}
+            self._once("classifier", parts, lambda: check_classifier(cfg))
         self._once("evaluation", cfg["evaluation"], lambda: check_evaluation(cfg["evaluation"]))
         self._once("runtime", cfg["runtime"], lambda: check_runtime(cfg["runtime"]))
         self._once("tracking", cfg["tracking"], lambda: _made("tracking", cfg["tracking"]))
@@ -75,30 +82,35 @@ def check_shapes(cfg: Mapping[str, Any]) -> None:
     """From images to latents to the network's output; the losses of the first stage, and their weights."""
     for group in ("first_stage", "network", "conditioner"):
         check_arguments(group, cfg[group], FILLED.get(group, 0), BESIDE.get(group, ()))
-    size, classes = int(cfg["data"]["size"]), _classes(cfg)
+    size, classes, learned = int(cfg["data"]["size"]), _classes(cfg), bool(cfg["diffusion"]["learned_variance"])
     with torch.device("meta"):
         model = _explained("first_stage", lambda: make_first_stage(cfg["first_stage"]))
         shape = model.latent_shape(size, size)
-        network, _ = _explained("network", lambda: make_network(dict(cfg), shape[0], classes))
+        network, _ = _explained("network", lambda: make_network(cfg, shape[0], classes, learned))
     for weights in _pretrained(cfg["first_stage"]):
         weights.check()
     if model.trainable:
         _explained("first_stage.loss", lambda: make(cfg["first_stage"]["loss"]))
     small = sum(p.numel() for p in network.parameters()) < SMALL
     with torch.device("cpu" if small else "meta"), torch.no_grad():
-        network, conditioner = _explained("network", lambda: make_network(dict(cfg), shape[0], classes))
+        network, conditioner = _explained("network", lambda: make_network(cfg, shape[0], classes, learned))
         cond = conditioner.null(2) if conditioner.fields else conditioner.embed({})
         out = _explained("network", lambda: network(torch.zeros(2, *shape), torch.zeros(2), cond))
-    if tuple(out.shape[1:]) != tuple(shape):
-        raise ConfigError("network", f"an output of shape {tuple(shape)}", tuple(out.shape[1:]))
+    wanted = (shape[0] * (2 if learned else 1), *shape[1:])
+    if tuple(out.shape[1:]) != wanted:
+        raise ConfigError("network", f"an output of shape {wanted}", tuple(out.shape[1:]))
 
 
 def check_learning(cfg: Mapping[str, Any]) -> None:
     """Schedule, parameterization, weighting and loss fit together; the optimiser takes its options."""
-    for group in ("schedule", "parameterization", "weighting", "optimizer"):
-        check_arguments(group, cfg[group])
-    denoiser = Denoiser(torch.nn.Identity(), make(cfg["schedule"]), make(cfg["parameterization"]))
-    _explained("weighting", lambda: DiffusionLoss(denoiser, make(cfg["weighting"]), cfg["training"]["loss"]))
+    for group in LEARNING:
+        check_arguments(group, cfg[group], FILLED.get(group, 0))
+    schedule = make(cfg["schedule"])
+    denoiser = Denoiser(torch.nn.Identity(), schedule, make(cfg["parameterization"]))
+    rho, vlb_weight = cfg["training"]["loss"], cfg["diffusion"]["vlb_weight"]
+    _explained("weighting", lambda: DiffusionLoss(denoiser, make(cfg["weighting"]), rho, vlb_weight))
+    _explained("training.ema", lambda: EMAs(**cfg["training"]["ema"]))
+    _explained("timestep_sampler", lambda: make(cfg["timestep_sampler"], T=schedule.T))
 
 
 def _classes(cfg: Mapping[str, Any]) -> int:
@@ -114,13 +126,38 @@ def _classes(cfg: Mapping[str, Any]) -> int:
 
 
 def check_sampling(cfg: Mapping[str, Any]) -> None:
-    for group in ("sampler", "guidance"):
+    for group in ("sampler", "guidance", "task"):
         check_arguments(group, cfg[group])
-    sampler = _made("sampler", cfg["sampler"])
-    sampler.check(make(cfg["schedule"]))
+    sampler, schedule = _made("sampler", cfg["sampler"]), make(cfg["schedule"])
+    _made("task", cfg["task"]).check(sampler, schedule)
     guidance = _made("guidance", cfg["guidance"])
     if guidance.needs_null and cfg["conditioner"].get("dropout", 0.0) == 0:
         raise ConfigError("conditioner.dropout", "above 0 where guidance uses the null condition", 0.0, "0.1 is usual.")
+
+
+def check_classifier(cfg: Mapping[str, Any]) -> None:
+    """The classifier of noisy latents that guidance asks for: labels, arguments, and shapes from latents to logits."""
+    annotations = make(cfg["data"]).annotations()
+    if annotations.labels is None:
+        raise ConfigError(
+            "guidance", "data with class labels", f"{cfg['data']['_target_'].rsplit('.', 1)[-1]} without labels",
+            "Use guidance=none, or data with classes (data=fashion_mnist, digits, or image_folder with subfolders).",
+        )  # fmt: skip
+    for part, filled in (("network", 2), ("optimizer", 1)):
+        check_arguments(f"classifier.{part}", cfg["classifier"][part], filled)
+    size = int(cfg["data"]["size"])
+
+    def network(channels: int) -> torch.nn.Module:
+        made: torch.nn.Module = make(
+            cfg["classifier"]["network"], in_channels=channels, classes=len(annotations.classes)
+        )
+        return made
+
+    with torch.device("meta"):
+        shape = _explained("first_stage", lambda: make_first_stage(cfg["first_stage"])).latent_shape(size, size)
+        count = sum(p.numel() for p in _explained("classifier.network", lambda: network(shape[0])).parameters())
+    with torch.device("cpu" if count < SMALL else "meta"), torch.no_grad():
+        _explained("classifier.network", lambda: network(shape[0])(torch.zeros(2, *shape), torch.zeros(2)))
 
 
 def check_evaluation(evaluation: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
@@ -13,6 +13,9 @@ from omegaconf.errors import OmegaConfBaseException
 from ablatent.app.preflight import preflight
 from ablatent.core.errors import AblatentError, ConfigError
 from ablatent.core.progress import console
+
+if TYPE_CHECKING:
+    from ablatent.app.plan import Composed
 
 
 def main(root: Path) -> None:
@@ -61,12 +64,22 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     return dict(config)
 
 
-def finish(jobs: list[tuple[list[str], DictConfig]]) -> int:
+def composed(overrides: list[str], cfg: DictConfig) -> "Composed":
+    """A job's configuration in plain values, or why it has none: one such job does not stop the others."""
+    from ablatent.app.plan import Composed
+
+    try:
+        return Composed(overrides, plain(cfg))
+    except AblatentError as e:
+        return Composed(overrides, {}, str(e))
+
+
+def finish(jobs: "list[Composed]") -> int:
     """Run jobs to their end; errors become one message."""
     from ablatent.app.sweep import execute
 
     try:
-        return execute([(overrides, plain(cfg)) for overrides, cfg in jobs], command_line())
+        return execute(jobs, command_line())
     except AblatentError as e:
         console.print(f"[red]error[/] {e}", soft_wrap=True)
         return 2
@@ -79,4 +92,4 @@ def one_job(cfg: DictConfig) -> None:
     """Hydra's task function without -m."""
     from hydra.core.hydra_config import HydraConfig
 
-    sys.exit(finish([(list(HydraConfig.get().overrides.task), cfg)]))
+    sys.exit(finish([composed(list(HydraConfig.get().overrides.task), cfg)]))

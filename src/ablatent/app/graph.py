@@ -1,6 +1,8 @@
 """From one job's configuration to its stages. This module alone says what decides a stage. Free of torch.
 
 data ─> first_stage ─> latents ─> diffusion ─> samples ─> scores
+  │          │             │          └─> task (in place of samples and scores)
+  │          │             └─> noisy_classifier ─> samples, task (where guidance asks for it)
   │          └─> reconstruction
   └─> reference (one per split) ──> reconstruction, scores
 """
@@ -19,12 +21,14 @@ VERSIONS = {
     "first_stage": 1,
     "latents": 1,
     "diffusion": 1,
+    "noisy_classifier": 1,
     "samples": 1,
     "reference": 1,
     "reconstruction": 1,
     "scores": 1,
+    "task": 1,
 }
-TRAINED = ("first_stage", "diffusion")
+TRAINED = ("first_stage", "diffusion", "noisy_classifier")
 
 
 @dataclass(frozen=True)
@@ -69,63 +73,90 @@ def conditioned(cfg: Mapping[str, Any]) -> bool:
     return stable_name(cfg["conditioner"]["_target_"]) != "NoConditioner"
 
 
+def guided_by(cfg: Mapping[str, Any]) -> str | None:
+    """The name of the class that guides the job's sampler, None where its scale makes it no guidance."""
+    name = stable_name(str(cfg["guidance"]["_target_"]))
+    neutral = 0 if name == "ClassifierGuidance" else 1
+    return None if cfg["guidance"].get("scale", neutral) == neutral else name
+
+
 def stages_of(cfg: Mapping[str, Any], fingerprints: Fingerprints) -> dict[str, Stage]:
-    """role → stage of one job, each after what it reads. Raises ConfigError or DataError for data that is not there."""
+    """role → stage of one job, each after what it reads. Raises ConfigError or DataError for data that is not there.
+
+    A task that is not plain sampling ends the job in place of samples and scores.
+    """
     data = dict(cfg["data"])
-    print_ = fingerprints.of(data)
-    images = {"images": print_.images}
-    annotated = {**images, "annotations": print_.annotations} if conditioned(cfg) else images
-    evaluation = cfg["evaluation"]
+    content = fingerprints.of(data)
+    images = {"images": content.images}
+    model = _model(cfg, images, {**images, "annotations": content.annotations}, data)
+    # inputs of what draws from the model: its generative stages, and the classifier where guidance asks for it
+    keys = {role.removeprefix("noisy_"): stage.key for role, stage in model.items()}
+    drawn = {"sampler": cfg["sampler"], "guidance": cfg["guidance"], **cfg["samples"]}
+    if stable_name(cfg["task"]["_target_"]) == "Sample":
+        return _scored(cfg, model, Stage("samples", drawn, keys, {}, data), images, data)
+    config = {**drawn, "task": cfg["task"], "extractor": cfg["evaluation"]["extractor"]}
+    del config["count"]  # a task has a count of its own
+    return {**model, "task": Stage("task", config, keys, images, data)}
 
-    def reference(split: str, count: int | None) -> Stage:
-        config = {"split": split, "count": count, "extractor": evaluation["extractor"]}
-        return Stage("reference", config, {}, images, data)
 
+def _model(
+    cfg: Mapping[str, Any], images: dict[str, str], annotated: dict[str, str], data: dict[str, Any]
+) -> dict[str, Stage]:
+    """first_stage, latents, diffusion, and noisy_classifier where guidance asks for one."""
     first_stage = Stage("first_stage", dict(cfg["first_stage"]), {}, images, data)
     latents = Stage("latents", dict(cfg["latents"]), {"first_stage": first_stage.key}, images, data)
     diffusion = Stage(
         "diffusion",
         {
             **{name: cfg[name] for name in ("network", "schedule", "parameterization", "weighting", "conditioner")},
-            **{name: cfg[name] for name in ("optimizer", "training")},
+            **{name: cfg[name] for name in ("timestep_sampler", "optimizer", "training")},
             **cfg["diffusion"],
         },
         {"latents": latents.key, "first_stage": first_stage.key},
-        annotated,
+        annotated if conditioned(cfg) else images,
         data,
     )
-    samples = Stage(
-        "samples",
-        {"sampler": cfg["sampler"], "guidance": cfg["guidance"], **cfg["samples"]},
-        {"diffusion": diffusion.key, "latents": latents.key, "first_stage": first_stage.key},
-        {},
-        data,
-    )
+    stages = {"first_stage": first_stage, "latents": latents, "diffusion": diffusion}
+    if guided_by(cfg) == "ClassifierGuidance":
+        config = {"schedule": cfg["schedule"], **cfg["classifier"]}
+        stages["noisy_classifier"] = Stage("noisy_classifier", config, {"latents": latents.key}, annotated, data)
+    return stages
+
+
+def _scored(
+    cfg: Mapping[str, Any], model: dict[str, Stage], samples: Stage, images: dict[str, str], data: dict[str, Any]
+) -> dict[str, Stage]:
+    """All stages of a job whose samples are scored, in the order in which they are built."""
+    evaluation = cfg["evaluation"]
+    extractor, metrics = evaluation["extractor"], evaluation["metrics"]
+
+    def reference(split: str, count: int | None) -> Stage:
+        return Stage("reference", {"split": split, "count": count, "extractor": extractor}, {}, images, data)
+
     count = evaluation["reconstruction_count"]
     train, validation = reference("train", evaluation["reference_count"]), reference("validation", count)
     reconstruction = Stage(
         "reconstruction",
         {
             "count": count,
-            "extractor": evaluation["extractor"],
+            "extractor": extractor,
             "perceptual": evaluation["perceptual"],
-            "metrics": {name: evaluation["metrics"][name] for name in evaluation["reconstruction_metrics"]},
+            "metrics": {name: metrics[name] for name in evaluation["reconstruction_metrics"]},
         },
-        {"first_stage": first_stage.key, "reference": validation.key},
+        {"first_stage": model["first_stage"].key, "reference": validation.key},
         images,
         data,
     )
     scores = Stage(
         "scores",
-        {"metrics": evaluation["metrics"], "extractor": evaluation["extractor"]},
+        {"metrics": metrics, "extractor": extractor},
         {"samples": samples.key, "reference": train.key},
     )
     return {
-        "first_stage": first_stage,
+        "first_stage": model["first_stage"],
         "reference_validation": validation,
         "reconstruction": reconstruction,
-        "latents": latents,
-        "diffusion": diffusion,
+        **{role: stage for role, stage in model.items() if role != "first_stage"},
         "samples": samples,
         "reference_train": train,
         "scores": scores,

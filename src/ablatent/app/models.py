@@ -25,14 +25,16 @@ def load_first_stage(artifact: Artifact, device: torch.device) -> FirstStage:
     return model.to(device).eval().requires_grad_(False)
 
 
-def make_network(config: Mapping[str, Any], latent_channels: int, classes: int) -> tuple[nn.Module, Any]:
+def make_network(
+    config: Mapping[str, Any], latent_channels: int, classes: int, learned_variance: bool
+) -> tuple[nn.Module, Any]:
     """(network, conditioner) of a diffusion node; the network takes the shapes that follow from its neighbours."""
     labelled = "label" in fields_of(config["conditioner"])
     conditioner = make(config["conditioner"], **({"classes": classes} if labelled else {}))
     network = make(
         config["network"],
         in_channels=latent_channels,
-        out_channels=latent_channels,
+        out_channels=latent_channels * (2 if learned_variance else 1),
         context_dim=conditioner.context_dim,
         vector_dim=conditioner.vector_dim,
         spatial_channels=conditioner.spatial_channels,
@@ -42,8 +44,9 @@ def make_network(config: Mapping[str, Any], latent_channels: int, classes: int) 
 
 def make_denoiser(config: Mapping[str, Any], latent_channels: int, classes: int) -> tuple[Denoiser, Any]:
     """(denoiser, conditioner) of a diffusion node."""
-    network, conditioner = make_network(config, latent_channels, classes)
-    return Denoiser(network, make(config["schedule"]), make(config["parameterization"])), conditioner
+    learned = bool(config["learned_variance"])
+    network, conditioner = make_network(config, latent_channels, classes, learned)
+    return Denoiser(network, make(config["schedule"]), make(config["parameterization"]), learned), conditioner
 
 
 def fields_of(config: Mapping[str, Any]) -> tuple[str, ...]:

@@ -15,7 +15,19 @@ from ablatent.core.files import read_json
 from ablatent.core.progress import seconds
 from ablatent.store.artifacts import MANIFEST, Store
 
-ORDER = ("first_stage", "reconstruction", "latents", "diffusion", "samples", "scores", "reference")
+ORDER = (
+    *("first_stage", "reconstruction", "latents", "diffusion", "noisy_classifier"),
+    *("samples", "task", "scores", "reference"),
+)
+
+
+@dataclass(frozen=True)
+class Composed:
+    """What Hydra made of one job: its overrides and resolved configuration, or why it could not be resolved."""
+
+    overrides: list[str]
+    config: dict[str, Any]
+    refused: str | None = None
 
 
 @dataclass
@@ -77,15 +89,17 @@ class Plan:
         }
 
 
-def make_plan(jobs: Sequence[tuple[list[str], dict[str, Any]]]) -> Plan:
-    """jobs: (overrides, resolved configuration). A job that breaks a rule is refused, with the reason; others go on."""
-    plan = Plan([Job(i, overrides, config) for i, (overrides, config) in enumerate(jobs)])
+def make_plan(jobs: Sequence[Composed]) -> Plan:
+    """A job that breaks a rule is refused, with the reason; the others go on."""
+    plan = Plan([Job(i, job.overrides, job.config, refused=job.refused) for i, job in enumerate(jobs)])
     values = [dict(o.split("=", 1) for o in job.overrides if "=" in o) for job in plan.jobs]
     names = list(dict.fromkeys(name for v in values for name in v))
     varying = [name for name in names if len({v.get(name) for v in values}) > 1]
     fingerprints = Fingerprints()
     for job, value in zip(plan.jobs, values, strict=True):
         job.axes = {name.lstrip("+"): value[name] for name in varying if name in value}
+        if job.refused is not None:
+            continue
         try:
             apply_rules(job.config)
             job.stages = stages_of(job.config, fingerprints)

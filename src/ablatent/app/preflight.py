@@ -11,7 +11,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -42,6 +42,10 @@ def preflight(root: Path, overrides: Sequence[str], multirun: bool) -> None:
             raise ConfigError(key, "one value", _text(override), do)
         if key in groups:
             chosen[key] = list(_check_options(override, groups[key]))
+        elif _globbed(override) is not None:
+            raise ConfigError(
+                key, "glob(…) over the options of a config group", _text(override), did_you_mean(key, groups)
+            )
         elif override.is_add() and override.package is None:
             raise ConfigError(
                 f"+{key}",
@@ -74,8 +78,20 @@ def _values(override: Override) -> list[str]:
     return [str(v) for v in value] if isinstance(value, list) else [str(value)]
 
 
+def _globbed(override: Override) -> Glob | None:
+    """The pattern of GROUP=glob(…), or None."""
+    value: Any = override.value()
+    return value if isinstance(value, Glob) else None
+
+
 def _check_options(override: Override, options: Sequence[str]) -> Iterator[str]:
     group = override.key_or_group
+    if (pattern := _globbed(override)) is not None:
+        found = pattern.filter(list(options))
+        if not found:
+            raise ConfigError(group, "a pattern that fits some of " + ", ".join(options), _text(override))
+        yield from found
+        return
     for value in _values(override):
         if value in ("null", "None") and group == "experiments":
             continue

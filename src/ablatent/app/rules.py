@@ -6,6 +6,7 @@ The classes themselves check the same where they are constructed; here the answe
 from collections.abc import Mapping
 from typing import Any
 
+from ablatent.app.graph import conditioned, guided_by
 from ablatent.core.errors import ConfigError, did_you_mean
 from ablatent.diffusion.compatibility import check_terminal_snr
 
@@ -17,10 +18,11 @@ CHOICES = {
     "runtime.device": ("auto", "cpu", "gpu"),
     "runtime.precision": ("32-true", "bf16-mixed", "16-mixed"),
     "latents.normalizer": ("channel", "scalar", "none"),
-    "samples.weights": ("ema", "raw"),
     "training.loss": ("square", "absolute", "huber"),
     "training.decay": ("none", "cosine", "linear"),
     "first_stage.training.decay": ("none", "cosine", "linear"),
+    "classifier.training.decay": ("none", "cosine", "linear"),
+    "classifier.network.pool": ("attention", "mean"),
 }
 POSITIVE = (
     "sampler.steps",
@@ -31,6 +33,9 @@ POSITIVE = (
     "first_stage.training.steps",
     "first_stage.training.batch_size",
     "first_stage.training.validate_every",
+    "classifier.training.steps",
+    "classifier.training.batch_size",
+    "classifier.training.validate_every",
     "data.size",
     "runtime.batch_size",
     "schedule.T",
@@ -90,21 +95,95 @@ def terminal_snr(cfg: Config) -> None:
 
 
 def guidance_needs_condition(cfg: Config) -> None:
+    """Classifier-free guidance combines two predictions of a model that learned both, by dropping its condition."""
+    if guided_by(cfg) not in ("ClassifierFree", "RescaledClassifierFree"):
+        return
     scale = get(cfg, "guidance.scale")
-    if scale is not None and scale != 1 and str(get(cfg, "conditioner._target_")).endswith("NoConditioner"):
+    if not conditioned(cfg):
         raise ConfigError(
-            "guidance", "none with conditioner=none", f"scale {scale:g}", "Choose conditioner=class, or guidance=none."
+            "guidance", "none with conditioner=none", f"scale {scale}", "Choose conditioner=class, or guidance=none."
+        )
+    dropout = get(cfg, "conditioner.dropout")
+    if not dropout:
+        raise ConfigError(
+            "conditioner.dropout",
+            f"above 0 where guidance (scale {scale}) uses the null condition",
+            dropout,
+            "0.1 is usual. Or choose guidance=none, auto or classifier, which need no null condition.",
+        )
+
+
+def guidance_needs_snapshot(cfg: Config) -> None:
+    """Autoguidance needs weights of an earlier step than those that are sampled."""
+    if guided_by(cfg) != "AutoGuidance":
+        return
+    steps, kept = get(cfg, "training.steps"), kept_snapshots(cfg)
+    wanted, weights = get(cfg, "guidance.snapshot"), get(cfg, "guidance.weights")
+    check_weights(cfg, "guidance.weights")
+    weak = kept[0] if wanted == "first" else wanted
+    sampled = get(cfg, "samples.snapshot")
+    sampled = steps if sampled in ("last", None) else sampled
+    do = f"Keep an earlier one: training.snapshots=[{max(steps // 4, 1)}], or choose guidance=none."
+    if weak not in kept:
+        raise ConfigError("guidance.snapshot", f"first, or one of {kept} (training.snapshots and the last)", wanted, do)
+    if weak > sampled or (weak == sampled and weights == get(cfg, "samples.weights")):
+        got = f"{wanted}: {weights} weights after {weak} steps"
+        raise ConfigError("guidance.snapshot", f"an earlier snapshot than the sampled one ({sampled})", got, do)
+
+
+def kept_snapshots(cfg: Config) -> list[int]:
+    """The steps whose weights a diffusion training keeps."""
+    return sorted({*(get(cfg, "training.snapshots") or []), get(cfg, "training.steps")})
+
+
+def check_weights(cfg: Config, key: str) -> None:
+    """ConfigError unless the value at `key` names weights that a diffusion training keeps."""
+    options = ["ema", "raw", *(f"ema_{float(decay)}" for decay in get(cfg, "training.ema.others") or [])]
+    if get(cfg, key) not in options:
+        do = did_you_mean(str(get(cfg, key)), options) or "Further decays are kept by training.ema.others=[0.99]."
+        raise ConfigError(key, "one of " + ", ".join(options), get(cfg, key), do)
+
+
+def snapshots_in_time(cfg: Config) -> None:
+    steps = get(cfg, "training.steps")
+    beyond = [s for s in get(cfg, "training.snapshots") or [] if not 0 < s <= steps]
+    if beyond:
+        raise ConfigError("training.snapshots", f"steps from 1 to training.steps={steps}", beyond)
+
+
+def sampled_weights(cfg: Config) -> None:
+    check_weights(cfg, "samples.weights")
+
+
+def learned_variance(cfg: Config) -> None:
+    if get(cfg, "sampler.variance") == "learned" and not get(cfg, "diffusion.learned_variance"):
+        raise ConfigError(
+            "sampler.variance",
+            "a fixed variance where the model has not learned one",
+            "learned",
+            "Train with diffusion.learned_variance=true, or choose sampler.variance=beta_tilde.",
         )
 
 
 def snapshot(cfg: Config) -> None:
-    wanted, steps = get(cfg, "samples.snapshot"), get(cfg, "training.steps")
-    kept = sorted({*(get(cfg, "training.snapshots") or []), steps})
+    wanted, kept = get(cfg, "samples.snapshot"), kept_snapshots(cfg)
     if wanted not in ("last", None) and wanted not in kept:
         raise ConfigError("samples.snapshot", f"last, or one of {kept} (training.snapshots and the last)", wanted)
 
 
-RULES = (choices, positive, sampler_steps, size_divides, terminal_snr, guidance_needs_condition, snapshot)
+RULES = (
+    choices,
+    positive,
+    sampler_steps,
+    size_divides,
+    terminal_snr,
+    guidance_needs_condition,
+    learned_variance,
+    snapshots_in_time,
+    sampled_weights,
+    snapshot,
+    guidance_needs_snapshot,
+)
 
 
 def apply_rules(cfg: Config) -> None:

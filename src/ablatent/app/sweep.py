@@ -11,19 +11,22 @@ from rich.table import Table
 from ablatent.app.build import Builder
 from ablatent.app.executors import Inline, Outcome
 from ablatent.app.objects import make
-from ablatent.app.plan import Job, Plan, make_plan, table
+from ablatent.app.plan import Composed, Job, Plan, make_plan, table
 from ablatent.app.tracking import Tracking
 from ablatent.core.errors import AblatentError
 from ablatent.core.files import read_json, write_json
 from ablatent.core.progress import console, seconds
 from ablatent.store.artifacts import Damaged, Store, verify
 
-Composed = tuple[list[str], dict[str, Any]]
+PUBLISHED = ("reconstruction", "samples", "scores", "task")
+"""Roles whose results a job's tracker run shows."""
 
 
 def execute(jobs: Sequence[Composed], command: str) -> int:
-    """Do what `do` asks for; returns the exit code. jobs: (overrides, resolved configuration) of each."""
-    config = jobs[0][1]
+    """Do what `do` asks for; returns the exit code."""
+    config = next((job.config for job in jobs if job.refused is None), None)
+    if config is None:
+        raise AblatentError("\n".join(dict.fromkeys(str(job.refused) for job in jobs)))
     store = Store(config["store"]["path"])
     store.check_writable()
     verb = config["do"]
@@ -106,17 +109,17 @@ def track_job(
     """One tracker run for a job: axes, every score, a grid of samples; failed when the job failed."""
     try:
         with tracking.job_run(sweep, job, command) as run:
-            for role in ("reconstruction", "scores"):
-                found = store.find(role, job["stages"][role])
-                if found is not None:
+            made = {role: store.find(role, job["stages"][role]) for role in PUBLISHED if role in job["stages"]}
+            for role in ("reconstruction", "scores", "task"):
+                if (found := made.get(role)) is not None:
                     metrics = found.json("scores.json")["metrics"]
                     run.summary({name: score["value"] for name, score in metrics.items()})
-            samples = store.find("samples", job["stages"]["samples"])
-            if samples is not None:
-                import numpy as np
-                from PIL import Image
+            for role, file in (("samples", "grid.png"), ("task", "figure.png")):
+                if (found := made.get(role)) is not None:
+                    import numpy as np
+                    from PIL import Image
 
-                run.images(0, "samples", np.asarray(Image.open(samples.path / "grid.png").convert("RGB")))
+                    run.images(0, role, np.asarray(Image.open(found.path / file).convert("RGB")))
             run.summary({"seconds": said["seconds"], "status": said["status"]})
             if said["status"] != "finished":
                 run.fail(said["error"]["message"] if said["error"] else "a stage that it needs failed")

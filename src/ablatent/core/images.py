@@ -1,7 +1,7 @@
 """Grids of images and PNG files with the same bytes for the same pixels. Free of torch."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,28 @@ def grid(images: np.ndarray, columns: int, scale: int = 1, pad: int = 2) -> np.n
         top, left = i // columns * height + pad, i % columns * width + pad
         canvas[top : top + image.shape[0], left : left + image.shape[1]] = image
     return canvas
+
+
+def labelled(images: np.ndarray, columns: Sequence[str], rows: Sequence[str], scale: int = 1) -> np.ndarray:
+    """A grid with a word above each column and before each row, black on white.
+
+    images: uint8 (len(rows) * len(columns), H, W, 3), row by row. Returns uint8 (height, width, 3). Raises ValueError
+    where the count does not fit.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    if len(images) != len(rows) * len(columns):
+        raise ValueError(f"labelled: expected {len(rows)} x {len(columns)} images; got {len(images)}")
+    pictures, font = grid(images, len(columns), scale), ImageFont.load_default(size=11)
+    left = 8 + int(max(font.getlength(row) for row in rows))
+    page = Image.new("RGB", (left + pictures.shape[1], 18 + pictures.shape[0]), "white")
+    page.paste(Image.fromarray(pictures), (left, 18))
+    draw, height, width = ImageDraw.Draw(page), images.shape[1] * scale + 2, images.shape[2] * scale + 2
+    for k, word in enumerate(columns):
+        draw.text((left + 2 + k * width, 3), word, "black", font)
+    for k, word in enumerate(rows):
+        draw.text((4, 18 + k * height + height // 2 - 6), word, "black", font)
+    return np.asarray(page)
 
 
 def save_png(path: Path, image: np.ndarray, text: Mapping[str, str] | None = None) -> None:

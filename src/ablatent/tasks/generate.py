@@ -1,10 +1,11 @@
 """Samples of a trained model: latents from counter-based noise, decoded to images."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ablatent.conditioning.base import Conditioner
@@ -13,10 +14,12 @@ from ablatent.core.progress import Bar
 from ablatent.core.rng import normal
 from ablatent.core.types import Prediction
 from ablatent.data.latents import LatentNormalizer
+from ablatent.data.pixels import to_unit
 from ablatent.diffusion.denoiser import Denoiser
 from ablatent.first_stage.base import FirstStage
-from ablatent.samplers.base import Sampler
-from ablatent.samplers.guidance import Guidance
+from ablatent.samplers.base import DenoiseFn, Sampler
+from ablatent.samplers.guidance import Guidance, unguided
+from ablatent.samplers.guidance_classifier import LogitsFn, label_gradient
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,12 @@ class Model:
     conditioner: Conditioner
     latent_shape: tuple[int, int, int]
     device: torch.device
+
+    @torch.no_grad()
+    def encode(self, images: UInt8[np.ndarray, "n H W 3"]) -> Float[Tensor, "n c h w"]:
+        """The mean latents of images, normalised."""
+        x = torch.from_numpy(to_unit(np.asarray(images))).to(self.device)
+        return self.normalizer.normalize(self.first_stage.moments(x).mean)
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
@@ -47,6 +56,27 @@ def prior(model: Model, seed: int, indices: Sequence[int]) -> Tensor:
     return torch.from_numpy(normal(seed, "x_T", indices, model.latent_shape)).to(model.device)
 
 
+def guided(
+    model: Model,
+    guidance: Guidance,
+    batch: Mapping[str, Tensor],
+    n: int,
+    weak: Model | None = None,
+    classifier: LogitsFn | None = None,
+) -> DenoiseFn:
+    """The denoise function of n samples, with all that the guidance asks for. batch: the fields, n rows each.
+
+    The weak model embeds the condition by its own conditioner: the two were trained together.
+    """
+    return guidance(
+        model.denoiser,
+        model.conditioner.embed(batch),
+        null=model.conditioner.null(n) if guidance.needs_null else None,
+        weak=None if weak is None else unguided(weak.denoiser, weak.conditioner.embed(batch)),
+        classifier=None if classifier is None else label_gradient(classifier, batch["label"]),
+    )
+
+
 @torch.no_grad()
 def generate(
     model: Model,
@@ -57,26 +87,30 @@ def generate(
     fields: dict[str, np.ndarray],
     batch_size: int,
     bar: Bar | None = None,
+    weak: Model | None = None,
+    classifier: LogitsFn | None = None,
+    x: Float[Tensor, "n c h w"] | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of (x_T, x_0) latents, normalised, for the given sample indices in their order.
+    """Batches of (initial state, x_0) latents, normalised, for the given sample indices in their order.
 
-    fields: what the conditioner needs, one row for each index. bar: advanced by images, in fractions of their steps.
+    fields: what the conditioner needs, and "label" for a classifier, one row for each index. bar: advanced by images,
+    in fractions of their steps. weak, classifier: what the guidance needs of them.
+    x: the initial state of each index; x_T, drawn from seed and index, where it is None.
     """
     schedule = model.denoiser.schedule
     for first in range(0, len(indices), batch_size):
-        part = indices[first : first + batch_size]
-        batch = {k: torch.from_numpy(np.asarray(v[first : first + batch_size])) for k, v in fields.items()}
-        cond = model.conditioner.embed({k: v.to(model.device) for k, v in batch.items()})
-        null = model.conditioner.null(len(part)) if guidance.needs_null else None
-        denoise = guidance(model.denoiser, cond, null)
-        x_T = prior(model, seed, part)
+        rows = slice(first, first + batch_size)
+        part = indices[rows]
+        batch = {k: torch.from_numpy(np.asarray(v[rows])).to(model.device) for k, v in fields.items()}
+        denoise = guided(model, guidance, batch, len(part), weak, classifier)
+        start = prior(model, seed, part) if x is None else x[rows]
 
         def noise(step: int, part: Sequence[int] = part) -> Tensor:
             return torch.from_numpy(normal(seed, "step", part, model.latent_shape, step)).to(model.device)
 
-        def on_step(i: int, t: float, x: Tensor, p: Prediction, n: int = len(part)) -> Tensor:
+        def on_step(i: int, t: float, x_t: Tensor, p: Prediction, n: int = len(part)) -> Tensor:
             if bar is not None:
                 bar.advance(n)
-            return x
+            return x_t
 
-        yield x_T, sampler(denoise, schedule, x_T, noise, on_step)
+        yield start, sampler(denoise, schedule, start, noise, on_step)

@@ -1,16 +1,26 @@
 """Hydra's launcher under -m: all jobs are planned as one graph, so that shared stages are built once."""
 
 import copy
+import importlib
+import multiprocessing
+import os
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
+
+if TYPE_CHECKING:
+    from ablatent.app.plan import Composed
+
+# From so many jobs on, composing is shared among processes: a job takes a third of a second.
+SHARED_FROM = 4
 
 
 class ParsedOnce:
@@ -44,24 +54,48 @@ class AblatentLauncher(Launcher):
         from ablatent.app.cli import finish
         from ablatent.core.progress import console
 
-        loader: Any = self.hydra_context.config_loader
-        loader.repository = ParsedOnce(loader.repository)
-        jobs: list[tuple[list[str], Any]] = []
-        for overrides in job_overrides:
-            try:
-                cfg = loader.load_sweep_config(self.config, list(overrides))
-            except HydraException as e:
-                console.print(f"[red]error[/] job {' '.join(overrides)}: {e}", soft_wrap=True)
-                sys.exit(2)
-            with open_dict(cfg):
-                del cfg["hydra"]
-            jobs.append((list(overrides), cfg))
+        try:
+            jobs = self._compose([list(overrides) for overrides in job_overrides])
+        except HydraException as e:
+            console.print(f"[red]error[/] {e}", soft_wrap=True)
+            sys.exit(2)
         code = finish(jobs)
         if code:
             # Hydra would raise only the first failure; the table of failures was printed already.
             sys.exit(code)
         sweep_dir = str(Path(self.config.hydra.sweep.dir))
         return [
-            JobReturn(overrides=o, cfg=c, working_dir=sweep_dir, _return_value=0, status=JobStatus.COMPLETED)
-            for o, c in jobs
+            JobReturn(overrides=job.overrides, working_dir=sweep_dir, _return_value=0, status=JobStatus.COMPLETED)
+            for job in jobs
         ]
+
+    def _compose(self, job_overrides: list[list[str]]) -> "list[Composed]":
+        """Each job's configuration; HydraException for one that Hydra cannot compose."""
+        loader: Any = self.hydra_context.config_loader
+        loader.repository = ParsedOnce(loader.repository)
+        if len(job_overrides) < SHARED_FROM:
+            return [compose_job(loader, self.config, overrides) for overrides in job_overrides]
+        _shared.update(loader=loader, config=self.config)
+        workers = min(os.cpu_count() or 1, len(job_overrides))
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("fork")) as pool:
+            jobs = pool.map(_compose_shared, job_overrides, chunksize=-(-len(job_overrides) // (2 * workers)))
+            importlib.import_module("torch")  # needed next to check the plan: three seconds, spent meanwhile
+            return list(jobs)
+
+
+_shared: dict[str, Any] = {}
+
+
+def _compose_shared(overrides: list[str]) -> "Composed":
+    """In a forked process, which has the loader."""
+    return compose_job(_shared["loader"], _shared["config"], overrides)
+
+
+def compose_job(loader: Any, config: DictConfig, overrides: list[str]) -> "Composed":
+    """What Hydra makes of one job's overrides, in plain values."""
+    from ablatent.app.cli import composed
+
+    cfg = loader.load_sweep_config(config, overrides)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return composed(overrides, cfg)

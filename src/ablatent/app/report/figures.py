@@ -1,8 +1,9 @@
 """The figures of a report as PNG bytes: training curves and metrics over numeric axes. Alone loads matplotlib."""
 
 import io
+import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -109,6 +110,34 @@ def _draw_curve(axes: "Axes", points: np.ndarray, colour: str, label: str) -> No
         return
     axes.plot(step, value, color=colour, alpha=0.22, lw=0.7)
     axes.plot(step, smooth(value, len(value) / 25), color=colour, label=label, lw=1.5)
+
+
+def schedules(sweep: Sweep) -> bytes | None:
+    """Signal left and log-SNR over time, one line a noise schedule of the sweep."""
+    nodes = {json.dumps(j.config["schedule"], sort_keys=True): j for j in sweep.jobs if "schedule" in j.config}
+    if not nodes:
+        return None
+    from ablatent.app.objects import make  # needs torch, which the other figures do without
+
+    with _panels(2) as ((signal, snr), out):
+        for n, job in enumerate(nodes.values()):
+            schedule = make(job.config["schedule"])
+            alpha2 = schedule.alphas_cumprod.numpy()
+            t, label = np.arange(schedule.T) / schedule.T, _schedule_label(job.config["schedule"], len(nodes))
+            signal.plot(t, np.sqrt(alpha2), color=_colour(n), label=label, lw=1.5)
+            inside = alpha2 > 0  # log-SNR is -inf at zero terminal SNR
+            log_snr = np.log(alpha2[inside] / (1 - alpha2[inside]))
+            snr.plot(t[inside], log_snr, color=_colour(n), label=label, lw=1.5)
+        signal.set(title="signal left, alpha", xlabel="t / T")
+        snr.set(title="log-SNR", xlabel="t / T")
+    return out["png"]
+
+
+def _schedule_label(node: Mapping[str, Any], count: int) -> str:
+    """The class, and its options where several schedules are told apart."""
+    name = str(node["_target_"]).rsplit(".", 1)[-1]
+    options = " ".join(f"{k}={show_value(v)}" for k, v in node.items() if k != "_target_" and not isinstance(v, list))
+    return f"{name} {options}" if count > 1 else name
 
 
 def numeric_axes(sweep: Sweep) -> list[str]:

@@ -49,6 +49,8 @@ def render(page: Page) -> str:
         parts += ["## Reconstructions", *_figures([f for f in page.sheets if f.name.startswith("reconstructions")])]
     if "samples" in named:
         parts += ["## Samples", page.samples.same_noise, *_figures([named["samples"]])]
+    if page.task_figures:
+        parts += ["## Tasks", *_figures(page.task_figures)]
     if page.curve_figures:
         parts += ["## Training curves", *_figures(page.curve_figures)]
     if page.protocols:

@@ -274,7 +274,7 @@ def load_sweep(store_root: Path, sweep_id: str) -> Sweep:
                 if stored.key in job.stages.values():
                     job.scores.update(scores)
     axes = {a: [axis_value(v) for v in values] for a, values in (plan.get("axes") or {}).items()}
-    config = jobs[0].config if jobs else {}
+    config = next((job.config for job in jobs if job.config), {})
     about = {name: str(plan.get(name) or "") for name in ("created", "command", "verb")}
     about |= {name: str(plan.get(name) or config.get(name) or "") for name in ("title", "question")}
     return Sweep(str(sweep_id), folder, axes=axes, jobs=jobs, objects=objects, problems=problems, **about)

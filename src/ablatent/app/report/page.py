@@ -42,6 +42,7 @@ class Page:
     tracebacks: list[tuple[str, str]]
     reconstructions: list[images.Reconstructions]
     samples: images.Samples
+    task_figures: list[Figure]
     axis_figures: list[Figure]
     curve_figures: list[Figure]
     sheets: list[Figure]
@@ -68,6 +69,17 @@ def _credits(sweep: Sweep) -> list[str]:
     targets = {str(j.config["data"]["_target_"]) for j in sweep.jobs if "data" in j.config}
     kinds: list[Any] = [get_class(t) for t in sorted(targets)]
     return [f"Images: {kind.credit}" for kind in kinds if kind.credit]
+
+
+def _task_figures(sweep: Sweep) -> list[Figure]:
+    """The figure of each task stage, which is its result."""
+    found = []
+    for n, stored in enumerate(sweep.of_kind("task")):
+        name = str(stored.manifest["config"]["task"]["_target_"]).rsplit(".", 1)[-1]
+        label = sweep.label(stored.key)
+        caption = f"{name}: {label}" if label != "task" else name
+        found.append(Figure(f"task-{n}", caption, (stored.folder / "figure.png").read_bytes()))
+    return found
 
 
 def _remarks(sweep: Sweep, by_seed: bool) -> list[str]:
@@ -126,6 +138,11 @@ def gather(sweep: Sweep) -> Page:
             curve_figures.append(
                 Figure(f"curves-{kind}", f"Training curves: {kind} (raw faint, smoothed on top)", drawn)
             )
+    drawn = guard("Noise schedules", lambda: figures.schedules(sweep), None)
+    if drawn:
+        curve_figures.append(Figure("schedules", "Noise schedules", drawn))
+    no_figures: list[Figure] = []
+    task_figures = guard("Tasks", lambda: _task_figures(sweep), no_figures)
     sheets = [
         Figure(f"reconstructions-{n}" if len(rows) > 1 else "reconstructions", "Reconstructions", images.sheet(g.rows))
         for n, g in enumerate(rows)
@@ -148,6 +165,7 @@ def gather(sweep: Sweep) -> Page:
         tracebacks=[(j.name, str(j.error["traceback"])) for j in sweep.jobs if j.error and j.error.get("traceback")],
         reconstructions=rows,
         samples=cards,
+        task_figures=task_figures,
         axis_figures=axis_figures,
         curve_figures=curve_figures,
         sheets=sheets,
@@ -168,7 +186,7 @@ def write_figures(page: Page, folder: Path) -> list[Path]:
     """Every picture as figures/NAME.png."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for figure in [*page.axis_figures, *page.curve_figures, *page.sheets]:
+    for figure in [*page.axis_figures, *page.curve_figures, *page.sheets, *page.task_figures]:
         path = folder / f"{figure.name.replace('/', '_')}.png"
         path.write_bytes(figure.png)
         written.append(path)

@@ -18,7 +18,8 @@ def final_table(store_root: Path, sweep_id: str) -> RichTable:
     seconds: wall time of all stages that the job stands on, whoever built them. Raises ConfigError: unknown sweep.
     """
     sweep = load_sweep(store_root, sweep_id)
-    metrics = [m for m in shown_metrics(sweep) if m.partition("_")[0] in SHOWN]
+    every = shown_metrics(sweep)
+    metrics = [m for m in every if m.partition("_")[0] in SHOWN] or every  # a task has numbers of its own
     bad = incomparable(sweep)
     table = RichTable(header_style="bold", pad_edge=False, box=None)
     for axis in sweep.axes or ["job"]:

@@ -38,11 +38,12 @@ def build(ctx: Context) -> None:
     classes = len(annotations.classes) if annotations is not None and annotations.labels is not None else 0
     denoiser, conditioner = make_denoiser(config, latents.shape[0], classes)
     fields = {"label": annotations.labels} if "label" in conditioner.fields and annotations is not None else {}
-    batches = LatentBatches(latents, images.indices("train"), fields, denoiser.schedule.T, how.batch_size, seed)
+    batches = LatentBatches(latents, images.indices("train"), fields, how.batch_size, seed)
     validation_rows = images.indices("validation")[: min(256, 4 * how.batch_size)]
     optimizer = config["optimizer"]
     trainee = DiffusionTrainee(
-        DiffusionLoss(denoiser, make(config["weighting"]), how.loss),
+        DiffusionLoss(denoiser, make(config["weighting"]), how.loss, config["vlb_weight"]),
+        make(config["timestep_sampler"], T=denoiser.schedule.T),
         conditioner,
         how,
         seed,

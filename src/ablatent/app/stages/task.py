@@ -1,0 +1,59 @@
+"""task: a trained model put to a use that ends in a figure and numbers of its own, not in scored samples."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ablatent.app.context import Context
+from ablatent.app.objects import make
+from ablatent.app.stages.samples import load_generator
+from ablatent.app.stages.scores import as_json
+from ablatent.core.files import write_json
+from ablatent.core.images import labelled, save_png
+from ablatent.core.progress import track
+from ablatent.evaluation.features import extract
+from ablatent.evaluation.scores import Score, versions
+from ablatent.samplers.base import Sampler
+from ablatent.tasks.base import Bench, Task
+from ablatent.training.first_stage import to_images
+
+
+@torch.no_grad()
+def build(ctx: Context) -> None:
+    """figure.png, images.npy (n, H, W, 3) uint8 (row by row of the figure), scores.json, summary.json."""
+    config = ctx.config
+    task: Task = make(config["task"])
+    sampler: Sampler = make(config["sampler"])
+    seed, extractor = int(config["seed"]), make(config["extractor"])
+    generator = load_generator(ctx)
+    model, size = generator.model, ctx.compute.batch_size
+    images = None
+    if task.needs_images:
+        prepared = ctx.images()
+        images = prepared.pixels[prepared.indices("validation")]
+
+    with track(ctx.title, task.image_steps(sampler), "image steps") as bar:
+
+        def draw(x: Tensor, index: Sequence[int], used: Sampler) -> np.ndarray:
+            parts = generator(used, seed, index, size, bar, x)
+            return np.concatenate([to_images(model.decode(z)) for _, z in parts])
+
+        def features(drawn: np.ndarray) -> np.ndarray:
+            return extract(extractor, drawn, ctx.device, size, f"{ctx.title}: features")
+
+        outcome = task.run(Bench(model, sampler, seed, draw, features, images))
+    np.save(ctx.work.files / "images.npy", outcome.images)
+    scale = max(1, 64 // outcome.images.shape[1])
+    save_png(
+        ctx.work.files / "figure.png",
+        labelled(outcome.images, outcome.columns, outcome.rows, scale),
+        {"stage": ctx.stage.key},
+    )
+    protocol = {"measure": outcome.note, "sampler": config["sampler"], **extractor.protocol(), "versions": versions()}
+    scores = {name: Score(value, None, protocol) for name, value in outcome.numbers.items()}
+    write_json(ctx.work.files / "scores.json", {"metrics": as_json(scores)})
+    write_json(
+        ctx.work.files / "summary.json", {"columns": outcome.columns, "rows": outcome.rows, "note": outcome.note}
+    )

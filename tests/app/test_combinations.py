@@ -1,0 +1,65 @@
+"""Whole axes at once: every valid combination runs, the others are refused with their reason and stop nothing."""
+
+import json
+import re
+from collections import Counter
+
+import pytest
+
+from commands import ROOT, SMALL, built, run
+
+FAST = [*SMALL, "first_stage.training.steps=4", "training.steps=4", "samples.count=8", "sampler.steps=3"]
+
+
+def options(group: str) -> list[str]:
+    return sorted(p.stem for p in (ROOT / "conf" / group).glob("*.yaml"))
+
+
+def statuses(folder) -> dict[tuple[str, ...], tuple[str, str]]:
+    """axes' values → (status, why not)."""
+    (plan,) = (folder / "store" / "sweeps").glob("*/plan.json")
+    jobs = json.loads(plan.read_text())["jobs"]
+    said = [json.loads((plan.parent / "jobs" / f"{j['index']:03d}.json").read_text()) for j in jobs]
+    return {
+        tuple(j["axes"].values()): (s["status"], (s["error"] or {}).get("message", ""))
+        for j, s in zip(jobs, said, strict=True)
+    }
+
+
+AXES = [("sampler", "schedule"), ("parameterization", "weighting"), ("network", "conditioner")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("axes", AXES, ids="-".join)
+def test_every_combination_runs_or_is_refused(tmp_path, axes):
+    done = run(tmp_path, "-m", *(f"{axis}=glob(*)" for axis in axes), *FAST, timeout=1800)
+    said = statuses(tmp_path)
+    assert len(said) == len(options(axes[0])) * len(options(axes[1])), done.stdout + done.stderr
+    refused = {combination: why for combination, (status, why) in said.items() if status == "refused"}
+    assert {status for status, _ in said.values()} <= {"finished", "refused"}, done.stdout + done.stderr
+    # betas have no default; everything else fits together
+    assert set(refused) == {c for c in said if "given" in c}, refused
+    assert all("schedule.betas" in why for why in refused.values())
+    assert done.returncode == (1 if refused else 0)
+    kinds = Counter(built(done.stdout))
+    assert kinds["first_stage"] == kinds["latents"] == 1, "one first stage for all"
+    trainings = {"sampler": len(options("schedule")) - 1, "parameterization": len(said), "network": len(said)}
+    # weighting=eps is weighting=simple
+    doubled = len(options("parameterization")) if axes[1] == "weighting" else 0
+    assert kinds["diffusion"] == trainings[axes[0]] - doubled
+
+
+def test_a_pattern_that_fits_nothing_and_one_on_a_value(tmp_path):
+    for override in ("schedule=glob(nothing*)", "sampler.steps=glob(*)"):
+        done = run(tmp_path, "-m", override, "do=plan")
+        assert done.returncode == 2 and override.split("=")[0] in done.stdout and "Traceback" not in done.stdout
+
+
+def test_zero_terminal_snr_is_refused_where_it_cannot_be(tmp_path):
+    """Refused jobs say why, the others are planned."""
+    done = run(
+        tmp_path, "-m", "parameterization=glob(*)", "schedule.zero_terminal_snr=true", "do=plan", "preset=tiny",
+        "data=digits",
+    )  # fmt: skip
+    assert done.returncode == 2 and "3 jobs, 1 refused" in done.stdout
+    assert re.search(r"refused job \d parameterization=eps: parameterization: expected v or x0", done.stdout)
