@@ -101,3 +101,14 @@ def test_class_names_in_conf_are_unique_and_importable():
 
 def test_digest_is_stable():
     assert identity.digest({"a": [1, "x", None]}) == identity.digest({"a": [1, "x", None]})
+
+
+def test_a_stored_configuration_is_read_with_the_options_that_came_later(monkeypatch):
+    """What an old artifact does not say is what the code did then; and its key is that of today's configuration."""
+    later = {"DDIM": {"churn": 0}, "samples": {"shape": None}}
+    monkeypatch.setattr(identity, "NEUTRAL", later)
+    old = {"sampler": SAMPLER, "seed": 0}
+    new = identity.with_neutral(old, "samples")
+    assert new == {"sampler": SAMPLER | {"churn": 0}, "seed": 0, "shape": None}
+    assert key(new) == key(old)
+    assert identity.with_neutral(new | {"shape": 3}, "samples")["shape"] == 3

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ablatent.app.context import Context, weights_path
-from ablatent.app.objects import make, make_first_stage
+from ablatent.app.objects import make, make_first_stage, stored_config
 from ablatent.data.latents import LatentNormalizer
 from ablatent.diffusion.denoiser import Denoiser
 from ablatent.first_stage.base import FirstStage
@@ -19,7 +19,7 @@ def load_first_stage(artifact: Artifact, device: torch.device) -> FirstStage:
     """In evaluation mode, frozen, float32."""
     from safetensors.torch import load_file
 
-    model: FirstStage = make_first_stage(artifact.manifest["config"])
+    model: FirstStage = make_first_stage(stored_config(artifact))
     if model.state_dict():
         model.load_state_dict(load_file(str(artifact.path / "model.safetensors")))
     return model.to(device).eval().requires_grad_(False)
@@ -63,9 +63,7 @@ def load_model(ctx: Context, weights: str, snapshot: str | int) -> Model:
     diffusion, latents = ctx.input("diffusion"), ctx.input("latents")
     first_stage = load_first_stage(ctx.input("first_stage"), ctx.device)
     summary = diffusion.json("summary.json")
-    denoiser, conditioner = make_denoiser(
-        dict(diffusion.manifest["config"]), first_stage.latent_channels, summary["classes"]
-    )
+    denoiser, conditioner = make_denoiser(stored_config(diffusion), first_stage.latent_channels, summary["classes"])
     state = load_file(str(weights_path(diffusion.path, weights, snapshot)))
     for name, module in (("network.", denoiser.network), ("conditioner.", conditioner)):
         module.load_state_dict({k.removeprefix(name): v for k, v in state.items() if k.startswith(name)})

@@ -1,13 +1,19 @@
 """From configuration nodes to objects. Free of torch."""
 
+import re
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from ablatent.core.errors import AblatentError, ConfigError
+from ablatent.core.errors import AblatentError, ConfigError, StageError
+from ablatent.store.artifacts import Artifact
+from ablatent.store.identity import TARGET, stable_name, with_neutral
 
+PACKAGE = Path(__file__).parents[1]
 NOT_MODEL = ("loss", "training", "seed")  # what stands in first_stage beside the model's own arguments
 
 
@@ -29,3 +35,42 @@ def make(config: Mapping[str, Any], **extra: Any) -> Any:
 def make_first_stage(config: Mapping[str, Any]) -> Any:
     """The model of a first_stage node, without its loss, training and seed."""
     return make({k: v for k, v in config.items() if k not in NOT_MODEL})
+
+
+def stored_config(artifact: Artifact) -> dict[str, Any]:
+    """The configuration that an artifact was built from, as today's code reads it: options that came later stand at
+    their neutral values, and classes that moved since are found where they are now. Raises StageError for a class that
+    is gone."""
+    config: dict[str, Any] = _located(with_neutral(artifact.manifest["config"], artifact.kind), artifact.key)
+    return config
+
+
+def _located(value: Any, key: str) -> Any:
+    if isinstance(value, Mapping):
+        target = value.get(TARGET)
+        there = {TARGET: _place(target, key)} if isinstance(target, str) else {}
+        return {**{name: _located(item, key) for name, item in value.items()}, **there}
+    return [_located(item, key) for item in value] if isinstance(value, list) else value
+
+
+def _place(target: str, key: str) -> str:
+    """The full path of a class of this package, whose stored path may be that of an earlier place."""
+    module, _, name = target.rpartition(".")
+    if not module.startswith("ablatent.") or _classes().get(module, {}).get(name):
+        return target
+    known = stable_name(target)
+    for place, names in _classes().items():
+        for candidate in names:
+            if candidate == name or stable_name(f"{place}.{candidate}") == known:
+                return f"{place}.{candidate}"
+    raise StageError(f"{key}: it was built with {target}, and no class of that name exists any more. Build it again.")
+
+
+@cache
+def _classes() -> dict[str, dict[str, bool]]:
+    """module → the classes that it defines, over the whole package, without importing any."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        module = ".".join(("ablatent", *path.relative_to(PACKAGE).with_suffix("").parts))
+        found[module] = dict.fromkeys(re.findall(r"^class (\w+)", path.read_text(), re.M), True)
+    return found

@@ -55,6 +55,15 @@ def canonical(value: Any, path: str = "") -> Any:
     raise ConfigError(path, "a plain value (number, string, list, mapping)", type(value).__name__)
 
 
+def with_neutral(value: Any, path: str = "") -> Any:
+    """A stored configuration with the fields that came later, at their neutral values: what today's code reads."""
+    if isinstance(value, Mapping):
+        owner = stable_name(value[TARGET]) if TARGET in value else path
+        known = {key: with_neutral(item, f"{path}.{key}") for key, item in value.items()}
+        return {**NEUTRAL.get(owner, {}), **known}
+    return [with_neutral(v, path) for v in value] if isinstance(value, (list, tuple)) else value
+
+
 def digest(value: Any) -> str:
     """blake2b-128 of the canonical JSON, hex."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

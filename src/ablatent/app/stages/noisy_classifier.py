@@ -8,7 +8,7 @@ import torch
 from hydra.utils import get_class
 
 from ablatent.app.context import Context
-from ablatent.app.objects import make
+from ablatent.app.objects import make, stored_config
 from ablatent.core.errors import DataError
 from ablatent.core.files import write_json
 from ablatent.core.rng import stream
@@ -81,6 +81,6 @@ def load_logits(artifact: Artifact, latent_channels: int, device: torch.device) 
     from safetensors.torch import load_file
 
     classes = int(artifact.json("summary.json")["classes"])
-    logits = make_logits(artifact.manifest["config"], latent_channels, classes)
+    logits = make_logits(stored_config(artifact), latent_channels, classes)
     logits.network.load_state_dict(load_file(str(artifact.path / "model.safetensors")))
     return logits.to(device).eval().requires_grad_(False), classes
