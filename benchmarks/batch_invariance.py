@@ -2,8 +2,8 @@
 
 python benchmarks/batch_invariance.py [STORE] [COUNT]
 
-Draws COUNT samples (64) of each job in batches of 1, 7 and 64 and compares with batches of 64: the noise x_T must be equal
-to the bit, the images within one grey level (GroupNorm and attention kernels differ in the last bits by batch).
+Draws COUNT samples (64) of each job in batches of 1, 7 and 64 and compares with batches of 64: the noise x_T must be
+equal to the bit, the images within one grey level (GroupNorm and attention kernels differ in the last bits by batch).
 """
 
 import json
