@@ -6,7 +6,7 @@ training that was killed and resumed ends with the same bits as one that was not
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import cos, pi
 from pathlib import Path
@@ -181,8 +181,7 @@ def fit(
         recorder.flush()
 
     if runtime.compile:
-        for module in trainee.to_compile():
-            module.compile()
+        compile_modules(trainee.to_compile())
     with track(title, trainee.steps, "steps", trainee.step) as bar:
         trainer = pl.Trainer(
             accelerator=runtime.device,
@@ -203,6 +202,15 @@ def fit(
     recorder.flush()
     if trainee.step != trainee.steps:
         raise StageError(f"{title}: expected {trainee.steps} steps, {trainee.step} were taken.")
+
+
+def compile_modules(modules: Iterable[torch.nn.Module]) -> None:
+    """torch.compile in place. Graphs keep their buffers, since the critic's adaptive weight differentiates twice."""
+    import torch._functorch.config as functorch
+
+    functorch.donated_buffer = False
+    for module in modules:
+        module.compile()
 
 
 def _resume(trainee: Trainee, scratch: Scratch, recorder: Recorder, title: str) -> float:

@@ -1,0 +1,64 @@
+"""runtime.compile: a first stage with its critic trains to the same weights. Traced by torch.compile, run eagerly."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ablatent.app.tracking import NoTracking, RunSpec
+from ablatent.first_stage.discriminator import PatchGAN
+from ablatent.first_stage.kl import KLAutoencoder
+from ablatent.first_stage.losses import AutoencoderLoss
+from ablatent.training.first_stage import FirstStageTrainee, FirstStageTraining, ImageBatches
+from ablatent.training.loop import Runtime, fit
+from ablatent.training.record import Recorder
+
+
+@dataclass(frozen=True)
+class Folder:
+    path: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "last.ckpt"
+
+    def check(self) -> None:
+        pass
+
+
+def trained(folder: Path, compile: bool) -> dict[str, torch.Tensor]:
+    folder.mkdir()
+    torch.manual_seed(0)
+    how = FirstStageTraining(
+        steps=4, batch_size=4, lr=1e-3, disc_lr=1e-3, betas=[0.9, 0.99], warmup_steps=0, decay="none", clip=1.0,
+        flip=False, validate_every=4, precision="32-true",
+    )  # fmt: skip
+    model = KLAutoencoder(16, [1], 1, 4, [], 0, False, 0.0, 4)
+    loss = AutoencoderLoss(
+        None, "l1", 1.0, 0.0, None, 1e-6, PatchGAN(8, 2, "group", 3), 0.5, disc_start=2, disc_warmup=1,
+        disc_loss="hinge",
+    )  # fmt: skip
+    images = np.random.default_rng(0).integers(0, 255, (16, 32, 32, 3), dtype=np.uint8)
+    trainee = FirstStageTrainee(model, loss, how, 0, images[:4])
+    batches = ImageBatches(images, np.arange(16), model.latent_shape(32, 32), how, 0)
+    run = NoTracking().open(RunSpec("", "", "", "", {}))
+    fit(trainee, batches, Folder(folder), Recorder(folder, run), Runtime(compile=compile), "test")
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+@pytest.mark.slow
+def test_compiled_modules_train_to_the_same_weights(tmp_path, monkeypatch):
+    plain = trained(tmp_path / "plain", False)
+    compiled = []
+
+    def eager(module: torch.nn.Module) -> None:
+        compiled.append(type(module).__name__)
+        module._compiled_call_impl = torch.compile(module._call_impl, backend="aot_eager")
+
+    monkeypatch.setattr(torch.nn.Module, "compile", eager)
+    traced = trained(tmp_path / "compiled", True)
+    assert compiled == ["Encoder", "Decoder"] and traced.keys() == plain.keys()
+    for name, value in plain.items():
+        torch.testing.assert_close(traced[name], value, rtol=1e-3, atol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
