@@ -6,11 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ablatent.conditioning.none import NoConditioner
 from ablatent.core.errors import ConfigError
-from ablatent.core.images import labelled
+from ablatent.core.images import labelled, save_gif
+from ablatent.core.types import Prediction
 from ablatent.data.latents import LatentNormalizer
 from ablatent.diffusion.denoiser import Denoiser
 from ablatent.diffusion.parameterization import V
@@ -23,6 +25,7 @@ from ablatent.tasks.consistency import Consistency
 from ablatent.tasks.generate import Model
 from ablatent.tasks.img2img import Img2Img
 from ablatent.tasks.interpolate import Interpolate, slerp
+from ablatent.tasks.trajectory import Trajectory
 
 S = Linear(1000, 0.0001, 0.02, False)
 
@@ -58,8 +61,12 @@ class Recorded:
     def __post_init__(self) -> None:
         self.calls: list[tuple[Tensor, list[int], object]] = []
 
-    def draw(self, x, index, sampler):
+    def draw(self, x, index, sampler, watch=None):
         self.calls.append((x, list(index), sampler))
+        if watch is not None:  # two batches, as a small batch size would make
+            for part in x.split(2):
+                for i, t in enumerate(sampler.times(S)[1:]):
+                    watch(i, t, part * 0.5**i, Prediction(part * 0 + i, part))
         value = x.mean(dim=(1, 2, 3)).numpy() * 60 + 128
         return np.broadcast_to(value[:, None, None, None], (len(x), 8, 8, 3)).round().astype(np.uint8)
 
@@ -108,6 +115,26 @@ def test_strength_is_start_from_a_noised_image(strength: float) -> None:
     assert float(x.std()) == pytest.approx(sigma, rel=0.15) and float(x.mean()) == pytest.approx(alpha, abs=0.2)
 
 
+def test_a_trajectory_shows_states_and_estimates_of_every_batch() -> None:
+    recorded, sampler = Recorded(), DDIM(steps=6)
+    outcome = Trajectory(count=3, points=3).run(recorded.bench(sampler))
+    assert outcome.rows == ["0 x_t", "0 x_0", "1 x_t", "1 x_0", "2 x_t", "2 x_0"]
+    assert outcome.columns[-1] == "end" and len(outcome.columns) == 3 and len(outcome.images) == 18
+    assert len(outcome.frames) == 6 and outcome.frames[0].ndim == 3
+    # the estimates are 0, 1 … 5 everywhere: grey, then white
+    assert (outcome.images[3] == 128).all() and (outcome.images[4] == 255).all()
+    assert set(outcome.numbers) == {"distance_after_1_of_6_steps", "distance_after_3_of_6_steps"}
+    with pytest.raises(ConfigError, match=r"sampler.steps=2"):
+        Trajectory(points=3).check(DDIM(steps=2), S)
+
+
+def test_an_animation_has_its_frames(tmp_path) -> None:
+    frames = [np.full((8, 8, 3), v, np.uint8) for v in (0, 90, 255)]
+    save_gif(tmp_path / "a.gif", frames)
+    with Image.open(tmp_path / "a.gif") as picture:
+        assert picture.n_frames == 3 and picture.size == (8, 8)
+
+
 @pytest.mark.parametrize(
     ("build", "key"),
     [
@@ -115,6 +142,7 @@ def test_strength_is_start_from_a_noised_image(strength: float) -> None:
         (lambda: Consistency(steps=(10,)), "task.steps"),
         (lambda: Consistency(steps=(20, 10)), "task.steps"),
         (lambda: Consistency(count=1), "task.count"),
+        (lambda: Trajectory(points=1), "task.points"),
         (lambda: Img2Img(strength=0.0), "task.strength"),
         (lambda: Img2Img(strength=1.5), "task.strength"),
     ],

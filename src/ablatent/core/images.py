@@ -52,6 +52,25 @@ def labelled(images: np.ndarray, columns: Sequence[str], rows: Sequence[str], sc
     return np.asarray(page)
 
 
+def save_gif(path: Path, frames: Sequence[np.ndarray], seconds: float = 4.0) -> None:
+    """Write uint8 (H, W, 3) frames of one size, atomically, as an endless animation of `seconds`, with a rest at its
+    end."""
+    from PIL import Image
+
+    pictures = [Image.fromarray(np.ascontiguousarray(frame)) for frame in frames]
+    each = max(20, int(1000 * seconds / len(pictures)))
+    data = io.BytesIO()
+    pictures[0].save(
+        data,
+        format="GIF",
+        save_all=True,
+        append_images=pictures[1:],
+        duration=[*[each] * (len(frames) - 1), 1500],
+        loop=0,
+    )
+    write_atomic(path, data.getvalue())
+
+
 def save_png(path: Path, image: np.ndarray, text: Mapping[str, str] | None = None) -> None:
     """Write uint8 (H, W, 3) or (H, W), atomically, with `text` as PNG metadata sorted by key.
 

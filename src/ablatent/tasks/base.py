@@ -1,20 +1,20 @@
 """What a trained model is used for, beyond plain samples: each task ends in images, a figure and some numbers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from torch import Tensor
 
 from ablatent.samplers.base import Sampler
 from ablatent.schedules.base import NoiseSchedule
 from ablatent.tasks.generate import Model
 
-Draw = Callable[[Float[Tensor, "n c h w"], Sequence[int], Sampler], UInt8[np.ndarray, "n H W 3"]]
-"""(initial states, sample indices, sampler) -> images. The index of a row decides its step noise and its label."""
+Draw = Callable[..., UInt8[np.ndarray, "n H W 3"]]
+"""(initial states, sample indices, sampler, watch=None) -> images. The index of a row decides its step noise and its
+label; watch is called after each step of each batch (an `OnStep`)."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,17 @@ class Bench:
 
 @dataclass(frozen=True)
 class Outcome:
-    """images: rows × columns of the figure, row by row; numbers: what the task measured, by name; note: how."""
+    """images: rows × columns of the figure, row by row; numbers: what the task measured, by name; note: how.
+
+    frames: pictures of an animation, (H2, W2, 3) each, or none.
+    """
 
     images: UInt8[np.ndarray, "n H W 3"]
     columns: list[str]
     rows: list[str]
     numbers: dict[str, float] = field(default_factory=dict)
     note: str = ""
+    frames: list[UInt8[np.ndarray, "H2 W2 3"]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from ablatent.data.latents import LatentNormalizer
 from ablatent.data.pixels import to_unit
 from ablatent.diffusion.denoiser import Denoiser
 from ablatent.first_stage.base import FirstStage
-from ablatent.samplers.base import DenoiseFn, Sampler
+from ablatent.samplers.base import DenoiseFn, OnStep, Sampler
 from ablatent.samplers.guidance import Guidance, unguided
 from ablatent.samplers.guidance_classifier import LogitsFn, label_gradient
 
@@ -90,12 +90,14 @@ def generate(
     weak: Model | None = None,
     classifier: LogitsFn | None = None,
     x: Float[Tensor, "n c h w"] | None = None,
+    watch: OnStep | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of (initial state, x_0) latents, normalised, for the given sample indices in their order.
 
     fields: what the conditioner needs, and "label" for a classifier, one row for each index. bar: advanced by images,
     in fractions of their steps. weak, classifier: what the guidance needs of them.
-    x: the initial state of each index; x_T, drawn from seed and index, where it is None.
+    x: the initial state of each index; x_T, drawn from seed and index, where it is None. watch: called after each step
+    of each batch, as the sampler's on_step; what it returns is where sampling goes on.
     """
     schedule = model.denoiser.schedule
     for first in range(0, len(indices), batch_size):
@@ -111,6 +113,6 @@ def generate(
         def on_step(i: int, t: float, x_t: Tensor, p: Prediction, n: int = len(part)) -> Tensor:
             if bar is not None:
                 bar.advance(n)
-            return x_t
+            return x_t if watch is None else watch(i, t, x_t, p)
 
         yield start, sampler(denoise, schedule, start, noise, on_step)

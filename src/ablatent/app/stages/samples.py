@@ -16,7 +16,7 @@ from ablatent.app.stages.noisy_classifier import load_logits
 from ablatent.core.files import write_json
 from ablatent.core.images import grid, save_png
 from ablatent.core.progress import Bar, track
-from ablatent.samplers.base import Sampler
+from ablatent.samplers.base import OnStep, Sampler
 from ablatent.samplers.guidance import Guidance
 from ablatent.samplers.guidance_classifier import NoisyLogits
 from ablatent.tasks.generate import Model, generate
@@ -85,13 +85,13 @@ class Generator:
         batch_size: int,
         bar: Bar | None = None,
         x: Float[Tensor, "n c h w"] | None = None,
+        watch: OnStep | None = None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of (initial state, x_0), see `generate`. x: initial states in place of x_T."""
         labels = self.labels(indices)
         fields = {} if labels is None else {"label": labels}
-        return generate(
-            self.model, sampler, self.guidance, seed, indices, fields, batch_size, bar, self.weak, self.classifier, x
-        )
+        needed = (self.weak, self.classifier, x, watch)
+        return generate(self.model, sampler, self.guidance, seed, indices, fields, batch_size, bar, *needed)
 
 
 def load_generator(ctx: Context) -> Generator:

@@ -11,18 +11,19 @@ from ablatent.app.objects import make
 from ablatent.app.stages.samples import load_generator
 from ablatent.app.stages.scores import as_json
 from ablatent.core.files import write_json
-from ablatent.core.images import labelled, save_png
+from ablatent.core.images import labelled, save_gif, save_png
 from ablatent.core.progress import track
 from ablatent.evaluation.features import extract
 from ablatent.evaluation.scores import Score, versions
-from ablatent.samplers.base import Sampler
+from ablatent.samplers.base import OnStep, Sampler
 from ablatent.tasks.base import Bench, Task
 from ablatent.training.first_stage import to_images
 
 
 @torch.no_grad()
 def build(ctx: Context) -> None:
-    """figure.png, images.npy (n, H, W, 3) uint8 (row by row of the figure), scores.json, summary.json."""
+    """figure.png, images.npy (n, H, W, 3) uint8 (row by row of the figure), animation.gif where the task has frames,
+    scores.json, summary.json."""
     config = ctx.config
     task: Task = make(config["task"])
     sampler: Sampler = make(config["sampler"])
@@ -36,8 +37,8 @@ def build(ctx: Context) -> None:
 
     with track(ctx.title, task.image_steps(sampler), "image steps") as bar:
 
-        def draw(x: Tensor, index: Sequence[int], used: Sampler) -> np.ndarray:
-            parts = generator(used, seed, index, size, bar, x)
+        def draw(x: Tensor, index: Sequence[int], used: Sampler, watch: OnStep | None = None) -> np.ndarray:
+            parts = generator(used, seed, index, size, bar, x, watch)
             return np.concatenate([to_images(model.decode(z)) for _, z in parts])
 
         def features(drawn: np.ndarray) -> np.ndarray:
@@ -51,6 +52,8 @@ def build(ctx: Context) -> None:
         labelled(outcome.images, outcome.columns, outcome.rows, scale),
         {"stage": ctx.stage.key},
     )
+    if outcome.frames:
+        save_gif(ctx.work.files / "animation.gif", outcome.frames)
     protocol = {"measure": outcome.note, "sampler": config["sampler"], **extractor.protocol(), "versions": versions()}
     scores = {name: Score(value, None, protocol) for name, value in outcome.numbers.items()}
     write_json(ctx.work.files / "scores.json", {"metrics": as_json(scores)})

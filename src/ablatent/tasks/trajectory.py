@@ -1,0 +1,76 @@
+"""How samples come out of noise: the states x_t and the estimates of x_0 on the way."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import UInt8
+from torch import Tensor
+
+from ablatent.core.errors import ConfigError
+from ablatent.core.images import grid
+from ablatent.core.types import Prediction
+from ablatent.data.pixels import to_uint8
+from ablatent.samplers.base import Sampler
+from ablatent.schedules.base import NoiseSchedule
+from ablatent.tasks.base import Bench, Outcome, Task, distances
+from ablatent.tasks.generate import prior
+
+
+@dataclass(frozen=True)
+class Trajectory(Task):
+    """Two strips a sample, both decoded: x_t after some of the steps, and the estimate of x_0 that the step was made
+    from. All steps are frames of an animation of the estimates.
+
+    count: samples; points: columns, spread evenly over the steps, the last step among them. Measured: the mean feature
+    distance of the estimate to the finished image at each column.
+    """
+
+    count: int = 4
+    points: int = 8
+
+    def __post_init__(self) -> None:
+        for name, least in (("count", 1), ("points", 2)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"task.{name}", f"an integer of at least {least}", getattr(self, name))
+
+    def check(self, sampler: Sampler, schedule: NoiseSchedule) -> None:
+        super().check(sampler, schedule)
+        if self.points > sampler.steps:
+            raise ConfigError("task.points", f"at most sampler.steps={sampler.steps}", self.points)
+
+    def image_steps(self, sampler: Sampler) -> int:
+        return self.count * sampler.steps
+
+    def run(self, bench: Bench) -> Outcome:
+        states, estimates = ([[] for _ in range(bench.sampler.steps)] for _ in range(2))
+        times: dict[int, float] = {}
+
+        def watch(i: int, t: float, x_t: Tensor, prediction: Prediction) -> Tensor:
+            for kept, z in ((states, x_t), (estimates, prediction.x0)):
+                kept[i].append(to_uint8(bench.model.decode(z).float().cpu().numpy()))
+            times[i] = t
+            return x_t
+
+        index = range(self.count)
+        finished = bench.draw(prior(bench.model, bench.seed, index), index, bench.sampler, watch)
+        x_t, x0 = ([np.concatenate(batches) for batches in kept] for kept in (states, estimates))
+        shown = np.linspace(0, bench.sampler.steps - 1, self.points).round().astype(int).tolist()
+        last = bench.features(finished)
+        numbers = {
+            f"distance_after_{i + 1}_of_{bench.sampler.steps}_steps": float(
+                distances(bench.features(x0[i]), last).mean()
+            )
+            for i in shown[:-1]
+        }
+        strips = [np.stack([kept[i][k] for i in shown]) for k in index for kept in (x_t, x0)]
+        return Outcome(
+            np.concatenate(strips),
+            [f"t = {times[i]:.0f}" if times[i] >= 0 else "end" for i in shown],
+            [f"{k} {name}" for k in index for name in ("x_t", "x_0")],
+            numbers,
+            f"Euclidean distance of features to the finished image, mean over {self.count} samples",
+            [self._frame(images) for images in x0],
+        )
+
+    def _frame(self, images: UInt8[np.ndarray, "n H W 3"]) -> UInt8[np.ndarray, "H2 W2 3"]:
+        return grid(images, columns=self.count, scale=max(1, 128 // images.shape[1]))
