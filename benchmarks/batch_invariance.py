@@ -17,7 +17,7 @@ from ablatent.app.graph import Stage
 from ablatent.app.objects import make
 from ablatent.app.stages.samples import load_generator
 from ablatent.app.sweep import newest_sweep
-from ablatent.app.tracking import NoTracking, RunSpec
+from ablatent.app.tracking.base import NoTracking, RunSpec
 from ablatent.store.artifacts import Store, Work
 from ablatent.training.first_stage import to_images
 

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 import yaml
 
-from ablatent.app.tracking import CsvTracking, NoTracking, TensorboardTracking, Tracking, WandbTracking, flat_axes
+from ablatent.app.tracking.base import NoTracking, Tracking, flat_axes
+from ablatent.app.tracking.csv_files import CsvTracking
+from ablatent.app.tracking.tensorboard import TensorboardTracking
+from ablatent.app.tracking.wandb_runs import WandbTracking
 from ablatent.core.errors import ConfigError
 
 JOB = {

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from ablatent.app.tracking import NoTracking, RunSpec
+from ablatent.app.tracking.base import NoTracking, RunSpec
 from ablatent.first_stage.discriminator import PatchGAN
 from ablatent.first_stage.kl import KLAutoencoder
 from ablatent.first_stage.losses import AutoencoderLoss

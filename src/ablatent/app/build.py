@@ -14,7 +14,7 @@ from typing import Any
 
 from ablatent.app.context import Context, prepared, set_up_torch, short
 from ablatent.app.graph import TRAINED, VERSIONS, Stage
-from ablatent.app.tracking import NoTracking, Tracking
+from ablatent.app.tracking.base import NoTracking, Tracking
 from ablatent.core.errors import StageError
 from ablatent.core.progress import console, seconds
 from ablatent.store.artifacts import Artifact, Store, Work

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ablatent.app.graph import Stage
 from ablatent.app.objects import make
-from ablatent.app.tracking import Run
+from ablatent.app.tracking.base import Run
 from ablatent.data.base import Images, load_images
 from ablatent.store.artifacts import Artifact, Store, Work
 

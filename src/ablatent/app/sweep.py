@@ -12,7 +12,7 @@ from ablatent.app.build import Builder
 from ablatent.app.executors import Inline, Outcome
 from ablatent.app.objects import make
 from ablatent.app.plan import Composed, Job, Plan, make_plan, table
-from ablatent.app.tracking import Tracking
+from ablatent.app.tracking.base import Tracking
 from ablatent.core.errors import AblatentError
 from ablatent.core.files import read_json, write_json
 from ablatent.core.progress import console, seconds

@@ -42,7 +42,8 @@ class Trajectory(Task):
         return self.count * sampler.steps
 
     def run(self, bench: Bench) -> Outcome:
-        states, estimates = ([[] for _ in range(bench.sampler.steps)] for _ in range(2))
+        states: list[list[np.ndarray]] = [[] for _ in range(bench.sampler.steps)]
+        estimates: list[list[np.ndarray]] = [[] for _ in states]
         times: dict[int, float] = {}
 
         def watch(i: int, t: float, x_t: Tensor, prediction: Prediction) -> Tensor:

@@ -7,7 +7,7 @@ from pathlib import Path
 from ablatent.app.report.metrics import describe
 from ablatent.app.report.model import UNREADABLE, Sweep, load_sweep
 from ablatent.app.report.tables import metric_names
-from ablatent.app.tracking import flat_axes
+from ablatent.app.tracking.base import flat_axes
 from ablatent.core.files import write_atomic
 
 

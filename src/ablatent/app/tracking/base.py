@@ -1,0 +1,183 @@
+"""Experiment trackers: one run per trained stage and one per sweep job, in W&B, TensorBoard, CSV files, or nowhere.
+
+Every run is a context: an exception inside it ends the run as failed and goes on to the caller, and the run is closed
+whatever happened, so that nothing of one job is left for the next. Trackers are imported when a run is opened.
+"""
+
+import hashlib
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, SupportsFloat
+
+import numpy as np
+
+from ablatent.core.files import read_json, write_json
+
+Scalar = str | int | float | bool | None
+
+
+def flat_axes(axes: Mapping[str, Any]) -> dict[str, Scalar]:
+    """``{"sampler.steps": 20}`` -> ``{"axes_sampler_steps": 20}``; lists become text: trackers cannot search them."""
+    plain = (str, int, float, bool, type(None))
+    return {
+        "axes_" + name.replace(".", "_").replace("/", "_").replace("@", "_"): v
+        if isinstance(v, plain)
+        else json.dumps(v)
+        for name, v in axes.items()
+    }
+
+
+def run_id(*parts: object) -> str:
+    """16 hex digits that depend on all parts: the same stage and attempt, or sweep and job, give the same run."""
+    text = json.dumps([str(p) for p in parts])
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What a tracker is told when a run starts. config is plain (no OmegaConf); summary holds values known at once."""
+
+    id: str
+    name: str
+    group: str
+    job_type: str
+    config: dict[str, Any]
+    tags: list[str] = field(default_factory=list)
+    summary: dict[str, Any] = field(default_factory=dict)
+
+
+class Run(ABC):
+    """One open run of a tracker."""
+
+    backend = "none"
+
+    def __init__(self, spec: RunSpec):
+        self.spec = spec
+        self.failure: str | None = None
+
+    @abstractmethod
+    def log(self, step: int, values: Mapping[str, SupportsFloat]) -> None:
+        """Scalars at a training step; steps must not fall within one process."""
+
+    @abstractmethod
+    def images(self, step: int, name: str, image: np.ndarray) -> None:
+        """One picture, (H, W, C) uint8."""
+
+    @abstractmethod
+    def summary(self, values: Mapping[str, Any]) -> None:
+        """Final values of the run: scores, axes, links."""
+
+    def fail(self, message: str) -> None:
+        """Mark the run as failed; it is closed so when its context ends."""
+        self.failure = message
+
+    def info(self) -> dict[str, Any]:
+        """Where the run is: backend, id, dir (None where nothing is on disk) and url (None where not online)."""
+        return {"backend": self.backend, "id": self.spec.id, "dir": None, "url": None}
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the run, as failed when `fail` was called. The tracking context calls it."""
+
+
+class Tracking(ABC):
+    """Opens runs. `dir` is the store's folder, or None where nothing is written."""
+
+    backend = "none"
+
+    def __init__(self, dir: str | os.PathLike[str] | None):
+        self.dir = None if dir is None else Path(dir).absolute()
+
+    @abstractmethod
+    def open(self, spec: RunSpec) -> Run:
+        """Start a run; a run of the same id is resumed."""
+
+    def stage_run(
+        self, key: str, kind: str, config: Mapping[str, Any], sweep: str, attempt: str
+    ) -> AbstractContextManager[Run]:
+        """The run of one trained stage. The attempt's token stays on resume and is new on a rebuild."""
+        about = {"stage": {"key": key, "kind": kind, "attempt": attempt, "sweep": sweep}}
+        spec = RunSpec(run_id(key, attempt), key, sweep, kind, {**config, **about}, [kind], {"stage_key": key})
+        return self._context(spec, stage=key)
+
+    def job_run(self, sweep: str, job: Mapping[str, Any], command: str) -> AbstractContextManager[Run]:
+        """The run of one sweep job: an entry of plan.json. Axes become flat scalars, stages links."""
+        axes = flat_axes(job["axes"])
+        links = {role: {"key": key, "run": self._stage_run_id(key)} for role, key in job["stages"].items()}
+        config = {
+            **job["config"],
+            **axes,
+            "sweep": sweep,
+            "job": job["index"],
+            "command": command,
+            "stage_links": links,
+        }
+        shown: dict[str, Any] = dict(axes)
+        for role, link in links.items():
+            shown[f"stages/{role}/key"] = link["key"]
+            if link["run"] is not None:
+                shown[f"stages/{role}/run"] = link["run"]
+        name = job["name"] or "single run"
+        spec = RunSpec(run_id(sweep, job["index"], name), name, sweep, "job", config, ["job"], shown)
+        return self._context(spec, stage=None)
+
+    @contextmanager
+    def _context(self, spec: RunSpec, stage: str | None) -> Iterator[Run]:
+        run = self.open(spec)
+        try:
+            run.summary(spec.summary)
+            if stage is not None:
+                self._remember(stage, run)
+            yield run
+        except BaseException as error:  # also an interrupt ends the run as failed
+            run.fail(f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            run.close()
+
+    def _link_file(self, key: str) -> Path | None:
+        return None if self.dir is None else self.dir / "tracking" / "stages" / f"{key}.json"
+
+    def _remember(self, key: str, run: Run) -> None:
+        """A job that finds its stage built by an earlier command still links to that stage's run."""
+        path = self._link_file(key)
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            known = read_json(path) if path.exists() else {}
+            write_json(path, {**known, self.backend: run.info()})
+
+    def _stage_run_id(self, key: str) -> str | None:
+        path = self._link_file(key)
+        known = read_json(path) if path is not None and path.exists() else {}
+        return known.get(self.backend, {}).get("id")
+
+
+class NoRun(Run):
+    """Takes everything and keeps nothing."""
+
+    def log(self, step: int, values: Mapping[str, SupportsFloat]) -> None:
+        pass
+
+    def images(self, step: int, name: str, image: np.ndarray) -> None:
+        pass
+
+    def summary(self, values: Mapping[str, Any]) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class NoTracking(Tracking):
+    """tracking=none."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+
+    def open(self, spec: RunSpec) -> Run:
+        return NoRun(spec)
