@@ -119,6 +119,8 @@ from ablatent.data.fashion_mnist import DEBIAN, FashionMNIST
 from ablatent.data.image_folder import ImageFolder
 from ablatent.data.openmoji import OpenMoji
 import ablatent.data.pixels
+for name in ("celeba_hq", "ffhq", "lsun", "imagenet", "coco_captions", "openimages_boxes", "webdataset"):
+    __import__("ablatent.data." + name)
 sets = [Digits(8), OpenMoji(32, limit=20), ImageFolder(8, root="{tmp_path}", cache=None), FashionMNIST(32)]
 for data in sets:
     if data.name != "fashion_mnist" or DEBIAN.is_dir():

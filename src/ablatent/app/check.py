@@ -82,7 +82,7 @@ def check_shapes(cfg: Mapping[str, Any]) -> None:
     """From images to latents to the network's output; the losses of the first stage, and their weights."""
     for group in ("first_stage", "network", "conditioner"):
         check_arguments(group, cfg[group], FILLED.get(group, 0), BESIDE.get(group, ()))
-    size, classes, learned = int(cfg["data"]["size"]), _classes(cfg), bool(cfg["diffusion"]["learned_variance"])
+    size, classes, learned = int(cfg["data"]["size"]), classes_of(cfg), bool(cfg["diffusion"]["learned_variance"])
     with torch.device("meta"):
         model = _explained("first_stage", lambda: make_first_stage(cfg["first_stage"]))
         shape = model.latent_shape(size, size)
@@ -113,7 +113,8 @@ def check_learning(cfg: Mapping[str, Any]) -> None:
     _explained("timestep_sampler", lambda: make(cfg["timestep_sampler"], T=schedule.T))
 
 
-def _classes(cfg: Mapping[str, Any]) -> int:
+def classes_of(cfg: Mapping[str, Any]) -> int:
+    """The number of classes of a job's data, 0 where its conditioner asks for none. Raises ConfigError."""
     if "label" not in fields_of(cfg["conditioner"]):
         return 0
     annotations = make(cfg["data"]).annotations()

@@ -58,10 +58,10 @@ def preflight(root: Path, overrides: Sequence[str], multirun: bool) -> None:
 
 
 def _groups(root: Path) -> Iterator[tuple[str, set[str]]]:
-    """(group, option names) of every folder of conf/, and experiments."""
+    """(group, option names) of every folder of conf/, and experiments. Options in a folder below are FOLDER/NAME."""
     for folder in [root / "conf", *(p for p in (root / "conf").rglob("*") if p.is_dir())]:
-        options = {p.stem for p in folder.glob("*.yaml")}
-        if options and folder != root / "conf":
+        if folder != root / "conf" and any(folder.glob("*.yaml")):
+            options = {p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml")}
             yield folder.relative_to(root / "conf").as_posix(), options
     yield "experiments", {p.stem for p in (root / "experiments").glob("*.yaml")}
 
@@ -87,7 +87,8 @@ def _globbed(override: Override) -> Glob | None:
 def _check_options(override: Override, options: Sequence[str]) -> Iterator[str]:
     group = override.key_or_group
     if (pattern := _globbed(override)) is not None:
-        found = pattern.filter(list(options))
+        # Hydra's patterns see what is directly in the folder of a group
+        found = pattern.filter([o for o in options if "/" not in o])
         if not found:
             raise ConfigError(group, "a pattern that fits some of " + ", ".join(options), _text(override))
         yield from found
@@ -95,7 +96,7 @@ def _check_options(override: Override, options: Sequence[str]) -> Iterator[str]:
     for value in _values(override):
         if value in ("null", "None") and group == "experiments":
             continue
-        if value not in options and "/" not in value:
+        if value not in options:
             near = did_you_mean(value, options)
             raise ConfigError(group, "one of " + ", ".join(options), value, near)
         yield value

@@ -48,7 +48,10 @@ def execute(jobs: Sequence[Composed], command: str) -> int:
             console.print(f"[red]refused[/] {named}{job.refused}", markup=True)
     if verb == "plan" or not plan.stages:
         if verb == "plan":
+            from ablatent.app.sizes import table as sizes
+
             console.print(table(plan, store))
+            console.print(sizes(plan))
         return 2 if any(job.refused for job in plan.jobs) else 0
     return run(plan, store, config, command)
 

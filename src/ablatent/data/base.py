@@ -19,6 +19,7 @@ from jaxtyping import Int8, Int64, UInt8
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.files import read_json, write_json
 from ablatent.core.progress import track
+from ablatent.data.boxes import Box
 
 TRAIN, VALIDATION = 0, 1
 SPLITS = {"train": TRAIN, "validation": VALIDATION}
@@ -50,16 +51,20 @@ class Row:
 class Annotations:
     """What is known of each picture, in the order of the prepared pixels.
 
-    labels: class indices into `classes`, or None; captions: one English line a picture, or None.
+    labels: class indices into `classes`, or None; captions: one English line a picture, or None; boxes: the objects of
+    each picture as (class index, x0, y0, x1, y1) of the prepared square, or None.
     """
 
     labels: Int64[np.ndarray, " n"] | None = None
     classes: tuple[str, ...] = ()
     captions: list[str] | None = None
+    boxes: list[list[Box]] | None = None
 
     def digest(self) -> str:
         labels = None if self.labels is None else hashlib.blake2b(self.labels.tobytes(), digest_size=32).hexdigest()
-        return digest_of({"labels": labels, "classes": list(self.classes), "captions": self.captions})
+        value = {"labels": labels, "classes": list(self.classes), "captions": self.captions}
+        # boxes came later: without them the digest is what it was
+        return digest_of(value if self.boxes is None else {**value, "boxes": self.boxes})
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ablatent.core.errors import ConfigError, DataError
@@ -14,12 +14,17 @@ from ablatent.core.progress import track
 SETTLED_NS = 2_000_000_000
 
 
-def file_digests(root: Path, names: Sequence[str], cache: str | None) -> list[str]:
+def file_digests(
+    root: Path, names: Sequence[str], cache: str | None, how: tuple[str, Callable[[Path], str]] | None = None
+) -> list[str]:
     """blake2b-32 of each file below root, in order. `cache`: folder for remembered digests, or None to read every file.
+
+    how: the name of another digest than that of all bytes, and the function that takes it of a file.
 
     Raises DataError for a file that cannot be read, ConfigError (data.cache) for a cache that cannot be written.
     """
-    known = _load(cache, root)
+    purpose, digest = how or ("", _digest)
+    known = _load(cache, root, purpose)
     stats = {}
     for name in names:
         try:
@@ -32,11 +37,11 @@ def file_digests(root: Path, names: Sequence[str], cache: str | None) -> list[st
     fresh = {}
     with track("hashing images", len(todo), "files") as bar:
         for name in todo:
-            fresh[name] = _digest(root / name)
+            fresh[name] = digest(root / name)
             bar.advance()
     settled = {n: [*stats[n], d] for n, d in fresh.items() if stats[n][1] < start - SETTLED_NS}
     if cache is not None and settled:
-        _save(cache, root, known | settled)
+        _save(cache, root, purpose, known | settled)
     return [fresh[n] if n in fresh else known[n][2] for n in names]
 
 
@@ -48,29 +53,30 @@ def _digest(path: Path) -> str:
         raise DataError(f"{path}: cannot be read: {error}") from error
 
 
-def _file(cache: str, root: Path) -> Path:
-    key = hashlib.blake2b(str(root.resolve()).encode(), digest_size=16).hexdigest()
+def _file(cache: str, root: Path, purpose: str) -> Path:
+    text = f"{root.resolve()}\n{purpose}" if purpose else str(root.resolve())
+    key = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
     return Path(cache).expanduser() / "file_digests" / f"{key}.json"
 
 
-def _load(cache: str | None, root: Path) -> dict[str, list]:
+def _load(cache: str | None, root: Path, purpose: str) -> dict[str, list]:
     if cache is None:
         return {}
     try:
-        return read_json(_file(cache, root))
+        return read_json(_file(cache, root, purpose))
     except FileNotFoundError:
         return {}
     except (OSError, json.JSONDecodeError) as error:
         raise ConfigError(
             "data.cache",
-            f"a readable cache; {_file(cache, root)}: {error}",
+            f"a readable cache; {_file(cache, root, purpose)}: {error}",
             cache,
             "Do: remove that file, or data.cache=null",
         ) from error
 
 
-def _save(cache: str, root: Path, digests: dict[str, list]) -> None:
-    path = _file(cache, root)
+def _save(cache: str, root: Path, purpose: str, digests: dict[str, list]) -> None:
+    path = _file(cache, root, purpose)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, digests)

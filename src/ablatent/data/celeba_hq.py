@@ -1,0 +1,33 @@
+"""CelebA-HQ (Karras et al. 2018): 30,000 aligned faces at 1024 px. Free of torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ablatent.data.base import Annotations, Row, check_fraction, split_by_hash
+from ablatent.data.files import ListedPictures
+from ablatent.data.pictures import SUFFIXES
+
+
+@dataclass(frozen=True)
+class CelebAHQ(ListedPictures):
+    """Any of its copies: CelebA-HQ-img/0.jpg …, imgHQ00000.npy … as its own tool writes them, or train/ and val/.
+
+    There is no official split by number: without lists and folders a share of the pictures, `validation_fraction`, is
+    held out by a hash of their names.
+    """
+
+    validation_fraction: float = 0.1
+
+    name: ClassVar[str] = "celeba_hq"
+    suffixes: ClassVar[tuple[str, ...]] = (*SUFFIXES, ".npy")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_fraction(self.validation_fraction)
+
+    def usual_split(self, ids: Sequence[str]) -> list[int]:
+        return split_by_hash(ids, self.validation_fraction)
+
+    def annotate(self, rows: Sequence[Row]) -> Annotations:
+        return Annotations()

@@ -1,0 +1,64 @@
+"""COCO (Lin et al. 2014) with its captions (Chen et al. 2015). Free of torch."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ablatent.core.errors import DataError
+from ablatent.data.base import TRAIN, VALIDATION, Annotations, Row
+from ablatent.data.files import PictureFiles, first_of, remembered
+
+PARTS = {"train": TRAIN, "val": VALIDATION}
+
+
+@dataclass(frozen=True)
+class CocoCaptions(PictureFiles):
+    """train2017/ and val2017/ with annotations/captions_train2017.json and captions_val2017.json.
+
+    Of the five captions of a picture, its oldest (lowest id) is taken. Pictures without a caption are left out.
+    """
+
+    year: int = 2017
+
+    name: ClassVar[str] = "coco_captions"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for part in PARTS:
+            first_of(self.folder, [f"{part}{self.year}"], "COCO's pictures")
+            self.annotation_file(part)
+
+    def annotation_file(self, part: str) -> Path:
+        return first_of(self.folder, [f"annotations/captions_{part}{self.year}.json"], "COCO's captions")
+
+    def all_rows(self) -> list[Row]:
+        rows = []
+        for part, split in PARTS.items():
+            names = sorted(_captions(self.annotation_file(part)))
+            rows += [Row(f"{part}{self.year}/{name}", split) for name in names]
+        return rows
+
+    def annotate(self, rows: Sequence[Row]) -> Annotations:
+        of_folder = {f"{part}{self.year}": _captions(self.annotation_file(part)) for part in PARTS}
+        return Annotations(captions=[of_folder[folder][name] for folder, name in (r.id.split("/") for r in rows)])
+
+
+@remembered
+def _captions(file: Path) -> dict[str, str]:
+    """File name → caption. Raises DataError for JSON of another kind."""
+    try:
+        said: Any = json.loads(file.read_text(encoding="utf-8"))
+        names = {int(image["id"]): str(image["file_name"]) for image in said["images"]}
+        oldest: dict[int, tuple[int, str]] = {}
+        for note in said["annotations"]:
+            found = (int(note["id"]), " ".join(str(note["caption"]).split()))
+            image = int(note["image_id"])
+            oldest[image] = min(oldest.get(image, found), found)
+        return {names[image]: caption for image, (_, caption) in oldest.items()}
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{file}: expected COCO's captions (images with id and file_name, annotations with id, image_id and "
+            f"caption); {type(error).__name__}: {error}"
+        ) from error

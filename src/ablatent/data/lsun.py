@@ -1,0 +1,111 @@
+"""LSUN (Yu et al. 2015): one category, from its LMDB of encoded pictures or from exported files. Free of torch."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import UInt8
+
+from ablatent.core.errors import ConfigError, DataError
+from ablatent.data.base import TRAIN, VALIDATION, Annotations, Row, check_fraction, split_by_hash
+from ablatent.data.files import ListedPictures, remembered
+from ablatent.data.hashing import file_digests
+from ablatent.data.pictures import read_picture
+
+FILE = "data.mdb"
+PARTS = {"train": TRAIN, "val": VALIDATION}
+
+
+@dataclass(frozen=True)
+class LSUN(ListedPictures):
+    """CATEGORY_train_lmdb/ and CATEGORY_val_lmdb/ below root, as they are downloaded; where they are not there,
+    exported pictures below root, split by lists, by folders train/ and val/, or by a hash that holds out
+    `validation_fraction`.
+
+    category: bedroom, church_outdoor, … An LMDB needs the package lmdb.
+    """
+
+    category: str = "bedroom"
+    validation_fraction: float = 0.01
+
+    name: ClassVar[str] = "lsun"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_fraction(self.validation_fraction)
+        there = [part for part in PARTS if (self.folder / self.database(part)).is_dir()]
+        if len(there) == 1:
+            missing = next(part for part in PARTS if part not in there)
+            raise ConfigError("data.root", f"a folder with {self.database(missing)} beside the other", self.root)
+
+    def database(self, part: str) -> str:
+        """The folder of the LMDB of a split (train, val), relative to root."""
+        return f"{self.category}_{part}_lmdb"
+
+    @property
+    def packed(self) -> bool:
+        """Whether the pictures are in LMDBs."""
+        return (self.folder / self.database("train")).is_dir()
+
+    def usual_split(self, ids: Sequence[str]) -> list[int]:
+        return split_by_hash(ids, self.validation_fraction)
+
+    def all_rows(self) -> list[Row]:
+        if not self.packed:
+            return super().all_rows()
+        rows = []
+        for part, split in PARTS.items():
+            rows += [Row(f"{part}/{key}", split) for key in _keys(self.folder / self.database(part) / FILE)]
+        return rows
+
+    def content(self, rows: Sequence[Row]) -> Any:
+        if not self.packed:
+            return super().content(rows)
+        names = [f"{self.database(part)}/{FILE}" for part in PARTS]
+        return {"lmdb": file_digests(self.folder, names, self.cache), "resize": self.resize}
+
+    def pictures(self, rows: Sequence[Row]) -> Iterator[UInt8[np.ndarray, "size size 3"]]:
+        if not self.packed:
+            yield from super().pictures(rows)
+            return
+        for part in PARTS:  # all rows of a split stand together
+            wanted = [r.id.split("/", 1)[1] for r in rows if r.id.startswith(f"{part}/")]
+            file = self.folder / self.database(part) / FILE
+            with _opened(file) as transaction:
+                for key in wanted:
+                    value = transaction.get(key.encode())
+                    if value is None:
+                        raise DataError(f"{file}: expected the key {key}; it is gone.")
+                    yield read_picture(bytes(value), self.size, self.resize, f"{file}, key {key}")
+
+    def annotate(self, rows: Sequence[Row]) -> Annotations:
+        return Annotations()
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    """A reading transaction on an LMDB. Raises ConfigError without the package, DataError for what is no database."""
+    try:
+        import lmdb
+    except ImportError:
+        do = "Do: pip install lmdb, or export the pictures to files"
+        raise ConfigError("data.root", "the package lmdb, to read LSUN's databases", str(file.parent), do) from None
+    try:
+        environment = lmdb.open(str(file.parent), readonly=True, lock=False, readahead=False)
+    except lmdb.Error as error:
+        raise DataError(f"{file}: expected an LMDB; {error}") from error
+    try:
+        with environment.begin() as transaction:
+            yield transaction
+    finally:
+        environment.close()
+
+
+@remembered
+def _keys(file: Path) -> list[str]:
+    """All keys, in the order of the database, which is theirs."""
+    with _opened(file) as transaction:
+        return [bytes(key).decode() for key in transaction.cursor().iternext(keys=True, values=False)]
