@@ -91,27 +91,38 @@ SMALL_PLAIN = {
     "layers_per_block": 1,
     "attention_head_dim": 32,
 }
+ENCODER, DECODER = "DownEncoderBlock2D", "UpDecoderBlock2D"
+DEEP_KL = {"block_out_channels": (128, 128, 256), "layers_per_block": 2}
+DEEP_KL |= {"down_block_types": (ENCODER,) * 3, "up_block_types": (DECODER,) * 3}
+NO_ATTENTION = {"mid_block_add_attention": False, "down_block_types": (ENCODER,) * 2, "up_block_types": (DECODER,) * 2}
+VECTOR = {"class_embed_type": "projection", "projection_class_embeddings_input_dim": 24}
+SMALL_CHURCHES = {
+    **CHURCHES,
+    "block_out_channels": (128, 128, 256),
+    "layers_per_block": 1,
+    "down_block_types": (*("AttnDownBlock2D",) * 2, "DownBlock2D"),
+    "up_block_types": ("ResnetUpsampleBlock2D", *("AttnUpBlock2D",) * 2),
+    "attention_head_dim": 16,
+}
+CROSSED: dict[str, dict[str, Any]] = {
+    "8 heads": {},
+    "32 channels a head": {"attention_head_dim": (4, 8)},
+    "1 head": {"attention_head_dim": 1},
+    "depth 3, 2 blocks": {"transformer_layers_per_block": 3, "layers_per_block": 2},
+    "linear projections": {"use_linear_projection": True},
+    "more channels in than out": {"in_channels": 9},
+    "vector": VECTOR,
+    "scale-shift, tokens": {"resnet_time_scale_shift": "scale_shift"},
+}
 SMALL: dict[str, tuple[str, dict[str, Any]]] = {
-    "kl": ("AutoencoderKL", SMALL_KL),
-    "kl, three levels, 2 blocks": ("AutoencoderKL", {**SMALL_KL, "block_out_channels": (128, 128, 256), "layers_per_block": 2,
-        "down_block_types": ("DownEncoderBlock2D",) * 3, "up_block_types": ("UpDecoderBlock2D",) * 3}),
+    "kl": ("AutoencoderKL", {**SMALL_KL, **DEEP_KL}),
     "vq with attention": ("VQModel", SMALL_VQ),
-    "vq without": ("VQModel", {**SMALL_VQ, "mid_block_add_attention": False,
-        "down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}),
-    "8 heads": ("UNet2DConditionModel", {**SMALL_CROSS, "attention_head_dim": 8}),
-    "32 channels a head": ("UNet2DConditionModel", {**SMALL_CROSS, "attention_head_dim": (4, 8)}),
-    "1 head": ("UNet2DConditionModel", {**SMALL_CROSS, "attention_head_dim": 1}),
-    "depth 3, 2 blocks": ("UNet2DConditionModel", {**SMALL_CROSS, "transformer_layers_per_block": 3, "layers_per_block": 2}),
-    "linear projections": ("UNet2DConditionModel", {**SMALL_CROSS, "use_linear_projection": True}),
-    "more channels in than out": ("UNet2DConditionModel", {**SMALL_CROSS, "in_channels": 9}),
-    "vector": ("UNet2DConditionModel", {**SMALL_CROSS, "class_embed_type": "projection", "projection_class_embeddings_input_dim": 24}),
-    "scale-shift, tokens": ("UNet2DConditionModel", {**SMALL_CROSS, "resnet_time_scale_shift": "scale_shift"}),
+    "vq without": ("VQModel", {**SMALL_VQ, **NO_ATTENTION}),
+    **{name: ("UNet2DConditionModel", {**SMALL_CROSS, **options}) for name, options in CROSSED.items()},
     "plain": ("UNet2DModel", SMALL_PLAIN),
     "plain, one head": ("UNet2DModel", {**SMALL_PLAIN, "attention_head_dim": None}),
-    "churches": ("UNet2DModel", {**CHURCHES, "block_out_channels": (128, 128, 256), "layers_per_block": 1,
-        "down_block_types": (*("AttnDownBlock2D",) * 2, "DownBlock2D"),
-        "up_block_types": ("ResnetUpsampleBlock2D", *("AttnUpBlock2D",) * 2), "attention_head_dim": 16}),
-}  # fmt: skip
+    "churches": ("UNet2DModel", SMALL_CHURCHES),
+}
 
 
 def theirs(kind: str, arguments: dict[str, Any], seed: int = 0) -> nn.Module:

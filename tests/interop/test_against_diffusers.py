@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from interop_cases import FULL, SMALL, theirs
 from safetensors.torch import load_file
 
 from ablatent.core.types import Cond
@@ -16,7 +17,6 @@ from ablatent.interop.layout import on_meta
 from ablatent.interop.parts import network_of
 from ablatent.interop.published import Options
 from ablatent.networks.unet import UNet
-from interop_cases import FULL, SMALL, theirs
 
 CLASSES = {"KLAutoencoder": KLAutoencoder, "VQAutoencoder": VQAutoencoder, "UNet": UNet}
 
@@ -91,5 +91,6 @@ def test_the_published_sizes_have_all_their_names(name):
     assert sum(p.numel() for p in model.parameters()) == count
     table = (autoencoder_entries if first_stage else unet_entries)(config, model)
     assert {e.ours for e in table} == set(model.state_dict())
-    shapes = {n: tuple(p.shape) for e in table for n, p in zip(e.theirs, e.to_theirs(model.state_dict()[e.ours]))}
+    mine = model.state_dict()
+    shapes = {n: tuple(p.shape) for e in table for n, p in zip(e.theirs, e.to_theirs(mine[e.ours]), strict=True)}
     assert shapes == {n: tuple(p.shape) for n, p in reference.state_dict().items()}

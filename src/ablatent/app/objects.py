@@ -8,7 +8,8 @@ from hydra.utils import instantiate
 
 from ablatent.core.errors import AblatentError, ConfigError
 
-NOT_MODEL = ("loss", "training", "seed")  # what stands in first_stage beside the model's own arguments
+# What stands in first_stage beside the model's own arguments: of a training, of imported weights.
+NOT_MODEL = ("loss", "training", "seed", "digest", "weights")
 
 
 def make(config: Mapping[str, Any], **extra: Any) -> Any:

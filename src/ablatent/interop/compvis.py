@@ -154,7 +154,7 @@ def _diffusion(found: Split, options: Options, what: str, said: list[str]) -> Di
         scale, scale_source = (
             (model.scale, model.name) if found.scale_factor is None else (found.scale_factor, "the file")
         )
-    conditioner, rows = _classes(found, config["context_dim"], options)
+    conditioner, rows = _classes(found, config, options)
     said += [
         heads_said,
         f"schedule: {_short(schedule)} (from {source}; keys interop.T, interop.beta_start, interop.beta_end)",
@@ -172,19 +172,21 @@ def _diffusion(found: Split, options: Options, what: str, said: list[str]) -> Di
 
 
 def _classes(
-    found: Split, context_dim: int | None, options: Options
+    found: Split, config: Mapping[str, Any], options: Options
 ) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
     """The conditioner of a class-conditional model, whose last row is the null class, and its tensors."""
     rows = found.class_rows
-    if rows is None or rows.shape[1] != context_dim:
+    widths = {config["context_dim"]: "tokens", config["vector_dim"]: "vector"}
+    if rows is None or rows.shape[1] not in widths:
         if rows is not None:
             found.not_read[CLASS_ROWS] += 1
         return None, {}
     rows = rows.float().contiguous()
     if not options.null_label:
         rows = torch.cat([rows, torch.zeros_like(rows[:1])])
+    dim = rows.shape[1]
     target = "ablatent.conditioning.class_label.ClassLabel"
-    node = {"_target_": target, "classes": len(rows) - 1, "inject": "tokens", "dim": context_dim, "dropout": 0.1}
+    node = {"_target_": target, "classes": len(rows) - 1, "inject": widths[dim], "dim": dim, "dropout": 0.1}
     return node, {"embedding.weight": rows}
 
 

@@ -102,6 +102,7 @@ def _scheduler(
     said: Mapping[str, Any] | None, config: Mapping[str, Any], options: Options, path: Path | None, notes: list[str]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """(schedule, parameterization) of a scheduler's configuration; as published where there is none."""
+    node: dict[str, Any]
     target = "ablatent.schedules."
     if said is None:
         total = config["in_channels"] + config["spatial_channels"]

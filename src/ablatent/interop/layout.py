@@ -20,8 +20,6 @@ TARGETS = {
     "VQAutoencoder": "ablatent.first_stage.vq.VQAutoencoder",
     "UNet": "ablatent.networks.unet.UNet",
 }
-BESIDE = ("loss", "training", "seed", "digest", "weights")
-"""What stands in a first_stage node beside the arguments of the model."""
 
 
 def on_meta(config: Mapping[str, Any]) -> nn.Module:
@@ -29,7 +27,7 @@ def on_meta(config: Mapping[str, Any]) -> nn.Module:
     name = str(config["_target_"]).rsplit(".", 1)[-1]
     if name not in CLASSES:
         raise ConfigError("key", f"a network that other programs have ({', '.join(CLASSES)})", name)
-    arguments = {k: v for k, v in config.items() if k not in ("_target_", *BESIDE)}
+    arguments = {k: v for k, v in config.items() if k != "_target_"}
     with torch.device("meta"):
         return CLASSES[name](**arguments)
 
