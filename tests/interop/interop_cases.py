@@ -77,7 +77,7 @@ SMALL_CROSS = {
     **CLASS_F8,
     "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
     "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
-    "block_out_channels": (128, 256),
+    "block_out_channels": (128, 128),
     "layers_per_block": 1,
     "cross_attention_dim": 32,
     "attention_head_dim": 8,
@@ -92,7 +92,7 @@ SMALL_PLAIN = {
     "attention_head_dim": 32,
 }
 ENCODER, DECODER = "DownEncoderBlock2D", "UpDecoderBlock2D"
-DEEP_KL = {"block_out_channels": (128, 128, 256), "layers_per_block": 2}
+DEEP_KL: dict[str, Any] = {"block_out_channels": (128, 128, 256), "layers_per_block": 2}
 DEEP_KL |= {"down_block_types": (ENCODER,) * 3, "up_block_types": (DECODER,) * 3}
 NO_ATTENTION = {"mid_block_add_attention": False, "down_block_types": (ENCODER,) * 2, "up_block_types": (DECODER,) * 2}
 VECTOR = {"class_embed_type": "projection", "projection_class_embeddings_input_dim": 24}
@@ -106,7 +106,7 @@ SMALL_CHURCHES = {
 }
 CROSSED: dict[str, dict[str, Any]] = {
     "8 heads": {},
-    "32 channels a head": {"attention_head_dim": (4, 8)},
+    "32 channels a head": {"attention_head_dim": (4, 8), "block_out_channels": (128, 256)},
     "1 head": {"attention_head_dim": 1},
     "depth 3, 2 blocks": {"transformer_layers_per_block": 3, "layers_per_block": 2},
     "linear projections": {"use_linear_projection": True},

@@ -1,12 +1,14 @@
 """Weights in diffusers' format give the outputs of diffusers' own modules, and come back as they were."""
 
 import json
+import re
 
 import pytest
 import torch
 from interop_cases import FULL, SMALL, theirs
 from safetensors.torch import load_file
 
+from ablatent.core.errors import DataError
 from ablatent.core.types import Cond
 from ablatent.first_stage.kl import KLAutoencoder
 from ablatent.first_stage.vq import VQAutoencoder
@@ -94,3 +96,48 @@ def test_the_published_sizes_have_all_their_names(name):
     mine = model.state_dict()
     shapes = {n: tuple(p.shape) for e in table for n, p in zip(e.theirs, e.to_theirs(mine[e.ours]), strict=True)}
     assert shapes == {n: tuple(p.shape) for n, p in reference.state_dict().items()}
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """(folder of a small UNet2DModel, its tensors, its config)."""
+    folder = tmp_path_factory.mktemp("plain")
+    theirs("UNet2DModel", SMALL["plain"][1]).save_pretrained(folder)
+    return folder, load_file(str(folder / fmt.WEIGHTS[0])), json.loads((folder / fmt.CONFIG).read_text())
+
+
+def test_names_of_older_releases_are_read(plain, tmp_path):
+    folder, state, config = plain
+    old = {".to_q.": ".query.", ".to_k.": ".key.", ".to_v.": ".value.", ".to_out.0.": ".proj_attn."}
+    renamed = {re.sub("|".join(map(re.escape, old)), lambda m: old[m[0]], k): v for k, v in state.items()}
+    assert renamed.keys() != state.keys()
+    torch.save(renamed, tmp_path / fmt.WEIGHTS[1])
+    (tmp_path / fmt.CONFIG).write_text(json.dumps(config))
+    parts = [fmt.read(f, Options()).diffusion.digest for f in (folder, tmp_path)]
+    assert parts[0] == parts[1]
+
+
+REFUSED = {
+    "norm_eps": (1e-6, "norm_eps"),
+    "freq_shift": (1, "freq_shift"),
+    "flip_sin_to_cos": (False, "flip_sin_to_cos"),
+    "num_class_embeds": (10, "num_class_embeds"),
+    "a_field_of_the_future": (3, "a_field_of_the_future"),
+    "norm_num_groups": (16, "16 groups"),
+    "resnet_time_scale_shift": ("scale_shift", "attn_norm_num_groups"),
+    "up_block_types": (["UpBlock2D", "UpBlock2D"], "same levels on both sides"),
+    "down_block_types": (["SkipDownBlock2D", "AttnDownBlock2D"], "SkipDownBlock2D"),
+    "block_out_channels": ([128, 320], "multiples"),
+    "layers_per_block": (2, "missing: down_blocks"),
+    "_class_name": ("Transformer2DModel", "UNet2DConditionModel"),
+}
+
+
+@pytest.mark.parametrize("field", REFUSED)
+def test_what_would_change_the_result_is_refused(plain, tmp_path, field):
+    folder, _, config = plain
+    value, said = REFUSED[field]
+    (tmp_path / fmt.CONFIG).write_text(json.dumps({**config, field: value}))
+    (tmp_path / fmt.WEIGHTS[0]).symlink_to(folder / fmt.WEIGHTS[0])
+    with pytest.raises(DataError, match=re.escape(said)):
+        fmt.read(tmp_path, Options())

@@ -26,11 +26,11 @@ SMALL_UNET = {
     "in_channels": 3,
     "out_channels": 3,
     "model_channels": 128,
-    "channel_mult": (1, 2),
+    "channel_mult": (1, 1),
     "attention_resolutions": (2,),
     "num_res_blocks": 1,
 }
-SMALL_VQ = {"ch": 128, "ch_mult": (1, 2), "num_res_blocks": 1, "z": 3, "n_embed": 32}
+SMALL_VQ = {"ch": 128, "ch_mult": (1, 1), "num_res_blocks": 1, "z": 3, "n_embed": 32}
 
 
 def drawn(names, seed=0):
@@ -142,7 +142,7 @@ def test_whole_checkpoint_in_and_out(tmp_path):
     assert model.decode(model.moments(x).mean).shape == x.shape
 
 
-@pytest.mark.parametrize("option", [{}, {"heads": 4}, {"head_channels": 16}])
+@pytest.mark.parametrize("option", [{}, {"heads": 1}, {"head_channels": 16}])
 @torch.no_grad()
 def test_plain_attention_has_the_released_order_of_heads(option):
     state = drawn(named.unet(**SMALL_UNET), 3)
@@ -150,8 +150,8 @@ def test_plain_attention_has_the_released_order_of_heads(option):
     shapes = on_meta(config).state_dict()
     entries = unet_entries(config, on_meta(config))
     model = ours(compvis.to_ours(state, entries, shapes, ""), config, UNet)
-    heads = option.get("heads") or 256 // option.get("head_channels", 32)
-    x = torch.randn(2, 256, 4, 4)
+    heads = option.get("heads") or 128 // option.get("head_channels", 32)
+    x = torch.randn(2, 128, 4, 4)
     expected = legacy_attention(state, "middle_block.1", x, heads)
     torch.testing.assert_close(model.mid[1](x), expected, atol=1e-4, rtol=1e-4)
     if heads > 1:
@@ -194,8 +194,8 @@ def test_truncated_misnamed_and_misshapen_files_are_named(tmp_path):
     assert "missing: first_stage_model.decoder.conv_in.weight" in said
     said = message({k.replace("middle_block.0", "middle.0"): v for k, v in whole.items()}, tmp_path)
     assert "10 missing" in said and "10 unexpected: model.diffusion_model.middle.0" in said
-    bent = {**whole, "model.diffusion_model.middle_block.0.in_layers.2.weight": torch.ones(256, 255, 3, 3)}
-    assert "1 misshapen: model.diffusion_model.middle_block.0.in_layers.2.weight (256, 255, 3, 3) instead" in message(
+    bent = {**whole, "model.diffusion_model.middle_block.0.in_layers.2.weight": torch.ones(128, 127, 3, 3)}
+    assert "1 misshapen: model.diffusion_model.middle_block.0.in_layers.2.weight (128, 127, 3, 3) instead" in message(
         bent, tmp_path
     )
     assert "names of CompVis" in message({"blocks.0.weight": torch.ones(1)}, tmp_path)
@@ -209,7 +209,7 @@ class Payload:
 
 
 def test_pickles_are_never_run(tmp_path, monkeypatch):
-    torch.save({"state_dict": checkpoint(ema=False), "callbacks": Payload()}, tmp_path / "bad.ckpt")
+    torch.save({"state_dict": {"a": torch.ones(2)}, "callbacks": Payload()}, tmp_path / "bad.ckpt")
     with pytest.raises(DataError, match=r"refused, nothing of it was executed.*posix\.system"):
         compvis.read(tmp_path / "bad.ckpt", Options())
     # what Lightning leaves: its callback's class as a key, scalars of NumPy; neither is imported or called

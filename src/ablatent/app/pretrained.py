@@ -1,4 +1,6 @@
-"""first_stage=pretrained: the network that it names takes the node's place, before a plan is made.
+"""What a job names in the store: first_stage=pretrained and diffusion.start_from, looked up before a plan is made.
+
+The network of the first stage takes the place of its name, so that everything after sees a first stage like others.
 
 Free of torch for jobs that do not ask for it.
 """
@@ -27,8 +29,21 @@ def with_pretrained(jobs: Sequence[Composed], store: Store) -> list[Composed]:
                 job = replace(job, config={**job.config, "first_stage": known[name]})
             except AblatentError as e:
                 job = replace(job, refused=str(e))
+        if job.refused is None and job.config["diffusion"]["start_from"] is not None:
+            try:
+                job = replace(job, config=_start_from(job.config, store))
+            except AblatentError as e:
+                job = replace(job, refused=str(e))
         out.append(job)
     return out
+
+
+def _start_from(config: Mapping[str, Any], store: Store) -> dict[str, Any]:
+    """The configuration with the whole key of the imported network; ConfigError where the store has no such one."""
+    from ablatent.app.exchange import stored
+
+    found = stored(store, str(config["diffusion"]["start_from"]), ("imported",), "diffusion.start_from")
+    return {**config, "diffusion": {**config["diffusion"], "start_from": found.key}}
 
 
 def first_stage(node: Mapping[str, Any], store: Store) -> dict[str, Any]:
@@ -44,6 +59,8 @@ def first_stage(node: Mapping[str, Any], store: Store) -> dict[str, Any]:
         from pathlib import Path
 
         path = None if asked.path is None else Path(asked.path).expanduser()
+        if path is not None and not path.exists():
+            raise ConfigError("first_stage.path", "a file or folder that exists", asked.path)
         if path is None or path.is_file():
             found = PretrainedFile("first_stage", path=asked.path, url=asked.url, sha256=asked.sha256).find()
             if asked.sha256 is not None and not found.sha256.startswith(asked.sha256):

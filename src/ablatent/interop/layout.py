@@ -11,7 +11,9 @@ from ablatent.first_stage.autoencoder import Autoencoder
 from ablatent.first_stage.kl import KLAutoencoder
 from ablatent.first_stage.vq import VQAutoencoder
 from ablatent.interop.renaming import Leaf, Place
+from ablatent.networks.blocks import SelfAttention2d
 from ablatent.networks.common import head_count
+from ablatent.networks.transformer import Attention
 from ablatent.networks.unet import UNet
 
 CLASSES: dict[str, type[nn.Module]] = {c.__name__: c for c in (KLAutoencoder, VQAutoencoder, UNet)}
@@ -135,6 +137,11 @@ def heads_by_width(config: Mapping[str, Any]) -> dict[int, int]:
     levels = [i for i in range(len(config["ch_mult"])) if 2**i in config["attn_factors"]]
     widths = {config["ch"] * config["ch_mult"][i] for i in (*levels, -1)}
     return {w: head_count(w, config["heads"], config["head_channels"]) for w in sorted(widths)}
+
+
+def attention_heads(model: nn.Module) -> list[int]:
+    """The heads of every attention of a UNet, in order."""
+    return [m.heads for m in model.modules() if isinstance(m, SelfAttention2d | Attention)]
 
 
 def normal_groups(model: nn.Module) -> set[int]:

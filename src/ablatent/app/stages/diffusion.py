@@ -17,6 +17,7 @@ from ablatent.core.images import grid
 from ablatent.core.rng import stream
 from ablatent.data.latents import Latents
 from ablatent.diffusion.loss import DiffusionLoss
+from ablatent.interop.layout import attention_heads, on_meta
 from ablatent.samplers.ddim import DDIM
 from ablatent.samplers.guidance import NoGuidance
 from ablatent.store.artifacts import Artifact
@@ -83,7 +84,10 @@ def start_from(imported: Artifact, network: nn.Module, conditioner: nn.Module) -
     for name, module in (("network", network), ("conditioner", conditioner)):
         given = {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
         shapes = {k: tuple(v.shape) for k, v in module.state_dict().items()}
-        if given and shapes != {k: tuple(v.shape) for k, v in given.items()}:
+        same = shapes == {k: tuple(v.shape) for k, v in given.items()}
+        if same and name == "network":  # shapes do not tell the heads
+            same = attention_heads(module) == attention_heads(on_meta(imported.manifest["config"]["network"]))
+        if given and not same:
             node = imported.manifest["config"][name]
             wanted = ", ".join(f"{k}={v}" for k, v in node.items() if k not in ("_target_", "dropout", "checkpointing"))
             got = f"another {name} than that of {imported.key}"
