@@ -17,6 +17,7 @@ FLOORS = {
     "tasks": 3,
     "training": 3,
     "evaluation": 3,
+    "interop": 3,
     "app": 4,
     "build": 4,
 }

@@ -5,7 +5,7 @@ import pytest
 from commands import run
 
 MISTAKES = {
-    "first_stage=kk": ["first_stage", "identity, kl, vq", "Did you mean 'kl'"],
+    "first_stage=kk": ["first_stage", "identity, kl, pretrained, vq", "Did you mean 'kl'"],
     "schedule=cosin": ["schedule", "cosine", "Did you mean 'cosine'"],
     "first_stage.ch_multt=[1,2]": ["first_stage.ch_multt", "Did you mean 'first_stage.ch_mult'"],
     "+typo=1": ["+typo", "expected an existing key"],
@@ -19,6 +19,12 @@ MISTAKES = {
     "parameterization=eps schedule.zero_terminal_snr=true": ["parameterization", "v or x0"],
     "guidance=classifier_free": ["guidance", "conditioner=class"],
     "do=plann": ["do", "Did you mean 'plan'"],
+    "do=import format=compvis": ["path", "path=…"],
+    "do=import path=file format=compviss": ["format", "Did you mean 'compvis'"],
+    "do=import path=file format=compvis": ["file", "cannot be read"],
+    "do=export path=out format=compvis": ["key", "first_stage-…"],
+    "first_stage=pretrained": ["first_stage.key", "do=import"],
+    "diffusion.start_from=imported-00": ["diffusion.start_from", "imported-00"],
     "samples.snapshot=7": ["samples.snapshot", "last"],
     "title=a, b": ["title", "one value", "-m title"],
     "title=(": ["command line", "quotes"],

@@ -89,7 +89,7 @@ def check_shapes(cfg: Mapping[str, Any]) -> None:
         network, _ = _explained("network", lambda: make_network(cfg, shape[0], classes, learned))
     for weights in _pretrained(cfg["first_stage"]):
         weights.check()
-    if model.trainable:
+    if model.trainable and "loss" in cfg["first_stage"]:  # imported weights come without
         _explained("first_stage.loss", lambda: make(cfg["first_stage"]["loss"]))
     small = sum(p.numel() for p in network.parameters()) < SMALL
     with torch.device("cpu" if small else "meta"), torch.no_grad():

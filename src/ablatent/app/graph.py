@@ -27,6 +27,7 @@ VERSIONS = {
     "reconstruction": 1,
     "scores": 1,
     "task": 1,
+    "imported": 1,
 }
 TRAINED = ("first_stage", "diffusion", "noisy_classifier")
 
@@ -104,6 +105,8 @@ def _model(
 ) -> dict[str, Stage]:
     """first_stage, latents, diffusion, and noisy_classifier where guidance asks for one."""
     first_stage = Stage("first_stage", dict(cfg["first_stage"]), {}, images, data)
+    if "digest" in cfg["first_stage"]:  # imported: its weights alone decide it, whatever the images
+        first_stage = Stage("first_stage", dict(cfg["first_stage"]))
     latents = Stage("latents", dict(cfg["latents"]), {"first_stage": first_stage.key}, images, data)
     diffusion = Stage(
         "diffusion",

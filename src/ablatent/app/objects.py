@@ -14,7 +14,8 @@ from ablatent.store.artifacts import Artifact
 from ablatent.store.identity import TARGET, stable_name, with_neutral
 
 PACKAGE = Path(__file__).parents[1]
-NOT_MODEL = ("loss", "training", "seed")  # what stands in first_stage beside the model's own arguments
+# What stands in first_stage beside the model's own arguments: of a training, of imported weights.
+NOT_MODEL = ("loss", "training", "seed", "digest", "weights")
 
 
 def make(config: Mapping[str, Any], **extra: Any) -> Any:

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ablatent.core.errors import AblatentError, ConfigError, did_you_mean
 
 HYDRA_GROUPS = ("hydra",)
-ALWAYS = ("do", "sweep", "title", "question")  # keys of config.yaml itself, under any options
+ALWAYS = ("do", "sweep", "title", "question", "path", "format", "key")  # keys of config.yaml itself, under any options
 
 
 def preflight(root: Path, overrides: Sequence[str], multirun: bool) -> None:

@@ -11,7 +11,7 @@ from ablatent.core.errors import ConfigError, did_you_mean
 from ablatent.diffusion.compatibility import check_terminal_snr
 
 Config = Mapping[str, Any]
-VERBS = ("run", "plan", "report", "status", "verify")
+VERBS = ("run", "plan", "report", "status", "verify", "import", "export")
 CHOICES = {
     "do": VERBS,
     "store.on_code_change": ("warn", "rebuild", "error"),

@@ -12,6 +12,7 @@ from ablatent.app.build import Builder
 from ablatent.app.executors import Inline, Outcome
 from ablatent.app.objects import make
 from ablatent.app.plan import Composed, Job, Plan, make_plan, table
+from ablatent.app.pretrained import with_pretrained
 from ablatent.app.tracking.base import Tracking
 from ablatent.core.errors import AblatentError
 from ablatent.core.files import read_json, write_json
@@ -36,7 +37,11 @@ def execute(jobs: Sequence[Composed], command: str) -> int:
         return status(store)
     if verb == "verify":
         return verify_all(store)
-    plan = make_plan(jobs)
+    if verb in ("import", "export"):
+        from ablatent.app.exchange import export_weights, import_weights
+
+        return import_weights(store, config) if verb == "import" else export_weights(store, config)
+    plan = make_plan(with_pretrained(jobs, store))
     missing = any(not store.folder(s.kind, s.key).exists() for s in plan.stages.values())
     if missing or verb == "plan":
         from ablatent.app.check import check_plan

@@ -8,6 +8,7 @@ import hashlib
 import importlib.metadata
 import os
 import pickle
+import re
 import urllib.error
 import urllib.request
 import warnings
@@ -26,6 +27,14 @@ from ablatent.core.progress import track
 
 How = Literal["path", "cache", "package", "download"]
 CHUNK = 1 << 20
+# What trainings leave beside the tensors in checkpoints of Lightning: read as inert marks, never imported or called.
+BOOKKEEPING = (
+    "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray.scalar",
+    "numpy.dtype",
+    "_codecs.encode",
+)
 
 
 @dataclass(frozen=True)
@@ -165,11 +174,23 @@ class PretrainedFile:
         )
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a weights file, on the CPU: safetensors, TorchScript, or a pickled state dict of plain tensors.
+class _Inert:
+    """Stands for a name of BOOKKEEPING: takes whatever a pickle gives it, and does nothing."""
 
-    Nothing in the file is executed: a pickle that holds anything but tensors and plain containers is refused. Raises
-    DataError for such a file, for one that cannot be read, and for one that holds no mapping from names to tensors.
+    def __init__(self, *given: Any):
+        del given
+
+    def __setstate__(self, state: Any) -> None:
+        del state
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a weights file, on the CPU: safetensors, TorchScript, or a pickled state dict of plain tensors,
+    alone or as the "state_dict" of a checkpoint.
+
+    Nothing in the file is executed: a pickle that holds anything but tensors, plain values and containers is refused,
+    except for the names of BOOKKEEPING. Raises DataError for such a file, for one that cannot be read, and for one that
+    holds no mapping from names to tensors.
     """
     try:
         if path.suffix == ".safetensors":
@@ -180,11 +201,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # deprecated, but published weights are stored so
                 return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([(_Inert, name) for name in BOOKKEEPING]):
+            state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        asked = re.search(r"GLOBAL (\S+)", str(error))
         raise DataError(
             f"{path}: refused, nothing of it was executed: expected a state dict of plain tensors; the pickle asks for "
-            f"other code ({str(error).splitlines()[0]}). Save it again as safetensors or as a plain state dict."
+            f"other code ({asked[1] if asked else str(error).splitlines()[0]}). Save it again as safetensors or as a "
+            "plain state dict."
         ) from error
     except Exception as error:  # each reader has its own types for a damaged file
         raise DataError(

@@ -9,5 +9,5 @@ RENAMED: new class name → the name that keys go on using.
 
 from typing import Any
 
-NEUTRAL: dict[str, dict[str, Any]] = {}
+NEUTRAL: dict[str, dict[str, Any]] = {"diffusion": {"start_from": None}}
 RENAMED: dict[str, str] = {}

@@ -7,17 +7,20 @@ import torch
 from hydra.utils import get_class
 from torch import nn
 
-from ablatent.app.context import Context
+from ablatent.app.context import Context, weights_path
 from ablatent.app.models import load_first_stage, make_denoiser
 from ablatent.app.objects import make
 from ablatent.conditioning.base import Conditioner
+from ablatent.core.errors import ConfigError
 from ablatent.core.files import write_json
 from ablatent.core.images import grid
 from ablatent.core.rng import stream
 from ablatent.data.latents import Latents
 from ablatent.diffusion.loss import DiffusionLoss
+from ablatent.interop.layout import attention_heads, on_meta
 from ablatent.samplers.ddim import DDIM
 from ablatent.samplers.guidance import NoGuidance
+from ablatent.store.artifacts import Artifact
 from ablatent.tasks.generate import Model, generate
 from ablatent.training.diffusion import DiffusionTrainee, DiffusionTraining, LatentBatches
 from ablatent.training.first_stage import to_images
@@ -37,6 +40,8 @@ def build(ctx: Context) -> None:
     annotations = ctx.annotations() if "annotations" in ctx.stage.digests else None
     classes = len(annotations.classes) if annotations is not None and annotations.labels is not None else 0
     denoiser, conditioner = make_denoiser(config, latents.shape[0], classes)
+    if config["start_from"] is not None:
+        start_from(ctx.store.open("imported", config["start_from"]), denoiser.network, conditioner)
     fields = {"label": annotations.labels} if "label" in conditioner.fields and annotations is not None else {}
     batches = LatentBatches(latents, images.indices("train"), fields, how.batch_size, seed)
     validation_rows = images.indices("validation")[: min(256, 4 * how.batch_size)]
@@ -65,6 +70,30 @@ def build(ctx: Context) -> None:
             "class_names": list(annotations.classes) if annotations is not None else [],
         },
     )
+
+
+def start_from(imported: Artifact, network: nn.Module, conditioner: nn.Module) -> None:
+    """Give a network the averaged weights of an imported one, or its only ones, and the conditioner what came along.
+
+    Raises ConfigError where the two are not of one architecture, or the classes not as many.
+    """
+    from safetensors.torch import load_file
+
+    kinds = imported.json("summary.json")["weights"]
+    state = load_file(str(weights_path(imported.path, "ema" if "ema" in kinds else kinds[0], "last")))
+    for name, module in (("network", network), ("conditioner", conditioner)):
+        given = {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
+        shapes = {k: tuple(v.shape) for k, v in module.state_dict().items()}
+        same = shapes == {k: tuple(v.shape) for k, v in given.items()}
+        if same and name == "network":  # shapes do not tell the heads
+            same = attention_heads(module) == attention_heads(on_meta(imported.manifest["config"]["network"]))
+        if given and not same:
+            node = imported.manifest["config"][name]
+            wanted = ", ".join(f"{k}={v}" for k, v in node.items() if k not in ("_target_", "dropout", "checkpointing"))
+            got = f"another {name} than that of {imported.key}"
+            raise ConfigError("diffusion.start_from", f"{name} options as imported ({wanted})", got)
+        if given:
+            module.load_state_dict(given)
 
 
 def _panel(ctx: Context, latents: Latents, classes: int):  # type: ignore[no-untyped-def]

@@ -4,6 +4,7 @@ import torch
 
 from ablatent.app.context import Context
 from ablatent.app.objects import make, make_first_stage
+from ablatent.core.errors import StageError
 from ablatent.core.files import write_json
 from ablatent.core.rng import stream
 from ablatent.first_stage.base import FirstStage
@@ -14,6 +15,11 @@ def build(ctx: Context) -> None:
     from safetensors.torch import save_file
 
     config = ctx.config
+    if "digest" in config:
+        raise StageError(
+            f"{ctx.title}: expected this imported first stage in the store; it is not there. Import it again: "
+            f"python run.py do=import path={config['weights']['path']} format={config['weights']['format']}"
+        )
     seed = int(config.get("seed", 0))
     torch.manual_seed(int(stream(seed, "initial weights").integers(2**31)))
     model: FirstStage = make_first_stage(config)

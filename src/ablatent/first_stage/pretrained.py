@@ -1,0 +1,32 @@
+"""A first stage that is not trained here: which one, until it is looked up."""
+
+from dataclasses import dataclass
+
+from ablatent.core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """key: of a first stage in the store. Or path, or url with sha256: a file in a format (compvis, diffusers).
+
+    Before a plan is made, the network itself takes the place of this node. Raises ConfigError unless exactly one of the
+    three is given, with what belongs to it.
+    """
+
+    key: str | None = None
+    path: str | None = None
+    url: str | None = None
+    sha256: str | None = None
+    format: str | None = None
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("key", "path", "url") if getattr(self, name) is not None]
+        if len(given) != 1:
+            do = "Import one with: python run.py do=import path=FILE format=compvis"
+            raise ConfigError("first_stage.key", "a key (first_stage-…), or a path, or a url", given or None, do)
+        if self.key is not None:
+            return
+        if self.format not in ("compvis", "diffusers"):
+            raise ConfigError("first_stage.format", "compvis or diffusers beside a path or url", self.format)
+        if self.url is not None and self.sha256 is None:
+            raise ConfigError("first_stage.sha256", "the SHA-256 of the file beside its url", self.sha256)

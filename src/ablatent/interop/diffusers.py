@@ -1,0 +1,194 @@
+"""Folders of diffusers: a model (config.json and its weights), or a pipeline (unet, vae or vqvae, scheduler)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ablatent.core.errors import ConfigError, DataError
+from ablatent.core.files import read_json
+from ablatent.core.weights import read_tensors
+from ablatent.interop import diffusers_config as fields
+from ablatent.interop.diffusers_names import autoencoder_entries, current, unet_entries
+from ablatent.interop.layout import check_groups, fresh_buffers, normal_groups, on_meta
+from ablatent.interop.parts import EPS, DiffusionPart, FirstStagePart, Parts, weights_of
+from ablatent.interop.published import Options, published
+from ablatent.interop.renaming import to_ours, to_theirs
+
+CONFIG, SCHEDULER = "config.json", "scheduler_config.json"
+WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
+MODELS = {"vae": "first_stage", "vqvae": "first_stage", "unet": "diffusion"}
+_PARAMETERIZATIONS = {"epsilon": "Eps", "v_prediction": "V", "sample": "X0"}
+_SCHEDULES = {"linear": "linear.Linear", "scaled_linear": "scaled_linear.ScaledLinear"}
+
+
+def read(path: Path, options: Options) -> Parts:
+    """The parts of a folder, or of the folder of a file. Raises DataError, ConfigError."""
+    folder = path if path.is_dir() else path.parent
+    parts = Parts()
+    models = [folder] if (folder / CONFIG).is_file() else [folder / name for name in MODELS if (folder / name).is_dir()]
+    if not models:
+        raise DataError(
+            f"{folder}: expected {CONFIG} and {WEIGHTS[0]}, or folders {', '.join(MODELS)} that hold them; got neither."
+        )
+    scale = None
+    for model in models:
+        said, weights = _json(model / CONFIG), current(read_tensors(_weights(model)))
+        if fields.check(said, str(model / CONFIG)).startswith("UNet"):
+            parts.diffusion = _diffusion(said, weights, model, options, parts.said)
+        else:
+            parts.first_stage = _first_stage(said, weights, model)
+            scale = said.get("scaling_factor", 0.18215)
+    if parts.diffusion is not None:
+        _scale(parts, options, scale)
+    for other in sorted(p for p in folder.iterdir() if p.is_dir() and p not in models and p.name != "scheduler"):
+        parts.not_read[f"{other.name}/"] += sum(1 for f in other.rglob("*") if f.is_file())
+    return parts
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files that `read` reads, for the record."""
+    folder = path if path.is_dir() else path.parent
+    found = [folder, *(folder / name for name in (*MODELS, "scheduler"))]
+    return [f / n for f in found for n in (CONFIG, SCHEDULER, *WEIGHTS) if (f / n).is_file()]
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return dict(read_json(path))
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{path}: expected a JSON object; got {error}.") from None
+
+
+def _weights(folder: Path) -> Path:
+    for name in WEIGHTS:
+        if (folder / name).is_file():
+            return folder / name
+    there = ", ".join(sorted(p.name for p in folder.iterdir())[:10])
+    raise DataError(f"{folder}: expected {' or '.join(WEIGHTS)}; got {there}.")
+
+
+def _first_stage(said: Mapping[str, Any], weights: Mapping[str, Tensor], folder: Path) -> FirstStagePart:
+    config = fields.autoencoder_in(said, str(folder / CONFIG))
+    model = on_meta(config)
+    check_groups(model, said.get("norm_num_groups", 32), str(folder / CONFIG))
+    state = to_ours(weights, autoencoder_entries(config, model), model.state_dict(), str(folder))
+    return FirstStagePart(config, {**state, **fresh_buffers(model)})
+
+
+def _diffusion(
+    said: Mapping[str, Any], weights: Mapping[str, Tensor], folder: Path, options: Options, notes: list[str]
+) -> DiffusionPart:
+    config = fields.unet_in(said, str(folder / CONFIG))
+    model = on_meta(config)
+    check_groups(model, said.get("norm_num_groups", 32), str(folder / CONFIG))
+    state = to_ours(weights, unet_entries(config, model), model.state_dict(), str(folder))
+    places = [folder / "scheduler" / SCHEDULER, folder.parent / "scheduler" / SCHEDULER]
+    found = next((p for p in places if p.is_file()), None)
+    schedule, parameterization = _scheduler(None if found is None else _json(found), config, options, found, notes)
+    about = {
+        "network": config,
+        "schedule": schedule,
+        "parameterization": parameterization,
+        "conditioner": None,
+        "learned_variance": config["out_channels"] == 2 * config["in_channels"],
+        "scale_factor": 1.0,
+    }
+    return DiffusionPart(about, weights_of({"raw": state}, {}))
+
+
+def _scheduler(
+    said: Mapping[str, Any] | None, config: Mapping[str, Any], options: Options, path: Path | None, notes: list[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(schedule, parameterization) of a scheduler's configuration; as published where there is none."""
+    node: dict[str, Any]
+    target = "ablatent.schedules."
+    if said is None:
+        total = config["in_channels"] + config["spatial_channels"]
+        model = published(config["ch"], config["ch_mult"], config["context_dim"], total)
+        start, end = options.beta_start or model.betas[0], options.beta_end or model.betas[1]
+        node = {"T": options.T, "beta_start": start, "beta_end": end, "zero_terminal_snr": False}
+        notes.append(
+            f"schedule: ScaledLinear T={options.T} beta_start={start:g} beta_end={end:g}, eps (from {model.name}; "
+            "keys interop.T, interop.beta_start, interop.beta_end)"
+        )
+        return {"_target_": target + _SCHEDULES["scaled_linear"], **node}, dict(EPS)
+    zero, kind = bool(said.get("rescale_betas_zero_snr", False)), said.get("beta_schedule", "linear")
+    T = said.get("num_train_timesteps", 1000)
+    if said.get("trained_betas") is not None:
+        node = {"_target_": f"{target}given.Given", "betas": list(said["trained_betas"]), "zero_terminal_snr": zero}
+    elif kind in _SCHEDULES:
+        ends = {"beta_start": said.get("beta_start", 0.0001), "beta_end": said.get("beta_end", 0.02)}
+        node = {"_target_": target + _SCHEDULES[kind], "T": T, **ends, "zero_terminal_snr": zero}
+    elif kind == "squaredcos_cap_v2":
+        cosine = {"_target_": f"{target}cosine.Cosine", "T": T, "s": 0.008, "max_beta": 0.999}
+        node = {**cosine, "zero_terminal_snr": zero}
+    else:
+        known = ", ".join([*_SCHEDULES, "squaredcos_cap_v2"])
+        raise DataError(f"{path}: expected beta_schedule to be one of {known}, or trained_betas; got {kind!r}.")
+    predicted = said.get("prediction_type", "epsilon")
+    if predicted not in _PARAMETERIZATIONS:
+        known = ", ".join(_PARAMETERIZATIONS)
+        raise DataError(f"{path}: expected prediction_type to be one of {known}; got {predicted!r}.")
+    return node, {"_target_": f"ablatent.diffusion.parameterization.{_PARAMETERIZATIONS[predicted]}"}
+
+
+def _scale(parts: Parts, options: Options, scale: float | None) -> None:
+    """Put the scale of the latents into the diffusion part."""
+    if parts.diffusion is None:
+        return
+    source = "the autoencoder's scaling_factor"
+    if options.scale_factor is not None:
+        scale, source = options.scale_factor, "interop"
+    elif scale is None:
+        network = parts.diffusion.config["network"]
+        total = network["in_channels"] + network["spatial_channels"]
+        model = published(network["ch"], network["ch_mult"], network["context_dim"], total)
+        scale, source = model.scale, model.name
+    parts.diffusion.config["scale_factor"] = float(scale)
+    parts.said.append(f"scale of the latents: {scale:g} (from {source}; key interop.scale_factor)")
+
+
+def first_stage_out(
+    config: Mapping[str, Any], state: Mapping[str, Tensor], scale: float
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """(config.json, tensors) of an autoencoder; DataError, ConfigError where diffusers has no such network."""
+    model = on_meta(config)
+    table = autoencoder_entries(config, model)
+    return fields.autoencoder_out(config, _groups(model), scale), to_theirs(state, table)
+
+
+def unet_out(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """(config.json, tensors) of a UNet; DataError, ConfigError where diffusers has no such network."""
+    model = on_meta(config)
+    return fields.unet_out(config, _groups(model)), to_theirs(state, unet_entries(config, model))
+
+
+def scheduler_out(schedule: Mapping[str, Any], parameterization: str, betas: list[float]) -> dict[str, Any]:
+    """scheduler_config.json (DDIM, trailing) of a schedule node; betas: its table; parameterization: Eps, V or X0."""
+    name = str(schedule["_target_"]).rsplit(".", 1)[-1]
+    kinds = {target.rsplit(".", 1)[-1]: kind for kind, target in _SCHEDULES.items()}
+    predicted = {ours: theirs for theirs, ours in _PARAMETERIZATIONS.items()}
+    if parameterization not in predicted:
+        raise ConfigError("parameterization", "eps, v or x0", parameterization)
+    said = {
+        "_class_name": "DDIMScheduler",
+        "num_train_timesteps": len(betas),
+        "prediction_type": predicted[parameterization],
+        "clip_sample": False,
+        "timestep_spacing": "trailing",
+    }
+    if name in kinds and not schedule["zero_terminal_snr"]:
+        return {**said, **{k: schedule[k] for k in ("beta_start", "beta_end")}, "beta_schedule": kinds[name]}
+    return {**said, "trained_betas": betas}
+
+
+def _groups(model: Any) -> int:
+    found = normal_groups(model)
+    if len(found) != 1:
+        raise DataError(
+            f"export: expected one number of groups in all normalisations, as diffusers has; got {sorted(found)}. "
+            "Widths of at least 128 that are divisible by 32 have 32 everywhere."
+        )
+    return found.pop()

@@ -1,0 +1,289 @@
+"""config.json of diffusers' models in our terms, and back. Fields that would change the result are refused.
+
+`attention_head_dim` is the number of heads in UNet2DConditionModel (a name that was kept by mistake), the channels of a
+head in UNet2DModel.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ablatent.core.errors import DataError
+from ablatent.interop.layout import TARGETS, heads_by_width, integer_multiples
+
+Json = Mapping[str, Any]
+
+# field → the value that our networks have (other values are refused); the first is also the value of a missing field
+_COMMON: dict[str, Any] = {"act_fn": "silu"}
+_AUTOENCODER = {**_COMMON, "in_channels": 3, "out_channels": 3}
+_UNET = {
+    **_COMMON,
+    "center_input_sample": False,
+    "time_embedding_type": "positional",
+    "freq_shift": 0,
+    "flip_sin_to_cos": True,
+    "downsample_padding": 1,
+    "mid_block_scale_factor": 1,
+    "norm_eps": 1e-5,
+}
+FIXED: dict[str, dict[str, Any]] = {
+    "AutoencoderKL": {**_AUTOENCODER, "use_quant_conv": True, "use_post_quant_conv": True},
+    "VQModel": {**_AUTOENCODER, "norm_type": "group", "lookup_from_codebook": False},
+    "UNet2DModel": {**_UNET, "mid_block_type": "UNetMidBlock2D", "add_attention": True},
+    "UNet2DConditionModel": {
+        **_UNET,
+        "mid_block_type": "UNetMidBlock2DCrossAttn",
+        "resnet_out_scale_factor": 1.0,
+        "conv_in_kernel": 3,
+        "conv_out_kernel": 3,
+        "attention_type": "default",
+    },
+}
+# fields that are read below, or that change no result
+READ = (
+    *("block_out_channels", "layers_per_block", "down_block_types", "up_block_types", "norm_num_groups", "dropout"),
+    *("in_channels", "out_channels", "latent_channels", "scaling_factor", "num_vq_embeddings", "vq_embed_dim"),
+    *("mid_block_add_attention", "attention_head_dim", "num_attention_heads", "cross_attention_dim"),
+    *("transformer_layers_per_block", "use_linear_projection", "resnet_time_scale_shift", "downsample_type"),
+    *("upsample_type", "attn_norm_num_groups", "class_embed_type", "projection_class_embeddings_input_dim"),
+    *("sample_size", "force_upcast", "upcast_attention", "num_train_timesteps", "addition_embed_type_num_heads"),
+)
+ATTENDING = {
+    "AttnDownEncoderBlock2D": True,
+    "DownEncoderBlock2D": False,
+    "AttnUpDecoderBlock2D": True,
+    "UpDecoderBlock2D": False,
+    "CrossAttnDownBlock2D": True,
+    "CrossAttnUpBlock2D": True,
+    "AttnDownBlock2D": True,
+    "AttnUpBlock2D": True,
+    "DownBlock2D": False,
+    "UpBlock2D": False,
+    "ResnetDownsampleBlock2D": False,
+    "ResnetUpsampleBlock2D": False,
+}
+
+
+def check(said: Json, what: str) -> str:
+    """The class of a config.json, one of the four; DataError for others and for fields that ours cannot have."""
+    kind = str(said.get("_class_name"))
+    if kind not in FIXED:
+        raise DataError(f"{what}: expected _class_name to be one of {', '.join(FIXED)}; got {kind}.")
+    for field, value in FIXED[kind].items():
+        if said.get(field, value) != value:
+            raise DataError(f"{what}: expected {field} = {value!r} as in our networks; got {said[field]!r}.")
+    for field, value in said.items():
+        if field not in FIXED[kind] and field not in READ and not field.startswith("_") and value not in (None, False):
+            raise DataError(f"{what}: expected fields of {kind} that our networks have; got {field} = {value!r}.")
+    return kind
+
+
+def autoencoder_in(said: Json, what: str) -> dict[str, Any]:
+    """The first_stage node (without training) of an AutoencoderKL or a VQModel."""
+    kind = check(said, what)
+    ch, mult = integer_multiples(said["block_out_channels"], what)
+    z = said.get("latent_channels", 4 if kind == "AutoencoderKL" else 3)
+    config = {
+        "ch": ch,
+        "ch_mult": mult,
+        "num_res_blocks": said.get("layers_per_block", 1),
+        "z_channels": z,
+        "attn_factors": _attention(said, what),
+        "mid_blocks": 2,
+        "mid_attention": said.get("mid_block_add_attention", True),
+        "dropout": 0.0,
+        "stem": 1,
+    }
+    if kind == "AutoencoderKL":
+        return {"_target_": TARGETS["KLAutoencoder"], **config}
+    if said.get("vq_embed_dim") not in (None, z):
+        raise DataError(f"{what}: expected vq_embed_dim = latent_channels = {z}; got {said['vq_embed_dim']}.")
+    codes = {"n_embed": said.get("num_vq_embeddings", 256), "beta": 0.25, "restart_every": None, "init": "uniform"}
+    return {"_target_": TARGETS["VQAutoencoder"], **config, **codes}
+
+
+def autoencoder_out(config: Json, groups: int, scale: float) -> dict[str, Any]:
+    """config.json of an autoencoder; scale: by which diffusion multiplies its raw latents."""
+    levels, factors = len(config["ch_mult"]), config["attn_factors"]
+    down = ["AttnDownEncoderBlock2D" if 2**i in factors else "DownEncoderBlock2D" for i in range(levels)]
+    up = ["AttnUpDecoderBlock2D" if 2**i in factors else "UpDecoderBlock2D" for i in reversed(range(levels))]
+    said = {
+        "_class_name": "AutoencoderKL",
+        "act_fn": "silu",
+        "in_channels": 3,
+        "out_channels": 3,
+        "down_block_types": down,
+        "up_block_types": up,
+        "block_out_channels": [config["ch"] * m for m in config["ch_mult"]],
+        "layers_per_block": config["num_res_blocks"],
+        "latent_channels": config["z_channels"],
+        "norm_num_groups": groups,
+        "mid_block_add_attention": config["mid_attention"],
+        "scaling_factor": scale,
+    }
+    if "n_embed" not in config:
+        return said
+    return {
+        **said,
+        "_class_name": "VQModel",
+        "num_vq_embeddings": config["n_embed"],
+        "vq_embed_dim": config["z_channels"],
+    }
+
+
+def unet_in(said: Json, what: str) -> dict[str, Any]:
+    """The network node of a UNet2DModel or a UNet2DConditionModel."""
+    kind = check(said, what)
+    crossed = kind == "UNet2DConditionModel"
+    ch, mult = integer_multiples(said["block_out_channels"], what)
+    factors = _attention(said, what)
+    total, out = said.get("in_channels", 4 if crossed else 3), said.get("out_channels", 4 if crossed else 3)
+    latent = out if out <= total else total
+    shift = said.get("resnet_time_scale_shift", "default")
+    if shift not in ("default", "scale_shift"):
+        raise DataError(f"{what}: expected resnet_time_scale_shift = default or scale_shift; got {shift!r}.")
+    groups = said.get("norm_num_groups", 32)
+    if (
+        not crossed
+        and said.get("attn_norm_num_groups") != groups
+        and (shift != "default" or said.get("attn_norm_num_groups"))
+    ):
+        got = said.get("attn_norm_num_groups")
+        raise DataError(f"{what}: expected attn_norm_num_groups = norm_num_groups = {groups}; got {got}.")
+    vector = None
+    if said.get("class_embed_type") is not None:
+        if not crossed or said["class_embed_type"] != "projection":
+            raise DataError(
+                f"{what}: expected class_embed_type = null or projection; got {said['class_embed_type']!r}."
+            )
+        vector = said["projection_class_embeddings_input_dim"]
+    return {
+        "_target_": TARGETS["UNet"],
+        "in_channels": latent,
+        "out_channels": out,
+        "ch": ch,
+        "ch_mult": mult,
+        "num_res_blocks": _one(said.get("layers_per_block", 2), "layers_per_block", what),
+        "attn_factors": factors,
+        **(_number_of_heads(said, ch, mult, factors, what) if crossed else _head_channels(said)),
+        "context_dim": _one(said.get("cross_attention_dim", 1280), "cross_attention_dim", what) if crossed else None,
+        "vector_dim": vector,
+        "spatial_channels": total - latent,
+        "transformer_depth": _one(said.get("transformer_layers_per_block", 1), "transformer_layers_per_block", what),
+        "dropout": 0.0,
+        "scale_shift": shift == "scale_shift",
+        "resblock_updown": not crossed and _resized(said, what),
+        "checkpointing": False,
+    }
+
+
+def unet_out(config: Json, groups: int) -> dict[str, Any]:
+    """config.json of a UNet: a UNet2DConditionModel where tokens are read, else a UNet2DModel."""
+    levels, crossed, resized = len(config["ch_mult"]), config["context_dim"] is not None, config["resblock_updown"]
+    if (crossed and resized) or (config["vector_dim"] is not None and not crossed):
+        raise DataError(
+            "export: expected a UNet that diffusers has; got "
+            + ("tokens and resizing ResBlocks together" if crossed else "a vector without tokens")
+            + ". Use format=compvis."
+        )
+    attending, plain = ("CrossAttn{}Block2D" if crossed else "Attn{}Block2D"), "{}Block2D"
+    # the last of a side resizes nothing
+    names = {
+        side: [
+            (
+                attending
+                if 2**i in config["attn_factors"]
+                else "Resnet{0}sampleBlock2D"
+                if resized and i != last
+                else plain
+            ).format(side)
+            for i in order
+        ]
+        for side, order, last in (("Down", range(levels), levels - 1), ("Up", reversed(range(levels)), 0))
+    }
+    said = {
+        "_class_name": "UNet2DConditionModel" if crossed else "UNet2DModel",
+        "in_channels": config["in_channels"] + config["spatial_channels"],
+        "out_channels": config["out_channels"],
+        "block_out_channels": [config["ch"] * m for m in config["ch_mult"]],
+        "layers_per_block": config["num_res_blocks"],
+        "down_block_types": names["Down"],
+        "up_block_types": names["Up"],
+        "norm_num_groups": groups,
+        "resnet_time_scale_shift": "scale_shift" if config["scale_shift"] else "default",
+        **_UNET,
+    }
+    heads = heads_by_width(config)
+    widths = said["block_out_channels"]
+    if crossed:
+        counts = [heads.get(w) or heads[widths[-1]] for w in widths]
+        return {
+            **said,
+            "cross_attention_dim": config["context_dim"],
+            "transformer_layers_per_block": config["transformer_depth"],
+            # the number of heads, in spite of the name
+            "attention_head_dim": counts[0] if len(set(counts)) == 1 else counts,
+            "class_embed_type": None if config["vector_dim"] is None else "projection",
+            "projection_class_embeddings_input_dim": config["vector_dim"],
+        }
+    channels = {w // n for w, n in heads.items()}
+    single = set(heads.values()) == {1}
+    if len(channels) > 1 and not single:
+        raise DataError(
+            f"export: expected equal channels a head at each width, as UNet2DModel has; got heads {heads} by width. "
+            "Use format=compvis."
+        )
+    kind = "resnet" if resized else "conv"
+    return {
+        **said,
+        "attention_head_dim": None if single else channels.pop(),
+        "attn_norm_num_groups": groups,
+        "downsample_type": kind,
+        "upsample_type": kind,
+    }
+
+
+def _one(value: Any, field: str, what: str) -> Any:
+    """A field that may be one number for each level."""
+    values = set(value) if isinstance(value, Sequence) else {value}
+    if len(values) != 1 or not isinstance(next(iter(values)), int):
+        raise DataError(f"{what}: expected one number as {field}; got {value}.")
+    return values.pop()
+
+
+def _attention(said: Json, what: str) -> list[int]:
+    """Factors of the levels with attention; both sides must agree."""
+    down, up = said["down_block_types"], said["up_block_types"]
+    if unknown := [name for name in (*down, *up) if name not in ATTENDING]:
+        raise DataError(f"{what}: expected blocks of {', '.join(ATTENDING)}; got {unknown[0]}.")
+    ours, theirs = [ATTENDING[n] for n in down], [ATTENDING[n] for n in reversed(up)]
+    if ours != theirs:
+        raise DataError(f"{what}: expected attention at the same levels on both sides; got {list(down)}, {list(up)}.")
+    return [2**i for i, attends in enumerate(ours) if attends]
+
+
+def _resized(said: Json, what: str) -> bool:
+    """Whether a UNet2DModel resizes inside ResBlocks; all levels must agree."""
+    found = []
+    for side, kind in (("down", said.get("downsample_type", "conv")), ("up", said.get("upsample_type", "conv"))):
+        for name in said[f"{side}_block_types"][:-1]:
+            found.append(kind == "resnet" if ATTENDING[name] else name.startswith("Resnet"))
+    if len(set(found)) > 1:
+        raise DataError(f"{what}: expected all levels to resize alike (convolution or ResBlock); got a mixture.")
+    return any(found)
+
+
+def _head_channels(said: Json) -> dict[str, int | None]:
+    channels = said.get("attention_head_dim", 8)
+    return {"heads": 1, "head_channels": None} if channels is None else {"heads": None, "head_channels": channels}
+
+
+def _number_of_heads(said: Json, ch: int, mult: list[int], factors: list[int], what: str) -> dict[str, int | None]:
+    given = said.get("num_attention_heads") or said.get("attention_head_dim", 8)
+    counts = list(given) if isinstance(given, Sequence) else [given] * len(mult)
+    used = {i: counts[i] for i in range(len(mult)) if 2**i in factors or i == len(mult) - 1}
+    if len(set(used.values())) == 1:
+        return {"heads": counts[-1], "head_channels": None}
+    channels = {ch * mult[i] / n for i, n in used.items()}
+    if len(channels) != 1 or not float(next(iter(channels))).is_integer():
+        raise DataError(f"{what}: expected one number of heads, or one of channels a head, at all levels; got {given}.")
+    return {"heads": None, "head_channels": int(channels.pop())}

@@ -1,0 +1,64 @@
+"""What came out of a file, in our terms: first stage, diffusion network with what belongs to it, what was not read."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from ablatent.core.weights import digest_tensors
+
+EPS = {"_target_": "ablatent.diffusion.parameterization.Eps"}
+
+
+@dataclass(frozen=True)
+class FirstStagePart:
+    """An autoencoder. config: a first_stage node without training; state: its tensors by our names."""
+
+    config: dict[str, Any]
+    state: dict[str, Tensor]
+
+    @property
+    def digest(self) -> str:
+        return digest_tensors(self.state)
+
+
+@dataclass(frozen=True)
+class DiffusionPart:
+    """A UNet and what it was trained with.
+
+    config: nodes `network` (complete), `schedule`, `parameterization`, `conditioner` (None: not read), and
+    `learned_variance`, `scale_factor`. weights: "raw" and "ema", those that there are; names start with network. and
+    conditioner., as in a diffusion stage.
+    """
+
+    config: dict[str, Any]
+    weights: dict[str, dict[str, Tensor]]
+
+    @property
+    def digest(self) -> str:
+        return digest_tensors({f"{kind}.{k}": v for kind, state in self.weights.items() for k, v in state.items()})
+
+
+@dataclass
+class Parts:
+    """What was read; said: what the file did not tell and where it was taken from; not_read: name → tensors."""
+
+    first_stage: FirstStagePart | None = None
+    diffusion: DiffusionPart | None = None
+    said: list[str] = field(default_factory=list)
+    not_read: Counter[str] = field(default_factory=Counter)
+
+
+def weights_of(
+    network: Mapping[str, Mapping[str, Tensor]], conditioner: Mapping[str, Tensor]
+) -> dict[str, dict[str, Tensor]]:
+    """kind → tensors with the prefixes of a diffusion stage's files."""
+    beside = {f"conditioner.{k}": v for k, v in conditioner.items()}
+    return {kind: {**{f"network.{k}": v for k, v in state.items()}, **beside} for kind, state in network.items()}
+
+
+def network_of(weights: Mapping[str, Tensor], prefix: str = "network.") -> dict[str, Tensor]:
+    """The tensors of the network (or, with another prefix, the conditioner) among a diffusion stage's."""
+    return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}

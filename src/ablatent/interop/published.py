@@ -1,0 +1,80 @@
+"""What the released latent diffusion models were built with that the shapes of their tensors do not tell.
+
+Rombach et al. 2022, tables 12 to 15, and the released configurations of latent-diffusion and stable-diffusion v1: the
+betas are square-root-linear over 1,000 steps, attention has the published heads in the order that puts heads first.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Published:
+    """A released model. channels: of the input, condition included; None: any. scale: of the latents, where fixed."""
+
+    name: str
+    ch: int
+    ch_mult: tuple[int, ...]
+    context_dim: int | None
+    channels: int | None
+    heads: int | None
+    head_channels: int | None
+    betas: tuple[float, float]
+    scale: float = 1.0
+
+
+MODELS = (
+    Published("CelebA-HQ, FFHQ, LSUN-Bedrooms LDM-4", 224, (1, 2, 3, 4), None, 3, None, 32, (0.0015, 0.0195)),
+    Published("LSUN-Churches LDM-8", 192, (1, 2, 2, 4, 4), None, 4, 8, None, (0.0015, 0.0155)),
+    Published("ImageNet LDM-8", 256, (1, 2, 4), 512, 4, None, 32, (0.0015, 0.0195)),
+    Published("ImageNet LDM-4-G", 192, (1, 2, 3, 5), 512, 3, 1, None, (0.0015, 0.0195)),
+    Published("text-to-image 1.45B", 320, (1, 2, 4, 4), 1280, 4, 8, None, (0.00085, 0.012), 0.18215),
+    Published("stable-diffusion v1", 320, (1, 2, 4, 4), 768, None, 8, None, (0.00085, 0.012), 0.18215),
+    Published("layout OpenImages", 128, (1, 2, 3, 4), 512, 3, None, 32, (0.0015, 0.0205)),
+    Published("super-resolution", 160, (1, 2, 2, 4), None, 6, None, 32, (0.0015, 0.0155)),
+    Published("inpainting", 256, (1, 2, 3, 4), None, 7, 8, None, (0.0015, 0.0205)),
+    Published("semantic synthesis", 128, (1, 4, 8), None, 6, 8, None, (0.0015, 0.0205)),
+)
+
+
+def published(ch: int, ch_mult: list[int], context_dim: int | None, channels: int) -> Published:
+    """The released model of that shape; where there is none, the usual values: 8 heads where tokens are read, 32
+    channels a head elsewhere (the name then says so)."""
+    for model in MODELS:
+        same = (model.ch, model.ch_mult, model.context_dim) == (ch, tuple(ch_mult), context_dim)
+        if same and model.channels in (None, channels):
+            return model
+    heads, head_channels = (None, 32) if context_dim is None else (8, None)
+    betas = (0.0015, 0.0195)
+    return Published("the usual values", ch, tuple(ch_mult), context_dim, channels, heads, head_channels, betas)
+
+
+@dataclass(frozen=True)
+class Options:
+    """The fields of `interop` that fill in what a file does not tell; None: as published.
+
+    heads, head_channels: attention of the UNet, one of them. heads_first: the rows of its fused query, key and value
+    are ordered by head first (as released), or by query, key and value first. T, beta_start, beta_end: the schedule.
+    scale_factor: by which raw latents are multiplied. null_label: the last row of a class embedding is the null class.
+    """
+
+    heads: int | None = None
+    head_channels: int | None = None
+    heads_first: bool = True
+    T: int = 1000
+    beta_start: float | None = None
+    beta_end: float | None = None
+    scale_factor: float | None = None
+    null_label: bool = True
+
+    @staticmethod
+    def of(node: Mapping[str, Any]) -> "Options":
+        """From the node `interop`, which has other fields too."""
+        return Options(**{k: v for k, v in node.items() if k in Options.__dataclass_fields__})
+
+    def attention(self, model: Published) -> tuple[dict[str, int | None], str]:
+        """({heads, head_channels}, where they come from)."""
+        if self.heads is not None or self.head_channels is not None:
+            return {"heads": self.heads, "head_channels": self.head_channels}, "interop"
+        return {"heads": model.heads, "head_channels": model.head_channels}, model.name
