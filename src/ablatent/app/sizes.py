@@ -18,8 +18,8 @@ from ablatent.store.identity import digest
 DTYPES = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 # Bytes a parameter in float32: the weight, its gradient and Adam's two moments; and for each average of the weights.
 STATE, AVERAGE = 16, 4
-# Positions of a batch (images times height times width) up to which a small network is quickly tried.
-QUICK = 2**14
+# Positions of an image or latent (height times width) up to which a small network is quickly tried.
+QUICK = 2**12
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,15 @@ def kept_for_backward(module: nn.Module, forward: Callable[[], Any], precision: 
     return sum(storage.nbytes() for storage in kept.values())
 
 
+def for_batch(held_by: Callable[[int], int], batch_size: int) -> int:
+    """Bytes for a batch, from those for two and three images: each further image adds the same. (A single one may share
+    memory that several do not.)"""
+    if batch_size < 4:
+        return held_by(batch_size)
+    two = held_by(2)
+    return two + (batch_size - 2) * (held_by(3) - two)
+
+
 def first_stage_size(cfg: Mapping[str, Any]) -> Size:
     """The autoencoder with its codebook, without the networks of its loss, which a step needs besides."""
     config = cfg["first_stage"]
@@ -75,10 +84,14 @@ def first_stage_size(cfg: Mapping[str, Any]) -> Size:
         return Size("first_stage", name, count)
     how = config["training"]
     b = int(how["batch_size"])
-    with _without_numbers(count, b, side):
+    with _without_numbers(count, side):
         model = make_first_stage(config).eval()
-        x, noise = torch.zeros(b, 3, side, side), torch.zeros(b, *latent)
-        held = kept_for_backward(model, lambda: model(x, noise), how["precision"])
+
+        def held_by(n: int) -> int:
+            x, noise = torch.zeros(n, 3, side, side), torch.zeros(n, *latent)
+            return kept_for_backward(model, lambda: model(x, noise), how["precision"])
+
+        held = for_batch(held_by, b)
     usual = cfg["preset"].get("first_stage", {}).get("steps")
     return Size("first_stage", name, count, STATE * count, held, b, how["steps"], usual)
 
@@ -90,12 +103,15 @@ def diffusion_sizes(cfg: Mapping[str, Any], classes: int) -> list[Size]:
     with torch.device("meta"):
         shape = make_first_stage(cfg["first_stage"]).latent_shape(side, side)
         count, beside = (_count(part) for part in make_network(cfg, shape[0], classes, learned))
-    with _without_numbers(count, b, shape[1]):
+    with _without_numbers(count, shape[1]):
         network, conditioner = make_network(cfg, shape[0], classes, learned)
-        cond = conditioner.null(b) if conditioner.fields else conditioner.embed({})
-        held = kept_for_backward(
-            network, lambda: network(torch.zeros(b, *shape), torch.zeros(b), cond), how["precision"]
-        )
+
+        def held_by(n: int) -> int:
+            cond = conditioner.null(n) if conditioner.fields else conditioner.embed({})
+            x, t = torch.zeros(n, *shape), torch.zeros(n)
+            return kept_for_backward(network, lambda: network(x, t, cond), how["precision"])
+
+        held = for_batch(held_by, b)
     state = (STATE + AVERAGE * (1 + len(how["ema"]["others"]))) * count
     usual = cfg["preset"].get("training", {}).get("steps")
     sizes = [Size("diffusion", type(network).__name__, count, state, held, b, how["steps"], usual)]
@@ -135,10 +151,10 @@ def table(plan: Plan) -> Table:
     return out
 
 
-def _without_numbers(parameters: int, batch_size: int, side: int) -> AbstractContextManager[Any]:
+def _without_numbers(parameters: int, side: int) -> AbstractContextManager[Any]:
     """Inside, tensors have shapes and dtypes, but no numbers. Small things are done in earnest: torch's compiler, which
     can pretend, takes longer to import."""
-    if parameters < SMALL and batch_size * side**2 <= QUICK:
+    if parameters < SMALL and side**2 <= QUICK:
         return nullcontext()
     from torch._subclasses.fake_tensor import FakeTensorMode
 
