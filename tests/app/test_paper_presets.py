@@ -26,6 +26,8 @@ from ablatent.networks.unet import UNet
 from commands import ROOT, run
 from hydra_plugins.ablatent.launcher import ParsedOnce
 
+pytestmark = pytest.mark.slow
+
 CONF = ROOT / "conf"
 NAMES = sorted(p.stem for p in (CONF / "preset" / "paper").glob("*.yaml"))
 CLASSES = 1000

@@ -14,6 +14,8 @@ from ablatent.app.sizes import Size, diffusion_sizes, first_stage_size, kept_for
 from ablatent.core.progress import console
 from commands import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 def composed(*overrides: str) -> dict[str, Any]:
     with initialize_config_dir(config_dir=str(ROOT / "conf"), version_base="1.3"):

@@ -20,6 +20,8 @@ from ablatent.interop.parts import network_of
 from ablatent.interop.published import Options
 from ablatent.networks.unet import UNet
 
+pytestmark = pytest.mark.slow
+
 CLASSES = {"KLAutoencoder": KLAutoencoder, "VQAutoencoder": VQAutoencoder, "UNet": UNet}
 
 

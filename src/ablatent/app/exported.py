@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ablatent.app.context import weights_path
 from ablatent.app.models import make_network
-from ablatent.app.objects import NOT_MODEL, make
+from ablatent.app.objects import NOT_MODEL, make, stored_config
 from ablatent.core.errors import ConfigError
 from ablatent.core.files import read_json, write_atomic, write_json
 from ablatent.interop import compvis, compvis_config, diffusers
@@ -99,7 +99,7 @@ def gather(store: Store, artifact: Artifact, weights: str, snapshot: str | int) 
 def _first_stage(artifact: Artifact) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
     from safetensors.torch import load_file
 
-    config = {k: v for k, v in artifact.manifest["config"].items() if k not in NOT_MODEL}
+    config = {k: v for k, v in stored_config(artifact).items() if k not in NOT_MODEL}
     state = load_file(str(artifact.path / "model.safetensors"))
     return (config, state) if state else None  # pixel space has no network
 
@@ -112,7 +112,7 @@ def _weights(folder: Path, kinds: list[str], snapshot: str | int) -> dict[str, d
 
 def _whole_network(artifact: Artifact, latent_channels: int) -> dict[str, Any]:
     """A diffusion stage's network node with the arguments that follow from its neighbours."""
-    config, classes = artifact.manifest["config"], artifact.json("summary.json")["classes"]
+    config, classes = stored_config(artifact), artifact.json("summary.json")["classes"]
     learned = bool(config["learned_variance"])
     with torch.device("meta"):
         _, conditioner = make_network(config, latent_channels, classes, learned)
