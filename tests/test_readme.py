@@ -29,7 +29,7 @@ def test_the_readme_has_commands():
 def folder(tmp_path):
     """What the README's examples speak of: a folder of photos, two of images to compare, a finished sweep."""
     rng = np.random.default_rng(0)
-    for name in ("photos", "REAL_DIR", "FAKE_DIR"):
+    for name in ("photos", "REAL_DIR", "FAKE_DIR", "CelebA-HQ-img"):
         (tmp_path / name).mkdir()
         for i in range(12):
             Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(tmp_path / name / f"{i}.png")
@@ -48,7 +48,7 @@ def test_command(command, folder, request):
             folder, _ = request.getfixturevalue("swept")
         elif not any(w.startswith("do=") for w in words):
             words += ["do=plan"]
-        words = [str(ROOT / "run.py"), *words[1:], *(["preset=tiny"] if "preset=tiny" not in words else [])]
+        words = [str(ROOT / "run.py"), *words[1:], *([] if any(w.startswith("preset=") for w in words) else ["preset=tiny"])]
     done = subprocess.run(
         [sys.executable, *words], cwd=folder, capture_output=True, text=True, timeout=600, check=False
     )
