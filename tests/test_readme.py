@@ -48,7 +48,8 @@ def test_command(command, folder, request):
             folder, _ = request.getfixturevalue("swept")
         elif not any(w.startswith("do=") for w in words):
             words += ["do=plan"]
-        words = [str(ROOT / "run.py"), *words[1:], *([] if any(w.startswith("preset=") for w in words) else ["preset=tiny"])]
+        small = [] if any(w.startswith("preset=") for w in words) else ["preset=tiny"]
+        words = [str(ROOT / "run.py"), *words[1:], *small]
     done = subprocess.run(
         [sys.executable, *words], cwd=folder, capture_output=True, text=True, timeout=600, check=False
     )

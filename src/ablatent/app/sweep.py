@@ -56,7 +56,8 @@ def execute(jobs: Sequence[Composed], command: str) -> int:
             from ablatent.app.sizes import table as sizes
 
             console.print(table(plan, store))
-            console.print(sizes(plan))
+            if plan.stages:
+                console.print(sizes(plan))
         return 2 if any(job.refused for job in plan.jobs) else 0
     return run(plan, store, config, command)
 
