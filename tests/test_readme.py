@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
@@ -38,11 +39,16 @@ def folder(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
-def test_command(command, folder, request):
+def test_command(command, folder, request, monkeypatch):
     if command in SET_UP:
         assert command.split()[1] + ":" in (ROOT / "Makefile").read_text()
         return
     words = shlex.split(command.removeprefix(".venv/bin/"))[1:]
+    if "do=import" in words:  # the README's model.ckpt: a small checkpoint with the released models' names
+        monkeypatch.syspath_prepend(ROOT / "tests" / "interop")
+        from test_compvis import checkpoint
+
+        torch.save({"state_dict": checkpoint()}, folder / "model.ckpt")
     if words[0] == "run.py":
         if {"do=report", "do=status", "do=verify"} & set(words):
             folder, _ = request.getfixturevalue("swept")
