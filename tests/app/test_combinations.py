@@ -55,6 +55,7 @@ def test_a_pattern_that_fits_nothing_and_one_on_a_value(tmp_path):
         assert done.returncode == 2 and override.split("=")[0] in done.stdout and "Traceback" not in done.stdout
 
 
+@pytest.mark.slow
 def test_zero_terminal_snr_is_refused_where_it_cannot_be(tmp_path):
     """Refused jobs say why, the others are planned."""
     done = run(

@@ -33,7 +33,12 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("command", MISTAKES)
+# These look into the store or a file, and import torch for it.
+LOOKING = ("do=import path", "do=export", "first_stage=pretrained", "diffusion.start_from")
+COMMANDS = [pytest.param(c, marks=pytest.mark.slow) if c.startswith(LOOKING) else c for c in MISTAKES]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_mistake(command, tmp_path):
     (tmp_path / "file").write_text("")
     overrides = [command] if command.startswith("title") else command.split()

@@ -49,7 +49,7 @@ from ablatent.schedules.scaled_linear import ScaledLinear
 from ablatent.schedules.sigmoid import Sigmoid
 
 schedulers = pytest.importorskip("diffusers.schedulers")
-STEPS = (1, 5, 10, 20, 50, pytest.param(250, marks=pytest.mark.slow), pytest.param(999, marks=pytest.mark.slow))
+STEPS = (1, 5, 20, *(pytest.param(n, marks=pytest.mark.slow) for n in (10, 50, 250, 999)))
 PARAMETERIZATIONS: dict[str, Parameterization] = {"epsilon": Eps(), "sample": X0(), "v_prediction": V()}
 
 

@@ -32,7 +32,7 @@ from ablatent.samplers.grids import GRIDS
 from ablatent.samplers.unipc import UniPC
 from ablatent.schedules.base import CLEAN
 
-SPREAD = [48, 501, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 333, 999, 1000))]
+SPREAD = [48, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 333, 501, 999, 1000))]
 STEPS_AND_GRIDS = [(n, "trailing") for n in (1, 2)] + [(7, grid) for grid in GRIDS]
 SHARED = {f.name for f in fields(Sampler)}
 
