@@ -34,7 +34,7 @@ MISTAKES = {
 
 
 # These look into the store or a file, and import torch for it.
-LOOKING = ("do=import path", "do=export", "first_stage=pretrained", "diffusion.start_from")
+LOOKING = ("do=import", "do=export", "first_stage=pretrained", "diffusion.start_from")
 COMMANDS = [pytest.param(c, marks=pytest.mark.slow) if c.startswith(LOOKING) else c for c in MISTAKES]
 
 
@@ -51,6 +51,7 @@ def test_mistake(command, tmp_path):
     assert not (tmp_path / "store" / "work").exists() and not (tmp_path / "store" / "objects").exists()
 
 
+@pytest.mark.slow
 def test_refused_jobs_do_not_stop_the_plan_of_others(tmp_path):
     done = run(tmp_path, "-m", "sampler.steps=0,5", "do=plan", "preset=tiny", "data=digits")
     assert "refused" in done.stdout and "sampler.steps=0" in done.stdout and done.returncode == 2

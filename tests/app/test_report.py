@@ -227,6 +227,7 @@ def test_final_table(broken: tuple[Path, str, ReportPaths]) -> None:
     assert len(shown.strip().splitlines()) >= 7
 
 
+@pytest.mark.slow
 def test_finish_writes_a_workspace_only_for_wandb(tmp_path: Path) -> None:
     sweep = build(tmp_path, {"first_stage": ["kl", "vq"]})
     folder = finish(tmp_path, sweep).folder

@@ -96,6 +96,7 @@ def test_damaged_idx_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not DEBIAN.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
+@pytest.mark.slow
 def test_debian_files(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     data = FashionMNIST(size=32, root=str(tmp_path / "empty"), limit=200, download=False)

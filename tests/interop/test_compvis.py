@@ -22,6 +22,8 @@ from ablatent.interop.parts import network_of
 from ablatent.interop.published import Options
 from ablatent.networks.unet import UNet
 
+pytestmark = pytest.mark.slow
+
 SMALL_UNET = {
     "in_channels": 3,
     "out_channels": 3,

@@ -17,6 +17,8 @@ from ablatent.core.files import sha256
 from ablatent.store.artifacts import Store
 from commands import SMALL, built, found, run
 
+pytestmark = pytest.mark.slow
+
 INTEROP = {
     "heads": None,
     "head_channels": None,
