@@ -24,7 +24,7 @@ VERSIONS = {
     "noisy_classifier": 1,
     "samples": 1,
     "reference": 1,
-    "reconstruction": 1,
+    "reconstruction": 2,  # also the use of a codebook
     "scores": 1,
     "task": 1,
     "imported": 1,
@@ -84,7 +84,7 @@ def guided_by(cfg: Mapping[str, Any]) -> str | None:
 def stages_of(cfg: Mapping[str, Any], fingerprints: Fingerprints) -> dict[str, Stage]:
     """role → stage of one job, each after what it reads. Raises ConfigError or DataError for data that is not there.
 
-    A task that is not plain sampling ends the job in place of samples and scores.
+    A task that is not plain sampling ends the job in place of samples and scores; task=reconstruct ends it before.
     """
     data = dict(cfg["data"])
     content = fingerprints.of(data)
@@ -93,7 +93,10 @@ def stages_of(cfg: Mapping[str, Any], fingerprints: Fingerprints) -> dict[str, S
     # inputs of what draws from the model: its generative stages, and the classifier where guidance asks for it
     keys = {role.removeprefix("noisy_"): stage.key for role, stage in model.items()}
     drawn = {"sampler": cfg["sampler"], "guidance": cfg["guidance"], **cfg["samples"]}
-    if stable_name(cfg["task"]["_target_"]) == "Sample":
+    task = stable_name(cfg["task"]["_target_"])
+    if task == "Reconstruct":
+        return _reconstructed(cfg, model["first_stage"], images, data)
+    if task == "Sample":
         return _scored(cfg, model, Stage("samples", drawn, keys, {}, data), images, data)
     config = {**drawn, "task": cfg["task"], "extractor": cfg["evaluation"]["extractor"]}
     del config["count"]  # a task has a count of its own
@@ -126,39 +129,46 @@ def _model(
     return stages
 
 
+def _reference(cfg: Mapping[str, Any], split: str, images: dict[str, str], data: dict[str, Any]) -> Stage:
+    evaluation = cfg["evaluation"]
+    count = evaluation["reference_count" if split == "train" else "reconstruction_count"]
+    return Stage("reference", {"split": split, "count": count, "extractor": evaluation["extractor"]}, {}, images, data)
+
+
+def _reconstructed(
+    cfg: Mapping[str, Any], first_stage: Stage, images: dict[str, str], data: dict[str, Any]
+) -> dict[str, Stage]:
+    """A first stage and its scored reconstructions."""
+    evaluation = cfg["evaluation"]
+    reference = _reference(cfg, "validation", images, data)
+    reconstruction = Stage(
+        "reconstruction",
+        {
+            "count": evaluation["reconstruction_count"],
+            "extractor": evaluation["extractor"],
+            "perceptual": evaluation["perceptual"],
+            "metrics": {name: evaluation["metrics"][name] for name in evaluation["reconstruction_metrics"]},
+        },
+        {"first_stage": first_stage.key, "reference": reference.key},
+        images,
+        data,
+    )
+    return {"first_stage": first_stage, "reference_validation": reference, "reconstruction": reconstruction}
+
+
 def _scored(
     cfg: Mapping[str, Any], model: dict[str, Stage], samples: Stage, images: dict[str, str], data: dict[str, Any]
 ) -> dict[str, Stage]:
     """All stages of a job whose samples are scored, in the order in which they are built."""
     evaluation = cfg["evaluation"]
-    extractor, metrics = evaluation["extractor"], evaluation["metrics"]
-
-    def reference(split: str, count: int | None) -> Stage:
-        return Stage("reference", {"split": split, "count": count, "extractor": extractor}, {}, images, data)
-
-    count = evaluation["reconstruction_count"]
-    train, validation = reference("train", evaluation["reference_count"]), reference("validation", count)
-    reconstruction = Stage(
-        "reconstruction",
-        {
-            "count": count,
-            "extractor": extractor,
-            "perceptual": evaluation["perceptual"],
-            "metrics": {name: metrics[name] for name in evaluation["reconstruction_metrics"]},
-        },
-        {"first_stage": model["first_stage"].key, "reference": validation.key},
-        images,
-        data,
-    )
+    train = _reference(cfg, "train", images, data)
     scores = Stage(
         "scores",
-        {"metrics": metrics, "extractor": extractor},
+        {"metrics": evaluation["metrics"], "extractor": evaluation["extractor"]},
         {"samples": samples.key, "reference": train.key},
     )
     return {
-        "first_stage": model["first_stage"],
-        "reference_validation": validation,
-        "reconstruction": reconstruction,
+        **_reconstructed(cfg, model["first_stage"], images, data),
         **{role: stage for role, stage in model.items() if role != "first_stage"},
         "samples": samples,
         "reference_train": train,

@@ -129,11 +129,11 @@ def sizes_of(plan: Plan) -> Iterator[Size]:
         first = {"model": model, "size": cfg["data"]["size"], "training": cfg["first_stage"].get("training")}
         learned = cfg["diffusion"]["learned_variance"]
         then = {k: cfg[k] for k in ("network", "conditioner", "training")} | {"model": model, "learned": learned}
-        for what, measure in (
-            (first, lambda cfg=cfg: [first_stage_size(cfg)]),
-            (then | {"data": cfg["data"]}, lambda cfg=cfg: diffusion_sizes(cfg, classes_of(cfg))),
+        for role, what, measure in (
+            ("first_stage", first, lambda cfg=cfg: [first_stage_size(cfg)]),
+            ("diffusion", then | {"data": cfg["data"]}, lambda cfg=cfg: diffusion_sizes(cfg, classes_of(cfg))),
         ):
-            if (name := digest(what)) not in seen:
+            if role in job.stages and (name := digest(what)) not in seen:
                 seen.add(name)
                 yield from measure()
 

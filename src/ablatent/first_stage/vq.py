@@ -36,6 +36,12 @@ def spread(rows: Tensor, count: int) -> Tensor:
     return rows[index]
 
 
+def code_use(counts: Int[Tensor, " k"]) -> tuple[float, float]:
+    """Share of the codes that were chosen at all, and the perplexity exp(entropy) of their use, in [1, k]."""
+    p = counts.double() / counts.sum()
+    return float((counts > 0).double().mean()), float(torch.exp(-torch.special.xlogy(p, p).sum()))
+
+
 class Codebook(nn.Module):
     """Codes, their use, and the recent encoder outputs that replace unused ones. All state is in the state dict.
 
@@ -114,14 +120,9 @@ class Codebook(nn.Module):
         total = int(self.usage.sum())
         if total == 0:
             return {}
-        p = self.usage.double() / total
-        perplexity = torch.exp(-torch.special.xlogy(p, p).sum())
-        result = {
-            "codebook_usage": float((self.usage > 0).double().mean()),
-            "codebook_perplexity": float(perplexity),
-        }
+        usage, perplexity = code_use(self.usage)
         self.usage.zero_()
-        return result
+        return {"codebook_usage": usage, "codebook_perplexity": perplexity}
 
 
 class VQAutoencoder(Autoencoder):
@@ -186,6 +187,10 @@ class VQAutoencoder(Autoencoder):
             regularizer_name="codebook",
             stats={k: v.detach() for k, v in stats.items()},
         )
+
+    def code_counts(self, z: Float[Tensor, "b c h w"]) -> Int[Tensor, " k"]:
+        index = nearest_code(rearrange(z, "b c h w -> (b h w) c"), self.codebook.weight)
+        return torch.bincount(index, minlength=self.codebook.n_embed)
 
     def after_step(self, step: int, generator: np.random.Generator) -> dict[str, float]:
         """Restart dead codes after every `restart_every`-th step."""

@@ -16,7 +16,11 @@ BASE = {  # name -> label, which direction is better
     "ssim": ("SSIM", "higher"),
     "perceptual": ("perceptual distance", "lower"),
 }
-SPECIAL = {"is_effnet_lite0": ("IS*(EfficientNet-Lite0)", "higher")}
+SPECIAL: dict[str, tuple[str, str | None]] = {
+    "is_effnet_lite0": ("IS*(EfficientNet-Lite0)", "higher"),
+    "codebook_usage": ("codes in use", None),
+    "codebook_perplexity": ("perplexity of the codes", None),
+}
 ARROW = {"lower": " ↓", "higher": " ↑", None: ""}
 ORDER = ["fid", "kid", "precision", "recall", "is", "is_effnet_lite0", "rfid", "psnr", "ssim", "perceptual"]
 
