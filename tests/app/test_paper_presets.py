@@ -17,7 +17,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from ablatent.app.cli import plain
-from ablatent.app.models import make_network
+from ablatent.app.models import make_network, shapes_alone
 from ablatent.app.objects import make_first_stage
 from ablatent.app.plan import Composed, make_plan
 from ablatent.app.preflight import preflight
@@ -115,7 +115,7 @@ def counted_first_stage(config: str) -> tuple[float, tuple[int, int, int]]:
 @cache
 def counted_network(config: str, channels: int) -> tuple[float, float]:
     with torch.device("meta"):
-        network, conditioner = make_network(json.loads(config), channels, CLASSES, False)
+        network, conditioner = make_network(json.loads(config), shapes_alone((channels, 1, 1), 1, CLASSES), False)
     return millions(network), millions(conditioner)
 
 
@@ -185,7 +185,7 @@ def test_each_row_has_the_settings_of_the_paper(name: str, rows: dict[str, dict[
 
 def test_the_null_class_of_the_guided_model_is_the_1001st(rows: dict[str, dict[str, Any]]) -> None:
     with torch.device("meta"):
-        _, conditioner = make_network(rows["imagenet_ldm4"], 3, CLASSES, False)
+        _, conditioner = make_network(rows["imagenet_ldm4"], shapes_alone((3, 64, 64), 256, CLASSES), False)
     assert conditioner.embedding.weight.shape == (1001, 512)
     assert rows["imagenet_ldm4"]["guidance"]["scale"] == 1.5
 

@@ -10,7 +10,7 @@ from hydra.utils import get_class
 from PIL import Image
 
 from ablatent.app.cli import plain
-from ablatent.app.models import make_denoiser
+from ablatent.app.models import make_denoiser, shapes_alone
 from ablatent.app.objects import make, make_first_stage
 from ablatent.data.base import load_images
 from ablatent.data.latents import LatentNormalizer, Latents
@@ -62,7 +62,7 @@ def test_one_step_of_celebahq_ldm4(tmp_path: Path) -> None:
     del first_stage
 
     node = {**{k: cfg[k] for k in ("network", "conditioner", "schedule", "parameterization")}, **cfg["diffusion"]}
-    denoiser, conditioner = make_denoiser(node, 3, 0)
+    denoiser, conditioner = make_denoiser(node, shapes_alone((3, 64, 64), 256))
     how, options = DiffusionTraining(**cfg["training"]), dict(cfg["optimizer"])
     kind = get_class(options.pop("_target_"))
     batches = LatentBatches(latents, images.indices("train"), {}, how.batch_size, seed=0)

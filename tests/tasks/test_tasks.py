@@ -10,9 +10,11 @@ from PIL import Image
 from torch import Tensor
 
 from ablatent.conditioning.none import NoConditioner
+from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
 from ablatent.core.images import labelled, save_gif
 from ablatent.core.types import Prediction
+from ablatent.data.base import Annotations
 from ablatent.data.latents import LatentNormalizer
 from ablatent.diffusion.denoiser import Denoiser
 from ablatent.diffusion.parameterization import V
@@ -71,6 +73,7 @@ class Recorded:
         return np.broadcast_to(value[:, None, None, None], (len(x), 8, 8, 3)).round().astype(np.uint8)
 
     def bench(self, sampler, images=None) -> Bench:
+        known = None if images is None else Source(len(images), Annotations(), images)
         model = Model(
             IdentityFirstStage(),
             LatentNormalizer((0.0,) * 3, (1.0,) * 3),
@@ -79,7 +82,7 @@ class Recorded:
             (3, 8, 8),
             torch.device("cpu"),
         )
-        return Bench(model, sampler, 3, self.draw, lambda x: x.reshape(len(x), -1).astype(np.float32), images)
+        return Bench(model, sampler, 3, self.draw, lambda x: x.reshape(len(x), -1).astype(np.float32), known)
 
 
 def test_interpolation_draws_arcs_between_neighbouring_samples() -> None:

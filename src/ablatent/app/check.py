@@ -13,9 +13,11 @@ import torch
 
 from ablatent.app.context import resolve_device
 from ablatent.app.graph import guided_by
-from ablatent.app.models import fields_of, make_network
+from ablatent.app.models import blank_condition, conditioner_class, make_network, needs_of, shapes_alone
 from ablatent.app.objects import NOT_MODEL, make, make_first_stage
 from ablatent.app.plan import Job, Plan
+from ablatent.app.rules import dropout_of
+from ablatent.conditioning.source import Source
 from ablatent.core.errors import AblatentError, ConfigError, did_you_mean
 from ablatent.diffusion.denoiser import Denoiser
 from ablatent.diffusion.loss import DiffusionLoss
@@ -23,7 +25,7 @@ from ablatent.store.identity import digest
 from ablatent.training.ema import EMAs
 
 # Arguments that the builders add from neighbouring stages, and node fields that are not constructor arguments.
-FILLED = {"network": 5, "conditioner": 1, "timestep_sampler": 1}
+FILLED = {"network": 5, "timestep_sampler": 1}
 BESIDE = {"first_stage": NOT_MODEL}
 
 
@@ -46,7 +48,7 @@ class Checker:
         self._once("shapes", shapes, lambda: check_shapes(cfg))
         learning = {k: cfg[k] for k in (*LEARNING, "training", "diffusion")}
         self._once("learning", learning, lambda: check_learning(cfg))
-        sampling = {k: cfg[k] for k in ("sampler", "guidance", "task", "schedule", "conditioner")}
+        sampling = {k: cfg[k] for k in ("sampler", "guidance", "task", "schedule", "conditioner", "samples")}
         self._once("sampling", sampling, lambda: check_sampling(cfg))
         if guided_by(cfg) == "ClassifierGuidance":
             parts = {k: cfg[k] for k in ("classifier", "first_stage", "data")}
@@ -80,21 +82,24 @@ def check_plan(plan: Plan) -> None:
 
 def check_shapes(cfg: Mapping[str, Any]) -> None:
     """From images to latents to the network's output; the losses of the first stage, and their weights."""
-    for group in ("first_stage", "network", "conditioner"):
+    for group in ("first_stage", "network"):
         check_arguments(group, cfg[group], FILLED.get(group, 0), BESIDE.get(group, ()))
-    size, classes, learned = int(cfg["data"]["size"]), classes_of(cfg), bool(cfg["diffusion"]["learned_variance"])
+    check_conditioner("conditioner", cfg["conditioner"])
+    size, learned = int(cfg["data"]["size"]), bool(cfg["diffusion"]["learned_variance"])
+    classes, segments = classes_of(cfg)
     with torch.device("meta"):
         model = _explained("first_stage", lambda: make_first_stage(cfg["first_stage"]))
         shape = model.latent_shape(size, size)
-        network, _ = _explained("network", lambda: make_network(cfg, shape[0], classes, learned))
+        setting = shapes_alone(shape, size, classes, segments)
+        network, _ = _explained("network", lambda: make_network(cfg, setting, learned))
     for weights in _pretrained(cfg["first_stage"]):
         weights.check()
     if model.trainable and "loss" in cfg["first_stage"]:  # imported weights come without
         _explained("first_stage.loss", lambda: make(cfg["first_stage"]["loss"]))
     small = sum(p.numel() for p in network.parameters()) < SMALL
     with torch.device("cpu" if small else "meta"), torch.no_grad():
-        network, conditioner = _explained("network", lambda: make_network(cfg, shape[0], classes, learned))
-        cond = conditioner.null(2) if conditioner.fields else conditioner.embed({})
+        network, conditioner = _explained("network", lambda: make_network(cfg, setting, learned))
+        cond = _explained("conditioner", lambda: blank_condition(conditioner, 2, setting))
         out = _explained("network", lambda: network(torch.zeros(2, *shape), torch.zeros(2), cond))
     wanted = (shape[0] * (2 if learned else 1), *shape[1:])
     if tuple(out.shape[1:]) != wanted:
@@ -113,17 +118,26 @@ def check_learning(cfg: Mapping[str, Any]) -> None:
     _explained("timestep_sampler", lambda: make(cfg["timestep_sampler"], T=schedule.T))
 
 
-def classes_of(cfg: Mapping[str, Any]) -> int:
-    """The number of classes of a job's data, 0 where its conditioner asks for none. Raises ConfigError."""
-    if "label" not in fields_of(cfg["conditioner"]):
-        return 0
+def check_conditioner(path: str, config: Mapping[str, Any]) -> None:
+    """The arguments of a conditioner node and of its parts."""
+    if "parts" not in config:
+        check_arguments(path, config, len(conditioner_class(config).filled))
+        return
+    for name, part in config["parts"].items():
+        check_conditioner(f"{path}.parts.{name}", part)
+
+
+def classes_of(cfg: Mapping[str, Any]) -> tuple[int, int]:
+    """The numbers of classes and of segments of a job's data, 0 where its conditioner reads nothing but pictures.
+
+    Raises ConfigError where the data lacks what the conditioner reads.
+    """
+    needs = needs_of(cfg["conditioner"]) - {"pixels"}
+    if not needs:
+        return 0, 0
     annotations = make(cfg["data"]).annotations()
-    if annotations.labels is None:
-        raise ConfigError(
-            "conditioner", "data with class labels", f"{cfg['data']['_target_'].rsplit('.', 1)[-1]} without labels",
-            "Use conditioner=none, or data with classes (data=fashion_mnist, digits, or image_folder with subfolders).",
-        )  # fmt: skip
-    return len(annotations.classes)
+    Source(0, annotations).check(sorted(needs))
+    return len(annotations.classes), len(annotations.segments)
 
 
 def check_sampling(cfg: Mapping[str, Any]) -> None:
@@ -131,8 +145,13 @@ def check_sampling(cfg: Mapping[str, Any]) -> None:
         check_arguments(group, cfg[group])
     sampler, schedule = _made("sampler", cfg["sampler"]), make(cfg["schedule"])
     _made("task", cfg["task"]).check(sampler, schedule)
+    if (prompts := cfg["samples"]["prompts"]) is not None:
+        if "captions" not in needs_of(cfg["conditioner"]):
+            raise ConfigError("samples.prompts", "null with a conditioner that reads no captions", prompts)
+        if not prompts or not all(isinstance(p, str) for p in prompts):
+            raise ConfigError("samples.prompts", "a list of texts, or null", prompts)
     guidance = _made("guidance", cfg["guidance"])
-    if guidance.needs_null and cfg["conditioner"].get("dropout", 0.0) == 0:
+    if guidance.needs_null and dropout_of(cfg["conditioner"]) == 0:
         raise ConfigError("conditioner.dropout", "above 0 where guidance uses the null condition", 0.0, "0.1 is usual.")
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ablatent.app.context import weights_path
-from ablatent.app.models import make_network
+from ablatent.app.models import make_conditioner, shapes_alone
 from ablatent.app.objects import NOT_MODEL, make, stored_config
 from ablatent.core.errors import ConfigError
 from ablatent.core.files import read_json, write_atomic, write_json
@@ -112,10 +112,11 @@ def _weights(folder: Path, kinds: list[str], snapshot: str | int) -> dict[str, d
 
 def _whole_network(artifact: Artifact, latent_channels: int) -> dict[str, Any]:
     """A diffusion stage's network node with the arguments that follow from its neighbours."""
-    config, classes = stored_config(artifact), artifact.json("summary.json")["classes"]
+    config, summary = stored_config(artifact), artifact.json("summary.json")
     learned = bool(config["learned_variance"])
     with torch.device("meta"):
-        _, conditioner = make_network(config, latent_channels, classes, learned)
+        setting = shapes_alone((latent_channels, 1, 1), 1, summary["classes"], summary.get("segments", 0))
+        conditioner = make_conditioner(config["conditioner"], setting)
     return {
         **config["network"],
         "in_channels": latent_channels,

@@ -74,6 +74,11 @@ def conditioned(cfg: Mapping[str, Any]) -> bool:
     return stable_name(cfg["conditioner"]["_target_"]) != "NoConditioner"
 
 
+def only_classes(cfg: Mapping[str, Any]) -> bool:
+    """Whether samples of the job's model need no picture and no annotation: no condition, or a class."""
+    return stable_name(cfg["conditioner"]["_target_"]) in ("NoConditioner", "ClassLabel")
+
+
 def guided_by(cfg: Mapping[str, Any]) -> str | None:
     """The name of the class that guides the job's sampler, None where its scale makes it no guidance."""
     name = stable_name(str(cfg["guidance"]["_target_"]))
@@ -89,7 +94,8 @@ def stages_of(cfg: Mapping[str, Any], fingerprints: Fingerprints) -> dict[str, S
     data = dict(cfg["data"])
     content = fingerprints.of(data)
     images = {"images": content.images}
-    model = _model(cfg, images, {**images, "annotations": content.annotations}, data)
+    annotated = {**images, "annotations": content.annotations}
+    model = _model(cfg, images, annotated, data)
     # inputs of what draws from the model: its generative stages, and the classifier where guidance asks for it
     keys = {role.removeprefix("noisy_"): stage.key for role, stage in model.items()}
     drawn = {"sampler": cfg["sampler"], "guidance": cfg["guidance"], **cfg["samples"]}
@@ -97,10 +103,11 @@ def stages_of(cfg: Mapping[str, Any], fingerprints: Fingerprints) -> dict[str, S
     if task == "Reconstruct":
         return _reconstructed(cfg, model["first_stage"], images, data)
     if task == "Sample":
-        return _scored(cfg, model, Stage("samples", drawn, keys, {}, data), images, data)
+        samples = Stage("samples", drawn, keys, {} if only_classes(cfg) else annotated, data)
+        return _scored(cfg, model, samples, images, data)
     config = {**drawn, "task": cfg["task"], "extractor": cfg["evaluation"]["extractor"]}
     del config["count"]  # a task has a count of its own
-    return {**model, "task": Stage("task", config, keys, images, data)}
+    return {**model, "task": Stage("task", config, keys, images if only_classes(cfg) else annotated, data)}
 
 
 def _model(

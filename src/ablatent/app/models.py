@@ -3,11 +3,18 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ablatent.app.context import Context, weights_path
 from ablatent.app.objects import make, make_first_stage, stored_config
+from ablatent.conditioning.base import Conditioner, Setting
+from ablatent.conditioning.several import Several
+from ablatent.conditioning.source import Source, blank
+from ablatent.core.rng import stream
+from ablatent.core.types import Cond
+from ablatent.data.base import Annotations, Images
 from ablatent.data.latents import LatentNormalizer
 from ablatent.diffusion.denoiser import Denoiser
 from ablatent.first_stage.base import FirstStage
@@ -25,12 +32,33 @@ def load_first_stage(artifact: Artifact, device: torch.device) -> FirstStage:
     return model.to(device).eval().requires_grad_(False)
 
 
-def make_network(
-    config: Mapping[str, Any], latent_channels: int, classes: int, learned_variance: bool
-) -> tuple[nn.Module, Any]:
+def conditioner_class(config: Mapping[str, Any]) -> type[Conditioner]:
+    from hydra.utils import get_class
+
+    kind: type[Conditioner] = get_class(config["_target_"])
+    return kind
+
+
+def needs_of(config: Mapping[str, Any]) -> set[str]:
+    """The parts of a source that a conditioner node reads, also through its parts."""
+    found = set(conditioner_class(config).needs)
+    return found.union(*(needs_of(part) for part in config.get("parts", {}).values()))
+
+
+def make_conditioner(config: Mapping[str, Any], setting: Setting) -> Conditioner:
+    """The conditioner of a node, with the arguments that follow from its surroundings."""
+    if "parts" in config:
+        return Several({name: make_conditioner(part, setting) for name, part in config["parts"].items()})
+    conditioner: Conditioner = make(
+        config, **{name: getattr(setting, name) for name in conditioner_class(config).filled}
+    )
+    return conditioner
+
+
+def make_network(config: Mapping[str, Any], setting: Setting, learned_variance: bool) -> tuple[nn.Module, Conditioner]:
     """(network, conditioner) of a diffusion node; the network takes the shapes that follow from its neighbours."""
-    labelled = "label" in fields_of(config["conditioner"])
-    conditioner = make(config["conditioner"], **({"classes": classes} if labelled else {}))
+    conditioner = make_conditioner(config["conditioner"], setting)
+    latent_channels = setting.latent_shape[0]
     network = make(
         config["network"],
         in_channels=latent_channels,
@@ -42,18 +70,48 @@ def make_network(
     return network, conditioner
 
 
-def make_denoiser(config: Mapping[str, Any], latent_channels: int, classes: int) -> tuple[Denoiser, Any]:
+def make_denoiser(config: Mapping[str, Any], setting: Setting) -> tuple[Denoiser, Conditioner]:
     """(denoiser, conditioner) of a diffusion node."""
     learned = bool(config["learned_variance"])
-    network, conditioner = make_network(config, latent_channels, classes, learned)
+    network, conditioner = make_network(config, setting, learned)
     return Denoiser(network, make(config["schedule"]), make(config["parameterization"]), learned), conditioner
 
 
-def fields_of(config: Mapping[str, Any]) -> tuple[str, ...]:
-    from hydra.utils import get_class
+def shapes_alone(latent_shape: tuple[int, int, int], size: int, classes: int = 0, segments: int = 0) -> Setting:
+    """A setting whose first stage gives zeros: to try shapes out."""
+    return Setting(classes, segments, size, latent_shape, lambda x: x.new_zeros(len(x), *latent_shape))
 
-    kind: Any = get_class(config["_target_"])
-    return tuple(kind.fields)
+
+def blank_condition(conditioner: Conditioner, n: int, setting: Setting) -> Cond:
+    """The condition of n pictures of which nothing particular is known, on the conditioner's device."""
+    source = blank(n, setting.size, setting.classes, setting.segments)
+    rows = {**conditioner.rows(source), "flipped": np.zeros(n, dtype=bool)}
+    drawn = conditioner.draw(rows, [stream(0, "blank", i) for i in range(n)])
+    return conditioner.embed({name: torch.from_numpy(np.asarray(v)) for name, v in drawn.items()})
+
+
+def setting_of(
+    first_stage: FirstStage,
+    normalizer: LatentNormalizer,
+    latent_shape: tuple[int, int, int],
+    summary: Mapping[str, Any],
+) -> Setting:
+    """What surrounds the conditioner of a trained model, or of one about to be. summary: classes, segments."""
+    device = next((p.device for p in first_stage.parameters()), torch.device("cpu"))
+
+    @torch.no_grad()
+    def encode(x: Tensor) -> Tensor:
+        return normalizer.normalize(first_stage.moments(x.to(device)).mean)
+
+    size = latent_shape[1] * first_stage.downsample
+    return Setting(int(summary["classes"]), int(summary.get("segments", 0)), size, latent_shape, encode)
+
+
+def source_of(ctx: Context, images: Images) -> Source:
+    """All pictures of a stage, with what is known of them where the stage reads annotations."""
+    annotations = ctx.annotations() if "annotations" in ctx.stage.digests else Annotations()
+    embeddings = ctx.input("embeddings").path if "embeddings" in ctx.stage.inputs else None
+    return Source(len(images), annotations, images.pixels, embeddings)
 
 
 def load_model(ctx: Context, weights: str, snapshot: str | int) -> Model:
@@ -63,12 +121,13 @@ def load_model(ctx: Context, weights: str, snapshot: str | int) -> Model:
     diffusion, latents = ctx.input("diffusion"), ctx.input("latents")
     first_stage = load_first_stage(ctx.input("first_stage"), ctx.device)
     summary = diffusion.json("summary.json")
-    denoiser, conditioner = make_denoiser(stored_config(diffusion), first_stage.latent_channels, summary["classes"])
+    normalizer = LatentNormalizer.load(latents.path / "normalizer.json")
+    shape: tuple[int, int, int] = tuple(latents.json("summary.json")["shape"])
+    setting = setting_of(first_stage, normalizer, shape, summary)
+    denoiser, conditioner = make_denoiser(stored_config(diffusion), setting)
     state = load_file(str(weights_path(diffusion.path, weights, snapshot)))
     for name, module in (("network.", denoiser.network), ("conditioner.", conditioner)):
         module.load_state_dict({k.removeprefix(name): v for k, v in state.items() if k.startswith(name)})
     for module in (denoiser, conditioner):
         module.to(ctx.device).eval().requires_grad_(False)
-    normalizer = LatentNormalizer.load(latents.path / "normalizer.json")
-    shape = tuple(latents.json("summary.json")["shape"])
     return Model(first_stage, normalizer, denoiser, conditioner, shape, ctx.device)

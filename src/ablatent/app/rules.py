@@ -103,7 +103,7 @@ def guidance_needs_condition(cfg: Config) -> None:
         raise ConfigError(
             "guidance", "none with conditioner=none", f"scale {scale}", "Choose conditioner=class, or guidance=none."
         )
-    dropout = get(cfg, "conditioner.dropout")
+    dropout = dropout_of(cfg["conditioner"])
     if not dropout:
         raise ConfigError(
             "conditioner.dropout",
@@ -111,6 +111,12 @@ def guidance_needs_condition(cfg: Config) -> None:
             dropout,
             "0.1 is usual. Or choose guidance=none, auto or classifier, which need no null condition.",
         )
+
+
+def dropout_of(conditioner: Config) -> float:
+    """The highest probability with which a conditioner node, or one of its parts, is dropped in training."""
+    parts = [dropout_of(part) for part in conditioner.get("parts", {}).values()]
+    return max([float(conditioner.get("dropout") or 0.0), *parts])
 
 
 def guidance_needs_snapshot(cfg: Config) -> None:

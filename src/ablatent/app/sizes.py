@@ -10,7 +10,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from ablatent.app.check import SMALL, classes_of
-from ablatent.app.models import make_network
+from ablatent.app.models import blank_condition, make_network, shapes_alone
 from ablatent.app.objects import NOT_MODEL, make_first_stage
 from ablatent.app.plan import Plan
 from ablatent.store.identity import digest
@@ -96,18 +96,21 @@ def first_stage_size(cfg: Mapping[str, Any]) -> Size:
     return Size("first_stage", name, count, STATE * count, held, b, how["steps"], usual)
 
 
-def diffusion_sizes(cfg: Mapping[str, Any], classes: int) -> list[Size]:
-    """The network, and the conditioner where it has parameters. classes: of the data, 0 where none are asked for."""
+def diffusion_sizes(cfg: Mapping[str, Any]) -> list[Size]:
+    """The network, and the conditioner where it has parameters."""
     side, how = int(cfg["data"]["size"]), cfg["training"]
     b, learned = int(how["batch_size"]), bool(cfg["diffusion"]["learned_variance"])
     with torch.device("meta"):
         shape = make_first_stage(cfg["first_stage"]).latent_shape(side, side)
-        count, beside = (_count(part) for part in make_network(cfg, shape[0], classes, learned))
+        setting = shapes_alone(shape, side, *classes_of(cfg))
+        network, conditioner = make_network(cfg, setting, learned)
+        count, beside = _count(network), _count(conditioner)
+        like = blank_condition(conditioner, 1, setting)
     with _without_numbers(count, shape[1]):
-        network, conditioner = make_network(cfg, shape[0], classes, learned)
+        network, _ = make_network(cfg, setting, learned)
 
         def held_by(n: int) -> int:
-            cond = conditioner.null(n) if conditioner.fields else conditioner.embed({})
+            cond = like.of_ones(n)
             x, t = torch.zeros(n, *shape), torch.zeros(n)
             return kept_for_backward(network, lambda: network(x, t, cond), how["precision"])
 
@@ -131,7 +134,7 @@ def sizes_of(plan: Plan) -> Iterator[Size]:
         then = {k: cfg[k] for k in ("network", "conditioner", "training")} | {"model": model, "learned": learned}
         for role, what, measure in (
             ("first_stage", first, lambda cfg=cfg: [first_stage_size(cfg)]),
-            ("diffusion", then | {"data": cfg["data"]}, lambda cfg=cfg: diffusion_sizes(cfg, classes_of(cfg))),
+            ("diffusion", then | {"data": cfg["data"]}, lambda cfg=cfg: diffusion_sizes(cfg)),
         ):
             if role in job.stages and (name := digest(what)) not in seen:
                 seen.add(name)

@@ -1,30 +1,60 @@
-"""What turns fields of a batch into a condition, and the null condition of guidance (Ho & Salimans 2022)."""
+"""What turns facts about pictures into a condition, and the null condition of guidance (Ho & Salimans 2022).
+
+The way of a condition: `rows` makes arrays of a source once, a row a picture; `draw` adds what is random in a batch
+(masks, degradations); `embed` makes the `Cond` that a network reads; `drop` puts the null condition in some rows.
+"""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from dataclasses import fields as parts_of
+from typing import ClassVar
 
-import torch
+import numpy as np
 from einops import rearrange
-from jaxtyping import Float
-from torch import Tensor, nn
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn, where
 
+from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
 from ablatent.core.types import Cond
+
+Rows = dict[str, np.ndarray]
+Encode = Callable[[Tensor], Tensor]
+"""Images in [-1, 1], (b, 3, H, W) -> normalised latents (b, c, h, w) of the frozen first stage."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What surrounds a conditioner: it follows from the data and the first stage.
+
+    classes, segments: number of classes of labels and boxes, and of segmentation maps (0: the data has none); size: of
+    the pictures, in pixels; latent_shape: (c, h, w); encode: the frozen first stage.
+    """
+
+    classes: int
+    segments: int
+    size: int
+    latent_shape: tuple[int, int, int]
+    encode: Encode
 
 
 class Conditioner(nn.Module, ABC):
     """Base of all conditioners.
 
-    fields: what it needs of a batch ("label", "caption"). vector_dim, context_dim, spatial_channels: the parts of
-    `Cond` that it gives, so that the network can be built for them. dropout: probability of the null condition in
-    training.
+    needs: the parts of a `Source` that it reads. filled: those of its arguments that follow from the `Setting`, by the
+    names they have there. vector_dim, context_dim, spatial_channels: the parts of `Cond` that it gives, so that the
+    network can be built for them; length: context tokens a row. dropout: probability of the null condition in
+    training. drops: uniform numbers a row that `drop` takes.
     """
 
-    fields: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    filled: ClassVar[tuple[str, ...]] = ()
     vector_dim: int | None = None
     context_dim: int | None = None
     spatial_channels: int = 0
+    length: int = 0
+    drops: int = 1
 
     def __init__(self, dropout: float = 0.0) -> None:
         super().__init__()
@@ -33,29 +63,43 @@ class Conditioner(nn.Module, ABC):
         self.dropout = dropout
 
     @abstractmethod
-    def embed(self, batch: Mapping[str, Tensor]) -> Cond:
-        """The condition of each row of a batch, on the conditioner's device."""
+    def rows(self, source: Source) -> Rows:
+        """Arrays of source.n rows, by names that `embed` knows. Raises ConfigError where the source lacks a part."""
+
+    def draw(self, rows: Rows, rngs: Sequence[np.random.Generator]) -> Rows:
+        """The rows of one batch with what is random in them; rngs: a generator a row. Here: the rows as they are."""
+        return rows
+
+    def shown(self, rows: Rows) -> UInt8[np.ndarray, "n H W 3"] | None:
+        """The condition of each row as a picture for figures (what `draw` gave); None where it is not one."""
+        return None
 
     @abstractmethod
-    def null(self, n: int) -> Cond:
-        """n rows of the null condition: the same parts, in the same shapes, as `embed` gives."""
+    def embed(self, batch: Mapping[str, Tensor]) -> Cond:
+        """The condition of each row of a batch (what `draw` gave, as tensors), on the batch's device."""
 
-    def drop(self, cond: Cond, p: float, uniform: Float[Tensor, "b"]) -> Cond:
-        """`cond` with the null condition in the rows where uniform < p.
+    @abstractmethod
+    def null(self, like: Cond) -> Cond:
+        """The null condition of each row of `like`: the same parts in the same shapes."""
 
-        uniform: numbers in [0, 1), one a row, drawn outside so that they are a function of seed, step and sample.
+    def drop(self, cond: Cond, uniform: Float[Tensor, "b ..."]) -> Cond:
+        """`cond` with the null condition in the rows where uniform < dropout.
+
+        uniform: numbers in [0, 1), one a row (or (b, drops)), drawn outside so that they are a function of seed, step
+        and sample.
         """
-        if not 0 <= p <= 1:
-            raise ConfigError("conditioner.dropout", "a probability in [0, 1]", p)
-        if p == 0:
+        if self.dropout == 0:
             return cond
-        null = self.null(len(uniform))
-        parts = {}
-        for part in parts_of(Cond):
-            ours, theirs = getattr(cond, part.name), getattr(null, part.name)
-            if (ours is None) != (theirs is None) or (ours is not None and ours.shape != theirs.shape):
-                raise ValueError(f"{type(self).__name__}.drop: null condition and condition differ in '{part.name}'")
-            if ours is not None:
-                dropped = rearrange((uniform < p).to(ours.device), "b -> b" + " 1" * (ours.ndim - 1))
-                parts[part.name] = torch.where(dropped, theirs, ours)
-        return Cond(**parts)
+        return mixed(uniform < self.dropout, self.null(cond), cond)
+
+
+def mixed(mask: Tensor, these: Cond, those: Cond) -> Cond:
+    """Row by row, part by part: `these` where the mask (b,) says so, else `those`. Both have the same parts."""
+    parts = {}
+    for part in parts_of(Cond):
+        a, b = getattr(these, part.name), getattr(those, part.name)
+        if (a is None) != (b is None) or (b is not None and a.shape != b.shape):
+            raise ValueError(f"null condition and condition differ in '{part.name}'")
+        if b is not None:
+            parts[part.name] = where(rearrange(mask.to(b.device), "b -> b" + " 1" * (b.ndim - 1)), a, b)
+    return Cond(**parts)

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from ablatent.conditioning.base import Conditioner
+from ablatent.conditioning.base import Conditioner, Rows
+from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.types import Cond
 
@@ -19,7 +21,8 @@ class ClassLabel(Conditioner):
     the time embedding. dropout: probability of the null condition in training.
     """
 
-    fields = ("label",)
+    needs = ("labels",)
+    filled = ("classes",)
 
     def __init__(self, classes: int, dim: int, inject: str = "tokens", dropout: float = 0.1) -> None:
         super().__init__(dropout)
@@ -34,7 +37,12 @@ class ClassLabel(Conditioner):
         self.classes, self.inject = classes, inject
         self.context_dim = dim if inject == "tokens" else None
         self.vector_dim = dim if inject == "vector" else None
+        self.length = 1 if inject == "tokens" else 0
         self.embedding = nn.Embedding(classes + 1, dim)
+
+    def rows(self, source: Source) -> Rows:
+        source.check(self.needs)
+        return {"label": np.asarray(source.annotations.labels)}
 
     def embed(self, batch: Mapping[str, Tensor]) -> Cond:
         """batch["label"]: int64 (b,) in 0 … classes - 1, on any device. Raises DataError for other labels."""
@@ -48,7 +56,9 @@ class ClassLabel(Conditioner):
             )
         return self._cond(labels)
 
-    def null(self, n: int) -> Cond:
+    def null(self, like: Cond) -> Cond:
+        given = like.vector if like.tokens is None else like.tokens
+        n = 0 if given is None else len(given)
         return self._cond(torch.full((n,), self.classes, device=self.embedding.weight.device))
 
     def _cond(self, rows: Int[Tensor, "b"]) -> Cond:

@@ -4,15 +4,19 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from ablatent.conditioning.base import Conditioner
+from ablatent.conditioning.base import Conditioner, Rows
+from ablatent.conditioning.source import Source
 from ablatent.core.types import Cond
 
 
 class NoConditioner(Conditioner):
     """Needs nothing, gives nothing, has no parameters."""
 
+    def rows(self, source: Source) -> Rows:
+        return {}
+
     def embed(self, batch: Mapping[str, Tensor]) -> Cond:
         return Cond()
 
-    def null(self, n: int) -> Cond:
+    def null(self, like: Cond) -> Cond:
         return Cond()

@@ -47,6 +47,10 @@ class Cond:
         """The given rows of every part."""
         return self._map(lambda v: v[index])
 
+    def of_ones(self, n: int) -> "Cond":
+        """n rows of the same parts and shapes, on the default device, all ones."""
+        return self._map(lambda v: torch.ones(n, *v.shape[1:], dtype=v.dtype))
+
     @staticmethod
     def cat(conds: "list[Cond] | tuple[Cond, ...]") -> "Cond":
         """Rows of several conditions, one after the other; all must have the same parts."""

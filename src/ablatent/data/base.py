@@ -52,19 +52,39 @@ class Annotations:
     """What is known of each picture, in the order of the prepared pixels.
 
     labels: class indices into `classes`, or None; captions: one English line a picture, or None; boxes: the objects of
-    each picture as (class index, x0, y0, x1, y1) of the prepared square, or None.
+    each picture as (class index, x0, y0, x1, y1) of the prepared square, or None; segmentation: the class of each pixel
+    of the prepared square, an index into `segments`, or None.
     """
 
     labels: Int64[np.ndarray, " n"] | None = None
     classes: tuple[str, ...] = ()
     captions: list[str] | None = None
     boxes: list[list[Box]] | None = None
+    segmentation: UInt8[np.ndarray, "n h w"] | None = None
+    segments: tuple[str, ...] = ()
 
     def digest(self) -> str:
         labels = None if self.labels is None else hashlib.blake2b(self.labels.tobytes(), digest_size=32).hexdigest()
-        value = {"labels": labels, "classes": list(self.classes), "captions": self.captions}
-        # boxes came later: without them the digest is what it was
-        return digest_of(value if self.boxes is None else {**value, "boxes": self.boxes})
+        value: dict[str, Any] = {"labels": labels, "classes": list(self.classes), "captions": self.captions}
+        # these came later: without them the digest is what it was
+        if self.boxes is not None:
+            value |= {"boxes": self.boxes}
+        if self.segmentation is not None:
+            pixels = hashlib.blake2b(np.ascontiguousarray(self.segmentation).tobytes(), digest_size=32).hexdigest()
+            value |= {"segmentation": pixels, "segments": list(self.segments)}
+        return digest_of(value)
+
+    def rows(self, index: Sequence[int] | np.ndarray) -> "Annotations":
+        """What is known of the given pictures alone."""
+        i = np.asarray(index, dtype=np.int64)
+        return Annotations(
+            None if self.labels is None else self.labels[i],
+            self.classes,
+            None if self.captions is None else [self.captions[k] for k in i],
+            None if self.boxes is None else [self.boxes[k] for k in i],
+            None if self.segmentation is None else self.segmentation[i],
+            self.segments,
+        )
 
 
 @dataclass(frozen=True)

@@ -9,5 +9,9 @@ RENAMED: new class name → the name that keys go on using.
 
 from typing import Any
 
-NEUTRAL: dict[str, dict[str, Any]] = {"diffusion": {"start_from": None}}
+NEUTRAL: dict[str, dict[str, Any]] = {
+    "diffusion": {"start_from": None},
+    "samples": {"prompts": None},
+    "task": {"prompts": None},
+}
 RENAMED: dict[str, str] = {}

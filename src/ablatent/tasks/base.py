@@ -8,26 +8,28 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from ablatent.conditioning.source import Source
 from ablatent.samplers.base import Sampler
 from ablatent.schedules.base import NoiseSchedule
 from ablatent.tasks.generate import Model
 
 Draw = Callable[..., UInt8[np.ndarray, "n H W 3"]]
-"""(initial states, sample indices, sampler, watch=None) -> images. The index of a row decides its step noise and its
-label; watch is called after each step of each batch (an `OnStep`)."""
+"""(initial states, sample indices, sampler, watch=None, source=None) -> images. The index of a row decides its step
+noise and its condition, unless source gives the conditions, a row an index; watch is called after each step of each
+batch (an `OnStep`)."""
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What a task works with. features: images -> (n, d), of the evaluation's extractor; images: validation images, for
-    tasks that start from some."""
+    """What a task works with. features: images -> (n, d), of the evaluation's extractor; known: validation pictures and
+    what is known of them, for tasks that start from some."""
 
     model: Model
     sampler: Sampler
     seed: int
     draw: Draw
     features: Callable[[UInt8[np.ndarray, "n H W 3"]], Float[np.ndarray, "n d"]]
-    images: UInt8[np.ndarray, "m H W 3"] | None = None
+    known: Source | None = None
 
 
 @dataclass(frozen=True)

@@ -51,27 +51,30 @@ class Model:
         return x
 
 
-def prior(model: Model, seed: int, indices: Sequence[int]) -> Tensor:
-    """x_T ~ N(0, I) of the given sample indices: (len(indices), c, h, w), bit-equal for any batching."""
-    return torch.from_numpy(normal(seed, "x_T", indices, model.latent_shape)).to(model.device)
+def prior(model: Model, seed: int, indices: Sequence[int], shape: tuple[int, int, int] | None = None) -> Tensor:
+    """x_T ~ N(0, I) of the given sample indices: (len(indices), c, h, w), bit-equal for any batching.
+
+    shape: (c, h, w) of a canvas other than the model was trained on; None: the model's.
+    """
+    return torch.from_numpy(normal(seed, "x_T", indices, shape or model.latent_shape)).to(model.device)
 
 
 def guided(
     model: Model,
     guidance: Guidance,
     batch: Mapping[str, Tensor],
-    n: int,
     weak: Model | None = None,
     classifier: LogitsFn | None = None,
 ) -> DenoiseFn:
-    """The denoise function of n samples, with all that the guidance asks for. batch: the fields, n rows each.
+    """The denoise function of a batch of samples, with all that the guidance asks for. batch: the fields, a row each.
 
     The weak model embeds the condition by its own conditioner: the two were trained together.
     """
+    cond = model.conditioner.embed(batch)
     return guidance(
         model.denoiser,
-        model.conditioner.embed(batch),
-        null=model.conditioner.null(n) if guidance.needs_null else None,
+        cond,
+        null=model.conditioner.null(cond) if guidance.needs_null else None,
         weak=None if weak is None else unguided(weak.denoiser, weak.conditioner.embed(batch)),
         classifier=None if classifier is None else label_gradient(classifier, batch["label"]),
     )
@@ -104,11 +107,11 @@ def generate(
         rows = slice(first, first + batch_size)
         part = indices[rows]
         batch = {k: torch.from_numpy(np.asarray(v[rows])).to(model.device) for k, v in fields.items()}
-        denoise = guided(model, guidance, batch, len(part), weak, classifier)
+        denoise = guided(model, guidance, batch, weak, classifier)
         start = prior(model, seed, part) if x is None else x[rows]
 
-        def noise(step: int, part: Sequence[int] = part) -> Tensor:
-            return torch.from_numpy(normal(seed, "step", part, model.latent_shape, step)).to(model.device)
+        def noise(step: int, part: Sequence[int] = part, shape: tuple[int, ...] = tuple(start.shape[1:])) -> Tensor:
+            return torch.from_numpy(normal(seed, "step", part, shape, step)).to(model.device)
 
         def on_step(i: int, t: float, x_t: Tensor, p: Prediction, n: int = len(part)) -> Tensor:
             if bar is not None:

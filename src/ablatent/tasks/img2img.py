@@ -40,7 +40,10 @@ class Img2Img(Task):
         return self.count * sampler.steps
 
     def run(self, bench: Bench) -> Outcome:
-        images = np.asarray(bench.images)[: self.count]
+        if bench.known is None or bench.known.pixels is None:
+            raise ValueError("task=img2img is given validation pictures")
+        source = bench.known.rows(np.arange(min(self.count, bench.known.n)))
+        images = np.asarray(source.pixels)
         sampler, schedule = replace(bench.sampler, start=self.strength), bench.model.denoiser.schedule
         first = float(sampler.times(schedule)[0])
         z = bench.model.encode(images)

@@ -21,7 +21,7 @@ from ablatent.training.loop import Batch, Trainee, epoch_rows, learning_rate
 from ablatent.training.record import Recorder
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
-Panel = Callable[[nn.Module, Conditioner], np.ndarray]
+Panel = Callable[[], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,9 @@ class LatentBatches:
         fields: Mapping[str, np.ndarray],
         batch_size: int,
         seed: int,
+        conditioner: Conditioner | None = None,
     ):
-        self.latents, self.rows, self.fields = latents, rows, fields
+        self.latents, self.rows, self.fields, self.conditioner = latents, rows, fields, conditioner
         self.batch_size, self.seed = batch_size, seed
 
     def __call__(self, step: int) -> Batch:
@@ -86,13 +87,22 @@ class LatentBatches:
         rng = stream(self.seed, f"{purpose}/batch", samples.start)
         views = rng.integers(len(self.latents.mean), size=len(rows))
         shape = self.latents.shape
+        drops = () if self.conditioner is None or self.conditioner.drops == 1 else (self.conditioner.drops,)
         return {
             "z": self.latents.draw(views, rows, normal(self.seed, f"{purpose}/latent", samples, shape)).float(),
             "u": torch.from_numpy(rng.random(len(rows))),
             "eps": torch.from_numpy(normal(self.seed, f"{purpose}/eps", samples, shape)),
-            "drop": torch.from_numpy(rng.random(len(rows), dtype=np.float32)),
-            **{name: torch.from_numpy(np.asarray(values[rows])) for name, values in self.fields.items()},
+            "drop": torch.from_numpy(rng.random((len(rows), *drops), dtype=np.float32)),
+            **self._condition(rows, views, samples, purpose),
         }
+
+    def _condition(self, rows: np.ndarray, views: np.ndarray, samples: range, purpose: str) -> Batch:
+        """The fields of the given rows; what the conditioner draws depends on seed and sample alone."""
+        fields = {name: np.asarray(values[rows]) for name, values in self.fields.items()}
+        if self.conditioner is not None and fields:
+            rngs = [stream(self.seed, f"{purpose}/condition", i) for i in samples]
+            fields = self.conditioner.draw({**fields, "flipped": views == 1}, rngs)
+        return {name: torch.from_numpy(values) for name, values in fields.items()}
 
 
 class DiffusionTrainee(Trainee):
@@ -128,7 +138,8 @@ class DiffusionTrainee(Trainee):
         for group in optimizer.param_groups:
             group["lr"] = lr
         t, weights = self.timesteps(batch["u"])
-        losses = self._losses(batch, t, self._cond(batch, self.conditioner.dropout))
+        cond = self.conditioner.drop(self.conditioner.embed(batch), batch["drop"])
+        losses = self._losses(batch, t, cond)
         loss = (weights.to(losses.dtype) * losses).mean()
         optimizer.zero_grad()
         self.manual_backward(loss)
@@ -140,10 +151,6 @@ class DiffusionTrainee(Trainee):
         self.timesteps.update(t, losses.detach())
         return {"loss": loss.detach(), "grad_norm": norm, "lr": lr}
 
-    def _cond(self, batch: Batch, p: float) -> Cond:
-        cond = self.conditioner.embed(batch)
-        return self.conditioner.drop(cond, p, batch["drop"]) if self.conditioner.fields else cond
-
     def _losses(self, batch: Batch, t: Tensor, cond: Cond) -> Tensor:
         return self.loss(batch["z"], t, batch["eps"], cond)
 
@@ -152,7 +159,7 @@ class DiffusionTrainee(Trainee):
             with self.ema.applied(self.denoiser.network):
                 self.eval()
                 recorder.log(step, self._validate())
-                recorder.panel(step, "samples", self.panel(self.denoiser, self.conditioner))
+                recorder.panel(step, "samples", self.panel())
                 self.train()
         if step in self.how.kept:
             self._keep(step)
@@ -163,7 +170,7 @@ class DiffusionTrainee(Trainee):
         for batch in self.validation:
             batch = {name: value.to(self.device) for name, value in batch.items()}
             t = (batch["u"] * self.denoiser.schedule.T).long()
-            losses.append(self._losses(batch, t, self._cond(batch, 0.0)))
+            losses.append(self._losses(batch, t, self.conditioner.embed(batch)))
             times.append(t)
         loss = torch.cat(losses)
         if not torch.isfinite(loss).all():

@@ -8,9 +8,9 @@ from hydra.utils import get_class
 from torch import nn
 
 from ablatent.app.context import Context, weights_path
-from ablatent.app.models import load_first_stage, make_denoiser
+from ablatent.app.models import load_first_stage, make_denoiser, setting_of, source_of
 from ablatent.app.objects import make
-from ablatent.conditioning.base import Conditioner
+from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
 from ablatent.core.files import write_json
 from ablatent.core.images import grid
@@ -21,8 +21,9 @@ from ablatent.interop.layout import attention_heads, on_meta
 from ablatent.samplers.ddim import DDIM
 from ablatent.samplers.guidance import NoGuidance
 from ablatent.store.artifacts import Artifact
+from ablatent.tasks.conditions import asked, conditions
 from ablatent.tasks.generate import Model, generate
-from ablatent.training.diffusion import DiffusionTrainee, DiffusionTraining, LatentBatches
+from ablatent.training.diffusion import DiffusionTrainee, DiffusionTraining, LatentBatches, Panel
 from ablatent.training.first_stage import to_images
 from ablatent.training.loop import fit
 from ablatent.training.record import Recorder
@@ -37,13 +38,15 @@ def build(ctx: Context) -> None:
     seed = int(config["seed"])
     latents, images = Latents.load(ctx.input("latents").path), ctx.images()
     torch.manual_seed(int(stream(seed, "initial weights").integers(2**31)))
-    annotations = ctx.annotations() if "annotations" in ctx.stage.digests else None
-    classes = len(annotations.classes) if annotations is not None and annotations.labels is not None else 0
-    denoiser, conditioner = make_denoiser(config, latents.shape[0], classes)
+    source = source_of(ctx, images)
+    known = {"classes": len(source.annotations.classes), "segments": len(source.annotations.segments)}
+    first_stage = load_first_stage(ctx.input("first_stage"), ctx.device)
+    setting = setting_of(first_stage, latents.normalizer, latents.shape, known)
+    denoiser, conditioner = make_denoiser(config, setting)
     if config["start_from"] is not None:
         start_from(ctx.store.open("imported", config["start_from"]), denoiser.network, conditioner)
-    fields = {"label": annotations.labels} if "label" in conditioner.fields and annotations is not None else {}
-    batches = LatentBatches(latents, images.indices("train"), fields, how.batch_size, seed)
+    fields = conditioner.rows(source)
+    batches = LatentBatches(latents, images.indices("train"), fields, how.batch_size, seed, conditioner)
     validation_rows = images.indices("validation")[: min(256, 4 * how.batch_size)]
     optimizer = config["optimizer"]
     trainee = DiffusionTrainee(
@@ -54,7 +57,7 @@ def build(ctx: Context) -> None:
         seed,
         partial(get_class(optimizer["_target_"]), **{k: v for k, v in optimizer.items() if k != "_target_"}),
         batches.validation(validation_rows, draws=2),
-        _panel(ctx, latents, classes),
+        _panel(ctx, Model(first_stage, latents.normalizer, denoiser, conditioner, latents.shape, ctx.device), source),
         ctx.work.files,
     )
     fit(trainee, batches, ctx.work, Recorder(ctx.work.files, ctx.run), ctx.compute, ctx.title)
@@ -66,8 +69,9 @@ def build(ctx: Context) -> None:
             "conditioner_parameters": sum(p.numel() for p in conditioner.parameters()),
             "steps": how.steps,
             "snapshots": how.kept,
-            "classes": classes,
-            "class_names": list(annotations.classes) if annotations is not None else [],
+            **known,
+            "class_names": list(source.annotations.classes),
+            "segment_names": list(source.annotations.segments),
         },
     )
 
@@ -96,15 +100,16 @@ def start_from(imported: Artifact, network: nn.Module, conditioner: nn.Module) -
             module.load_state_dict(given)
 
 
-def _panel(ctx: Context, latents: Latents, classes: int):  # type: ignore[no-untyped-def]
-    """Sixteen samples in ten steps, always from the same noise, with whatever weights the network has."""
-    first_stage = load_first_stage(ctx.input("first_stage"), ctx.device)
+def _panel(ctx: Context, model: Model, source: Source) -> Panel:
+    """Sixteen samples in ten steps, always from the same noise and for the same conditions, with whatever weights the
+    network has."""
+    seed, conditioner = int(ctx.config["seed"]), model.conditioner
+    source = asked(conditioner, range(PANEL), source.rows(ctx.images().indices("validation")[:PANEL]))
+    fields = conditions(conditioner, source, seed, range(PANEL))
+    sampler = DDIM(steps=min(PANEL_STEPS, model.denoiser.schedule.T))
 
-    def panel(denoiser: nn.Module, conditioner: Conditioner) -> np.ndarray:
-        model = Model(first_stage, latents.normalizer, denoiser, conditioner, latents.shape, ctx.device)  # type: ignore[arg-type]
-        fields = {"label": np.arange(PANEL) % classes} if "label" in conditioner.fields else {}
-        sampler = DDIM(steps=min(PANEL_STEPS, model.denoiser.schedule.T))
-        parts = generate(model, sampler, NoGuidance(), ctx.config["seed"], range(PANEL), fields, PANEL)
+    def panel() -> np.ndarray:
+        parts = generate(model, sampler, NoGuidance(), seed, range(PANEL), fields, PANEL)
         return grid(np.concatenate([to_images(model.decode(z)) for _, z in parts]), columns=8, scale=2)
 
     return panel

@@ -76,11 +76,11 @@ def make_logits(config: Mapping[str, Any], latent_channels: int, classes: int) -
     return NoisyLogits(network, make(config["schedule"]))
 
 
-def load_logits(artifact: Artifact, latent_channels: int, device: torch.device) -> tuple[NoisyLogits, int]:
-    """(classifier, number of classes); in evaluation mode, frozen, float32."""
+def load_logits(artifact: Artifact, latent_channels: int, device: torch.device) -> NoisyLogits:
+    """In evaluation mode, frozen, float32."""
     from safetensors.torch import load_file
 
     classes = int(artifact.json("summary.json")["classes"])
     logits = make_logits(stored_config(artifact), latent_channels, classes)
     logits.network.load_state_dict(load_file(str(artifact.path / "model.safetensors")))
-    return logits.to(device).eval().requires_grad_(False), classes
+    return logits.to(device).eval().requires_grad_(False)

@@ -20,7 +20,7 @@ SHOWN = 64
 
 @torch.no_grad()
 def build(ctx: Context) -> None:
-    """scores.json (rfid…, psnr, ssim, perceptual, use of the codebook); originals.npy and images.npy: the first 64, uint8."""
+    """scores.json (rfid…, psnr, ssim, perceptual, use of codes); originals.npy and images.npy: the first 64, uint8."""
     config = ctx.config
     model = load_first_stage(ctx.input("first_stage"), ctx.device)
     images = ctx.images()

@@ -10,15 +10,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ablatent.app.context import Context
-from ablatent.app.models import load_model
+from ablatent.app.models import load_model, source_of
 from ablatent.app.objects import make
 from ablatent.app.stages.noisy_classifier import load_logits
+from ablatent.conditioning.source import Source
 from ablatent.core.files import write_json
 from ablatent.core.images import grid, save_png
 from ablatent.core.progress import Bar, track
+from ablatent.data.base import Annotations
 from ablatent.samplers.base import OnStep, Sampler
 from ablatent.samplers.guidance import Guidance
 from ablatent.samplers.guidance_classifier import NoisyLogits
+from ablatent.tasks.conditions import asked, conditions, labels_in_turn
 from ablatent.tasks.generate import Model, generate
 from ablatent.training.first_stage import to_images
 
@@ -30,11 +33,11 @@ def build(ctx: Context) -> None:
     sampler: Sampler = make(config["sampler"])
     count, seed = int(config["count"]), int(config["seed"])
     generator = load_generator(ctx)
-    model, guidance, labels = generator.model, generator.guidance, generator.labels(range(count))
+    model, guidance, source = generator.model, generator.guidance, generator.source(range(count))
     images, priors = [], []
     start = time.monotonic()
     with track(ctx.title, count * sampler.steps, "image steps") as bar:
-        for x_T, z in generator(sampler, seed, range(count), size, bar):
+        for x_T, z in generator(sampler, seed, range(count), size, bar, source=source):
             images.append(to_images(model.decode(z)))
             priors.append(to_images(model.decode(x_T)))
     spent = time.monotonic() - start
@@ -51,7 +54,8 @@ def build(ctx: Context) -> None:
             "classifier_gradients": sampler.nfe() if guidance.needs_classifier else 0,
             "seconds": round(spent, 3),
             "images_per_second": round(count / spent, 3),
-            "labels": None if labels is None else labels.tolist(),
+            "labels": None if source.annotations.labels is None else source.annotations.labels.tolist(),
+            "captions": source.annotations.captions,
             "seed": seed,
             "latent_shape": list(model.latent_shape),
             "batch_size": size,
@@ -64,18 +68,25 @@ def build(ctx: Context) -> None:
 class Generator:
     """A trained model, its guidance, and what that needs.
 
-    classes: of the model, or of the classifier that guides it; 0 where neither knows any.
+    known: validation pictures and what is known of them, as far as the condition asks; of a model of classes, or of the
+    classifier that guides it, the names of the classes alone. prompts: captions asked for in place of the known ones.
     """
 
     model: Model
     guidance: Guidance
     weak: Model | None
     classifier: NoisyLogits | None
-    classes: int
+    known: Source
+    prompts: Sequence[str] | None = None
 
-    def labels(self, indices: Sequence[int]) -> np.ndarray | None:
-        """Balanced: sample i has class i mod classes, whatever else is drawn."""
-        return np.asarray(indices, dtype=np.int64) % self.classes if self.classes else None
+    def source(self, indices: Sequence[int]) -> Source:
+        """What the samples of these indices are conditioned on, a row an index."""
+        if self.prompts is not None:
+            captions = [self.prompts[i % len(self.prompts)] for i in indices]
+            return Source(len(captions), Annotations(captions=captions))
+        if self.classifier is not None and not self.model.conditioner.needs:
+            return labels_in_turn(indices, self.known.annotations.classes)
+        return asked(self.model.conditioner, indices, self.known)
 
     def __call__(
         self,
@@ -86,10 +97,14 @@ class Generator:
         bar: Bar | None = None,
         x: Float[Tensor, "n c h w"] | None = None,
         watch: OnStep | None = None,
+        source: Source | None = None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches of (initial state, x_0), see `generate`. x: initial states in place of x_T."""
-        labels = self.labels(indices)
-        fields = {} if labels is None else {"label": labels}
+        """Batches of (initial state, x_0), see `generate`. x: initial states in place of x_T; source: what they are
+        conditioned on, a row an index."""
+        source = self.source(indices) if source is None else source
+        fields = conditions(self.model.conditioner, source, seed, indices)
+        if self.classifier is not None:
+            fields["label"] = np.asarray(source.part("labels"))
         needed = (self.weak, self.classifier, x, watch)
         return generate(self.model, sampler, self.guidance, seed, indices, fields, batch_size, bar, *needed)
 
@@ -99,13 +114,17 @@ def load_generator(ctx: Context) -> Generator:
     guidance asks for it, classifier."""
     config, guidance = ctx.config, make(ctx.config["guidance"])
     model = load_model(ctx, config["weights"], config["snapshot"])
-    classifier, classes = None, 0
+    classifier = None
+    named = ctx.input("diffusion").json("summary.json")["class_names"]
     if guidance.needs_classifier:
         channels = model.first_stage.latent_channels
-        classifier, classes = load_logits(ctx.input("classifier"), channels, model.device)
-    if "label" in model.conditioner.fields:
-        classes = int(ctx.input("diffusion").json("summary.json")["classes"])
-    return Generator(model, guidance, _weak(ctx, guidance, model), classifier, classes)
+        classifier = load_logits(ctx.input("classifier"), channels, model.device)
+        named = ctx.input("classifier").json("summary.json")["class_names"]
+    known = Source(0, Annotations(classes=tuple(named)))
+    if "annotations" in ctx.stage.digests:  # the condition is more than a class
+        images = ctx.images()
+        known = source_of(ctx, images).rows(images.indices("validation"))
+    return Generator(model, guidance, _weak(ctx, guidance, model), classifier, known, config.get("prompts"))
 
 
 def _weak(ctx: Context, guidance: Guidance, model: Model) -> Model | None:

@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 
 from ablatent.app.context import Context
+from ablatent.app.models import source_of
 from ablatent.app.objects import make
 from ablatent.app.stages.samples import load_generator
 from ablatent.app.stages.scores import as_json
+from ablatent.conditioning.source import Source
 from ablatent.core.files import write_json
 from ablatent.core.images import labelled, save_gif, save_png
 from ablatent.core.progress import track
@@ -30,21 +32,26 @@ def build(ctx: Context) -> None:
     seed, extractor = int(config["seed"]), make(config["extractor"])
     generator = load_generator(ctx)
     model, size = generator.model, ctx.compute.batch_size
-    images = None
-    if task.needs_images:
-        prepared = ctx.images()
-        images = prepared.pixels[prepared.indices("validation")]
+    prepared = ctx.images()
+    rows = prepared.indices("validation")
+    known = source_of(ctx, prepared).rows(rows) if task.needs_images or generator.known.n else generator.known
 
     with track(ctx.title, task.image_steps(sampler), "image steps") as bar:
 
-        def draw(x: Tensor, index: Sequence[int], used: Sampler, watch: OnStep | None = None) -> np.ndarray:
-            parts = generator(used, seed, index, size, bar, x, watch)
+        def draw(
+            x: Tensor,
+            index: Sequence[int],
+            used: Sampler,
+            watch: OnStep | None = None,
+            source: Source | None = None,
+        ) -> np.ndarray:
+            parts = generator(used, seed, index, size, bar, x, watch, source)
             return np.concatenate([to_images(model.decode(z)) for _, z in parts])
 
         def features(drawn: np.ndarray) -> np.ndarray:
             return extract(extractor, drawn, ctx.device, size, f"{ctx.title}: features")
 
-        outcome = task.run(Bench(model, sampler, seed, draw, features, images))
+        outcome = task.run(Bench(model, sampler, seed, draw, features, known))
     np.save(ctx.work.files / "images.npy", outcome.images)
     scale = max(1, 64 // outcome.images.shape[1])
     save_png(

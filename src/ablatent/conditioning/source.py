@@ -1,0 +1,75 @@
+"""What conditions are made from: pictures and what is known of them. Free of torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from ablatent.core.errors import ConfigError
+from ablatent.data.base import Annotations
+
+PARTS = ("labels", "captions", "boxes", "segmentation", "pixels")
+NAMES = {
+    "labels": "class labels",
+    "captions": "captions",
+    "boxes": "boxes of objects",
+    "segmentation": "segmentation maps",
+    "pixels": "pictures",
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """n pictures, or what somebody asks for: parts that are not known are None.
+
+    embeddings: folder of the captions' cached embeddings, for a frozen text encoder; None: they are made when needed.
+    """
+
+    n: int
+    annotations: Annotations
+    pixels: UInt8[np.ndarray, "n H W 3"] | None = None
+    embeddings: Path | None = None
+
+    def rows(self, index: Sequence[int] | np.ndarray) -> "Source":
+        """The given rows, in that order; a row may come several times."""
+        i = np.asarray(index, dtype=np.int64)
+        pixels = None if self.pixels is None else np.asarray(self.pixels[i])
+        return replace(self, n=len(i), annotations=self.annotations.rows(i), pixels=pixels)
+
+    def part(self, name: str) -> object:
+        """One of PARTS. Raises ConfigError where it is not known."""
+        value = self.pixels if name == "pixels" else getattr(self.annotations, name)
+        if value is None:
+            raise ConfigError(
+                "conditioner", f"data with {NAMES[name]}", f"data without {NAMES[name]}", OTHER_DATA[name]
+            )
+        return value
+
+    def check(self, needs: Sequence[str]) -> None:
+        """Raise ConfigError unless all these parts are known."""
+        for name in needs:
+            self.part(name)
+
+
+OTHER_DATA = {
+    "labels": "Use conditioner=none, or data with classes (data=fashion_mnist, digits, image_folder with subfolders).",
+    "captions": "Use data=openmoji, openmoji_scenes, coco_captions, or image_folder with data.captions.",
+    "boxes": "Use data=openmoji_scenes or openimages_boxes.",
+    "segmentation": "Use data=openmoji_scenes.",
+    "pixels": "Use data of pictures.",
+}
+
+
+def blank(n: int, size: int, classes: int, segments: int) -> Source:
+    """n white squares of which nothing particular is known, with every part there: to try shapes out."""
+    annotations = Annotations(
+        np.zeros(n, dtype=np.int64),
+        tuple(map(str, range(classes))),
+        [""] * n,
+        [[] for _ in range(n)],
+        np.zeros((n, size, size), dtype=np.uint8),
+        tuple(map(str, range(segments))),
+    )
+    return Source(n, annotations, np.full((n, size, size, 3), 255, dtype=np.uint8))

@@ -1,0 +1,35 @@
+"""Which condition a sample has: labels in turn, or those of validation pictures in turn, or what somebody asks for."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ablatent.conditioning.base import Conditioner, Rows
+from ablatent.conditioning.source import Source
+from ablatent.core.rng import stream
+from ablatent.data.base import Annotations
+
+
+def labels_in_turn(indices: Sequence[int], classes: Sequence[str]) -> Source:
+    """Balanced: sample i has class i mod classes, whatever else is drawn."""
+    labels = np.asarray(indices, dtype=np.int64) % len(classes)
+    return Source(len(labels), Annotations(labels, tuple(classes)))
+
+
+def asked(conditioner: Conditioner, indices: Sequence[int], known: Source) -> Source:
+    """What the samples of these indices are conditioned on. known: validation pictures; sample i takes the facts of
+    picture i mod known.n, but for a class alone, which goes in turn. A row an index."""
+    if set(conditioner.needs) == {"labels"}:
+        return labels_in_turn(indices, known.annotations.classes)
+    if not conditioner.needs:
+        return Source(len(indices), Annotations())
+    return known.rows(np.asarray(indices, dtype=np.int64) % known.n)
+
+
+def conditions(conditioner: Conditioner, source: Source, seed: int, indices: Sequence[int]) -> Rows:
+    """The fields that `embed` takes, a row an index; what is random in them (masks) is a function of seed and index."""
+    rows = conditioner.rows(source)
+    if not rows:
+        return {}
+    flipped = np.zeros(source.n, dtype=bool)
+    return conditioner.draw({**rows, "flipped": flipped}, [stream(seed, "condition", i) for i in indices])
