@@ -1,8 +1,9 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`. Both make .venv once.
 PYTHON ?= python3
 BIN := .venv/bin
-# Trainings in the tests compare bits: a fixed number of threads.
-export OMP_NUM_THREADS ?= 2
+# Tests run in so many processes of one thread each: trainings in the tests compare bits, which threads can change.
+WORKERS ?= 2
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations=10
 FASHION := /usr/share/datasets/fashion-mnist
 
 .PHONY: demo test test-fast check clean env
@@ -13,11 +14,11 @@ demo: env
 	@start=$$(cat .venv/.demo-start); echo "demo: installation $$(cat .venv/.install-seconds) s (once), this run $$(( $$(date +%s) - start )) s"
 
 test: env .venv/.fashion-mnist check
-	$(BIN)/python -m pytest -m "not slow" --durations=10
-	$(BIN)/python -m pytest -m slow --durations=10
+	$(PYTEST) -m "not slow"
+	$(PYTEST) -m slow
 
 test-fast: env
-	$(BIN)/python -m pytest -m "not slow" --durations=10
+	$(PYTEST) -m "not slow"
 
 check: env
 	$(BIN)/ruff format --check .
