@@ -9,5 +9,8 @@ RENAMED: new class name → the name that keys go on using.
 
 from typing import Any
 
-NEUTRAL: dict[str, dict[str, Any]] = {"diffusion": {"start_from": None}}
+NEUTRAL: dict[str, dict[str, Any]] = {
+    "diffusion": {"start_from": None},
+    "AutoencoderLoss": {"r1_weight": 0.0, "r1_every": 1},
+}
 RENAMED: dict[str, str] = {}
