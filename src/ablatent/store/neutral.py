@@ -12,5 +12,6 @@ from typing import Any
 NEUTRAL: dict[str, dict[str, Any]] = {
     "diffusion": {"start_from": None},
     "AutoencoderLoss": {"r1_weight": 0.0, "r1_every": 1},
+    "VQAutoencoder": {"update": "gradient", "ema_decay": 0.99, "beta_placement": "paper"},
 }
 RENAMED: dict[str, str] = {}
