@@ -11,6 +11,8 @@ from typing import Any
 
 NEUTRAL: dict[str, dict[str, Any]] = {
     "diffusion": {"start_from": None},
+    "samples": {"decode_tile": None, "decode_overlap": 16},
+    "task": {"decode_tile": None, "decode_overlap": 16},
     "AutoencoderLoss": {"r1_weight": 0.0, "r1_every": 1},
     "VQAutoencoder": {"update": "gradient", "ema_decay": 0.99, "beta_placement": "paper"},
 }
