@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 import torch.distributed as dist
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError
@@ -62,6 +62,10 @@ class FirstStage(nn.Module, ABC):
     def epoch_stats(self) -> dict[str, float]:
         """Statistics of the training passes since the last call, which are then forgotten."""
         return {}
+
+    def code_counts(self, z: Float[Tensor, "b c h w"]) -> Int[Tensor, " k"] | None:
+        """How many of the raw latents each code of the codebook stands for; None where there is no codebook."""
+        return None
 
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """(c, h, w) of the latents of `height` x `width` images; ConfigError if `downsample` does not divide them."""

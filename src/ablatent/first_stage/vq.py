@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ablatent.core.types import Moments
@@ -68,6 +68,11 @@ class VQAutoencoder(Autoencoder):
         index = nearest_code(rearrange(z, "b c h w -> (b h w) c"), self.codebook.weight)
         codes = F.embedding(index, self.codebook.weight)
         return rearrange(codes, "(b h w) c -> b c h w", b=z.shape[0], h=z.shape[2], w=z.shape[3])
+
+    def code_counts(self, z: Float[Tensor, "b c h w"]) -> Int[Tensor, " k"]:
+        """How many of the raw latents each code is nearest to."""
+        index = nearest_code(rearrange(z, "b c h w -> (b h w) c"), self.codebook.weight)
+        return torch.bincount(index, minlength=self.codebook.n_embed)
 
     def decode(self, z: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 H W"]:
         """Images of raw latents, which are quantised first; not clipped. Gradients pass straight through."""
