@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ablatent.data.histograms import ChannelHistograms
+
 CATEGORIES = {
     "reference": 3.0,
     "first_stage": 240.0,
@@ -55,6 +57,15 @@ def pictures(n: int, seed: int, size: int = 32) -> np.ndarray:
 def blur(images: np.ndarray, amount: int, seed: int) -> np.ndarray:
     noise = np.random.default_rng(seed).integers(-amount, amount + 1, images.shape)
     return np.clip(images.astype(int) + noise, 0, 255).astype(np.uint8)
+
+
+def histograms() -> bytes:
+    """Four channels of a unit normal distribution, each a little further off, and a codebook of which half is used."""
+    z = np.random.default_rng(0).standard_normal((400, 4, 4, 4)) + np.array([0.0, 0.1, 0.2, 8.0])[:, None, None]
+    counted = ChannelHistograms(4)
+    counted.add(z[:300])
+    counted.add(z[300:])
+    return as_json({**counted.as_json(), "codes": [5, 5, 5, 5, 0, 0, 0, 0]})
 
 
 class FakeStore:
@@ -115,7 +126,10 @@ class FakeStore:
         }
         files["panels/reconstructions-002000.png"] = b"not read here"
         first = self.put("first_stage", name, {}, files, config)
-        latents = self.put("latents", name, {"first_stage": first}, {"summary.json": as_json({"std": 1.0})})
+        files = {"summary.json": as_json({"mean": [0.5, -2.0, 0.0, 1e-6], "deviation": [1.0, 3.0, 2.0, 1.5]})}
+        if weak:  # those of the other are of a time when there were no histograms
+            files["histograms.json"] = histograms()
+        latents = self.put("latents", name, {"first_stage": first}, files)
         originals = pictures(20, 0)
         scores = {
             "rfid_192": score(0.9 + weak * 0.6, notes=[NOTE]),

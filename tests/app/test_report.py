@@ -55,6 +55,7 @@ def test_files_are_written_and_need_no_network(broken: tuple[Path, str, ReportPa
         "curves-first_stage",
         "curves-diffusion",
         "reconstructions",
+        "latents",
         "samples",
     }
     assert all(p.read_bytes().startswith(b"\x89PNG") for p in paths.figures)
@@ -146,6 +147,30 @@ def test_reconstructions_share_their_originals(broken: tuple[Path, str, ReportPa
     (group,) = images.reconstructions(load_sweep(*broken[:2]))
     assert [r.label for r in group.rows] == ["original", "first_stage=kl", "first_stage=vq"]
     assert "PSNR [dB] 24.31" in group.rows[1].detail
+
+
+def test_latents_show_their_channels_and_say_where_histograms_are_missing(
+    broken: tuple[Path, str, ReportPaths], tmp_path: Path
+) -> None:
+    root, sweep, paths = broken
+    table = tables.latents(load_sweep(root, sweep))
+    assert table is not None
+    old, new = table.rows
+    assert [c.text for c in column(table, "mean, raw")] == ["0.5, -2, 0, 0"] * 2
+    assert [c.text for c in old[3:]] == ["–"] * 5 and old[0].notes == [1] and len(table.notes) == 1
+    means, deviations = (
+        [float(v) for v in new[table.columns.index(f"{name}, normalised")].text.split(", ")] for name in ("mean", "std")
+    )
+    np.testing.assert_allclose(means, [0.0, 0.1, 0.2, 8.0], atol=0.05)
+    np.testing.assert_allclose(deviations, 1.0, atol=0.05)
+    assert 24 < float(new[5].text.rstrip("%")) < 25  # a quarter of the values lies around 8
+    assert [c.text for c in new[6:]] == ["4 of 8", "4.0"]
+    for text in (paths.html.read_text(), paths.markdown.read_text()):
+        assert "Latents</h2>" in text or "## Latents" in text
+        assert "Built before histograms" in text and "Normalised training latents" in text
+    alone = build(tmp_path, {})  # of the older kind only: no figure, and nothing is amiss
+    said = write_report(tmp_path, alone)
+    assert "latents" not in {p.stem for p in said.figures} and said.problems == []
 
 
 def test_tile_puts_image_k_where_it_belongs() -> None:

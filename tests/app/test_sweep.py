@@ -114,6 +114,8 @@ REMEMBERED = [
     *("timestep_sampler.history=1", "schedule.T=20", "sampler.steps=5"),
     *("diffusion.learned_variance=true", "sampler=ddpm", "sampler.variance=learned"),
 ]
+# a codebook with all the state that one can have
+CODEBOOK = ["first_stage.init=kmeans", "first_stage.update=ema"]
 LONG = ["first_stage.training.steps=60", "training.steps=60", "runtime.checkpoint_seconds=0"]
 
 
@@ -126,7 +128,7 @@ def weights_of(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("stage", ["vq", "kl"])
 def test_kill_9_and_resume_gives_the_same_bits(tmp_path, stage):
     """Killed once in the first stage and once in the diffusion training."""
-    small = [f"first_stage={stage}", *SMALL, *LONG, *(REMEMBERED if stage == "kl" else [])]
+    small = [f"first_stage={stage}", *SMALL, *LONG, *(REMEMBERED if stage == "kl" else CODEBOOK)]
     (tmp_path / "killed").mkdir()
     (tmp_path / "whole").mkdir()
     whole = run(tmp_path / "whole", *small)

@@ -173,7 +173,10 @@ def test_identity_is_pixel_space() -> None:
         ({"n_embed": 0}, "first_stage.n_embed"),
         ({"beta": -1.0}, "first_stage.beta"),
         ({"restart_every": 0}, "first_stage.restart_every"),
-        ({"init": "kmeans"}, "first_stage.init"),
+        ({"init": "kmean"}, "first_stage.init"),
+        ({"update": "average"}, "first_stage.update"),
+        ({"ema_decay": 1.0}, "first_stage.ema_decay"),
+        ({"beta_placement": "encoder"}, "first_stage.beta_placement"),
     ],
 )
 def test_bad_options_name_their_key(change: dict[str, Any], key: str) -> None:

@@ -4,11 +4,12 @@ import pytest
 import torch
 
 from ablatent.core.rng import stream
-from ablatent.first_stage import vq
-from ablatent.first_stage.vq import Codebook, VQAutoencoder, nearest_code
+from ablatent.first_stage import codebook
+from ablatent.first_stage.codebook import Codebook, k_means, nearest_code
+from ablatent.first_stage.vq import VQAutoencoder
 
 
-def model(init: str = "uniform", restart_every: int | None = 2) -> VQAutoencoder:
+def model(init: str = "uniform", restart_every: int | None = 2, update: str = "gradient") -> VQAutoencoder:
     torch.manual_seed(0)
     return VQAutoencoder(
         ch=8,
@@ -24,7 +25,13 @@ def model(init: str = "uniform", restart_every: int | None = 2) -> VQAutoencoder
         beta=0.25,
         restart_every=restart_every,
         init=init,
+        update=update,
+        ema_decay=0.9,
     )
+
+
+def by_row(z: torch.Tensor) -> torch.Tensor:
+    return z.permute(0, 2, 3, 1).reshape(-1, z.shape[1])
 
 
 def image(step: int, batch: int = 4) -> torch.Tensor:
@@ -37,7 +44,7 @@ def test_nearest_code_equals_the_full_distance_matrix_whatever_the_chunks(monkey
     z, codes = torch.randn(70, 3), torch.randn(11, 3)
     expected = torch.cdist(z.double(), codes.double()).argmin(dim=1)
     assert torch.equal(nearest_code(z, codes), expected)
-    monkeypatch.setattr(vq, "_MAX_DISTANCES", 40)
+    monkeypatch.setattr(codebook, "_MAX_DISTANCES", 40)
     assert torch.equal(nearest_code(z, codes), expected)
 
 
@@ -118,8 +125,110 @@ def test_data_initialisation_takes_latents_of_the_first_batch_once() -> None:
     assert torch.equal(m.codebook.weight, first)
 
 
-@pytest.mark.parametrize("init", ["uniform", "data"])
-def test_resumed_training_equals_uninterrupted_training_bit_for_bit(init: str) -> None:
+def test_legacy_beta_weighs_the_codes_instead() -> None:
+    torch.manual_seed(0)
+    paper = Codebook(8, 4, beta=0.25, restart_every=None, init="uniform")
+    legacy = Codebook(8, 4, beta=0.25, restart_every=None, init="uniform", beta_placement="legacy")
+    legacy.load_state_dict(paper.state_dict())
+    z = torch.randn(2, 4, 3, 3, requires_grad=True)
+    (_, a), (_, b) = paper(z), legacy(z)
+    assert torch.allclose(a, b)  # the same number ...
+    (a_z, a_codes), (b_z, b_codes) = (torch.autograd.grad(v, [z, c.weight]) for v, c in ((a, paper), (b, legacy)))
+    assert torch.allclose(b_z, 4 * a_z) and torch.allclose(b_codes, 0.25 * a_codes)  # ... and other gradients
+
+
+def test_moving_averages_follow_their_recursion_and_only_the_encoder_gets_a_gradient() -> None:
+    torch.manual_seed(0)
+    book = Codebook(4, 2, beta=0.25, restart_every=None, init="uniform", update="ema", ema_decay=0.9)
+    with torch.no_grad():
+        book.weight.copy_(torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [50.0, 50.0]]))
+        book.ema_sum.copy_(book.weight)
+    z = torch.tensor([[1.0, 1.0], [-2.0, 0.0], [9.0, 1.0]])  # codes 0, 0, 1
+    image = z.T.reshape(1, 2, 1, 3).clone().requires_grad_()
+    z_q, loss = book(image)
+    assert torch.equal(
+        by_row(z_q.detach()), torch.tensor([[0.0, 0.0], [0.0, 0.0], [10.0, 0.0]])
+    )  # codes before the step
+    gap = (image - z_q).detach()
+    assert torch.allclose(loss, 0.25 * gap.square().mean())
+    assert torch.allclose(torch.autograd.grad(loss, image)[0], 0.25 * 2 * gap / gap.numel())
+    count = torch.tensor([1.1, 1.0, 0.9, 0.9])
+    total = 0.9 * torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [50.0, 50.0]])
+    total += 0.1 * torch.tensor([[-1.0, 1.0], [9.0, 1.0], [0.0, 0.0], [0.0, 0.0]])
+    torch.testing.assert_close(book.ema_count, count)
+    torch.testing.assert_close(book.ema_sum, total)
+    torch.testing.assert_close(book.weight.detach(), total / count[:, None], rtol=1e-4, atol=1e-4)
+    assert not book.weight.requires_grad
+    book.eval()
+    before = book.weight.clone()
+    book(image)
+    assert torch.equal(book.weight, before)
+
+
+def test_moving_averages_count_the_batches_of_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    one = Codebook(8, 4, 0.25, None, "uniform", "ema", 0.9)
+    both = copy.deepcopy(one)
+    z = torch.randn(2, 4, 3, 3)
+    both(torch.cat([z, z]))
+    monkeypatch.setattr(codebook, "sum_over_ranks", lambda t: 2 * t)  # a second rank with the same batch
+    one(z)
+    torch.testing.assert_close(one.weight, both.weight)
+    torch.testing.assert_close(one.ema_count, both.ema_count)
+
+
+def test_k_means_finds_clusters_that_the_first_rows_do_not_show() -> None:
+    """Nine tenths of the rows are one point, as the background of pictures is; measured by scikit-learn's inertia."""
+    from sklearn.cluster import KMeans
+
+    torch.manual_seed(0)
+    points = 10 * torch.randn(12, 3)
+    rows = torch.cat([points[:1].expand(1800, 3), points.repeat(16, 1) + 0.1 * torch.randn(192, 3)])
+    centres = k_means(rows, 12)
+
+    def inertia(of: torch.Tensor) -> float:
+        return float(torch.cdist(rows, of).square().min(dim=1).values.sum())
+
+    theirs = KMeans(12, n_init=5, random_state=0).fit(rows.numpy()).cluster_centers_
+    assert inertia(centres) < 1.05 * inertia(torch.from_numpy(theirs)) < 0.01 * inertia(codebook.spread(rows, 12))
+    assert torch.equal(centres, k_means(rows, 12))
+
+
+def test_kmeans_initialisation_hears_several_batches_and_then_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codebook, "KMEANS_BATCHES", 3)
+    m, data = model(init="kmeans", restart_every=None), model(init="data", restart_every=None)
+    assert set(m.state_dict()) - set(data.state_dict()) == {"codebook.gathered", "codebook.gathered_batches"}
+    seen = []
+    for step in range(4):
+        seen.append(codebook.spread(by_row(m.moments(image(step)).mean), 32))
+        before = m.codebook.weight.detach().clone()
+        m(image(step), torch.zeros(4, 4, 4, 4))
+        after = m.codebook.weight.detach()
+        assert torch.equal(before, after) == (step in (1, 3))
+        if step == 0:
+            data(image(0), torch.zeros(4, 4, 4, 4))
+            assert torch.equal(after, data.codebook.weight)
+    torch.testing.assert_close(after, k_means(torch.cat(seen[:3]), 32))
+
+
+def test_a_restarted_code_keeps_its_place_among_moving_averages() -> None:
+    m = model(restart_every=2, update="ema")
+    book = m.codebook
+    with torch.no_grad():
+        book.weight[5:] += 100.0
+        book.ema_sum.copy_(book.weight)
+    m(image(0), torch.zeros(4, 4, 4, 4))
+    dead = book.used == 0
+    m.after_step(2, stream(0, "restart", 2))
+    assert dead.sum() >= 27 and torch.equal(book.ema_sum[dead], book.weight[dead]) and (book.ema_count[dead] == 1).all()
+
+
+@pytest.mark.parametrize(("init", "update"), [("uniform", "gradient"), ("data", "gradient"), ("kmeans", "ema")])
+def test_resumed_training_equals_uninterrupted_training_bit_for_bit(
+    init: str, update: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(codebook, "KMEANS_BATCHES", 5)  # the resume is amidst their gathering
+
     def train(m: VQAutoencoder, optimizer: torch.optim.Optimizer, steps: range) -> None:
         for step in steps:
             optimizer.zero_grad()
@@ -128,12 +237,12 @@ def test_resumed_training_equals_uninterrupted_training_bit_for_bit(init: str) -
             optimizer.step()
             m.after_step(step + 1, stream(0, "restart", step + 1))
 
-    whole = model(init)
+    whole = model(init, update=update)
     opt = torch.optim.Adam(whole.parameters(), lr=1e-2)
     train(whole, opt, range(3))
     saved = copy.deepcopy((whole.state_dict(), opt.state_dict()))
     train(whole, opt, range(3, 7))
-    resumed = model(init)
+    resumed = model(init, update=update)
     with torch.no_grad():
         for p in resumed.parameters():
             p.add_(1.0)

@@ -15,10 +15,10 @@ CONF = Path(__file__).parents[2] / "conf"
 KINDS = sorted({p.stem for p in (CONF / "first_stage").glob("*.yaml")} - {"pretrained"})
 
 
-def config(kind: str, preset: str) -> Any:
+def config(kind: str, preset: str, **more: Any) -> Any:
     root = OmegaConf.create(
         {
-            "preset": OmegaConf.load(CONF / "preset" / f"{preset}.yaml"),
+            "preset": OmegaConf.merge(OmegaConf.load(CONF / "preset" / f"{preset}.yaml"), {"first_stage": more}),
             "runtime": {"precision": "32-true"},
             "perceptual": {"_target_": f"{NoPerceptual.__module__}.{NoPerceptual.__name__}"},
             "first_stage": OmegaConf.load(CONF / "first_stage" / f"{kind}.yaml"),
@@ -52,3 +52,8 @@ def test_every_first_stage_trains_a_step_in_every_preset(kind: str, preset: str)
     optimizer.step()
     assert float(logs["disc_active"]) == 1
     assert not torch.equal(model.last_layer(), before)
+
+
+def test_the_kl_weight_is_the_published_one_unless_a_preset_says_otherwise() -> None:
+    assert config("kl", "tiny").loss.regularizer_weight == 1e-6
+    assert config("kl", "tiny", kl_weight=1.0).loss.regularizer_weight == 1.0

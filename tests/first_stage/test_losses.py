@@ -8,7 +8,7 @@ from ablatent.core.errors import ConfigError
 from ablatent.first_stage.base import Reconstruction
 from ablatent.first_stage.discriminator import PatchGAN
 from ablatent.first_stage.kl import KLAutoencoder, gaussian_kl
-from ablatent.first_stage.losses import AutoencoderLoss, hinge, vanilla
+from ablatent.first_stage.losses import AutoencoderLoss, gradient_penalty, hinge, vanilla
 
 
 class Edges(nn.Module):
@@ -106,6 +106,7 @@ def test_adversarial_loss_and_gradients_equal_the_written_out_formula(model: KLA
     expected.backward()
     assert torch.allclose(total, expected)
     assert torch.allclose(logs["adaptive_weight"], weight)
+    assert torch.allclose(logs["last_layer_nll"], a.norm()) and torch.allclose(logs["last_layer_generator"], b.norm())
     assert torch.allclose(ours, gradients(model))
 
 
@@ -166,6 +167,39 @@ def test_the_critic_learns_to_tell_reconstructions(x: Tensor) -> None:
     assert float(logs["critic"]) < 0.9
 
 
+def test_r1_is_the_squared_gradient_on_real_images_and_reaches_the_critic(x: Tensor) -> None:
+    """A critic with two patches, whose gradient is known: D(x) = sum of w * x + (sum of w * x)^2 / 2."""
+
+    class Known(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w = nn.Parameter(torch.full((3, 32, 32), 0.01))
+
+        def forward(self, x: Tensor) -> Tensor:
+            linear = (self.w * x).sum(dim=(1, 2, 3))
+            return torch.stack([linear, 0.5 * linear.square()], dim=1)
+
+    critic = Known()
+    slope = 1 + (critic.w * x).sum(dim=(1, 2, 3))
+    expected = (slope.square() * critic.w.square().sum()).mean()
+    got = gradient_penalty(critic, x)
+    assert torch.allclose(got, expected)
+    (ours,), (theirs,) = torch.autograd.grad(got, critic.w), torch.autograd.grad(expected, critic.w)
+    assert torch.allclose(ours, theirs, atol=1e-6)
+    assert x.grad is None
+
+
+def test_r1_is_lazy_and_keeps_its_mean_weight(x: Tensor) -> None:
+    plain, lazy = make(disc_start=0), make(disc_start=0, r1_weight=10.0, r1_every=4)
+    for step in range(8):
+        without, _ = plain.critic_loss(x, -x, step)
+        value, logs = lazy.critic_loss(x, -x, step)
+        assert ("r1" in logs) == (step in (0, 4))
+        penalty = 0.5 * 10.0 * 4 * logs["r1"] if "r1" in logs else 0.0
+        assert torch.allclose(value, without + penalty)
+        assert torch.allclose(logs["critic"], without)
+
+
 def test_critic_losses() -> None:
     real, fake = torch.tensor([2.0, 0.5]), torch.tensor([-3.0, 0.0])
     assert hinge(real, fake) == pytest.approx(0.5 * (0.25 + 0.5))
@@ -193,6 +227,8 @@ def test_perceptual_network_is_frozen_stays_in_evaluation_mode_and_sees_the_sub_
         ({"pixel_weight": -1.0}, "pixel_weight"),
         ({"perceptual_batch": 0}, "perceptual_batch"),
         ({"disc_start": -1}, "disc_start"),
+        ({"r1_weight": -1.0}, "r1_weight"),
+        ({"r1_every": 0}, "r1_every"),
         ({"perceptual": None}, "perceptual"),
     ],
 )

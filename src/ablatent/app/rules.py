@@ -27,6 +27,7 @@ CHOICES = {
 POSITIVE = (
     "sampler.steps",
     "samples.count",
+    "samples.decode_tile",
     "training.steps",
     "training.batch_size",
     "training.validate_every",
@@ -177,6 +178,13 @@ def snapshot(cfg: Config) -> None:
         raise ConfigError("samples.snapshot", f"last, or one of {kept} (training.snapshots and the last)", wanted)
 
 
+def decode_tiles(cfg: Config) -> None:
+    tile, overlap = get(cfg, "samples.decode_tile"), get(cfg, "samples.decode_overlap")
+    if tile is not None and not (type(overlap) is int and 0 <= overlap <= tile // 2):
+        expected = f"an integer from 0 to {tile // 2}, half of samples.decode_tile"
+        raise ConfigError("samples.decode_overlap", expected, overlap)
+
+
 RULES = (
     choices,
     positive,
@@ -189,6 +197,7 @@ RULES = (
     sampled_weights,
     snapshot,
     guidance_needs_snapshot,
+    decode_tiles,
 )
 
 

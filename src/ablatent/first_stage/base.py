@@ -64,7 +64,7 @@ class FirstStage(nn.Module, ABC):
         return {}
 
     def code_counts(self, z: Float[Tensor, "b c h w"]) -> Int[Tensor, " k"] | None:
-        """How often each code of the codebook is the nearest one of raw latents; None where there is no codebook."""
+        """How many of the raw latents each code of the codebook stands for; None where there is no codebook."""
         return None
 
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:

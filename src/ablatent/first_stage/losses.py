@@ -5,6 +5,7 @@ Esser et al. 2021, eq. 6-7, with the hinge loss; Rombach et al. 2022, appendix G
 
 import torch
 import torch.nn.functional as F
+from einops import reduce
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -27,6 +28,19 @@ def vanilla(real: Tensor, fake: Tensor) -> Tensor:
 CRITIC = {"hinge": hinge, "vanilla": vanilla}
 
 
+def gradient_penalty(critic: nn.Module, x: Float[Tensor, "b 3 H W"]) -> Float[Tensor, ""]:
+    """R1 of Mescheder et al. 2018, eq. 9, without its gamma / 2: the mean over real images of |grad_x D(x)|^2.
+
+    D(x) is the sum of an image's patch logits. The gradient reaches the critic's parameters. In float32, since squared
+    gradients underflow in half precision. Every k-th step with k times the weight is the lazy form of Karras et al.
+    2020, section 3.1.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        x = x.detach().float().requires_grad_()
+        (slope,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
+    return reduce(slope.square(), "b c h w -> b", "sum").mean()
+
+
 class AutoencoderLoss(nn.Module):
     """pixel + perceptual + regulariser, and from step `disc_start` the critic's verdict.
 
@@ -35,6 +49,8 @@ class AutoencoderLoss(nn.Module):
     The critic trains from disc_start - disc_warmup and counts for the autoencoder from disc_start, so that it knows
     something when its word begins to matter; disc_start null turns it off. Its weight is
     disc_weight * |grad nll| / (|grad g| + 1e-4), at most disc_weight * adaptive_max, gradients taken at the last layer.
+    r1_weight: gamma of the critic's gradient penalty on real images, 0 for none; r1_every: only every so many steps,
+    times as much (see `gradient_penalty`).
     """
 
     def __init__(
@@ -51,6 +67,8 @@ class AutoencoderLoss(nn.Module):
         disc_warmup: int,
         disc_loss: str,
         adaptive_max: float = 1e4,
+        r1_weight: float = 0.0,
+        r1_every: int = 1,
     ) -> None:
         super().__init__()
         for name, choice, options in (("pixel", pixel, PIXEL), ("disc_loss", disc_loss, CRITIC)):
@@ -64,12 +82,15 @@ class AutoencoderLoss(nn.Module):
             "adaptive_max": adaptive_max,
             "disc_warmup": disc_warmup,
             "disc_start": 0 if disc_start is None else disc_start,
+            "r1_weight": r1_weight,
         }
         for name, value in weights.items():
             if not value >= 0:
                 raise ConfigError(f"first_stage.loss.{name}", "a number >= 0", value)
         if perceptual_batch is not None and perceptual_batch < 1:
             raise ConfigError("first_stage.loss.perceptual_batch", "an integer >= 1, or null for all", perceptual_batch)
+        if isinstance(r1_every, bool) or not isinstance(r1_every, int) or r1_every < 1:
+            raise ConfigError("first_stage.loss.r1_every", "an integer >= 1", r1_every)
         if perceptual is None and perceptual_weight > 0:
             raise ConfigError(
                 "first_stage.loss.perceptual", "a network", None, "Or set first_stage.loss.perceptual_weight=0."
@@ -80,7 +101,7 @@ class AutoencoderLoss(nn.Module):
         self.pixel_weight, self.perceptual_weight = float(pixel_weight), float(perceptual_weight)
         self.perceptual_batch, self.regularizer_weight = perceptual_batch, float(regularizer_weight)
         self.disc_weight, self.disc_start, self.disc_warmup = float(disc_weight), disc_start, disc_warmup
-        self.adaptive_max = float(adaptive_max)
+        self.adaptive_max, self.r1_weight, self.r1_every = float(adaptive_max), float(r1_weight), r1_every
 
     def train(self, mode: bool = True) -> "AutoencoderLoss":
         """Switch the critic; the perceptual network stays in evaluation mode (no dropout in a distance)."""
@@ -107,6 +128,7 @@ class AutoencoderLoss(nn.Module):
         nll = self.pixel_weight * pixel + self.perceptual_weight * perceptual
         zero = pixel.new_zeros(())
         generator, weight, active = zero, zero, zero
+        norms: dict[str, Tensor] = {}
         rest = self.regularizer_weight * rec.regularizer
         if self.counts(step) and torch.is_grad_enabled():
             active = zero + 1.0
@@ -114,7 +136,9 @@ class AutoencoderLoss(nn.Module):
             # Each critic is differentiated once, at x_hat; the last layer and then the whole autoencoder reuse that.
             (g_nll,) = torch.autograd.grad(nll, x_hat)
             (g_gen,) = torch.autograd.grad(generator, x_hat)
-            weight = self._adaptive_weight(x_hat, last_layer, g_nll, g_gen)
+            norms = self._norms_at(last_layer, x_hat, last_layer_nll=g_nll, last_layer_generator=g_gen)
+            ratio = norms["last_layer_nll"] / (norms["last_layer_generator"] + 1e-4)
+            weight = self.disc_weight * ratio.clamp(0.0, self.adaptive_max)
             value = nll.detach() + weight * generator.detach()
             slope = (x_hat * (g_nll + weight * g_gen)).sum()  # has the value's gradient
             loss = value + (slope - slope.detach()) + rest
@@ -127,18 +151,25 @@ class AutoencoderLoss(nn.Module):
             "generator": generator,
             "adaptive_weight": weight,
             "disc_active": active,
+            **norms,
         }
         return loss, {k: v.detach() for k, v in logs.items()}
 
     def critic_loss(
         self, x: Float[Tensor, "b 3 H W"], x_hat: Float[Tensor, "b 3 H W"], step: int
     ) -> tuple[Float[Tensor, ""] | None, dict[str, Tensor]]:
-        """The critic's loss on real images and reconstructions, with its logs; (None, {}) before it trains."""
+        """The critic's loss on real images and reconstructions, with its logs; (None, {}) before it trains.
+
+        The log "critic" is without the gradient penalty, which "r1" is, unweighted, at the steps that have it.
+        """
         if not self.critic_trains(step):
             return None, {}
         real, fake = self.discriminator(x.detach()).float(), self.discriminator(x_hat.detach()).float()
         loss = self.critic(real, fake)
         logs = {"critic": loss, "logits_real": real.mean(), "logits_fake": fake.mean()}
+        if self.r1_weight > 0 and step % self.r1_every == 0:
+            logs["r1"] = gradient_penalty(self.discriminator, x)
+            loss = loss + 0.5 * self.r1_weight * self.r1_every * logs["r1"]
         return loss, {k: v.detach() for k, v in logs.items()}
 
     def _perceptual(self, x: Tensor, x_hat: Tensor) -> Tensor:
@@ -154,9 +185,11 @@ class AutoencoderLoss(nn.Module):
         logits: Tensor = torch.func.functional_call(self.discriminator, frozen, (x_hat,))
         return logits.float().mean()
 
-    def _adaptive_weight(self, x_hat: Tensor, last_layer: nn.Parameter, g_nll: Tensor, g_gen: Tensor) -> Tensor:
-        norms = []
-        for g in (g_nll, g_gen):
-            (at_layer,) = torch.autograd.grad(x_hat, last_layer, g, retain_graph=True)
-            norms.append(mean_over_ranks(at_layer).norm())
-        return (norms[0] / (norms[1] + 1e-4)).clamp(0.0, self.adaptive_max).detach() * self.disc_weight
+    @staticmethod
+    def _norms_at(last_layer: nn.Parameter, x_hat: Tensor, **slopes: Tensor) -> dict[str, Tensor]:
+        """Norms of the gradients at the last layer, of losses given by their slopes at x_hat."""
+        norms = {}
+        for name, slope in slopes.items():
+            (at_layer,) = torch.autograd.grad(x_hat, last_layer, slope, retain_graph=True)
+            norms[name] = mean_over_ranks(at_layer).norm()
+        return norms

@@ -7,6 +7,7 @@ package's code.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError, DataError, did_you_mean
-from ablatent.core.weights import PretrainedFile, read_tensors, verify_digest
+from ablatent.core.weights import Found, PretrainedFile, read_tensors, verify_digest
 
 
 class Perceptual(nn.Module, ABC):
@@ -58,15 +59,16 @@ class Trunk:
     """A trunk as data: stages of convolutions with ReLU, a tap at the end of each stage.
 
     stages: for each convolution its name in the published file, output channels and kernel; padding: for the kernels
-    that occur; blur_first: a blur at stride 2 between the first convolution and its ReLU, in place of that
-    convolution's stride; pool: kernel of the max-pool (stride 1) that, with a blur at stride 2, stands before each
-    stage in `pooled`.
+    that occur; pool: kernel of the max-pool before each stage in `pooled`, at stride 2, or where the trunk is `blurred`
+    at stride 1 with a blur at stride 2 after it; blur_first: such a blur between the first convolution and its ReLU, in
+    place of that convolution's stride.
     """
 
     stages: tuple[tuple[tuple[str, int, int], ...], ...]
     padding: dict[int, int]
     pool: int
     pooled: tuple[int, ...]
+    blurred: bool
     blur_first: bool
     smallest: int
 
@@ -82,6 +84,7 @@ VGG = Trunk(
     padding={3: 1},
     pool=2,
     pooled=(1, 2, 3, 4),
+    blurred=True,
     blur_first=False,
     smallest=18,
 )
@@ -96,44 +99,34 @@ ALEX = Trunk(
     padding={11: 2, 5: 2, 3: 1},
     pool=3,
     pooled=(1, 2),
+    blurred=True,
     blur_first=True,
     smallest=21,
 )
 TRUNKS = {"vgg": VGG, "alex": ALEX}
 
 
-class ShiftTolerantLPIPS(Perceptual):
-    """LPIPS on a shift-tolerant trunk: features of unit norm, squared differences, 1x1 heads, summed over taps.
+class FeatureDistance(Perceptual):
+    """Features of a trunk, of unit norm over channels, squared differences, 1x1 heads, mean over places, sum over taps
+    (Zhang et al. 2018, eq. 1).
 
-    net: "vgg" or "alex"; weights: the published file; digest: of the tensors as they are held here. The weights are
-    loaded by the constructor, except on the meta device, where only the shapes exist. Raises ConfigError for another
-    net, weights that cannot be found or have another digest, DataError for a file without the tensors of this net.
+    Raises ConfigError for images of less than `smallest` pixels. A class below this one fills the buffers.
     """
 
     blur: Tensor
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, net: str, weights: PretrainedFile, digest: str):
+    def __init__(self, trunk: Trunk) -> None:
         super().__init__()
-        if net not in TRUNKS:
-            raise ConfigError("perceptual.net", " or ".join(TRUNKS), net, did_you_mean(net, TRUNKS))
-        self.trunk, self.weights = TRUNKS[net], weights
-        self.digest: str = digest
-        self.name, self.smallest = f"stlpips_{net}", self.trunk.smallest
+        self.trunk, self.smallest = trunk, trunk.smallest
         # Buffers that are not persistent: no optimiser finds them, no checkpoint carries them.
         for name, shape in self._shapes().items():
             self.register_buffer(name, torch.empty(shape), persistent=False)
         self.register_buffer(
             "blur", torch.tensor([1.0, 2.0, 1.0]).outer(torch.tensor([1.0, 2.0, 1.0])) / 16, persistent=False
         )
-        if self.blur.device.type != "meta":
-            self._load()
         self.train(False)
-
-    def check(self) -> None:
-        """Raise ConfigError unless the weights can be had; reads nothing."""
-        self.weights.check()
 
     def forward(self, x: Float[Tensor, "b 3 h w"], y: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
         """Distance of each pair, x and y in [-1, 1]; 0 for equal images. Raises ConfigError below `smallest` pixels."""
@@ -156,7 +149,7 @@ class ShiftTolerantLPIPS(Perceptual):
         taps = []
         for i, stage in enumerate(self.trunk.stages):
             if i in self.trunk.pooled:
-                x = self._blur(F.max_pool2d(x, self.trunk.pool, stride=1))
+                x = self._pool(x)
             for j, (name, _, kernel) in enumerate(stage):
                 weight, bias = (self.get_buffer(f"{_flat(name)}_{part}") for part in ("weight", "bias"))
                 x = F.conv2d(x, weight, bias, padding=self.trunk.padding[kernel])
@@ -166,6 +159,11 @@ class ShiftTolerantLPIPS(Perceptual):
             # vector_norm has gradient 0 where all channels are 0, unlike the square root
             taps.append(x / (torch.linalg.vector_norm(x, dim=1, keepdim=True) + 1e-10))
         return taps
+
+    def _pool(self, x: Tensor) -> Tensor:
+        if not self.trunk.blurred:
+            return F.max_pool2d(x, self.trunk.pool, stride=2)
+        return self._blur(F.max_pool2d(x, self.trunk.pool, stride=1))
 
     def _blur(self, x: Tensor) -> Tensor:
         """[1, 2, 1] x [1, 2, 1] / 16 at stride 2 after reflecting 2 px on each side: H -> (H + 1) // 2 + 1."""
@@ -183,15 +181,18 @@ class ShiftTolerantLPIPS(Perceptual):
             shapes[f"head{i}"] = (1, width, 1, 1)
         return shapes
 
-    def _load(self) -> None:
-        found = self.weights.find()
-        file = read_tensors(found.path)
-        names = {"shift": "scaling_layer.shift", "scale": "scaling_layer.scale"}
-        names |= {f"head{i}": f"lin{i}.model.1.weight" for i in range(len(self.trunk.stages))}
-        for name in (name for stage in self.trunk.stages for name, _, _ in stage):
-            names |= {f"{_flat(name)}_{part}": f"net.{name}.{part}" for part in ("weight", "bias")}
-        shapes = self._shapes()
-        state = {}
+    def convolutions(self, prefix: str = "") -> dict[str, str]:
+        """Buffer -> name in a file, of the trunk's weights and biases; the file's names begin with `prefix`."""
+        names = [name for stage in self.trunk.stages for name, _, _ in stage]
+        return {f"{_flat(name)}_{part}": f"{prefix}{name}.{part}" for name in names for part in ("weight", "bias")}
+
+    def heads(self) -> dict[str, str]:
+        """Buffer -> name in a file, of the 1x1 heads."""
+        return {f"head{i}": f"lin{i}.model.1.weight" for i in range(len(self.trunk.stages))}
+
+    def read(self, found: Found, names: Mapping[str, str]) -> dict[str, Tensor]:
+        """The tensors of a file for the buffers in `names`, float32. Raises DataError where one is not there."""
+        file, shapes, state = read_tensors(found.path), self._shapes(), {}
         for name, source in names.items():
             got = file.get(source)
             if got is None or tuple(got.shape) != shapes[name]:
@@ -200,11 +201,43 @@ class ShiftTolerantLPIPS(Perceptual):
                     f"{found.path}: expected '{source}' of shape {shapes[name]} for {self.name}; got {what}."
                 )
             state[name] = got.float()
-        verify_digest(self.name, state, self.digest, found)
+        return state
+
+    def hold(self, state: Mapping[str, Tensor]) -> None:
+        """Take the tensors as buffers."""
         for name, tensor in state.items():
             layout = torch.channels_last if tensor.ndim == 4 else torch.contiguous_format
             # on the default device, as any module built here
             setattr(self, name, tensor.to(self.blur.device).contiguous(memory_format=layout))
+
+
+class ShiftTolerantLPIPS(FeatureDistance):
+    """LPIPS on a shift-tolerant trunk.
+
+    net: "vgg" or "alex"; weights: the published file; digest: of the tensors as they are held here. The weights are
+    loaded by the constructor, except on the meta device, where only the shapes exist. Raises ConfigError for another
+    net, weights that cannot be found or have another digest, DataError for a file without the tensors of this net.
+    """
+
+    def __init__(self, net: str, weights: PretrainedFile, digest: str):
+        if net not in TRUNKS:
+            raise ConfigError("perceptual.net", " or ".join(TRUNKS), net, did_you_mean(net, TRUNKS))
+        super().__init__(TRUNKS[net])
+        self.name, self.weights = f"stlpips_{net}", weights
+        self.digest: str = digest
+        if self.blur.device.type != "meta":
+            self._load()
+
+    def check(self) -> None:
+        """Raise ConfigError unless the weights can be had; reads nothing."""
+        self.weights.check()
+
+    def _load(self) -> None:
+        found = self.weights.find()
+        names = {"shift": "scaling_layer.shift", "scale": "scaling_layer.scale"}
+        state = self.read(found, {**names, **self.heads(), **self.convolutions("net.")})
+        verify_digest(self.name, state, self.digest, found)
+        self.hold(state)
 
 
 def _flat(name: str) -> str:

@@ -10,125 +10,19 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
-from ablatent.core.errors import ConfigError
 from ablatent.core.types import Moments
-from ablatent.first_stage.autoencoder import Autoencoder, positive
-from ablatent.first_stage.base import Reconstruction, from_rank_zero, sum_over_ranks
-
-_MAX_DISTANCES = 2**24  # entries of the (rows, codes) matrix held at once: 64 MiB in float32
-
-
-def nearest_code(z: Float[Tensor, "n d"], codes: Float[Tensor, "k d"]) -> Int[Tensor, " n"]:
-    """Index of the nearest code in Euclidean distance; ties go to the lower index. No (n, k, d) tensor is made."""
-    with torch.no_grad(), torch.autocast(device_type=z.device.type, enabled=False):
-        z, codes = z.float(), codes.float()
-        # |z|^2 is the same for every code: it does not move the minimum.
-        bias = codes.square().sum(dim=1)
-        rows = max(1, _MAX_DISTANCES // codes.shape[0])
-        return torch.cat([torch.addmm(bias, part, codes.T, alpha=-2.0).argmin(dim=1) for part in z.split(rows)])
-
-
-def spread(rows: Tensor, count: int) -> Tensor:
-    """`count` rows at equal distances through `rows`; rows repeat where there are fewer."""
-    index = torch.arange(count, device=rows.device) * rows.shape[0] // count
-    return rows[index]
-
-
-def code_use(counts: Int[Tensor, " k"]) -> tuple[float, float]:
-    """Share of the codes that were chosen at all, and the perplexity exp(entropy) of their use, in [1, k]."""
-    p = counts.double() / counts.sum()
-    return float((counts > 0).double().mean()), float(torch.exp(-torch.special.xlogy(p, p).sum()))
-
-
-class Codebook(nn.Module):
-    """Codes, their use, and the recent encoder outputs that replace unused ones. All state is in the state dict.
-
-    beta weighs the commitment term |sg[z_q] - z_e|^2 (the encoder follows the codes) against |z_q - sg[z_e]|^2
-    (the codes follow the encoder): van den Oord et al. 2017, eq. 3. init: "uniform" in [-1/k, 1/k] as in the reference,
-    or "data": rows spread evenly over the latents of the first training batch.
-    """
-
-    usage: Tensor
-    used: Tensor
-    recent: Tensor
-    recent_next: Tensor
-    recent_count: Tensor
-    initialised: Tensor
-
-    def __init__(self, n_embed: int, dim: int, beta: float, restart_every: int | None, init: str) -> None:
-        super().__init__()
-        positive("n_embed", n_embed)
-        if not beta >= 0.0:
-            raise ConfigError("first_stage.beta", "a number >= 0", beta)
-        if restart_every is not None:
-            positive("restart_every", restart_every)
-        if init not in ("uniform", "data"):
-            raise ConfigError("first_stage.init", "uniform or data", init)
-        self.n_embed, self.beta, self.restart_every = n_embed, float(beta), restart_every
-        self.weight = nn.Parameter(torch.empty(n_embed, dim).uniform_(-1.0 / n_embed, 1.0 / n_embed))
-        self.register_buffer("usage", torch.zeros(n_embed, dtype=torch.int64))  # since the last epoch_stats
-        self.register_buffer("used", torch.zeros(n_embed, dtype=torch.int64))  # since the last restart
-        self.register_buffer("recent", torch.zeros(n_embed, dim))  # ring of encoder outputs
-        self.register_buffer("recent_next", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("recent_count", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("initialised", torch.tensor(init == "uniform"))
-
-    def forward(self, z: Float[Tensor, "b d h w"]) -> tuple[Float[Tensor, "b d h w"], Float[Tensor, ""]]:
-        """Quantised latents (gradients pass straight through) and the codebook loss; counts only in training mode."""
-        flat = rearrange(z, "b d h w -> (b h w) d")
-        if self.training and not bool(self.initialised):
-            with torch.no_grad():
-                self.weight.copy_(from_rank_zero(spread(flat.detach(), self.n_embed)))
-                self.initialised.fill_(True)
-        index = nearest_code(flat, self.weight)
-        quantised = F.embedding(index, self.weight)
-        loss = F.mse_loss(quantised, flat.detach()) + self.beta * F.mse_loss(flat, quantised.detach())
-        if self.training:
-            self._remember(flat.detach(), index)
-        straight = quantised.detach() + (flat - flat.detach())  # the value is the code to the last bit
-        return rearrange(straight, "(b h w) d -> b d h w", b=z.shape[0], h=z.shape[2], w=z.shape[3]), loss
-
-    @torch.no_grad()
-    def _remember(self, flat: Tensor, index: Tensor) -> None:
-        counts = sum_over_ranks(torch.bincount(index, minlength=self.n_embed))
-        self.usage += counts
-        self.used += counts
-        rows = spread(flat, min(flat.shape[0], self.n_embed)).to(self.recent.dtype)
-        where = (self.recent_next + torch.arange(rows.shape[0], device=rows.device)) % self.n_embed
-        self.recent[where] = rows
-        self.recent_next.copy_((self.recent_next + rows.shape[0]) % self.n_embed)
-        self.recent_count.copy_((self.recent_count + rows.shape[0]).clamp(max=self.n_embed))
-
-    @torch.no_grad()
-    def restart(self, generator: np.random.Generator) -> int:
-        """Put recent encoder outputs in place of the codes that nothing chose since the last restart; how many."""
-        dead = torch.nonzero(self.used == 0).flatten()
-        available = int(self.recent_count)
-        if len(dead) > 0 and available > 0:
-            chosen = generator.permutation(available)
-            if len(dead) > available:  # each once, the others again at random
-                chosen = np.concatenate([chosen, generator.integers(0, available, size=len(dead) - available)])
-            rows = self.recent[torch.from_numpy(chosen[: len(dead)]).to(self.recent.device)]
-            self.weight[dead] = from_rank_zero(rows).to(self.weight.dtype)
-        self.used.zero_()
-        return len(dead) if available > 0 else 0
-
-    def statistics(self) -> dict[str, float]:
-        """Share of the codes in use, and perplexity exp(entropy) of their use; the counts start again."""
-        total = int(self.usage.sum())
-        if total == 0:
-            return {}
-        usage, perplexity = code_use(self.usage)
-        self.usage.zero_()
-        return {"codebook_usage": usage, "codebook_perplexity": perplexity}
+from ablatent.first_stage.autoencoder import Autoencoder
+from ablatent.first_stage.base import Reconstruction
+from ablatent.first_stage.codebook import Codebook, nearest_code
 
 
 class VQAutoencoder(Autoencoder):
     """Latents are replaced by the nearest of `n_embed` codes before they are decoded.
 
     Every `restart_every` optimiser steps (null: never) codes that nothing chose since then restart from recent latents.
+    beta, init, update, ema_decay, beta_placement: see `Codebook`.
     """
 
     def __init__(
@@ -146,6 +40,9 @@ class VQAutoencoder(Autoencoder):
         beta: float,
         restart_every: int | None,
         init: str,
+        update: str = "gradient",
+        ema_decay: float = 0.99,
+        beta_placement: str = "paper",
     ) -> None:
         super().__init__(
             ch,
@@ -159,7 +56,7 @@ class VQAutoencoder(Autoencoder):
             stem,
             moment_maps=1,
         )
-        self.codebook = Codebook(n_embed, z_channels, beta, restart_every, init)
+        self.codebook = Codebook(n_embed, z_channels, beta, restart_every, init, update, ema_decay, beta_placement)
 
     def moments(self, x: Float[Tensor, "b 3 H W"]) -> Moments:
         """The latents before quantisation, with standard deviation 0."""
@@ -171,6 +68,11 @@ class VQAutoencoder(Autoencoder):
         index = nearest_code(rearrange(z, "b c h w -> (b h w) c"), self.codebook.weight)
         codes = F.embedding(index, self.codebook.weight)
         return rearrange(codes, "(b h w) c -> b c h w", b=z.shape[0], h=z.shape[2], w=z.shape[3])
+
+    def code_counts(self, z: Float[Tensor, "b c h w"]) -> Int[Tensor, " k"]:
+        """How many of the raw latents each code is nearest to."""
+        index = nearest_code(rearrange(z, "b c h w -> (b h w) c"), self.codebook.weight)
+        return torch.bincount(index, minlength=self.codebook.n_embed)
 
     def decode(self, z: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 H W"]:
         """Images of raw latents, which are quantised first; not clipped. Gradients pass straight through."""
@@ -187,10 +89,6 @@ class VQAutoencoder(Autoencoder):
             regularizer_name="codebook",
             stats={k: v.detach() for k, v in stats.items()},
         )
-
-    def code_counts(self, z: Float[Tensor, "b c h w"]) -> Int[Tensor, " k"]:
-        index = nearest_code(rearrange(z, "b c h w -> (b h w) c"), self.codebook.weight)
-        return torch.bincount(index, minlength=self.codebook.n_embed)
 
     def after_step(self, step: int, generator: np.random.Generator) -> dict[str, float]:
         """Restart dead codes after every `restart_every`-th step."""

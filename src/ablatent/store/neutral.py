@@ -11,7 +11,9 @@ from typing import Any
 
 NEUTRAL: dict[str, dict[str, Any]] = {
     "diffusion": {"start_from": None},
-    "samples": {"prompts": None},
-    "task": {"prompts": None},
+    "samples": {"prompts": None, "decode_tile": None, "decode_overlap": 16},
+    "task": {"prompts": None, "decode_tile": None, "decode_overlap": 16},
+    "AutoencoderLoss": {"r1_weight": 0.0, "r1_every": 1},
+    "VQAutoencoder": {"update": "gradient", "ema_decay": 0.99, "beta_placement": "paper"},
 }
 RENAMED: dict[str, str] = {}

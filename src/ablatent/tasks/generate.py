@@ -20,11 +20,12 @@ from ablatent.first_stage.base import FirstStage
 from ablatent.samplers.base import DenoiseFn, OnStep, Sampler
 from ablatent.samplers.guidance import Guidance, unguided
 from ablatent.samplers.guidance_classifier import LogitsFn, label_gradient
+from ablatent.tasks.tiles import Tiling, decode_in_tiles
 
 
 @dataclass(frozen=True)
 class Model:
-    """All that turns noise into images."""
+    """All that turns noise into images. tiling: of latents too large to be decoded at once, None for none."""
 
     first_stage: FirstStage
     normalizer: LatentNormalizer
@@ -32,6 +33,7 @@ class Model:
     conditioner: Conditioner
     latent_shape: tuple[int, int, int]
     device: torch.device
+    tiling: Tiling | None = None
 
     @torch.no_grad()
     def encode(self, images: UInt8[np.ndarray, "n H W 3"]) -> Float[Tensor, "n c h w"]:
@@ -44,11 +46,16 @@ class Model:
         """Normalised latents (b, c, h, w) -> images (b, 3, H, W), always in float32; StageError on NaN."""
         raw = self.normalizer.denormalize(z.float())
         with torch.autocast(self.device.type, enabled=False):
-            x = self.first_stage.decode(raw)
+            x = self._decoded(raw)
         if not bool(torch.isfinite(x).all()):
             where = "sampling" if not bool(torch.isfinite(z).all()) else "the first stage's decoder"
             raise StageError(f"samples: {where} gave numbers that are not finite.")
         return x
+
+    def _decoded(self, raw: Tensor) -> Tensor:
+        if self.tiling is None:
+            return self.first_stage.decode(raw)
+        return decode_in_tiles(self.first_stage.decode, raw, self.tiling, self.first_stage.downsample)
 
 
 def prior(model: Model, seed: int, indices: Sequence[int], shape: tuple[int, int, int] | None = None) -> Tensor:

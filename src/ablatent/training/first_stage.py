@@ -103,7 +103,8 @@ class FirstStageTrainee(Trainee):
         norm = self._update(generator, loss, self.model, self.how.lr, step)
         critic_loss, critic_logs = self.loss.critic_loss(x, rec.x_hat.detach(), step)
         if critic_loss is not None:
-            self._update(critic, critic_loss, self.loss.discriminator, self.how.disc_lr, step)
+            critic_norm = self._update(critic, critic_loss, self.loss.discriminator, self.how.disc_lr, step)
+            critic_logs["disc_grad_norm"] = critic_norm
         extra = self.model.after_step(step + 1, stream(self.seed, "codes", step))
         return {"loss": loss.detach(), "grad_norm": norm, **logs, **critic_logs, **rec.stats, **extra}
 

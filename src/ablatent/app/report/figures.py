@@ -112,6 +112,27 @@ def _draw_curve(axes: "Axes", points: np.ndarray, colour: str, label: str) -> No
     axes.plot(step, smooth(value, len(value) / 25), color=colour, label=label, lw=1.5)
 
 
+def latents(sweep: Sweep) -> bytes | None:
+    """How the normalised training latents are spread, one panel a first stage, one line a channel, beside N(0, 1)."""
+    found = [stored for stored in sweep.of_kind("latents") if stored.has("histograms.json")]
+    if not found:
+        return None
+    with _panels(len(found)) as (panels, out):
+        for stored, axes in zip(found, panels, strict=True):
+            told = stored.json("histograms.json")
+            edges, counts = np.array(told["edges"]), np.array(told["counts"])
+            total = counts.sum(axis=1) + np.array(told["outside"])
+            few = len(counts) <= len(COLOURS)
+            for n, density in enumerate(counts / total[:, None] / np.diff(edges)):
+                label = f"channel {n}" if few else None
+                axes.stairs(density, edges, color=_colour(n), label=label, lw=1.2, alpha=1.0 if few else 0.4)
+            middle = (edges[:-1] + edges[1:]) / 2
+            unit = np.exp(-(middle**2) / 2) / math.sqrt(2 * math.pi)
+            axes.plot(middle, unit, color="black", ls="--", lw=1.1, label="N(0, 1)")
+            axes.set(title=sweep.label(stored.key), xlabel="normalised latent")
+    return out["png"]
+
+
 def schedules(sweep: Sweep) -> bytes | None:
     """Signal left and log-SNR over time, one line a noise schedule of the sweep."""
     nodes = {json.dumps(j.config["schedule"], sort_keys=True): j for j in sweep.jobs if "schedule" in j.config}

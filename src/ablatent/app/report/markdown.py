@@ -1,6 +1,6 @@
 """The report as Markdown, with the pictures that lie beside it under figures/."""
 
-from ablatent.app.report.page import Figure, Page
+from ablatent.app.report.page import LATENTS, Figure, Page
 from ablatent.app.report.tables import Table
 
 
@@ -47,6 +47,8 @@ def render(page: Page) -> str:
     named = {f.name.split("-")[0]: f for f in page.sheets}
     if "reconstructions" in named:
         parts += ["## Reconstructions", *_figures([f for f in page.sheets if f.name.startswith("reconstructions")])]
+    if page.latents:
+        parts += ["## Latents", LATENTS, table(page.latents), *_figures(page.latent_figures)]
     if "samples" in named:
         parts += ["## Samples", page.samples.same_noise, *_figures([named["samples"]])]
     if page.task_figures:

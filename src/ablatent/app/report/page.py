@@ -14,6 +14,10 @@ from ablatent.app.report.tables import Table
 from ablatent.core.progress import seconds
 
 T = TypeVar("T")
+LATENTS = (
+    "What diffusion is trained on: latents of the training images, with the encoder's noise. Noise schedules are made "
+    "for a deviation of 1, and sampling starts from N(0, 1), the dashed line."
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class Page:
     failures: Table | None
     tracebacks: list[tuple[str, str]]
     reconstructions: list[images.Reconstructions]
+    latents: Table | None
+    latent_figures: list[Figure]
     samples: images.Samples
     task_figures: list[Figure]
     axis_figures: list[Figure]
@@ -138,6 +144,8 @@ def gather(sweep: Sweep) -> Page:
             curve_figures.append(
                 Figure(f"curves-{kind}", f"Training curves: {kind} (raw faint, smoothed on top)", drawn)
             )
+    drawn = guard("Latents", lambda: figures.latents(sweep), None)
+    latent_figures = [Figure("latents", "Normalised training latents, channel by channel", drawn)] if drawn else []
     drawn = guard("Noise schedules", lambda: figures.schedules(sweep), None)
     if drawn:
         curve_figures.append(Figure("schedules", "Noise schedules", drawn))
@@ -164,6 +172,8 @@ def gather(sweep: Sweep) -> Page:
         failures=guard("Failures", lambda: tables.failures(sweep), None),
         tracebacks=[(j.name, str(j.error["traceback"])) for j in sweep.jobs if j.error and j.error.get("traceback")],
         reconstructions=rows,
+        latents=guard("The table of latents", lambda: tables.latents(sweep), None),
+        latent_figures=latent_figures,
         samples=cards,
         task_figures=task_figures,
         axis_figures=axis_figures,
@@ -186,7 +196,7 @@ def write_figures(page: Page, folder: Path) -> list[Path]:
     """Every picture as figures/NAME.png."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for figure in [*page.axis_figures, *page.curve_figures, *page.sheets, *page.task_figures]:
+    for figure in [*page.axis_figures, *page.latent_figures, *page.curve_figures, *page.sheets, *page.task_figures]:
         path = folder / f"{figure.name.replace('/', '_')}.png"
         path.write_bytes(figure.png)
         written.append(path)

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -153,6 +154,42 @@ def failures(sweep: Sweep) -> Table | None:
                 ]
             )
     return Table(["job", "status", "stage", "kind", "message"], rows, 5) if rows else None
+
+
+def latents(sweep: Sweep) -> Table | None:
+    """The latents of each first stage: channels before and after normalisation, and the use of codes."""
+    rows, notes = [], list[str]()
+    for stored in sweep.of_kind("latents"):
+        raw, quiet = stored.summary, Cell("–", tone="quiet")
+        before = [_span(raw.get(name)) for name in ("mean", "deviation")]
+        if not stored.has("histograms.json"):
+            notes[:] = ["Built before histograms of latents were kept; building it again would add them."]
+            rows.append([Cell(sweep.label(stored.key), notes=[1]), *before, *[quiet] * 5])
+            continue
+        told = stored.json("histograms.json")
+        outside = sum(told["outside"])
+        beyond = outside / (outside + sum(map(sum, told["counts"])))
+        used, perplexity = quiet, quiet
+        if told["codes"] is not None:
+            counts = told["codes"]
+            entropy = -sum(n / sum(counts) * math.log(n / sum(counts)) for n in counts if n)
+            used = Cell(f"{sum(n > 0 for n in counts)} of {len(counts)}")
+            perplexity = Cell(f"{math.exp(entropy):.1f}")
+        after = [_span(told[name]) for name in ("mean", "std")]
+        rows.append([Cell(sweep.label(stored.key)), *before, *after, Cell(f"{beyond:.2%}"), used, perplexity])
+    about = [f"{name}, {when}" for when in ("raw", "normalised") for name in ("mean", "std")]
+    columns = ["latents", *about, "beyond ±6", "codes in use", "perplexity"]
+    return Table(columns, rows, 1, notes) if rows else None
+
+
+def _span(values: Sequence[float] | None) -> Cell:
+    """One value a channel; of more than four channels the least and the greatest."""
+    if values is None:
+        return Cell("–", tone="quiet")
+    told = [f"{v:.3g}" if abs(v) >= 5e-4 else "0" for v in values]
+    if len(told) <= 4:
+        return Cell(", ".join(told))
+    return Cell(f"{min(values):.3g} … {max(values):.3g}", hint=", ".join(told))
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """latents: every image through the encoder, once."""
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -8,13 +10,17 @@ from ablatent.app.models import load_first_stage
 from ablatent.core.errors import StageError
 from ablatent.core.files import write_json
 from ablatent.core.progress import track
-from ablatent.data.latents import LatentNormalizer
+from ablatent.core.rng import normal
+from ablatent.data.histograms import ChannelHistograms
+from ablatent.data.latents import LatentNormalizer, Latents
+from ablatent.first_stage.base import FirstStage
 from ablatent.training.first_stage import to_tensor
 
 
 @torch.no_grad()
 def build(ctx: Context) -> None:
-    """mean.npy, std.npy: (views, n, c, h, w) float32 raw moments, a row an image; normalizer.json; summary.json."""
+    """mean.npy, std.npy: (views, n, c, h, w) float32 raw moments, a row an image; normalizer.json; summary.json;
+    histograms.json: of the normalised training latents, and the use of codes where there is a codebook."""
     model = load_first_stage(ctx.input("first_stage"), ctx.device)
     images = ctx.images()
     pixels, size = images.pixels, ctx.compute.batch_size
@@ -42,6 +48,8 @@ def build(ctx: Context) -> None:
     normalizer.save(ctx.work.files / "normalizer.json")
     for array in arrays.values():
         array.flush()
+    latents = Latents(arrays["mean"], arrays["std"], normalizer)
+    write_json(ctx.work.files / "histograms.json", histograms(latents, rows, model, size, ctx.device))
     quantiles = np.quantile(mean, [0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999], axis=(0, 2, 3))
     write_json(
         ctx.work.files / "summary.json",
@@ -55,3 +63,22 @@ def build(ctx: Context) -> None:
             "quantiles": quantiles.T.tolist(),
         },
     )
+
+
+def histograms(
+    latents: Latents, rows: np.ndarray, model: FirstStage, size: int, device: torch.device
+) -> dict[str, Any]:
+    """What a diffusion training will see: samples mean + std * noise of the given rows in all views, normalised.
+
+    `codes`: how often each code is nearest, None without a codebook.
+    """
+    seen, codes = ChannelHistograms(latents.shape[0]), None
+    for view in range(len(latents.mean)):
+        for i in range(0, len(rows), size):
+            part = rows[i : i + size]
+            noise = normal(0, "histograms", part.tolist(), latents.shape, view)
+            seen.add(latents.draw(np.full(len(part), view), part, noise).numpy())
+            counted = model.code_counts(torch.from_numpy(latents.mean[view, part]).to(device))
+            if counted is not None:
+                codes = counted if codes is None else codes + counted
+    return {**seen.as_json(), "codes": None if codes is None else codes.tolist()}

@@ -12,7 +12,7 @@ from ablatent.core.files import write_json
 from ablatent.core.progress import track
 from ablatent.evaluation.reconstruction import reconstruction_scores
 from ablatent.evaluation.scores import Score, score_features
-from ablatent.first_stage.vq import code_use
+from ablatent.first_stage.codebook import code_use
 from ablatent.training.first_stage import to_images, to_tensor
 
 SHOWN = 64

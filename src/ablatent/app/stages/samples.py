@@ -23,6 +23,7 @@ from ablatent.samplers.guidance import Guidance
 from ablatent.samplers.guidance_classifier import NoisyLogits
 from ablatent.tasks.conditions import asked, conditions, labels_in_turn
 from ablatent.tasks.generate import Model, generate
+from ablatent.tasks.tiles import Tiling
 from ablatent.training.first_stage import to_images
 
 
@@ -110,10 +111,12 @@ class Generator:
 
 
 def load_generator(ctx: Context) -> Generator:
-    """What the stage's weights, snapshot and guidance say, from its inputs diffusion, latents, first_stage and, where
-    guidance asks for it, classifier."""
+    """What the stage's weights, snapshot, guidance and tiling say, from its inputs diffusion, latents, first_stage and,
+    where guidance asks for it, classifier."""
     config, guidance = ctx.config, make(ctx.config["guidance"])
-    model = load_model(ctx, config["weights"], config["snapshot"])
+    tile, overlap = config["decode_tile"], config["decode_overlap"]
+    tiling = None if tile is None else Tiling(tile, overlap)
+    model = replace(load_model(ctx, config["weights"], config["snapshot"]), tiling=tiling)
     classifier = None
     named = ctx.input("diffusion").json("summary.json")["class_names"]
     if guidance.needs_classifier:
