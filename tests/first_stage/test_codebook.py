@@ -110,10 +110,12 @@ def test_dead_codes_restart_from_recent_latents_on_time() -> None:
 
 def test_data_initialisation_takes_latents_of_the_first_batch_once() -> None:
     m = model(init="data")
+    m.before_step([image(0)])
     m(image(0), torch.zeros(4, 4, 4, 4))
     latents = m.moments(image(0)).mean.permute(0, 2, 3, 1).reshape(-1, 4)
     assert torch.cdist(m.codebook.weight.double(), latents.double()).min(dim=1).values.max() < 1e-4
     first = m.codebook.weight.detach().clone()
+    m.before_step([image(1)])
     m(image(1), torch.zeros(4, 4, 4, 4))
     assert torch.equal(m.codebook.weight, first)
 
@@ -123,6 +125,7 @@ def test_resumed_training_equals_uninterrupted_training_bit_for_bit(init: str) -
     def train(m: VQAutoencoder, optimizer: torch.optim.Optimizer, steps: range) -> None:
         for step in steps:
             optimizer.zero_grad()
+            m.before_step([image(step)])
             rec = m(image(step), torch.zeros(4, 4, 4, 4))
             ((rec.x_hat - image(step)).abs().mean() + rec.regularizer).backward()
             optimizer.step()

@@ -13,9 +13,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError
+from ablatent.core.ranks import from_rank_zero, whole_batch
 from ablatent.core.types import Moments
 from ablatent.first_stage.autoencoder import Autoencoder, positive
-from ablatent.first_stage.base import Reconstruction, from_rank_zero, sum_over_ranks
+from ablatent.first_stage.base import Reconstruction
 
 _MAX_DISTANCES = 2**24  # entries of the (rows, codes) matrix held at once: 64 MiB in float32
 
@@ -62,6 +63,7 @@ class Codebook(nn.Module):
             raise ConfigError("first_stage.init", "uniform or data", init)
         self.n_embed, self.beta, self.restart_every = n_embed, float(beta), restart_every
         self.weight = nn.Parameter(torch.empty(n_embed, dim).uniform_(-1.0 / n_embed, 1.0 / n_embed))
+        self.heard: list[tuple[Tensor, Tensor]] = []  # latents and codes of the training passes since the last `learn`
         self.register_buffer("usage", torch.zeros(n_embed, dtype=torch.int64))  # since the last epoch_stats
         self.register_buffer("used", torch.zeros(n_embed, dtype=torch.int64))  # since the last restart
         self.register_buffer("recent", torch.zeros(n_embed, dim))  # ring of encoder outputs
@@ -72,21 +74,32 @@ class Codebook(nn.Module):
     def forward(self, z: Float[Tensor, "b d h w"]) -> tuple[Float[Tensor, "b d h w"], Float[Tensor, ""]]:
         """Quantised latents (gradients pass straight through) and the codebook loss; counts only in training mode."""
         flat = rearrange(z, "b d h w -> (b h w) d")
-        if self.training and not bool(self.initialised):
-            with torch.no_grad():
-                self.weight.copy_(from_rank_zero(spread(flat.detach(), self.n_embed)))
-                self.initialised.fill_(True)
         index = nearest_code(flat, self.weight)
         quantised = F.embedding(index, self.weight)
         loss = F.mse_loss(quantised, flat.detach()) + self.beta * F.mse_loss(flat, quantised.detach())
         if self.training:
-            self._remember(flat.detach(), index)
+            self.heard.append((z.detach(), rearrange(index, "(b n) -> b n", b=z.shape[0])))
         straight = quantised.detach() + (flat - flat.detach())  # the value is the code to the last bit
         return rearrange(straight, "(b h w) d -> b d h w", b=z.shape[0], h=z.shape[2], w=z.shape[3]), loss
 
     @torch.no_grad()
+    def initialise(self, latents: Sequence[Float[Tensor, "b d h w"]]) -> None:
+        """Codes from the latents of the first batch (one tensor a micro-batch), where they are wanted from there."""
+        if not bool(self.initialised):
+            flat = rearrange(whole_batch(latents), "b d h w -> (b h w) d")
+            self.weight.copy_(from_rank_zero(spread(flat, self.n_embed)))
+            self.initialised.fill_(True)
+
+    @torch.no_grad()
+    def learn(self) -> None:
+        """Count and keep what the training passes since the last call chose, on all ranks, as one batch."""
+        if self.heard:
+            z, index = (whole_batch(parts) for parts in zip(*self.heard, strict=True))
+            self.heard.clear()
+            self._remember(rearrange(z, "b d h w -> (b h w) d"), rearrange(index, "b n -> (b n)"))
+
     def _remember(self, flat: Tensor, index: Tensor) -> None:
-        counts = sum_over_ranks(torch.bincount(index, minlength=self.n_embed))
+        counts = torch.bincount(index, minlength=self.n_embed)
         self.usage += counts
         self.used += counts
         rows = spread(flat, min(flat.shape[0], self.n_embed)).to(self.recent.dtype)
@@ -187,8 +200,18 @@ class VQAutoencoder(Autoencoder):
             stats={k: v.detach() for k, v in stats.items()},
         )
 
+    @torch.no_grad()
+    def before_step(self, images: Sequence[Float[Tensor, "b 3 H W"]]) -> None:
+        """The first batch gives the codes, with init=data."""
+        if not bool(self.codebook.initialised):
+            self.codebook.initialise([self.encoded(x) for x in images])
+
+    def forget_passes(self) -> None:
+        self.codebook.heard.clear()
+
     def after_step(self, step: int, generator: np.random.Generator) -> dict[str, float]:
         """Restart dead codes after every `restart_every`-th step."""
+        self.codebook.learn()
         every = self.codebook.restart_every
         if every is None or step == 0 or step % every != 0:
             return {}
@@ -196,4 +219,5 @@ class VQAutoencoder(Autoencoder):
 
     def epoch_stats(self) -> dict[str, float]:
         """codebook_usage in [0, 1] and codebook_perplexity in [1, n_embed] since the last call."""
+        self.codebook.learn()
         return self.codebook.statistics()
