@@ -58,6 +58,7 @@ def build(ctx: Context) -> None:
     fit(trainee, batches, ctx.work, ctx.recorder(), ctx.compute, ctx.title)
     if ctx.rank:
         return
+    ctx.work.check()
     count = sum(p.numel() for p in denoiser.network.parameters())
     write_json(
         ctx.work.files / "summary.json",

@@ -32,6 +32,7 @@ def build(ctx: Context) -> None:
         summary["steps"] = _train(ctx, model, seed)
     if ctx.rank:
         return
+    ctx.work.check()
     state = {name: v.detach().cpu().contiguous() for name, v in model.state_dict().items()}
     save_file(state, str(ctx.work.files / "model.safetensors"))
     write_json(ctx.work.files / "summary.json", summary)

@@ -46,6 +46,7 @@ def build(ctx: Context) -> None:
     state = {name: v.cpu().contiguous() for name, v in gathered(logits.network.state_dict()).items()}
     if ctx.rank:
         return
+    ctx.work.check()
     save_file(state, str(ctx.work.files / "model.safetensors"))
     write_json(
         ctx.work.files / "summary.json",
