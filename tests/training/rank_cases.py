@@ -31,7 +31,7 @@ from ablatent.training.diffusion import DiffusionTrainee, DiffusionTraining, Lat
 from ablatent.training.first_stage import FirstStageTrainee, FirstStageTraining, ImageBatches
 from ablatent.training.loop import Runtime, fit
 from ablatent.training.record import Recorder
-from ablatent.training.sharded import gathered
+from ablatent.training.sharded import gathered, is_spread
 
 STEPS, BATCH = 10, 8
 SIZES = ([1], 1, 4, [], 0, False, 0.0, 4)
@@ -43,11 +43,12 @@ FIRST_STAGES = {
 
 @dataclass
 class Folder:
-    """A scratch folder and a tracker in one; keeps the rows of every step, and the gradients of the first."""
+    """A scratch folder and a tracker in one; keeps the rows, and of the first step its gradients."""
 
     path: Path
     rows: dict[str, list[float]] = field(default_factory=dict)
     gradients: list[Tensor] = field(default_factory=list)
+    spread: list[bool] = field(default_factory=list)
 
     @property
     def checkpoint(self) -> Path:
@@ -82,6 +83,7 @@ class Watched:
         parameters = list(parameters)
         norm = super().descend(optimizer, parameters, lr, clip)
         if self.step == 0:
+            self.watcher.spread += [is_spread(p) for p in parameters]
             self.watcher.gradients += [gathered(p.grad).detach().clone() for p in parameters if p.grad is not None]
         return norm
 
@@ -132,17 +134,17 @@ def diffusion(optimizer: str, folder: Folder):
 
 
 def train(case: str, folder: Path, **runtime):
-    """{"rows", "gradients", "state"} of a case such as kl-sgd or diffusion-adam."""
+    """What a case such as kl-sgd or diffusion-adam gave: rows (means over half the steps), gradients, state."""
     kind, optimizer = case.split("-")
     folder.mkdir(parents=True, exist_ok=True)
     scratch = Folder(folder)
     torch.manual_seed(0)
     trainee, batches = diffusion(optimizer, scratch) if kind == "diffusion" else first_stage(kind, optimizer, scratch)
     writes = not several_ranks() or dist.get_rank() == 0
-    recorder = Recorder(folder, scratch, every=1, writes=writes)
+    recorder = Recorder(folder, scratch, every=STEPS // 2, writes=writes)  # and one checkpoint, half way
     fit(trainee, batches, scratch, recorder, Runtime(checkpoint_seconds=0.0, **runtime), case)
     state = gathered({**trainee.state_dict(), **{f"ema/{k}": v for k, v in trainee.resume_state().items()}})
-    return {"rows": scratch.rows, "gradients": scratch.gradients, "state": _flat(state)}
+    return {**{name: getattr(scratch, name) for name in ("rows", "gradients", "spread")}, "state": _flat(state)}
 
 
 def _flat(state: dict, prefix: str = "") -> dict[str, Tensor]:
