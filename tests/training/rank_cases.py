@@ -31,7 +31,7 @@ from ablatent.training.diffusion import DiffusionTrainee, DiffusionTraining, Lat
 from ablatent.training.first_stage import FirstStageTrainee, FirstStageTraining, ImageBatches
 from ablatent.training.loop import Runtime, fit
 from ablatent.training.record import Recorder
-from ablatent.training.sharded import gathered, is_spread
+from ablatent.training.sharded import is_spread, whole
 
 STEPS, BATCH = 10, 8
 SIZES = ([1], 1, 4, [], 0, False, 0.0, 4)
@@ -84,7 +84,7 @@ class Watched:
         norm = super().descend(optimizer, parameters, lr, clip)
         if self.step == 0:
             self.watcher.spread += [is_spread(p) for p in parameters]
-            self.watcher.gradients += [gathered(p.grad).detach().clone() for p in parameters if p.grad is not None]
+            self.watcher.gradients += [whole(p.grad).detach().clone() for p in parameters if p.grad is not None]
         return norm
 
 
@@ -143,14 +143,14 @@ def train(case: str, folder: Path, **runtime):
     writes = not several_ranks() or dist.get_rank() == 0
     recorder = Recorder(folder, scratch, every=STEPS // 2, writes=writes)  # and one checkpoint, half way
     fit(trainee, batches, scratch, recorder, Runtime(checkpoint_seconds=0.0, **runtime), case)
-    state = gathered({**trainee.state_dict(), **{f"ema/{k}": v for k, v in trainee.resume_state().items()}})
+    state = {**trainee.state_dict(), **trainee.resume_state()}
     return {**{name: getattr(scratch, name) for name in ("rows", "gradients", "spread")}, "state": _flat(state)}
 
 
 def _flat(state: dict, prefix: str = "") -> dict[str, Tensor]:
     flat = {}
     for name, value in state.items():
-        flat |= _flat(value, f"{prefix}{name}/") if isinstance(value, dict) else {f"{prefix}{name}": value}
+        flat |= _flat(value, f"{prefix}{name}/") if isinstance(value, dict) else {f"{prefix}{name}": whole(value)}
     return flat
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins import MixedPrecision
 from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
@@ -105,8 +106,9 @@ class Trainee(pl.LightningModule):
         """
         trained = [p for p in parameters if p.requires_grad]
         average_gradients(trained)
-        scaler = getattr(self.trainer.precision_plugin, "scaler", None)  # of 16-mixed: gradients are larger so far
-        scale = 1.0 if scaler is None else float(scaler.get_scale())
+        plugin = self.trainer.precision_plugin
+        scaler = plugin.scaler if isinstance(plugin, MixedPrecision) else None
+        scale = 1.0 if scaler is None else float(scaler.get_scale())  # by which 16-mixed has enlarged the gradients
         norm = clip_gradients(trained, float("inf") if clip is None else clip * scale) / scale
         for group in optimizer.param_groups:
             group["lr"] = lr

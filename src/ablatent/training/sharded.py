@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ablatent.core.ranks import average_over_ranks, several_ranks
+from ablatent.core.ranks import average_over_ranks, several_ranks, this_share
 
 
 def shard(networks: Iterable[nn.Module], mesh: Any) -> None:
@@ -56,10 +56,18 @@ def placed_like(t: Tensor, like: Tensor) -> Tensor:
     return t if t.device == like.device else t.to(like.device)
 
 
+def whole(t: Tensor) -> Tensor:
+    """A tensor put together on every rank; called by all of them."""
+    full: Tensor = t.full_tensor() if is_spread(t) else t  # type: ignore[attr-defined]
+    return full
+
+
 def gathered(tree: Any) -> Any:
-    """The same nested dicts and lists with every spread tensor whole; called by all ranks."""
+    """The same nested dicts and lists with every spread tensor whole in the first rank's CPU memory; called by all
+    ranks, of which the others get empty ones."""
     if is_spread(tree):
-        return tree.full_tensor()
+        full = whole(tree)
+        return full.cpu() if this_share().rank == 0 else full.new_empty(0, device="cpu")
     if isinstance(tree, Mapping):
         return {key: gathered(value) for key, value in tree.items()}
     return [gathered(value) for value in tree] if isinstance(tree, list) else tree
@@ -76,9 +84,9 @@ def clip_gradients(parameters: Sequence[nn.Parameter], limit: float) -> Tensor:
     spread = [p for p in parameters if is_spread(p)]
     if not spread:
         return torch.nn.utils.clip_grad_norm_(parameters, limit)
-    whole = [p for p in parameters if not is_spread(p)]
-    grads = [[p.grad for p in group if p.grad is not None] for group in (spread, whole)]
-    norms = [gathered(torch.nn.utils.get_total_norm(group)) for group in grads if group]
+    copied = [p for p in parameters if not is_spread(p)]
+    grads = [[p.grad for p in group if p.grad is not None] for group in (spread, copied)]
+    norms = [whole(torch.nn.utils.get_total_norm(group)) for group in grads if group]
     norm = torch.linalg.vector_norm(torch.stack(norms))
     scale = (limit / (norm + 1e-6)).clamp(max=1.0)
     torch._foreach_mul_([local(g) for group in grads for g in group], scale)
@@ -88,8 +96,8 @@ def clip_gradients(parameters: Sequence[nn.Parameter], limit: float) -> Tensor:
 def groups_of(parameters: Sequence[nn.Parameter]) -> list[dict[str, Any]] | list[nn.Parameter]:
     """Parameters for an optimiser: spread and whole ones in groups of their own, since no kernel takes both."""
     spread = [p for p in parameters if is_spread(p)]
-    whole = [p for p in parameters if not is_spread(p)]
-    return [{"params": spread}, {"params": whole}] if spread and whole else list(parameters)
+    copied = [p for p in parameters if not is_spread(p)]
+    return [{"params": spread}, {"params": copied}] if spread and copied else list(parameters)
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
@@ -109,5 +117,5 @@ def load_optimizer_state(optimizer: torch.optim.Optimizer, state: Mapping[str, A
     optimizer.load_state_dict({**state, "param_groups": groups})
     for p, values in optimizer.state.items():
         for name, value in values.items():
-            if isinstance(value, Tensor) and value.shape == p.shape:
+            if isinstance(value, Tensor) and name != "step" and value.shape == p.shape:
                 values[name] = placed_like(value, p)
