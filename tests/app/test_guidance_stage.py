@@ -237,6 +237,10 @@ def batch_of(step):
     return {"z": z, "eps": eps, "u": torch.rand(8, generator=gen).double(), "label": torch.arange(8) % 3}
 
 
+def batches_of(step, share):
+    return [batch_of(step)]
+
+
 @pytest.mark.slow
 def test_a_training_that_was_stopped_ends_with_the_same_bits(tmp_path):
     from ablatent.app.stages.noisy_classifier import make_logits
@@ -255,16 +259,16 @@ def test_a_training_that_was_stopped_ends_with_the_same_bits(tmp_path):
         fit(trainee, batch_at, folder, Recorder(folder.path, folder), runtime, "classifier")
         return logits.network.state_dict(), trainee.scores, (folder.path / "curves.csv").read_text()
 
-    def stopping(step):
+    def stopping(step, share):
         if step == 15:
             raise RuntimeError("stop")
-        return batch_of(step)
+        return batches_of(step, share)
 
     whole, stopped = Folder(tmp_path / "whole"), Folder(tmp_path / "stopped")
     with pytest.raises(RuntimeError, match="stop"):
         train(stopped, stopping)
     assert torch.load(stopped.checkpoint, weights_only=True)["step"] == 10
-    (state, scores, curves), (expected, *told) = train(stopped, batch_of), train(whole, batch_of)
+    (state, scores, curves), (expected, *told) = train(stopped, batches_of), train(whole, batches_of)
     assert all(torch.equal(v, expected[name]) for name, v in state.items()) and [scores, curves] == told
 
 

@@ -18,6 +18,7 @@ MISTAKES = {
     "data.size=30": ["data.size", "multiple of 4", "data.size=32"],
     "parameterization=eps schedule.zero_terminal_snr=true": ["parameterization", "v or x0"],
     "guidance=classifier_free": ["guidance", "conditioner=class"],
+    "runtime.strategy=fsdp": ["runtime.strategy", "ddp with runtime.devices=1"],
     "do=plann": ["do", "Did you mean 'plan'"],
     "do=import format=compvis": ["path", "path=…"],
     "do=import path=file format=compviss": ["format", "Did you mean 'compvis'"],

@@ -117,10 +117,12 @@ def test_dead_codes_restart_from_recent_latents_on_time() -> None:
 
 def test_data_initialisation_takes_latents_of_the_first_batch_once() -> None:
     m = model(init="data")
+    m.before_step([image(0)])
     m(image(0), torch.zeros(4, 4, 4, 4))
     latents = m.moments(image(0)).mean.permute(0, 2, 3, 1).reshape(-1, 4)
     assert torch.cdist(m.codebook.weight.double(), latents.double()).min(dim=1).values.max() < 1e-4
     first = m.codebook.weight.detach().clone()
+    m.before_step([image(1)])
     m(image(1), torch.zeros(4, 4, 4, 4))
     assert torch.equal(m.codebook.weight, first)
 
@@ -146,6 +148,7 @@ def test_moving_averages_follow_their_recursion_and_only_the_encoder_gets_a_grad
     z = torch.tensor([[1.0, 1.0], [-2.0, 0.0], [9.0, 1.0]])  # codes 0, 0, 1
     image = z.T.reshape(1, 2, 1, 3).clone().requires_grad_()
     z_q, loss = book(image)
+    book.learn()
     assert torch.equal(
         by_row(z_q.detach()), torch.tensor([[0.0, 0.0], [0.0, 0.0], [10.0, 0.0]])
     )  # codes before the step
@@ -162,6 +165,7 @@ def test_moving_averages_follow_their_recursion_and_only_the_encoder_gets_a_grad
     book.eval()
     before = book.weight.clone()
     book(image)
+    book.learn()
     assert torch.equal(book.weight, before)
 
 
@@ -171,8 +175,12 @@ def test_moving_averages_count_the_batches_of_all_ranks(monkeypatch: pytest.Monk
     both = copy.deepcopy(one)
     z = torch.randn(2, 4, 3, 3)
     both(torch.cat([z, z]))
-    monkeypatch.setattr(codebook, "sum_over_ranks", lambda t: 2 * t)  # a second rank with the same batch
+    both.learn()
     one(z)
+    monkeypatch.setattr(
+        codebook, "whole_batch", lambda parts: torch.cat([*parts, *parts])
+    )  # a rank with the same batch
+    one.learn()
     torch.testing.assert_close(one.weight, both.weight)
     torch.testing.assert_close(one.ema_count, both.ema_count)
 
@@ -202,11 +210,11 @@ def test_kmeans_initialisation_hears_several_batches_and_then_stays(monkeypatch:
     for step in range(4):
         seen.append(codebook.spread(by_row(m.moments(image(step)).mean), 32))
         before = m.codebook.weight.detach().clone()
-        m(image(step), torch.zeros(4, 4, 4, 4))
+        m.before_step([image(step)])
         after = m.codebook.weight.detach()
         assert torch.equal(before, after) == (step in (1, 3))
         if step == 0:
-            data(image(0), torch.zeros(4, 4, 4, 4))
+            data.before_step([image(0)])
             assert torch.equal(after, data.codebook.weight)
     torch.testing.assert_close(after, k_means(torch.cat(seen[:3]), 32))
 
@@ -218,6 +226,7 @@ def test_a_restarted_code_keeps_its_place_among_moving_averages() -> None:
         book.weight[5:] += 100.0
         book.ema_sum.copy_(book.weight)
     m(image(0), torch.zeros(4, 4, 4, 4))
+    book.learn()
     dead = book.used == 0
     m.after_step(2, stream(0, "restart", 2))
     assert dead.sum() >= 27 and torch.equal(book.ema_sum[dead], book.weight[dead]) and (book.ema_count[dead] == 1).all()
@@ -232,6 +241,7 @@ def test_resumed_training_equals_uninterrupted_training_bit_for_bit(
     def train(m: VQAutoencoder, optimizer: torch.optim.Optimizer, steps: range) -> None:
         for step in steps:
             optimizer.zero_grad()
+            m.before_step([image(step)])
             rec = m(image(step), torch.zeros(4, 4, 4, 4))
             ((rec.x_hat - image(step)).abs().mean() + rec.regularizer).backward()
             optimizer.step()

@@ -12,6 +12,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
+from ablatent.app import ranks
 from ablatent.app.context import Context, prepared, set_up_torch, short
 from ablatent.app.graph import TRAINED, VERSIONS, Stage
 from ablatent.app.tracking.base import NoTracking, Tracking
@@ -41,7 +42,11 @@ class Builder:
             console.print(f"  {short(stage.key):<24} found")
             return found, False, time.monotonic() - start
         artifact, built = self.store.get_or_build(
-            stage.kind, stage.key, lambda work: self._build(stage, work), lambda: record(stage), self.invocation
+            stage.kind,
+            stage.key,
+            lambda work: self._build(stage, work),
+            lambda: record(stage, self.runtime),
+            self.invocation,
         )
         spent = time.monotonic() - start
         word = f"[green]built[/] in {seconds(artifact.manifest['wall_seconds'])}" if built else "found"
@@ -55,7 +60,10 @@ class Builder:
         tracking = self.tracking if stage.kind in TRAINED else NoTracking()
         with tracking.stage_run(stage.key, stage.kind, stage.config, self.invocation, work.attempt) as run:
             context = Context(stage, self.store, work, self.runtime, run)
-            importlib.import_module(f"ablatent.app.stages.{stage.kind}").build(context)
+            if ranks.wanted(stage, self.runtime):
+                ranks.build(context)
+            else:
+                importlib.import_module(f"ablatent.app.stages.{stage.kind}").build(context)
 
     def _still_good(self, found: Artifact, stage: Stage) -> bool:
         """What store.on_code_change says of an artifact that other code built."""
@@ -113,11 +121,13 @@ def packages() -> dict[str, str]:
     return {name: version(name) for name in PACKAGES}
 
 
-def record(stage: Stage) -> dict[str, Any]:
+def record(stage: Stage, runtime: Mapping[str, Any]) -> dict[str, Any]:
     """What a manifest says beside its files: the stage, and by what it was built."""
     import torch
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    several = ranks.wanted(stage, runtime)
+    who = resource.RUSAGE_CHILDREN if several else resource.RUSAGE_SELF  # of several ranks, the largest
+    peak = resource.getrusage(who).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     return {
         "version": VERSIONS[stage.kind],
@@ -133,6 +143,7 @@ def record(stage: Stage) -> dict[str, Any]:
             "processor": _processor(),
             "system": platform.system(),
             "device": device,
+            "devices": runtime["devices"] if several else 1,
             "threads": torch.get_num_threads(),
         },
         "peak_memory_bytes": peak,

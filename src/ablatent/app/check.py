@@ -5,14 +5,14 @@ Costs an import of torch and some milliseconds per distinct part; Lightning and 
 
 import importlib
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from ablatent.app.context import resolve_device
-from ablatent.app.graph import guided_by
+from ablatent.app.graph import TRAINED, Stage, guided_by
 from ablatent.app.models import blank_condition, conditioner_class, make_network, needs_of, shapes_alone
 from ablatent.app.objects import NOT_MODEL, make, make_first_stage
 from ablatent.app.plan import Job, Plan
@@ -69,13 +69,17 @@ class Checker:
             raise error
 
 
-def check_plan(plan: Plan) -> None:
-    """Refuse every job whose configuration cannot run; the reason goes into job.refused."""
+def check_plan(plan: Plan, found: Callable[[Stage], bool] = lambda stage: False) -> None:
+    """Refuse every job whose configuration cannot run; the reason goes into job.refused. found: which stages are there
+    already, so that nothing is trained for them."""
     checker = Checker()
     for job in plan.jobs:
         if job.refused is None:
             try:
                 checker.job(job)
+                for stage in job.stages.values():
+                    if not found(stage):
+                        check_parts(stage, job.config["runtime"])
             except AblatentError as e:
                 job.refused, job.stages = str(e), {}
 
@@ -195,8 +199,24 @@ def check_evaluation(evaluation: Mapping[str, Any]) -> None:
 def check_runtime(runtime: Mapping[str, Any]) -> None:
     if resolve_device(runtime["device"]) == "gpu" and not torch.cuda.is_available():
         raise ConfigError("runtime.device", "cpu or auto where torch sees no GPU", "gpu", "Use runtime=cpu.")
-    if runtime["devices"] != 1:
-        raise ConfigError("runtime.devices", "1 (several devices are not supported yet)", runtime["devices"])
+    there = torch.cuda.device_count()
+    if resolve_device(runtime["device"]) == "gpu" and runtime["devices"] > there:
+        raise ConfigError("runtime.devices", f"up to {there}, the GPUs of this machine", runtime["devices"])
+
+
+def check_parts(stage: Stage, runtime: Mapping[str, Any]) -> None:
+    """A training's batch falls into equal parts, one for each device and micro-batch."""
+    parts = runtime["devices"] * runtime["accumulate"]
+    if stage.kind in TRAINED and "training" in stage.config and stage.config["training"]["batch_size"] % parts:
+        where = {"diffusion": "training", "noisy_classifier": "classifier.training"}.get(
+            stage.kind, "first_stage.training"
+        )
+        raise ConfigError(
+            f"{where}.batch_size",
+            f"a multiple of runtime.devices * runtime.accumulate = {parts}",
+            stage.config["training"]["batch_size"],
+            "It is the size of the whole batch, whatever the number of devices.",
+        )
 
 
 def check_arguments(path: str, config: Mapping[str, Any], filled: int = 0, beside: tuple[str, ...] = ()) -> None:

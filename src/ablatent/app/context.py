@@ -17,17 +17,22 @@ if TYPE_CHECKING:
     import torch
 
     from ablatent.training.loop import Runtime
+    from ablatent.training.record import Recorder
 
 
 @dataclass(frozen=True)
 class Context:
-    """One build: the stage, where it writes, what it may read, where it computes."""
+    """One build: the stage, where it writes, what it may read, where it computes.
+
+    rank: of several processes that train this stage together; the first, 0, alone writes.
+    """
 
     stage: Stage
     store: Store
     work: Work
     runtime: Mapping[str, Any]
     run: Run
+    rank: int = 0
 
     @property
     def config(self) -> dict[str, Any]:
@@ -63,7 +68,13 @@ class Context:
     def device(self) -> "torch.device":
         import torch
 
-        return torch.device("cuda" if self.compute.device == "gpu" else "cpu")
+        return torch.device("cuda", self.rank) if self.compute.device == "gpu" else torch.device("cpu")
+
+    def recorder(self) -> "Recorder":
+        """What writes the curves, panels and snapshots of a training."""
+        from ablatent.training.record import Recorder
+
+        return Recorder(self.work.files, self.run, check=self.work.check, writes=self.rank == 0)
 
 
 def short(key: str) -> str:

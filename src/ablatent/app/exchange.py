@@ -89,7 +89,7 @@ def publish_first_stage(store: Store, part: FirstStagePart, source: Mapping[str,
             },
         )
 
-    return store.get_or_build(stage.kind, stage.key, write, lambda: {**record(stage), "source": source})
+    return store.get_or_build(stage.kind, stage.key, write, lambda: {**record(stage, {}), "source": source})
 
 
 def publish_diffusion(
@@ -111,7 +111,7 @@ def publish_diffusion(
             {"parameters": _learned(network), "snapshots": [0], "weights": sorted(part.weights)},
         )
 
-    return store.get_or_build(stage.kind, stage.key, write, lambda: {**record(stage), "source": source})
+    return store.get_or_build(stage.kind, stage.key, write, lambda: {**record(stage, {}), "source": source})
 
 
 def _learned(state: Mapping[str, Any]) -> int:

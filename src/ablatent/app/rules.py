@@ -16,6 +16,7 @@ CHOICES = {
     "do": VERBS,
     "store.on_code_change": ("warn", "rebuild", "error"),
     "runtime.device": ("auto", "cpu", "gpu"),
+    "runtime.strategy": ("ddp", "fsdp"),
     "runtime.precision": ("32-true", "bf16-mixed", "16-mixed"),
     "latents.normalizer": ("channel", "scalar", "none"),
     "training.loss": ("square", "absolute", "huber"),
@@ -39,6 +40,8 @@ POSITIVE = (
     "classifier.training.validate_every",
     "data.size",
     "runtime.batch_size",
+    "runtime.devices",
+    "runtime.accumulate",
     "schedule.T",
 )
 
@@ -93,6 +96,20 @@ def terminal_snr(cfg: Config) -> None:
     target = get(cfg, "parameterization._target_")
     if target:
         check_terminal_snr(target, bool(get(cfg, "schedule.zero_terminal_snr")))
+
+
+def fsdp_fits(cfg: Config) -> None:
+    if get(cfg, "runtime.strategy") != "fsdp":
+        return
+    if get(cfg, "runtime.devices") == 1:
+        raise ConfigError("runtime.strategy", "ddp with runtime.devices=1", "fsdp", "One device has nothing to spread.")
+    if get(cfg, "runtime.compile"):
+        raise ConfigError("runtime.compile", "false with runtime.strategy=fsdp", True, "Use runtime.strategy=ddp.")
+    if get(cfg, "training.precision") == "16-mixed":
+        raise ConfigError(
+            "training.precision", "32-true or bf16-mixed with runtime.strategy=fsdp", "16-mixed",
+            "Its gradient scaling does not reach spread gradients. Or use runtime.strategy=ddp.",
+        )  # fmt: skip
 
 
 def guidance_needs_condition(cfg: Config) -> None:
@@ -190,6 +207,7 @@ RULES = (
     positive,
     sampler_steps,
     size_divides,
+    fsdp_fits,
     terminal_snr,
     guidance_needs_condition,
     learned_variance,

@@ -42,11 +42,12 @@ def execute(jobs: Sequence[Composed], command: str) -> int:
 
         return import_weights(store, config) if verb == "import" else export_weights(store, config)
     plan = make_plan(with_pretrained(jobs, store))
-    missing = any(not store.folder(s.kind, s.key).exists() for s in plan.stages.values())
+    found = {s.key for s in plan.stages.values() if store.folder(s.kind, s.key).exists()}
+    missing = found != {s.key for s in plan.stages.values()}
     if missing or verb == "plan":
         from ablatent.app.check import check_plan
 
-        check_plan(plan)
+        check_plan(plan, lambda stage: stage.key in found)
     for job in plan.jobs:
         if job.refused is not None:
             named = f"job {job.index} {job.name}: " if len(plan.jobs) > 1 else ""

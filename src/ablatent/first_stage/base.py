@@ -1,11 +1,10 @@
 """What every first stage offers: images to raw latents and back, and a training pass."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
-import torch.distributed as dist
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -55,8 +54,18 @@ class FirstStage(nn.Module, ABC):
     def last_layer(self) -> nn.Parameter:
         """The weight of the decoder's output convolution, where the adaptive weight compares gradients."""
 
+    def before_step(self, images: Sequence[Float[Tensor, "b 3 H W"]]) -> None:
+        """Called before the training passes of each optimiser step with its batch, one tensor a micro-batch."""
+
+    def forget_passes(self) -> None:
+        """The training passes since the last step only measured something: nothing is learned from them."""
+
     def after_step(self, step: int, generator: np.random.Generator) -> dict[str, float]:
-        """Called after each optimiser step with the number of steps done; returns numbers to log."""
+        """Called after each optimiser step with the number of steps done; returns numbers to log.
+
+        Whatever is learned beside gradients (use of codes, say) is learned here, from the training passes since the
+        last step: those of all micro-batches on all ranks, as if they had been one.
+        """
         return {}
 
     def epoch_stats(self) -> dict[str, float]:
@@ -78,31 +87,3 @@ class FirstStage(nn.Module, ABC):
                 f"Take {up} for instance, or a first stage with a lower factor.",
             )
         return self.latent_channels, height // self.downsample, width // self.downsample
-
-
-def _several_ranks() -> bool:
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-
-
-def sum_over_ranks(t: Tensor) -> Tensor:
-    """The sum of `t` over all ranks; `t` itself when there is one process."""
-    if not _several_ranks():
-        return t
-    t = t.detach().clone()
-    dist.all_reduce(t)
-    return t
-
-
-def mean_over_ranks(t: Tensor) -> Tensor:
-    """The mean of `t` over all ranks; `t` itself when there is one process."""
-    return sum_over_ranks(t) / dist.get_world_size() if _several_ranks() else t
-
-
-def from_rank_zero(t: Tensor) -> Tensor:
-    """Rank zero's `t` on every rank; `t` itself when there is one process."""
-    if not _several_ranks():
-        return t
-    t = t.detach().contiguous().clone()
-    with torch.no_grad():
-        dist.broadcast(t, src=0)
-    return t

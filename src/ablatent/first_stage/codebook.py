@@ -1,5 +1,7 @@
 """The codebook of a VQ autoencoder: quantisation, how codes start, how they learn, how unused ones return."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -8,9 +10,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError, did_you_mean
+from ablatent.core.ranks import from_rank_zero, whole_batch
 from ablatent.core.rng import stream
 from ablatent.first_stage.autoencoder import positive
-from ablatent.first_stage.base import from_rank_zero, sum_over_ranks
 
 _MAX_DISTANCES = 2**24  # entries of the (rows, codes) matrix held at once: 64 MiB in float32
 KMEANS_BATCHES = 8  # training batches whose latents init=kmeans gathers, n_embed latents of each
@@ -129,6 +131,7 @@ class Codebook(nn.Module):
         if beta_placement == "legacy":
             self.commitment_weight, self.codes_weight = 1.0, float(beta)
         self.weight = nn.Parameter(torch.empty(n_embed, dim).uniform_(-1.0 / n_embed, 1.0 / n_embed))
+        self.heard: list[tuple[Tensor, Tensor]] = []  # latents and codes of the training passes since the last `learn`
         self.register_buffer("usage", torch.zeros(n_embed, dtype=torch.int64))  # since the last epoch_stats
         self.register_buffer("used", torch.zeros(n_embed, dtype=torch.int64))  # since the last restart
         self.register_buffer("recent", torch.zeros(n_embed, dim))  # ring of encoder outputs
@@ -146,22 +149,32 @@ class Codebook(nn.Module):
             self.register_buffer("ema_sum", self.weight.detach().clone())
 
     def forward(self, z: Float[Tensor, "b d h w"]) -> tuple[Float[Tensor, "b d h w"], Float[Tensor, ""]]:
-        """Quantised latents (gradients pass straight through) and the codebook loss; learns only in training mode."""
+        """Quantised latents (gradients pass straight through) and the codebook loss; heard only in training mode."""
         flat = rearrange(z, "b d h w -> (b h w) d")
-        if self.training and not bool(self.initialised):
-            self._initialise(flat.detach())
         index = nearest_code(flat, self.weight)
         quantised = F.embedding(index, self.weight)
         codes = F.mse_loss(quantised, flat.detach())
         loss = self.codes_weight * codes + self.commitment_weight * F.mse_loss(flat, quantised.detach())
         if self.training:
-            self._remember(flat.detach(), index)
+            self.heard.append((z.detach(), rearrange(index, "(b n) -> b n", b=z.shape[0])))
         straight = quantised.detach() + (flat - flat.detach())  # the value is the code to the last bit
         return rearrange(straight, "(b h w) d -> b d h w", b=z.shape[0], h=z.shape[2], w=z.shape[3]), loss
 
     @torch.no_grad()
-    def _initialise(self, flat: Tensor) -> None:
-        """Codes from the latents of a training batch; with k-means several batches are heard before the codes stay."""
+    def learn(self) -> None:
+        """Count, keep and average what the training passes since the last call chose, on all ranks, as one batch."""
+        if self.heard:
+            z, index = (whole_batch(parts) for parts in zip(*self.heard, strict=True))
+            self.heard.clear()
+            self._remember(rearrange(z, "b d h w -> (b h w) d"), rearrange(index, "b n -> (b n)"))
+
+    @torch.no_grad()
+    def initialise(self, latents: Sequence[Float[Tensor, "b d h w"]]) -> None:
+        """Codes from the latents of a batch (one tensor a micro-batch), where they are wanted from there; with k-means
+        several batches are heard before the codes stay."""
+        if bool(self.initialised):
+            return
+        flat = rearrange(whole_batch(latents), "b d h w -> (b h w) d")
         rows = spread(flat, self.n_embed).to(self.weight.dtype)
         if self.init == "data":
             self._place(slice(None), from_rank_zero(rows))
@@ -185,9 +198,8 @@ class Codebook(nn.Module):
         if self.ema_decay is not None:
             self.ema_count[where], self.ema_sum[where] = 1.0, codes
 
-    @torch.no_grad()
     def _remember(self, flat: Tensor, index: Tensor) -> None:
-        counts = sum_over_ranks(torch.bincount(index, minlength=self.n_embed))
+        counts = torch.bincount(index, minlength=self.n_embed)
         self.usage += counts
         self.used += counts
         rows = spread(flat, min(flat.shape[0], self.n_embed)).to(self.recent.dtype)
@@ -199,8 +211,8 @@ class Codebook(nn.Module):
             self._average(flat.to(self.ema_sum.dtype), index, counts, self.ema_decay)
 
     def _average(self, flat: Tensor, index: Tensor, counts: Tensor, decay: float) -> None:
-        """van den Oord et al. 2017, eq. 6-8, over the batches of all ranks."""
-        sums = sum_over_ranks(torch.zeros_like(self.ema_sum).index_add_(0, index, flat))
+        """van den Oord et al. 2017, eq. 6-8."""
+        sums = torch.zeros_like(self.ema_sum).index_add_(0, index, flat)
         self.ema_count.lerp_(counts.to(self.ema_count.dtype), 1.0 - decay)
         self.ema_sum.lerp_(sums, 1.0 - decay)
         total = self.ema_count.sum()

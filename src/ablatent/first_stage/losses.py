@@ -3,6 +3,8 @@
 Esser et al. 2021, eq. 6-7, with the hinge loss; Rombach et al. 2022, appendix G. All terms are means over numbers.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from einops import reduce
@@ -10,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError
-from ablatent.first_stage.base import Reconstruction, mean_over_ranks
+from ablatent.core.ranks import mean_over_ranks
+from ablatent.first_stage.base import Reconstruction
 
 PIXEL = {"l1": F.l1_loss, "l2": F.mse_loss}
 
@@ -119,12 +122,23 @@ class AutoencoderLoss(nn.Module):
         return self.disc_start is not None and self.disc_weight > 0 and step >= self.disc_start - self.disc_warmup
 
     def generator_loss(
-        self, x: Float[Tensor, "b 3 H W"], rec: Reconstruction, last_layer: nn.Parameter, step: int
+        self,
+        x: Float[Tensor, "b 3 H W"],
+        rec: Reconstruction,
+        last_layer: nn.Parameter,
+        step: int,
+        part: tuple[int, int] = (0, 1),
+        weight_of: Sequence[Tensor] | None = None,
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
-        """The autoencoder's loss and its parts (detached). Without gradients (validation) the critic is left out."""
+        """The autoencoder's loss and its parts (detached). Without gradients (validation) the critic is left out.
+
+        part: (p, of how many): x has the samples p, p + parts, … of a batch, of which the loss is the mean over its
+        parts. weight_of: the gradients of the whole batch that decide the critic's weight (`last_layer_gradients`);
+        None: those of this part, averaged over ranks.
+        """
         x_hat = rec.x_hat
         pixel = self.pixel(x_hat, x)
-        perceptual = self._perceptual(x, x_hat)
+        perceptual = self._perceptual(x, x_hat, *part)
         nll = self.pixel_weight * pixel + self.perceptual_weight * perceptual
         zero = pixel.new_zeros(())
         generator, weight, active = zero, zero, zero
@@ -136,9 +150,13 @@ class AutoencoderLoss(nn.Module):
             # Each critic is differentiated once, at x_hat; the last layer and then the whole autoencoder reuse that.
             (g_nll,) = torch.autograd.grad(nll, x_hat)
             (g_gen,) = torch.autograd.grad(generator, x_hat)
-            norms = self._norms_at(last_layer, x_hat, last_layer_nll=g_nll, last_layer_generator=g_gen)
-            ratio = norms["last_layer_nll"] / (norms["last_layer_generator"] + 1e-4)
-            weight = self.disc_weight * ratio.clamp(0.0, self.adaptive_max)
+            if weight_of is None:
+                weight_of = [mean_over_ranks(_at(last_layer, x_hat, g)) for g in (g_nll, g_gen)]
+            norms = {"last_layer_nll": weight_of[0].norm(), "last_layer_generator": weight_of[1].norm()}
+            ratio = norms["last_layer_nll"] / (
+                norms["last_layer_generator"] + 1e-4
+            )  # norms of means, not means of norms
+            weight = self.disc_weight * ratio.clamp(0.0, self.adaptive_max).detach()
             value = nll.detach() + weight * generator.detach()
             slope = (x_hat * (g_nll + weight * g_gen)).sum()  # has the value's gradient
             loss = value + (slope - slope.detach()) + rest
@@ -154,6 +172,16 @@ class AutoencoderLoss(nn.Module):
             **norms,
         }
         return loss, {k: v.detach() for k, v in logs.items()}
+
+    def last_layer_gradients(
+        self, x: Float[Tensor, "b 3 H W"], rec: Reconstruction, last_layer: nn.Parameter, part: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """Gradients at the last layer of reconstruction error and critic's verdict, of one part of a batch."""
+        nll = self.pixel_weight * self.pixel(rec.x_hat, x)
+        nll = nll + self.perceptual_weight * self._perceptual(x, rec.x_hat, *part)
+        verdict = -self._verdict(rec.x_hat)
+        (g_nll,), (g_gen,) = (torch.autograd.grad(loss, rec.x_hat) for loss in (nll, verdict))
+        return _at(last_layer, rec.x_hat, g_nll), _at(last_layer, rec.x_hat, g_gen)
 
     def critic_loss(
         self, x: Float[Tensor, "b 3 H W"], x_hat: Float[Tensor, "b 3 H W"], step: int
@@ -172,12 +200,15 @@ class AutoencoderLoss(nn.Module):
             loss = loss + 0.5 * self.r1_weight * self.r1_every * logs["r1"]
         return loss, {k: v.detach() for k, v in logs.items()}
 
-    def _perceptual(self, x: Tensor, x_hat: Tensor) -> Tensor:
-        if self.perceptual is None or self.perceptual_weight == 0:
+    def _perceptual(self, x: Tensor, x_hat: Tensor, part: int, parts: int) -> Tensor:
+        """Of the first `perceptual_batch` images of the whole batch; the mean over the parts is the mean over those."""
+        batch = parts * len(x)
+        first = batch if self.perceptual_batch is None else min(self.perceptual_batch, batch)
+        k = len(range(part, first, parts))  # so many of them are in this part, at its beginning
+        if self.perceptual is None or self.perceptual_weight == 0 or k == 0:
             return x_hat.new_zeros(())
-        k = self.perceptual_batch
         distance: Tensor = self.perceptual(x[:k], x_hat[:k])
-        return distance.float().mean()
+        return distance.float().mean() * (k * parts / first)
 
     def _verdict(self, x_hat: Tensor) -> Tensor:
         # Detached parameters: the autoencoder's backward pass must not reach the critic's gradients.
@@ -185,11 +216,8 @@ class AutoencoderLoss(nn.Module):
         logits: Tensor = torch.func.functional_call(self.discriminator, frozen, (x_hat,))
         return logits.float().mean()
 
-    @staticmethod
-    def _norms_at(last_layer: nn.Parameter, x_hat: Tensor, **slopes: Tensor) -> dict[str, Tensor]:
-        """Norms of the gradients at the last layer, of losses given by their slopes at x_hat."""
-        norms = {}
-        for name, slope in slopes.items():
-            (at_layer,) = torch.autograd.grad(x_hat, last_layer, slope, retain_graph=True)
-            norms[name] = mean_over_ranks(at_layer).norm()
-        return norms
+
+def _at(last_layer: nn.Parameter, x_hat: Tensor, slope: Tensor) -> Tensor:
+    """The gradient at the last layer of a loss whose gradient at x_hat is `slope`."""
+    (gradient,) = torch.autograd.grad(x_hat, last_layer, slope, retain_graph=True)
+    return gradient

@@ -90,8 +90,18 @@ class VQAutoencoder(Autoencoder):
             stats={k: v.detach() for k, v in stats.items()},
         )
 
+    @torch.no_grad()
+    def before_step(self, images: Sequence[Float[Tensor, "b 3 H W"]]) -> None:
+        """The first batches give the codes, with init=data or kmeans."""
+        if not bool(self.codebook.initialised):
+            self.codebook.initialise([self.encoded(x) for x in images])
+
+    def forget_passes(self) -> None:
+        self.codebook.heard.clear()
+
     def after_step(self, step: int, generator: np.random.Generator) -> dict[str, float]:
         """Restart dead codes after every `restart_every`-th step."""
+        self.codebook.learn()
         every = self.codebook.restart_every
         if every is None or step == 0 or step % every != 0:
             return {}
@@ -99,4 +109,5 @@ class VQAutoencoder(Autoencoder):
 
     def epoch_stats(self) -> dict[str, float]:
         """codebook_usage in [0, 1] and codebook_perplexity in [1, n_embed] since the last call."""
+        self.codebook.learn()
         return self.codebook.statistics()

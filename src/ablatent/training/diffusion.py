@@ -1,8 +1,7 @@
 """Training a diffusion network on cached latents."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from ablatent.conditioning.base import Conditioner
 from ablatent.core.errors import ConfigError, StageError
+from ablatent.core.ranks import Share, whole_batch
 from ablatent.core.rng import normal, stream
 from ablatent.core.types import Cond
 from ablatent.data.latents import Latents
@@ -19,8 +19,10 @@ from ablatent.diffusion.timesteps import TimestepSampler
 from ablatent.training.ema import EMAs
 from ablatent.training.loop import Batch, Trainee, epoch_rows, learning_rate
 from ablatent.training.record import Recorder
+from ablatent.training.sharded import gathered, groups_of
 
-OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+# From parameters, or groups of them.
+OptimizerFactory = Callable[[Iterable[Any]], torch.optim.Optimizer]
 Panel = Callable[[], np.ndarray]
 
 
@@ -55,8 +57,8 @@ class DiffusionTraining:
 
 
 class LatentBatches:
-    """The batch of step n: normalised latents z, uniform numbers u that become times, noise eps, uniform numbers for
-    dropping conditions, and the fields that the conditioner asks for."""
+    """The batch of step n, as the micro-batches of one rank: normalised latents z, uniform numbers u that become times,
+    noise eps, uniform numbers for dropping conditions, and the fields that the conditioner asks for."""
 
     def __init__(
         self,
@@ -70,33 +72,39 @@ class LatentBatches:
         self.latents, self.rows, self.fields, self.conditioner = latents, rows, fields, conditioner
         self.batch_size, self.seed = batch_size, seed
 
-    def __call__(self, step: int) -> Batch:
+    def __call__(self, step: int, share: Share) -> list[Batch]:
         size = self.batch_size
-        return self._batch(epoch_rows(self.rows, self.seed, step, size), range(step * size, (step + 1) * size), "train")
+        rows, samples = epoch_rows(self.rows, self.seed, step, size), range(step * size, (step + 1) * size)
+        return [self._batch(rows, samples, "train", places) for places in share.places(size)]
 
     def validation(self, rows: np.ndarray, draws: int = 4) -> list[Batch]:
         """The same (u, noise) for the given rows at every validation; u is spread evenly over the rows."""
         batches = []
         for k in range(draws):
-            batch = self._batch(rows, range(k * len(rows), (k + 1) * len(rows)), "validation")
+            samples = range(k * len(rows), (k + 1) * len(rows))
+            batch = self._batch(rows, samples, "validation", np.arange(len(rows)))
             batch["u"] = torch.from_numpy((np.arange(len(rows)) * draws + k + 0.5) / (len(rows) * draws))
             batches.append(batch)
         return batches
 
-    def _batch(self, rows: np.ndarray, samples: range, purpose: str) -> Batch:
+    def _batch(self, rows: np.ndarray, samples: range, purpose: str, places: np.ndarray) -> Batch:
+        """What stands at the given places of the batch of these rows; `all_u` and `place` tell of the whole batch."""
         rng = stream(self.seed, f"{purpose}/batch", samples.start)
-        views = rng.integers(len(self.latents.mean), size=len(rows))
-        shape = self.latents.shape
+        views = rng.integers(len(self.latents.mean), size=len(rows))[places]
         drops = () if self.conditioner is None or self.conditioner.drops == 1 else (self.conditioner.drops,)
+        u, drop = rng.random(len(rows)), rng.random((len(rows), *drops), dtype=np.float32)[places]
+        rows, indices, shape = rows[places], [samples[i] for i in places], self.latents.shape
         return {
-            "z": self.latents.draw(views, rows, normal(self.seed, f"{purpose}/latent", samples, shape)).float(),
-            "u": torch.from_numpy(rng.random(len(rows))),
-            "eps": torch.from_numpy(normal(self.seed, f"{purpose}/eps", samples, shape)),
-            "drop": torch.from_numpy(rng.random((len(rows), *drops), dtype=np.float32)),
-            **self._condition(rows, views, samples, purpose),
+            "z": self.latents.draw(views, rows, normal(self.seed, f"{purpose}/latent", indices, shape)).float(),
+            "u": torch.from_numpy(u[places]),
+            "all_u": torch.from_numpy(u),
+            "place": torch.from_numpy(places),
+            "eps": torch.from_numpy(normal(self.seed, f"{purpose}/eps", indices, shape)),
+            "drop": torch.from_numpy(drop),
+            **self._condition(rows, views, indices, purpose),
         }
 
-    def _condition(self, rows: np.ndarray, views: np.ndarray, samples: range, purpose: str) -> Batch:
+    def _condition(self, rows: np.ndarray, views: np.ndarray, samples: Sequence[int], purpose: str) -> Batch:
         """The fields of the given rows; what the conditioner draws depends on seed and sample alone."""
         fields = {name: np.asarray(values[rows]) for name, values in self.fields.items()}
         if self.conditioner is not None and fields:
@@ -106,7 +114,7 @@ class LatentBatches:
 
 
 class DiffusionTrainee(Trainee):
-    """network, conditioner and loss; keeps raw and EMA weights at the snapshots below `folder`."""
+    """network, conditioner and loss; keeps raw and EMA weights at the snapshots."""
 
     def __init__(
         self,
@@ -118,38 +126,40 @@ class DiffusionTrainee(Trainee):
         optimizer: OptimizerFactory,
         validation: list[Batch],
         panel: Panel,
-        folder: Path,
     ):
         super().__init__()
         self.denoiser, self.timesteps, self.conditioner = loss.denoiser, timesteps, conditioner
         self.loss, self.how, self.seed, self.steps = loss, how, seed, how.steps
-        self.make_optimizer, self.validation, self.panel, self.folder = optimizer, validation, panel, folder
+        self.make_optimizer, self.validation, self.panel = optimizer, validation, panel
         self.ema = EMAs(**how.ema)
         self.ema.start(self.denoiser.network)
 
     def make_optimizers(self) -> list[torch.optim.Optimizer]:
-        optimizer = self.make_optimizer([*self.denoiser.network.parameters(), *self.conditioner.parameters()])
+        optimizer = self.make_optimizer(groups_of(self._trained()))
         self.base_lr = optimizer.defaults["lr"]
         return [optimizer]
 
-    def take_step(self, batch: Batch, step: int) -> dict[str, Tensor | float]:
+    def _trained(self) -> list[nn.Parameter]:
+        return [*self.denoiser.network.parameters(), *self.conditioner.parameters()]
+
+    def take_step(self, batches: list[Batch], step: int) -> dict[str, Tensor | float]:
         optimizer: Any = self.optimizers()
-        lr = learning_rate(step, self.base_lr, self.steps, self.how.warmup_steps, self.how.decay)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        t, weights = self.timesteps(batch["u"])
-        cond = self.conditioner.drop(self.conditioner.embed(batch), batch["drop"])
-        losses = self._losses(batch, t, cond)
-        loss = (weights.to(losses.dtype) * losses).mean()
+        t, weights = self.timesteps(batches[0]["all_u"])
+        losses = []
         optimizer.zero_grad()
-        self.manual_backward(loss)
-        limit = float("inf") if self.how.clip is None else self.how.clip
-        parameters = [*self.denoiser.network.parameters(), *self.conditioner.parameters()]
-        norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
-        optimizer.step()
+        for micro, batch in enumerate(batches):
+            self.draw(micro)
+            cond = self.conditioner.drop(self.conditioner.embed(batch), batch["drop"])
+            own = self._losses(batch, t[batch["place"]], cond)
+            weighted = weights[batch["place"]].to(own.dtype) * own
+            self.manual_backward(weighted.mean() / len(batches))
+            losses.append(own.detach())
+        lr = learning_rate(step, self.base_lr, self.steps, self.how.warmup_steps, self.how.decay)
+        norm = self.descend(optimizer, self._trained(), lr, self.how.clip)
         self.ema.update(self.denoiser.network, step + 1)
-        self.timesteps.update(t, losses.detach())
-        return {"loss": loss.detach(), "grad_norm": norm, "lr": lr}
+        every = whole_batch(losses)
+        self.timesteps.update(t, every)
+        return {"loss": (weights.to(every.dtype) * every).mean(), "grad_norm": norm, "lr": lr}
 
     def _losses(self, batch: Batch, t: Tensor, cond: Cond) -> Tensor:
         return self.loss(batch["z"], t, batch["eps"], cond)
@@ -162,7 +172,7 @@ class DiffusionTrainee(Trainee):
                 recorder.panel(step, "samples", self.panel())
                 self.train()
         if step in self.how.kept:
-            self._keep(step)
+            self._keep(step, recorder)
 
     @torch.no_grad()
     def _validate(self) -> dict[str, float]:
@@ -180,18 +190,18 @@ class DiffusionTrainee(Trainee):
         parts = by_timestep(loss, torch.cat(times), self.denoiser.schedule.T)
         return {"validation/loss": float(loss.mean()), **{f"validation/{name}": v for name, v in parts.items()}}
 
-    def _keep(self, step: int) -> None:
+    def _keep(self, step: int, recorder: Recorder) -> None:
         """raw-STEP, ema-STEP and, for further decays, ema_DECAY-STEP.safetensors; names are prefixed network. and
         conditioner.; EMA covers the network."""
-        from safetensors.torch import save_file
-
         conditioner = {f"conditioner.{k}": v for k, v in self.conditioner.state_dict().items()}
         for kind, state in [("raw", self.denoiser.network.state_dict()), *self.ema]:
-            tensors = {**{f"network.{k}": v for k, v in state.items()}, **conditioner}
-            tensors = {name: v.detach().cpu().contiguous() for name, v in tensors.items()}
-            save_file(tensors, str(self.folder / f"{kind}-{step:07d}.safetensors"))
+            whole = {f"network.{k}": v for k, v in gathered(state).items()}
+            recorder.weights(f"{kind}-{step:07d}", {**whole, **conditioner})
 
     def to_compile(self) -> list[nn.Module]:
+        return [self.denoiser.network]
+
+    def to_shard(self) -> list[nn.Module]:
         return [self.denoiser.network]
 
     def resume_state(self) -> dict[str, Any]:

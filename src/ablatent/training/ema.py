@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError
+from ablatent.training.sharded import local, placed_like
 
 
 class EMA:
@@ -45,15 +46,14 @@ class EMA:
             return
         live, averaged = self._matched(module), _averaged(module)
         weight = 1 - self.decay_at(step)
+        self._follow(live)
         for name, v in live.items():
-            if self.shadow[name].device != v.device:  # a state that was loaded elsewhere
-                self.shadow[name] = self.shadow[name].to(v.device)
             if name not in averaged:
                 self.shadow[name].copy_(v)
         names = [name for name in live if name in averaged]
         if names:
-            shadows = [self.shadow[name] for name in names]
-            values = [live[name].to(shadow.dtype) for name, shadow in zip(names, shadows, strict=True)]
+            shadows = [local(self.shadow[name]) for name in names]
+            values = [local(live[name]).to(shadow.dtype) for name, shadow in zip(names, shadows, strict=True)]
             torch._foreach_lerp_(shadows, values, weight)
 
     @contextmanager
@@ -63,6 +63,7 @@ class EMA:
         What is written to its weights inside is lost.
         """
         live = self._matched(module)
+        self._follow(live)
         own = {name: v.clone() for name, v in live.items()}
         try:
             self._write(live, self.shadow)
@@ -84,6 +85,10 @@ class EMA:
             odd = sorted(live.keys() ^ self.shadow.keys())
             raise ValueError(f"EMA: expected the module that was averaged; these names are in one only: {odd[:5]}")
         return live
+
+    def _follow(self, live: Mapping[str, Tensor]) -> None:
+        """Averages that were loaded or begun elsewhere go where the weights are, and are spread over ranks as those."""
+        self.shadow = {name: placed_like(self.shadow[name], v) for name, v in live.items()}
 
     @staticmethod
     @torch.no_grad()

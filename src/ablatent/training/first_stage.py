@@ -9,9 +9,10 @@ from torch import Tensor
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.images import grid
+from ablatent.core.ranks import Share, mean_over_ranks
 from ablatent.core.rng import normal, stream
 from ablatent.data.pixels import to_uint8, to_unit
-from ablatent.first_stage.base import FirstStage
+from ablatent.first_stage.base import FirstStage, Reconstruction
 from ablatent.first_stage.losses import AutoencoderLoss
 from ablatent.training.loop import Batch, Trainee, epoch_rows, learning_rate
 from ablatent.training.record import Recorder
@@ -41,7 +42,8 @@ class FirstStageTraining:
 
 
 class ImageBatches:
-    """The batch of step n of a first-stage training: images in [-1, 1] and noise for their latents."""
+    """The batch of step n of a first-stage training, as the micro-batches of one rank: images in [-1, 1] and noise for
+    their latents."""
 
     def __init__(
         self,
@@ -53,15 +55,17 @@ class ImageBatches:
     ):
         self.pixels, self.rows, self.latent_shape, self.how, self.seed = pixels, rows, latent_shape, how, seed
 
-    def __call__(self, step: int) -> Batch:
+    def __call__(self, step: int, share: Share) -> list[Batch]:
         size = self.how.batch_size
-        images = self.pixels[epoch_rows(self.rows, self.seed, step, size)]
-        samples = range(step * size, (step + 1) * size)
-        if self.how.flip:
-            mirrored = stream(self.seed, "flip", step).random(size) < 0.5
-            images = np.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
-        noise = normal(self.seed, "latent", samples, self.latent_shape)
-        return {"image": to_tensor(images), "noise": torch.from_numpy(noise)}
+        rows = epoch_rows(self.rows, self.seed, step, size)
+        mirrored = stream(self.seed, "flip", step).random(size) < (0.5 if self.how.flip else 0.0)
+        batches = []
+        for places in share.places(size):
+            images = self.pixels[rows[places]]
+            images = np.where(mirrored[places][:, None, None, None], images[:, :, ::-1], images)
+            noise = normal(self.seed, "latent", [step * size + int(i) for i in places], self.latent_shape)
+            batches.append({"image": to_tensor(images), "noise": torch.from_numpy(noise)})
+        return batches
 
 
 def to_tensor(images: np.ndarray) -> Tensor:
@@ -94,29 +98,66 @@ class FirstStageTrainee(Trainee):
         # not the whole model: a codebook's restarts depend on its numbers, which would break the graph at each step
         return [m for name, m in self.model.named_children() if name in ("encoder", "decoder")]
 
-    def take_step(self, batch: Batch, step: int) -> dict[str, Tensor | float]:
+    def take_step(self, batches: list[Batch], step: int) -> dict[str, Tensor | float]:
         optimizers: Any = self.optimizers()
         generator, critic = optimizers
-        x = batch["image"]
-        rec = self.model(x, batch["noise"])
-        loss, logs = self.loss.generator_loss(x, rec, self.model.last_layer(), step)
-        norm = self._update(generator, loss, self.model, self.how.lr, step)
-        critic_loss, critic_logs = self.loss.critic_loss(x, rec.x_hat.detach(), step)
-        if critic_loss is not None:
-            critic_norm = self._update(critic, critic_loss, self.loss.discriminator, self.how.disc_lr, step)
-            critic_logs["disc_grad_norm"] = critic_norm
+        self.model.before_step([batch["image"] for batch in batches])
+        weight_of = self._weight_of(batches, step)
+        logs, fakes = [], []
+        generator.zero_grad()
+        for micro, batch in enumerate(batches):
+            rec = self._pass(micro, batch)
+            loss, said = self.loss.generator_loss(
+                batch["image"], rec, self.model.last_layer(), step, self._part(micro), weight_of
+            )
+            self.manual_backward(loss / len(batches))
+            fakes.append(rec.x_hat.detach())
+            logs.append({"loss": loss.detach(), **said, **rec.stats})
+            del rec, loss  # one graph at a time
+        norm = self.descend(generator, self.model.parameters(), self._rate(self.how.lr, step), self.how.clip)
+        critic_logs = self._critic_step(critic, batches, fakes, step)
         extra = self.model.after_step(step + 1, stream(self.seed, "codes", step))
-        return {"loss": loss.detach(), "grad_norm": norm, **logs, **critic_logs, **rec.stats, **extra}
+        return {**_means(logs), **critic_logs, "grad_norm": norm, **extra}
 
-    def _update(self, optimizer: Any, loss: Tensor, module: torch.nn.Module, lr: float, step: int) -> Tensor:
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, lr, self.steps, self.how.warmup_steps, self.how.decay)
-        optimizer.zero_grad()
-        self.manual_backward(loss)
-        limit = float("inf") if self.how.clip is None else self.how.clip
-        norm = torch.nn.utils.clip_grad_norm_(module.parameters(), limit)
-        optimizer.step()
-        return norm
+    def _critic_step(self, critic: Any, batches: list[Batch], fakes: list[Tensor], step: int) -> dict[str, Tensor]:
+        if not self.loss.critic_trains(step):
+            return {}
+        logs = []
+        critic.zero_grad()
+        for batch, fake in zip(batches, fakes, strict=True):
+            loss, said = self.loss.critic_loss(batch["image"], fake, step)
+            if loss is not None:
+                self.manual_backward(loss / len(batches))
+                logs.append(said)
+        rate = self._rate(self.how.disc_lr, step)
+        norm = self.descend(critic, self.loss.discriminator.parameters(), rate, self.how.clip)
+        return {**_means(logs), "disc_grad_norm": norm}
+
+    def _weight_of(self, batches: list[Batch], step: int) -> list[Tensor] | None:
+        """The two gradients of the whole batch that decide the critic's weight, where it has several micro-batches.
+
+        The weight must be known before the first backward pass, so these steps go forward twice.
+        """
+        if len(batches) == 1 or not self.loss.counts(step):
+            return None
+        sums: list[Tensor] = []
+        for micro, batch in enumerate(batches):
+            rec = self._pass(micro, batch)
+            parts = self.loss.last_layer_gradients(batch["image"], rec, self.model.last_layer(), self._part(micro))
+            sums = [a + b for a, b in zip(sums, parts, strict=True)] if sums else list(parts)
+        self.model.forget_passes()
+        return [mean_over_ranks(total / len(batches)) for total in sums]
+
+    def _pass(self, micro: int, batch: Batch) -> Reconstruction:
+        self.draw(micro)
+        rec: Reconstruction = self.model(batch["image"], batch["noise"])
+        return rec
+
+    def _part(self, micro: int) -> tuple[int, int]:
+        return self.share.part(micro), self.share.parts
+
+    def _rate(self, lr: float, step: int) -> float:
+        return learning_rate(step, lr, self.steps, self.how.warmup_steps, self.how.decay)
 
     def after_step(self, step: int, recorder: Recorder) -> None:
         if step % self.how.validate_every and step != self.steps:
@@ -128,6 +169,11 @@ class FirstStageTrainee(Trainee):
         recorder.log(step, {"validation/psnr": psnr, **codebook})
         pairs = np.concatenate([self.validation[:8], to_images(x_hat[:8])])
         recorder.panel(step, "reconstruction", grid(pairs, columns=8, scale=2))
+
+
+def _means(logs: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Of each name over the micro-batches."""
+    return {name: torch.stack([said[name] for said in logs]).mean() for name in logs[0]} if len(logs) > 1 else logs[0]
 
 
 @torch.no_grad()

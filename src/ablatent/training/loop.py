@@ -9,44 +9,50 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import cos, pi
-from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins import MixedPrecision
+from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from ablatent.core.errors import ConfigError, StageError
 from ablatent.core.progress import console, track
+from ablatent.core.ranks import Share, from_rank_zero, mean_over_ranks, rank_device, several_ranks, this_share
 from ablatent.core.rng import stream
+from ablatent.training.checkpoint import Scratch, read_checkpoint, write_checkpoint
+from ablatent.training.ranks import options_of
 from ablatent.training.record import Recorder
+from ablatent.training.sharded import (
+    average_gradients,
+    clip_gradients,
+    gathered,
+    load_optimizer_state,
+    optimizer_state,
+    shard,
+)
 
 Batch = dict[str, Tensor]
+# The micro-batches of one rank, of the batch of step n: a pure function of n and the share.
+BatchAt = Callable[[int, Share], list[Batch]]
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where and how a stage computes; precision apart, nothing here changes what it computes."""
+    """Where and how a stage computes; precision apart, nothing here changes what it computes beyond rounding (and
+    which units a dropout leaves out: each part of a batch draws its own)."""
 
     device: str = "cpu"
     devices: int = 1
+    strategy: str = "ddp"
+    accumulate: int = 1
     precision: str = "32-true"
     compile: bool = False
     batch_size: int = 64
     checkpoint_seconds: float = 10.0
-
-
-@runtime_checkable
-class Scratch(Protocol):
-    """What the loop needs of a build's folder (store.Work has it)."""
-
-    @property
-    def checkpoint(self) -> Path: ...
-    @property
-    def path(self) -> Path: ...
-    def check(self) -> None: ...
 
 
 class Trainee(pl.LightningModule):
@@ -61,6 +67,7 @@ class Trainee(pl.LightningModule):
         self.automatic_optimization = False
         self.step = 0
         self.logs: dict[str, Tensor | float] = {}
+        self.share = Share()
         self.pending_optimizers: list[dict[str, Any]] = []
 
     def make_optimizers(self) -> list[torch.optim.Optimizer]:
@@ -71,18 +78,52 @@ class Trainee(pl.LightningModule):
         """Lightning's hook: the optimisers, with the state of the checkpoint that is being resumed."""
         optimizers = self.make_optimizers()
         for optimizer, state in zip(optimizers, self.pending_optimizers, strict=False):
-            optimizer.load_state_dict(state)
+            load_optimizer_state(optimizer, state)
         return optimizers
 
-    def take_step(self, batch: Batch, step: int) -> dict[str, Tensor | float]:
-        """One optimiser step (counted from 0); returns what is logged."""
+    def configure_model(self) -> None:
+        """Lightning's hook, before the optimisers are made: spread the networks over the ranks where that is asked."""
+        if isinstance(self.trainer.strategy, ModelParallelStrategy):
+            shard(self.to_shard(), self.trainer.strategy.device_mesh["data_parallel"])
+
+    def take_step(self, batches: list[Batch], step: int) -> dict[str, Tensor | float]:
+        """One optimiser step (counted from 0) over this rank's micro-batches; returns what is logged, to be averaged
+        over the ranks."""
         raise StageError(f"{type(self).__name__} takes no steps.")
+
+    def draw(self, micro: int) -> None:
+        """Seed torch's generator (dropout) for the pass over a micro-batch: a function of seed, step and part."""
+        part = () if self.share.parts == 1 else (self.share.part(micro),)
+        torch.manual_seed(int(stream(self.seed, "torch", self.step, *part).integers(2**31)))
+
+    def descend(
+        self, optimizer: Any, parameters: Iterable[torch.nn.Parameter], lr: float, clip: float | None
+    ) -> Tensor:
+        """A step along the gradients that the backward passes of all micro-batches on all ranks left together.
+
+        They are averaged over the ranks, so each loss is a mean over its samples, divided by the number of
+        micro-batches. Returns the norm before clipping.
+        """
+        trained = [p for p in parameters if p.requires_grad]
+        average_gradients(trained)
+        plugin = self.trainer.precision_plugin
+        scaler = plugin.scaler if isinstance(plugin, MixedPrecision) else None
+        scale = 1.0 if scaler is None else float(scaler.get_scale())  # by which 16-mixed has enlarged the gradients
+        norm = clip_gradients(trained, float("inf") if clip is None else clip * scale) / scale
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.step()
+        return norm
 
     def after_step(self, step: int, recorder: Recorder) -> None:
         """Called with the number of steps taken: validation, panels, snapshots."""
 
     def to_compile(self) -> list[torch.nn.Module]:
         """The modules that runtime.compile hands to torch.compile, in place: names in state dicts stay."""
+        return []
+
+    def to_shard(self) -> list[torch.nn.Module]:
+        """The networks that runtime.strategy=fsdp spreads over the ranks: each is called by its forward alone."""
         return []
 
     def resume_state(self) -> dict[str, Any]:
@@ -92,9 +133,13 @@ class Trainee(pl.LightningModule):
     def load_resume_state(self, state: Mapping[str, Any]) -> None:
         """Takes what resume_state gave."""
 
-    def training_step(self, batch: Batch, index: int) -> None:
-        torch.manual_seed(int(stream(self.seed, "torch", self.step).integers(2**31)))
-        self.logs = self.take_step(batch, self.step)
+    def training_step(self, batches: list[Batch], index: int) -> None:
+        self.draw(0)
+        logs = self.take_step(batches, self.step)
+        if several_ranks():
+            values = [torch.as_tensor(v, dtype=torch.float64, device=self.device) for v in logs.values()]
+            logs = dict(zip(logs, mean_over_ranks(torch.stack(values)), strict=True))
+        self.logs = logs
         self.step += 1
 
 
@@ -122,12 +167,12 @@ def epoch_rows(rows: np.ndarray, seed: int, step: int, batch_size: int) -> np.nd
 
 
 class _Batches(IterableDataset):
-    def __init__(self, batch_at: Callable[[int], Batch], start: int, steps: int):
-        self.batch_at, self.start, self.steps = batch_at, start, steps
+    def __init__(self, batch_at: BatchAt, share: Share, start: int, steps: int):
+        self.batch_at, self.share, self.start, self.steps = batch_at, share, start, steps
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[list[Batch]]:
         for step in range(self.start, self.steps):
-            yield self.batch_at(step)
+            yield self.batch_at(step, self.share)
 
 
 class _Clock(pl.Callback):
@@ -146,38 +191,42 @@ class _Clock(pl.Callback):
             self.shown = {"loss": logs["train/loss"]}
         self.bar.advance(1, **self.shown)
         # Only where no mean is pending, so that the curves, too, are those of an uninterrupted training.
-        due = time.monotonic() - self.saved >= self.every and step % self.recorder.every == 0
-        if due and step < trainee.steps:
-            self.save()
-            self.saved = time.monotonic()
+        if step % self.recorder.every == 0 and step < trainee.steps:
+            due = torch.tensor(time.monotonic() - self.saved >= self.every, dtype=torch.uint8, device=trainee.device)
+            if bool(from_rank_zero(due)):  # one clock for all ranks, since all take part in a checkpoint
+                self.save()
+                self.saved = time.monotonic()
 
 
 def fit(
     trainee: Trainee,
-    batch_at: Callable[[int], Batch],
+    batch_at: BatchAt,
     scratch: Scratch,
     recorder: Recorder,
     runtime: Runtime,
     title: str,
 ) -> None:
-    """Train to `trainee.steps`, from the scratch folder's checkpoint where there is one."""
+    """Train to `trainee.steps`, from the scratch folder's checkpoint where there is one.
+
+    Where there are several ranks, each calls this with the same arguments. All validate and draw panels in step, so
+    that none waits for another; the recorder of the first alone writes.
+    """
+    share = trainee.share = this_share(runtime.accumulate)
+    if share.ranks != runtime.devices:
+        raise StageError(f"{title}: expected runtime.devices={runtime.devices} processes; there are {share.ranks}.")
     began = time.monotonic()
     spent = _resume(trainee, scratch, recorder, title)
 
     def save() -> None:
-        scratch.check()
-        part = scratch.checkpoint.with_suffix(".part")
-        torch.save(
-            {
-                "step": trainee.step,
-                "seconds": spent + time.monotonic() - began,
-                "module": trainee.state_dict(),
-                "optimizers": [o.state_dict() for o in trainee.trainer.optimizers],
-                "extra": trainee.resume_state(),
-            },
-            part,
-        )
-        part.replace(scratch.checkpoint)
+        state = {
+            "step": trainee.step,
+            "seconds": spent + time.monotonic() - began,
+            "module": gathered(trainee.state_dict()),
+            "optimizers": [optimizer_state(o) for o in trainee.trainer.optimizers],
+            "extra": gathered(trainee.resume_state()),
+        }
+        if recorder.writes:
+            write_checkpoint(scratch, state)
         recorder.flush()
 
     if runtime.compile:
@@ -186,6 +235,7 @@ def fit(
         trainer = pl.Trainer(
             accelerator=runtime.device,
             devices=runtime.devices,
+            **options_of(runtime.strategy, share.ranks, bool(trainee.to_shard())),
             precision=runtime.precision,  # type: ignore[arg-type]
             max_epochs=1,
             logger=False,
@@ -195,7 +245,7 @@ def fit(
             use_distributed_sampler=False,
             callbacks=[_Clock(bar, recorder, save, runtime.checkpoint_seconds)],
         )
-        loader = DataLoader(_Batches(batch_at, trainee.step, trainee.steps), batch_size=None)
+        loader = DataLoader(_Batches(batch_at, share, trainee.step, trainee.steps), batch_size=None)
         trainer.fit(trainee, loader)
     if trainer.interrupted:
         raise KeyboardInterrupt
@@ -215,26 +265,20 @@ def compile_modules(modules: Iterable[torch.nn.Module]) -> None:
 
 def _resume(trainee: Trainee, scratch: Scratch, recorder: Recorder, title: str) -> float:
     """Take up the checkpoint, if there is a sound one; returns the seconds spent before it."""
-    if not scratch.checkpoint.exists():
+    state = read_checkpoint(scratch, title) if recorder.writes else None
+    found = torch.tensor(state is not None, dtype=torch.uint8, device=rank_device())
+    if not bool(from_rank_zero(found)):  # the first rank judges for all
         recorder.truncate(0)
         return 0.0
-    try:
-        state = torch.load(scratch.checkpoint, map_location="cpu", weights_only=True)
-        step = int(state["step"])
-    except Exception as e:
-        aside = scratch.checkpoint.with_suffix(".refused")
-        scratch.checkpoint.replace(aside)
-        console.print(
-            f"  [yellow]{title}: the checkpoint was refused[/] (expected plain tensors, without pickled objects: "
-            f"{type(e).__name__}). It was set aside as {aside.name}; the training starts anew."
-        )
-        recorder.truncate(0)
-        return 0.0
+    state = state or read_checkpoint(scratch, title)
+    if state is None:
+        raise StageError(f"{title}: expected the checkpoint {scratch.checkpoint} on every rank; it is not there.")
     trainee.load_state_dict(state["module"])
     trainee.load_resume_state(state["extra"])
-    trainee.step = step
+    trainee.step = step = int(state["step"])
     trainee.pending_optimizers = state["optimizers"]
     recorder.truncate(step)
-    (scratch.path / "resumed_seconds").write_text(str(state["seconds"]))
+    if recorder.writes:
+        (scratch.path / "resumed_seconds").write_text(str(state["seconds"]))
     console.print(f"  {title}: resumed at step {step} of {trainee.steps}")
     return float(state["seconds"])

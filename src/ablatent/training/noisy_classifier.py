@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ablatent.core.errors import ConfigError, StageError
+from ablatent.core.ranks import whole_batch
 from ablatent.diffusion.loss import by_timestep
 from ablatent.samplers.guidance_classifier import NoisyLogits
 from ablatent.training.diffusion import OptimizerFactory
@@ -60,24 +61,27 @@ class ClassifierTrainee(Trainee):
     def to_compile(self) -> list[nn.Module]:
         return [self.logits.network]
 
+    def to_shard(self) -> list[nn.Module]:
+        return [self.logits.network]
+
     def make_optimizers(self) -> list[torch.optim.Optimizer]:
         optimizer = self.make_optimizer(self.logits.network.parameters())
         self.base_lr = optimizer.defaults["lr"]
         return [optimizer]
 
-    def take_step(self, batch: Batch, step: int) -> dict[str, Tensor | float]:
+    def take_step(self, batches: list[Batch], step: int) -> dict[str, Tensor | float]:
         optimizer: Any = self.optimizers()
-        lr = learning_rate(step, self.base_lr, self.steps, self.how.warmup_steps, self.how.decay)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        losses, correct, _ = self._judged(batch)
-        loss = losses.mean()
+        parts = []
         optimizer.zero_grad()
-        self.manual_backward(loss)
-        limit = float("inf") if self.how.clip is None else self.how.clip
-        norm = torch.nn.utils.clip_grad_norm_(self.logits.network.parameters(), limit)
-        optimizer.step()
-        return {"loss": loss.detach(), "accuracy": correct.mean(), "grad_norm": norm, "lr": lr}
+        for micro, batch in enumerate(batches):
+            self.draw(micro)
+            losses, correct, _ = self._judged(batch)
+            self.manual_backward(losses.mean() / len(batches))
+            parts.append((losses.detach(), correct))
+        loss, right = (whole_batch(part).mean() for part in zip(*parts, strict=True))
+        lr = learning_rate(step, self.base_lr, self.steps, self.how.warmup_steps, self.how.decay)
+        norm = self.descend(optimizer, self.logits.network.parameters(), lr, self.how.clip)
+        return {"loss": loss, "accuracy": right, "grad_norm": norm, "lr": lr}
 
     def _judged(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """(loss, 1.0 where the likeliest class is the right one, t), one number a row."""

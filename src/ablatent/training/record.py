@@ -1,7 +1,7 @@
 """What a training says of itself: rows of (step, name, value), kept with the artifact and mirrored to a tracker."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -21,18 +21,31 @@ class Tracker(Protocol):
 
 
 class Recorder:
-    """Writes curves.csv and panels/ below `folder`.
+    """Writes curves.csv, panels/ and weights below `folder`.
 
-    Training values are logged as means over `every` steps; a resume drops the rows after its checkpoint.
+    Training values are logged as means over `every` steps; a resume drops the rows after its checkpoint. check: called
+    before anything is written; raises where this process may not write any more. writes: false on all ranks but the
+    first: whatever is said there is forgotten.
     """
 
-    def __init__(self, folder: Path, tracker: Tracker, every: int = 10):
+    def __init__(
+        self,
+        folder: Path,
+        tracker: Tracker,
+        every: int = 10,
+        check: Callable[[], None] = lambda: None,
+        writes: bool = True,
+    ):
         self.path, self.panels, self.tracker, self.every = folder / "curves.csv", folder / "panels", tracker, every
+        self.folder, self.check, self.writes = folder, check, writes
         self.sums: dict[str, list[float]] = {}
         self.rows: list[tuple[int, str, float]] = []
 
     def truncate(self, step: int) -> None:
         """Forget what was recorded after `step`."""
+        if not self.writes:
+            return
+        self.check()
         kept = []
         if step and self.path.exists():
             with self.path.open(newline="") as f:
@@ -52,17 +65,34 @@ class Recorder:
         return means
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
+        if not self.writes:
+            return
         self.rows += [(step, name, float(value)) for name, value in values.items()]
         self.tracker.log(step, {name: float(value) for name, value in values.items()})
 
     def panel(self, step: int, name: str, image: np.ndarray) -> None:
         """An (H, W, 3) uint8 picture, as panels/NAME-STEP.png."""
+        if not self.writes:
+            return
+        self.check()
         self.panels.mkdir(exist_ok=True)
         save_png(self.panels / f"{name}-{step:07d}.png", image)
         self.tracker.images(step, name, image)
 
+    def weights(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+        """NAME.safetensors, of whole tensors on any device."""
+        from safetensors.torch import save_file
+
+        if self.writes:
+            self.check()
+            own = {key: v.detach().cpu().contiguous() for key, v in tensors.items()}
+            save_file(own, str(self.folder / f"{name}.safetensors"))
+
     def flush(self) -> None:
         """Rows reach the file with each checkpoint, so that the file never runs ahead of what a resume would see."""
+        if not self.writes:
+            return
+        self.check()
         with self.path.open("a", newline="") as f:
             csv.writer(f).writerows([(s, n, repr(v)) for s, n, v in self.rows])
         self.rows.clear()

@@ -26,7 +26,6 @@ from ablatent.tasks.generate import Model, generate
 from ablatent.training.diffusion import DiffusionTrainee, DiffusionTraining, LatentBatches, Panel
 from ablatent.training.first_stage import to_images
 from ablatent.training.loop import fit
-from ablatent.training.record import Recorder
 
 PANEL, PANEL_STEPS = 16, 10
 
@@ -58,9 +57,11 @@ def build(ctx: Context) -> None:
         partial(get_class(optimizer["_target_"]), **{k: v for k, v in optimizer.items() if k != "_target_"}),
         batches.validation(validation_rows, draws=2),
         _panel(ctx, Model(first_stage, latents.normalizer, denoiser, conditioner, latents.shape, ctx.device), source),
-        ctx.work.files,
     )
-    fit(trainee, batches, ctx.work, Recorder(ctx.work.files, ctx.run), ctx.compute, ctx.title)
+    fit(trainee, batches, ctx.work, ctx.recorder(), ctx.compute, ctx.title)
+    if ctx.rank:
+        return
+    ctx.work.check()
     count = sum(p.numel() for p in denoiser.network.parameters())
     write_json(
         ctx.work.files / "summary.json",

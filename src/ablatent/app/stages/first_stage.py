@@ -30,6 +30,9 @@ def build(ctx: Context) -> None:
     }
     if model.trainable:
         summary["steps"] = _train(ctx, model, seed)
+    if ctx.rank:
+        return
+    ctx.work.check()
     state = {name: v.detach().cpu().contiguous() for name, v in model.state_dict().items()}
     save_file(state, str(ctx.work.files / "model.safetensors"))
     write_json(ctx.work.files / "summary.json", summary)
@@ -38,7 +41,6 @@ def build(ctx: Context) -> None:
 def _train(ctx: Context, model: FirstStage, seed: int) -> int:
     from ablatent.training.first_stage import FirstStageTrainee, FirstStageTraining, ImageBatches
     from ablatent.training.loop import fit
-    from ablatent.training.record import Recorder
 
     how = FirstStageTraining(**ctx.config["training"])
     images = ctx.images()
@@ -46,5 +48,5 @@ def _train(ctx: Context, model: FirstStage, seed: int) -> int:
     batches = ImageBatches(images.pixels, images.indices("train"), shape, how, seed)
     validation = images.pixels[images.indices("validation")[:256]]
     trainee = FirstStageTrainee(model, make(ctx.config["loss"]), how, seed, validation)
-    fit(trainee, batches, ctx.work, Recorder(ctx.work.files, ctx.run), ctx.compute, ctx.title)
+    fit(trainee, batches, ctx.work, ctx.recorder(), ctx.compute, ctx.title)
     return how.steps

@@ -18,7 +18,7 @@ from ablatent.store.artifacts import Artifact
 from ablatent.training.diffusion import LatentBatches
 from ablatent.training.loop import Batch, fit
 from ablatent.training.noisy_classifier import PARTS, ClassifierTrainee, ClassifierTraining
-from ablatent.training.record import Recorder
+from ablatent.training.sharded import gathered
 
 VALIDATION_ROWS = 256
 
@@ -42,8 +42,11 @@ def build(ctx: Context) -> None:
     optimizer = config["optimizer"]
     options = {k: v for k, v in optimizer.items() if k != "_target_"}
     trainee = ClassifierTrainee(logits, how, seed, partial(get_class(optimizer["_target_"]), **options), validation)
-    fit(trainee, batches, ctx.work, Recorder(ctx.work.files, ctx.run), ctx.compute, ctx.title)
-    state = {name: v.detach().cpu().contiguous() for name, v in logits.network.state_dict().items()}
+    fit(trainee, batches, ctx.work, ctx.recorder(), ctx.compute, ctx.title)
+    state = {name: v.cpu().contiguous() for name, v in gathered(logits.network.state_dict()).items()}
+    if ctx.rank:
+        return
+    ctx.work.check()
     save_file(state, str(ctx.work.files / "model.safetensors"))
     write_json(
         ctx.work.files / "summary.json",

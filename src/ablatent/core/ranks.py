@@ -1,0 +1,128 @@
+"""Several processes (ranks) that train one model: who works on what, and what they tell each other.
+
+Batch sizes are those of the whole batch, whatever the number of ranks. Every function here is called by all ranks in
+the same order, and changes nothing in a single process.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from einops import rearrange
+from torch import Tensor
+
+from ablatent.core.errors import ConfigError
+
+_BUCKET = 2**24  # numbers that are averaged in one message: 64 MiB in float32
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which samples of every batch this process works on, and in how many micro-batches.
+
+    A batch is dealt out like cards: of `parts` = ranks * accumulate parts, part p has the samples p, p + parts,
+    p + 2 parts … So what is said of "the first k images of a batch" falls on all ranks alike.
+    """
+
+    rank: int = 0
+    ranks: int = 1
+    accumulate: int = 1
+
+    @property
+    def parts(self) -> int:
+        return self.ranks * self.accumulate
+
+    def part(self, micro: int) -> int:
+        """The number of this rank's micro-batch `micro` among all parts."""
+        return micro * self.ranks + self.rank
+
+    def places(self, batch_size: int) -> list[np.ndarray]:
+        """For each micro-batch of this rank, the places of its samples in the batch. Raises ConfigError where the
+        parts would differ in size: a mean of their means would not be the mean of the batch."""
+        if batch_size % self.parts:
+            raise ConfigError(
+                "runtime.devices",
+                "devices * accumulate that divides every training's batch size",
+                f"{self.ranks} * {self.accumulate} for a batch of {batch_size}",
+            )
+        return [np.arange(self.part(micro), batch_size, self.parts) for micro in range(self.accumulate)]
+
+
+def several_ranks() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def this_share(accumulate: int = 1) -> Share:
+    """The share of the process that asks."""
+    if not several_ranks():
+        return Share(accumulate=accumulate)
+    return Share(dist.get_rank(), dist.get_world_size(), accumulate)
+
+
+def rank_device() -> torch.device:
+    """Where this rank's messages lie: its GPU, or the CPU."""
+    on_gpu = several_ranks() and dist.get_backend() == "nccl"
+    return torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
+
+
+def sum_over_ranks(t: Tensor) -> Tensor:
+    """The sum of `t` over all ranks; `t` itself when there is one process."""
+    if not several_ranks():
+        return t
+    t = t.detach().clone()
+    dist.all_reduce(t)
+    return t
+
+
+def mean_over_ranks(t: Tensor) -> Tensor:
+    """The mean of `t` over all ranks; `t` itself when there is one process."""
+    return sum_over_ranks(t) / dist.get_world_size() if several_ranks() else t
+
+
+def from_rank_zero(t: Tensor) -> Tensor:
+    """Rank zero's `t` on every rank; `t` itself when there is one process."""
+    if not several_ranks():
+        return t
+    t = t.detach().contiguous().clone()
+    with torch.no_grad():
+        dist.broadcast(t, src=0)
+    return t
+
+
+def whole_batch(micro: Sequence[Tensor]) -> Tensor:
+    """From what each rank has of a batch, one (b, …) tensor a micro-batch, the whole (B, …) in the batch's order."""
+    if len(micro) == 1 and not several_ranks():
+        return micro[0].detach()
+    own = torch.stack([t.detach() for t in micro]).contiguous()
+    every = [own]
+    if several_ranks():
+        every = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+        dist.all_gather(every, own)
+    return rearrange(torch.stack(every), "rank micro b ... -> (b micro rank) ...")
+
+
+@torch.no_grad()
+def average_over_ranks(tensors: Sequence[Tensor]) -> None:
+    """Replace each tensor by its mean over all ranks, in place, many in one message."""
+    if not several_ranks():
+        return
+    for bucket in _buckets(tensors):
+        flat = torch.cat([rearrange(t, "... -> (...)") for t in bucket])
+        dist.all_reduce(flat)
+        flat /= dist.get_world_size()
+        for t, mean in zip(bucket, flat.split([t.numel() for t in bucket]), strict=True):
+            t.copy_(mean.view_as(t))
+
+
+def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """The tensors in order, in groups of one dtype and about _BUCKET numbers."""
+    bucket: list[Tensor] = []
+    for t in tensors:
+        if bucket and (t.dtype != bucket[0].dtype or sum(b.numel() for b in bucket) >= _BUCKET):
+            yield bucket
+            bucket = []
+        bucket.append(t)
+    if bucket:
+        yield bucket
