@@ -163,6 +163,7 @@ def agent(path: Path) -> None:
     """torchrun of this module, one rank a device of this machine."""
     follow(int(os.environ[PARENT]), leave=path.parent)
     os.environ[PARENT] = str(os.getpid())
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main
 
@@ -179,7 +180,7 @@ def agent(path: Path) -> None:
                 str(path),
             ]
         )
-    except ChildFailedError:  # the ranks have said why
+    except (ChildFailedError, SignalException):  # the ranks have said why; or the user interrupted them
         sys.exit(1)
 
 
