@@ -234,6 +234,12 @@ def test_a_frozen_encoder_is_cached_and_saved_nowhere(tmp_path: Path) -> None:
     dropped = c.drop(cond, torch.zeros(10))
     assert torch.equal(tokens_of(dropped), tokens_of(c.null(cond)))
     torch.testing.assert_close(tokens_of(dropped)[6], tokens_of(cond)[6], atol=2e-3, rtol=0)  # the empty caption
+    # what is cached needs no encoder, in training neither
+    absent = TextEncoder("nothing", 384, 77, "[PAD]", "0", None, HubFolder("nothing", ["config.json"]))
+    without = FrozenText(absent, True, max_length=20)
+    rows = without.rows(Source(source.n, source.annotations, embeddings=tmp_path))
+    plain = without.embed({name: torch.from_numpy(np.asarray(v)) for name, v in rows.items()})
+    assert torch.equal(tokens_of(without.null(plain))[0], tokens_of(plain)[6])
     # against the library's own tokenizer and padding
     from transformers import AutoTokenizer
 

@@ -54,7 +54,7 @@ class FrozenText(Conditioner):
         self.encoder, self.pretrained, self.stored = encoder, pretrained, stored
         self.context_dim, self.length = width or encoder.dim, max_length
         self.projection = None if width is None else nn.Linear(encoder.dim, width)
-        # of the empty caption, once it is asked for; a buffer, so that it moves with the module
+        # of the empty caption, since the first rows; a buffer, so that it moves with the module
         self.empty: Tensor
         self.register_buffer("empty", torch.zeros(max_length, encoder.dim), persistent=False)
         self._empty_count = 0
@@ -63,18 +63,18 @@ class FrozenText(Conditioner):
         """The cached states where the source has them, else encoded now. Raises DataError for a caption not cached."""
         source.check(self.needs)
         captions = list(source.annotations.captions or [])
+        unique = list(dict.fromkeys([*captions, ""]))
         if source.embeddings is not None:
             unique, states, counts = load(source.embeddings)
         elif self.pretrained:
-            unique = list(dict.fromkeys(captions))
             states, counts = self.encode(unique)
         else:
-            unique = list(dict.fromkeys(captions))
             states, counts = np.zeros((len(unique), *self.empty.shape), np.float32), np.full(len(unique), 2)
         place = {caption: i for i, caption in enumerate(unique)}
-        lost = [caption for caption in captions if caption not in place]
+        lost = [caption for caption in [*captions, ""] if caption not in place]
         if lost:
             raise DataError(f"{source.embeddings}: expected every caption of the data; got none for {lost[0]!r}.")
+        self._keep_empty(states[place[""]], counts[place[""]])
         index = np.asarray([place[caption] for caption in captions], dtype=np.int64)
         return {"state": Table(states, index), "count": counts[index]}
 
@@ -109,12 +109,15 @@ class FrozenText(Conditioner):
         """The empty caption."""
         if self._empty_count == 0:
             states, counts = self.encode([""])
-            self.empty.copy_(torch.from_numpy(states[0].astype(np.float32)))
-            self._empty_count = int(counts[0])
+            self._keep_empty(states[0], counts[0])
         n = 0 if like.tokens is None else len(like.tokens)
         count = torch.full((1,), self._empty_count)
         state = rearrange(self.empty, "l d -> 1 l d")
         return self.embed({"state": state, "count": count}).rows(torch.zeros(n, dtype=torch.int64))
+
+    def _keep_empty(self, state: Float[np.ndarray, "l d"], count: int | np.integer) -> None:
+        self.empty.copy_(torch.from_numpy(state.astype(np.float32)))
+        self._empty_count = int(count)
 
 
 def load(folder: Path) -> tuple[list[str], np.ndarray, Int64[np.ndarray, " u"]]:
