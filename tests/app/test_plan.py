@@ -118,3 +118,35 @@ def test_every_field_of_first_stage_rebuilds_what_hangs_below_it(base):
 def test_a_size_that_does_not_divide_is_refused():
     (job,) = make_plan([Composed([], composed("data=openmoji", "data.size=30"))]).jobs
     assert job.refused is not None and "data.size" in job.refused
+
+
+def changed(config, key, value):
+    """The configuration with another value at a dotted key, composed once and not again."""
+    config = copy.deepcopy(config)
+    node = config
+    for name in key.split(".")[:-1]:
+        node = node[name]
+    node[key.split(".")[-1]] = value
+    return config
+
+
+def test_captions_are_embedded_once_for_all_that_reads_them():
+    """The encoder, the length and the annotations decide the cached captions; what is trained on them does not."""
+    same = {"conditioner.width": 8, "conditioner.dropout": 0.2, "conditioner.encoder.weights.path": "/somewhere"}
+    same |= {"data.size": 64, "diffusion.seed": 1}
+    other = {"conditioner.max_length": 20, "conditioner.stored": "float32", "conditioner.encoder.digest": "0"}
+    other |= {"data.limit": 99}
+    config = composed("conditioner=text_minilm")  # what the data lacks is seen when objects are made
+    jobs = [config, *(changed(config, k, v) for k, v in {**same, **other}.items())]
+    base, *stages = [job.stages for job in make_plan([Composed([], c) for c in jobs]).jobs]
+    assert list(base["embeddings"].digests) == ["annotations"] and base["embeddings"].inputs == {}
+    assert all(base[role].inputs["embeddings"] == base["embeddings"].key for role in ("diffusion", "samples"))
+    assert [found["embeddings"].key == base["embeddings"].key for found in stages] == [True] * len(same) + [
+        False
+    ] * len(other)
+    assert stages[2]["scores"].key == base["scores"].key, "where the encoder was found decides nothing"
+    part = config["conditioner"]
+    for second, refused in ((dict(part), False), ({**part, "max_length": 20}, True)):
+        node = {"_target_": "ablatent.conditioning.several.Several", "parts": {"a": part, "b": second}}
+        (job,) = make_plan([Composed([], {**config, "conditioner": node})]).jobs
+        assert (job.refused is not None and "conditioner.parts" in job.refused) == refused

@@ -95,12 +95,12 @@ def check_shapes(cfg: Mapping[str, Any]) -> None:
         model = _explained("first_stage", lambda: make_first_stage(cfg["first_stage"]))
         shape = model.latent_shape(size, size)
         setting = shapes_alone(shape, size, classes, segments)
-        network, _ = _explained("network", lambda: make_network(cfg, setting, learned))
-    for weights in _pretrained(cfg["first_stage"]):
+        made = _explained("network", lambda: make_network(cfg, setting, learned))
+    for weights in _pretrained([cfg["first_stage"], cfg["conditioner"]]):
         weights.check()
     if model.trainable and "loss" in cfg["first_stage"]:  # imported weights come without
         _explained("first_stage.loss", lambda: make(cfg["first_stage"]["loss"]))
-    small = sum(p.numel() for p in network.parameters()) < SMALL
+    small = sum(p.numel() for part in made for p in part.parameters()) < SMALL
     with torch.device("cpu" if small else "meta"), torch.no_grad():
         network, conditioner = _explained("network", lambda: make_network(cfg, setting, learned))
         cond = _explained("conditioner", lambda: blank_condition(conditioner, 2, setting))
@@ -251,13 +251,12 @@ def check_arguments(path: str, config: Mapping[str, Any], filled: int = 0, besid
 
 
 def _pretrained(config: Any) -> Iterator[Any]:
-    """Every pretrained file that a configuration names."""
-    if isinstance(config, Mapping):
-        if str(config.get("_target_", "")).endswith(".PretrainedFile"):
-            yield make(config)
-        else:
-            for value in config.values():
-                yield from _pretrained(value)
+    """Every pretrained file or folder that a configuration names."""
+    if isinstance(config, Mapping) and str(config.get("_target_", "")).endswith((".PretrainedFile", ".HubFolder")):
+        yield make(config)
+    elif isinstance(config, Mapping | list):
+        for value in config.values() if isinstance(config, Mapping) else config:
+            yield from _pretrained(value)
 
 
 def _made(path: str, config: Mapping[str, Any]) -> Any:

@@ -14,7 +14,7 @@ from ablatent.app.models import make_conditioner, shapes_alone
 from ablatent.app.objects import NOT_MODEL, make, stored_config
 from ablatent.core.errors import ConfigError
 from ablatent.core.files import read_json, write_atomic, write_json
-from ablatent.interop import compvis, compvis_config, diffusers
+from ablatent.interop import compvis, compvis_config, diffusers, text
 from ablatent.interop.parts import network_of
 from ablatent.store.artifacts import Artifact, Store
 from ablatent.store.identity import stable_name
@@ -23,7 +23,8 @@ from ablatent.store.identity import stable_name
 @dataclass(frozen=True)
 class Diffusion:
     """A UNet with what belongs to it. network: its whole node; weights: "raw", "ema", those that there are; chosen: the
-    one of them that a format with one takes; normalizer: {shift, scale} of raw latents."""
+    one of them that a format with one takes; normalizer: {shift, scale} of raw latents; text: the
+    node of a text transformer."""
 
     network: dict[str, Any]
     weights: dict[str, dict[str, Tensor]]
@@ -33,6 +34,7 @@ class Diffusion:
     normalizer: dict[str, list[float]]
     ema_decay: float
     steps: int
+    text: dict[str, Any] | None = None
 
     @property
     def betas(self) -> Tensor:
@@ -47,7 +49,11 @@ class Diffusion:
 
     @property
     def class_rows(self) -> Tensor | None:
-        return network_of(self.weights[self.chosen], "conditioner.").get("embedding.weight")
+        return self.conditioner.get("embedding.weight")
+
+    @property
+    def conditioner(self) -> dict[str, Tensor]:
+        return network_of(self.weights[self.chosen], "conditioner.")
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,7 @@ def gather(store: Store, artifact: Artifact, weights: str, snapshot: str | int) 
             {"shift": [0.0] * channels, "scale": [scale] * channels},
             0.9999,
             0,
+            _text(config["conditioner"]),
         )
         return Gathered(None if first is None else _first_stage(first), found)
     if first is None:
@@ -92,6 +99,7 @@ def gather(store: Store, artifact: Artifact, weights: str, snapshot: str | int) 
         read_json(latents.path / "normalizer.json"),
         float(config["training"]["ema"]["decay"]),
         int(config["training"]["steps"]),
+        _text(config["conditioner"]),
     )
     return Gathered(_first_stage(first), found)
 
@@ -102,6 +110,11 @@ def _first_stage(artifact: Artifact) -> tuple[dict[str, Any], dict[str, Tensor]]
     config = {k: v for k, v in stored_config(artifact).items() if k not in NOT_MODEL}
     state = load_file(str(artifact.path / "model.safetensors"))
     return (config, state) if state else None  # pixel space has no network
+
+
+def _text(node: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """A conditioner node, where it is LDM's text transformer: the only text model that the formats have a name for."""
+    return dict(node) if node is not None and stable_name(node["_target_"]) == "TextTransformer" else None
 
 
 def _weights(folder: Path, kinds: list[str], snapshot: str | int) -> dict[str, dict[str, Tensor]]:
@@ -150,9 +163,12 @@ def _compvis(found: Gathered, folder: Path) -> list[str]:
         described = {"model": compvis_config.first_stage_config(first[0])}
     else:
         named = {k: compvis.unet_out(diffusion.network, network_of(v)) for k, v in diffusion.weights.items()}
-        rows = diffusion.class_rows
+        rows, (said_of_text, theirs) = diffusion.class_rows, (None, None)
+        if diffusion.text is not None:
+            said_of_text, theirs = text.compvis_out(diffusion.text, diffusion.conditioner)
         about = {
             "class_rows": rows,
+            "text": theirs,
             "scale_factor": None if diffusion.scale_factor == 1.0 else diffusion.scale_factor,
             "betas": diffusion.betas,
             "ema_decay": diffusion.ema_decay,
@@ -167,6 +183,7 @@ def _compvis(found: Gathered, folder: Path) -> list[str]:
                 "scale_factor": diffusion.scale_factor or 1.0,
                 "ema": "ema" in named,
                 "classes": None if rows is None else tuple(rows.shape),
+                "text": said_of_text,
             },
         )
         state = compvis.join(state, named["raw"], named.get("ema"), about)
@@ -193,6 +210,9 @@ def _diffusers(found: Gathered, folder: Path) -> list[str]:
     (folder / "scheduler").mkdir(parents=True, exist_ok=True)
     write_json(folder / "scheduler" / diffusers.SCHEDULER, scheduler)
     said.append(f"{folder}/scheduler: {scheduler['_class_name']}, {scheduler['prediction_type']}")
+    if diffusion.text is not None:
+        described, theirs = text.diffusers_out(diffusion.text, diffusion.conditioner)
+        said.append(_model(folder / diffusers.TEXT, described, theirs, diffusers.TEXT_WEIGHTS[0]))
     if diffusion.class_rows is not None:
         from safetensors.torch import save_file
 
@@ -203,10 +223,10 @@ def _diffusers(found: Gathered, folder: Path) -> list[str]:
     return said
 
 
-def _model(folder: Path, config: Mapping[str, Any], state: dict[str, Tensor]) -> str:
+def _model(folder: Path, config: Mapping[str, Any], state: dict[str, Tensor], name: str = diffusers.WEIGHTS[0]) -> str:
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(state, str(folder / diffusers.WEIGHTS[0]), metadata={"format": "pt"})
+    save_file(state, str(folder / name), metadata={"format": "pt"})
     write_json(folder / diffusers.CONFIG, config)
     return f"{folder}: {config['_class_name']}, {len(state)} tensors"

@@ -3,6 +3,7 @@
 data ─> first_stage ─> latents ─> diffusion ─> samples ─> scores
   │          │             │          └─> task (in place of samples and scores)
   │          │             └─> noisy_classifier ─> samples, task (where guidance asks for it)
+  ├─> embeddings (of captions, for a frozen text encoder) ─> diffusion, samples, task
   │          └─> reconstruction
   └─> reference (one per split) ──> reconstruction, scores
 """
@@ -13,6 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from ablatent.app.objects import make
+from ablatent.core.errors import ConfigError
 from ablatent.data.base import Fingerprint, ImageData
 from ablatent.store.identity import digest, key_of, stable_name
 
@@ -20,6 +22,7 @@ from ablatent.store.identity import digest, key_of, stable_name
 VERSIONS = {
     "first_stage": 1,
     "latents": 1,
+    "embeddings": 1,
     "diffusion": 1,
     "noisy_classifier": 1,
     "samples": 1,
@@ -79,6 +82,13 @@ def only_classes(cfg: Mapping[str, Any]) -> bool:
     return stable_name(cfg["conditioner"]["_target_"]) in ("NoConditioner", "ClassLabel")
 
 
+def frozen_texts(conditioner: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What decides the cached captions of each frozen text encoder among a conditioner node and its parts."""
+    if stable_name(conditioner["_target_"]) == "FrozenText":
+        return [{name: conditioner[name] for name in ("encoder", "max_length", "stored")}]
+    return [found for part in conditioner.get("parts", {}).values() for found in frozen_texts(part)]
+
+
 def guided_by(cfg: Mapping[str, Any]) -> str | None:
     """The name of the class that guides the job's sampler, None where its scale makes it no guidance."""
     name = stable_name(str(cfg["guidance"]["_target_"]))
@@ -118,22 +128,32 @@ def _model(
     if "digest" in cfg["first_stage"]:  # imported: its weights alone decide it, whatever the images
         first_stage = Stage("first_stage", dict(cfg["first_stage"]))
     latents = Stage("latents", dict(cfg["latents"]), {"first_stage": first_stage.key}, images, data)
-    diffusion = Stage(
+    stages = {"first_stage": first_stage, "latents": latents, **_embeddings(cfg, annotated, data)}
+    stages["diffusion"] = Stage(
         "diffusion",
         {
             **{name: cfg[name] for name in ("network", "schedule", "parameterization", "weighting", "conditioner")},
             **{name: cfg[name] for name in ("timestep_sampler", "optimizer", "training")},
             **cfg["diffusion"],
         },
-        {"latents": latents.key, "first_stage": first_stage.key},
+        {role: stage.key for role, stage in stages.items()},
         annotated if conditioned(cfg) else images,
         data,
     )
-    stages = {"first_stage": first_stage, "latents": latents, "diffusion": diffusion}
     if guided_by(cfg) == "ClassifierGuidance":
         config = {"schedule": cfg["schedule"], **cfg["classifier"]}
         stages["noisy_classifier"] = Stage("noisy_classifier", config, {"latents": latents.key}, annotated, data)
     return stages
+
+
+def _embeddings(cfg: Mapping[str, Any], annotated: dict[str, str], data: dict[str, Any]) -> dict[str, Stage]:
+    """The captions through a frozen text encoder, where the conditioner has one."""
+    found = frozen_texts(cfg["conditioner"])
+    if any(other != found[0] for other in found[1:]):
+        got = ", ".join(f"{f['encoder']['name']} (max_length {f['max_length']}, {f['stored']})" for f in found)
+        raise ConfigError("conditioner.parts", "at most one frozen text encoder", got)
+    captions = {"annotations": annotated["annotations"]}
+    return {"embeddings": Stage("embeddings", found[0], {}, captions, data)} if found else {}
 
 
 def _reference(cfg: Mapping[str, Any], split: str, images: dict[str, str], data: dict[str, Any]) -> Stage:

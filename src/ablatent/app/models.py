@@ -78,8 +78,8 @@ def make_denoiser(config: Mapping[str, Any], setting: Setting) -> tuple[Denoiser
 
 
 def shapes_alone(latent_shape: tuple[int, int, int], size: int, classes: int = 0, segments: int = 0) -> Setting:
-    """A setting whose first stage gives zeros: to try shapes out."""
-    return Setting(classes, segments, size, latent_shape, lambda x: x.new_zeros(len(x), *latent_shape))
+    """A setting whose first stage and other pretrained encoders give zeros: to try shapes out."""
+    return Setting(classes, segments, size, latent_shape, lambda x: x.new_zeros(len(x), *latent_shape), False)
 
 
 def blank_condition(conditioner: Conditioner, n: int, setting: Setting) -> Cond:

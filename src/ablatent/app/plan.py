@@ -16,7 +16,7 @@ from ablatent.core.progress import seconds
 from ablatent.store.artifacts import MANIFEST, Store
 
 ORDER = (
-    *("first_stage", "reconstruction", "latents", "diffusion", "noisy_classifier"),
+    *("first_stage", "reconstruction", "latents", "embeddings", "diffusion", "noisy_classifier"),
     *("samples", "task", "scores", "reference"),
 )
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ablatent.core.errors import DataError
 from ablatent.core.weights import read_tensors
+from ablatent.interop import text
 from ablatent.interop.compvis_names import autoencoder_entries, unet_entries
 from ablatent.interop.compvis_shapes import autoencoder_config, schedule_of, unet_config
 from ablatent.interop.layout import check_groups, fresh_buffers, on_meta
@@ -24,6 +25,7 @@ from ablatent.interop.renaming import to_ours, to_theirs
 
 GROUPS = 32
 FIRST_STAGE, UNET, EMA, COND = "first_stage_model.", "model.diffusion_model.", "model_ema.", "cond_stage_model."
+TEXT = "cond_stage_model.transformer."
 CLASS_ROWS = "cond_stage_model.embedding.weight"
 EMA_COUNTERS = ("decay", "num_updates")
 
@@ -32,14 +34,15 @@ EMA_COUNTERS = ("decay", "num_updates")
 class Split:
     """The tensors of a checkpoint by part, without their prefixes.
 
-    prefixes: part → what stood before its names. class_rows: the embedding of the classes. not_read: what is left, the
-    start of the name → how many tensors.
+    prefixes: part → what stood before its names. class_rows: the embedding of the classes. text: LDM's text
+    transformer. not_read: what is left, the start of the name → how many tensors.
     """
 
     first_stage: dict[str, Tensor] = field(default_factory=dict)
     unet: dict[str, Tensor] = field(default_factory=dict)
     ema: dict[str, Tensor] = field(default_factory=dict)
     class_rows: Tensor | None = None
+    text: dict[str, Tensor] = field(default_factory=dict)
     scale_factor: float | None = None
     betas: Tensor | None = None
     prefixes: dict[str, str] = field(default_factory=dict)
@@ -51,6 +54,8 @@ def split(state: Mapping[str, Tensor], what: str) -> Split:
     parts = Split()
     if any(name.startswith((FIRST_STAGE, UNET)) for name in state):
         parts.prefixes = {"first_stage": FIRST_STAGE, "unet": UNET}
+        if f"{TEXT}token_emb.weight" in state:  # CLIP's has the same prefix, and other names
+            parts.prefixes["text"] = TEXT
     elif any(name.startswith("input_blocks.") for name in state):
         parts.prefixes = {"unet": ""}
     elif any(name.startswith(("encoder.", "decoder.")) for name in state):
@@ -99,7 +104,8 @@ def join(
     ema: Mapping[str, Tensor] | None,
     about: Mapping[str, Any],
 ) -> dict[str, Tensor]:
-    """A whole checkpoint. about: class_rows, scale_factor, betas, ema_decay, ema_updates; each may be None."""
+    """A whole checkpoint. about: class_rows, text (of the text transformer), scale_factor, betas, ema_decay,
+    ema_updates; each may be None."""
     state = {f"{FIRST_STAGE}{k}": v for k, v in (first_stage or {}).items()}
     state |= {f"{UNET}{k}": v for k, v in unet.items()}
     if ema is not None:
@@ -108,6 +114,7 @@ def join(
         state[f"{EMA}num_updates"] = torch.tensor(int(about["ema_updates"]), dtype=torch.int32)
     if about["class_rows"] is not None:
         state[CLASS_ROWS] = about["class_rows"]
+    state |= {f"{TEXT}{k}": v for k, v in (about.get("text") or {}).items()}
     if about["scale_factor"] is not None:
         state["scale_factor"] = torch.tensor(float(about["scale_factor"]), dtype=torch.float32)
     betas: Tensor = about["betas"]
@@ -155,6 +162,10 @@ def _diffusion(found: Split, options: Options, what: str, said: list[str]) -> Di
             (model.scale, model.name) if found.scale_factor is None else (found.scale_factor, "the file")
         )
     conditioner, rows = _classes(found, config, options)
+    if found.text:
+        conditioner, rows = text.compvis_in(found.text, f"{what}, its text transformer", TEXT)
+        heads = f"heads={conditioner['heads']} head_channels={conditioner['head_channels']}"
+        said.append(f"text transformer: {heads} mask_padding=False (from latent-diffusion's BERTEmbedder)")
     said += [
         heads_said,
         f"schedule: {_short(schedule)} (from {source}; keys interop.T, interop.beta_start, interop.beta_end)",

@@ -69,7 +69,8 @@ def unet_config(config: Json) -> dict[str, Any]:
 
 def model_config(unet: Json, first_stage: Json | None, about: Json) -> dict[str, Any]:
     """The whole LatentDiffusion. about: schedule (node), parameterization (eps, x0, v), scale_factor, ema (whether the
-    file has averages), classes (rows and width of the class embedding, or None)."""
+    file has averages), classes (rows and width of the class embedding, or None), text (cond_stage_config of a text
+    transformer, or None)."""
     schedule = about["schedule"]
     params = {
         "unet_config": unet_config(unet),
@@ -91,6 +92,8 @@ def model_config(unet: Json, first_stage: Json | None, about: Json) -> dict[str,
         embedder = {"n_classes": rows, "embed_dim": width, "key": "class_label"}
         params["cond_stage_config"] = {"target": "ldm.modules.encoders.modules.ClassEmbedder", "params": embedder}
         params["conditioning_key"] = "crossattn"
+    elif about.get("text") is not None:
+        params |= {"cond_stage_config": about["text"], "conditioning_key": "crossattn"}
     elif unet["spatial_channels"]:
         params["conditioning_key"] = "concat"
     return {"model": {"target": "ldm.models.diffusion.ddpm.LatentDiffusion", "params": params}}

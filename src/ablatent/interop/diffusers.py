@@ -1,6 +1,6 @@
 """Folders of diffusers: a model (config.json and its weights), or a pipeline (unet, vae or vqvae, scheduler)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.files import read_json
 from ablatent.core.weights import read_tensors
 from ablatent.interop import diffusers_config as fields
+from ablatent.interop import text
 from ablatent.interop.diffusers_names import autoencoder_entries, current, unet_entries
 from ablatent.interop.layout import check_groups, fresh_buffers, normal_groups, on_meta
 from ablatent.interop.parts import EPS, DiffusionPart, FirstStagePart, Parts, weights_of
@@ -18,6 +19,7 @@ from ablatent.interop.renaming import to_ours, to_theirs
 
 CONFIG, SCHEDULER = "config.json", "scheduler_config.json"
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
+TEXT, TEXT_WEIGHTS = "bert", ("model.safetensors", "pytorch_model.bin")
 MODELS = {"vae": "first_stage", "vqvae": "first_stage", "unet": "diffusion"}
 _PARAMETERIZATIONS = {"epsilon": "Eps", "v_prediction": "V", "sample": "X0"}
 _SCHEDULES = {"linear": "linear.Linear", "scaled_linear": "scaled_linear.ScaledLinear"}
@@ -42,6 +44,9 @@ def read(path: Path, options: Options) -> Parts:
             scale = said.get("scaling_factor", 0.18215)
     if parts.diffusion is not None:
         _scale(parts, options, scale)
+    if parts.diffusion is not None and (folder / TEXT / CONFIG).is_file():
+        _text(parts.diffusion, folder / TEXT, parts.said)
+        models.append(folder / TEXT)
     for other in sorted(p for p in folder.iterdir() if p.is_dir() and p not in models and p.name != "scheduler"):
         parts.not_read[f"{other.name}/"] += sum(1 for f in other.rglob("*") if f.is_file())
     return parts
@@ -50,8 +55,8 @@ def read(path: Path, options: Options) -> Parts:
 def files_of(path: Path) -> list[Path]:
     """The files that `read` reads, for the record."""
     folder = path if path.is_dir() else path.parent
-    found = [folder, *(folder / name for name in (*MODELS, "scheduler"))]
-    return [f / n for f in found for n in (CONFIG, SCHEDULER, *WEIGHTS) if (f / n).is_file()]
+    found = [folder, *(folder / name for name in (*MODELS, TEXT, "scheduler"))]
+    return [f / n for f in found for n in (CONFIG, SCHEDULER, *WEIGHTS, *TEXT_WEIGHTS) if (f / n).is_file()]
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -61,12 +66,21 @@ def _json(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: expected a JSON object; got {error}.") from None
 
 
-def _weights(folder: Path) -> Path:
-    for name in WEIGHTS:
+def _text(part: DiffusionPart, folder: Path, said: list[str]) -> None:
+    """Add a text transformer to what belongs to a UNet."""
+    node, state = text.diffusers_in(_json(folder / CONFIG), read_tensors(_weights(folder, TEXT_WEIGHTS)), str(folder))
+    part.config["conditioner"] = node
+    for weights in part.weights.values():
+        weights |= {f"conditioner.{k}": v for k, v in state.items()}
+    said.append("text transformer: mask_padding=False (as latent-diffusion's pipeline has it)")
+
+
+def _weights(folder: Path, names: Sequence[str] = WEIGHTS) -> Path:
+    for name in names:
         if (folder / name).is_file():
             return folder / name
     there = ", ".join(sorted(p.name for p in folder.iterdir())[:10])
-    raise DataError(f"{folder}: expected {' or '.join(WEIGHTS)}; got {there}.")
+    raise DataError(f"{folder}: expected {' or '.join(names)}; got {there}.")
 
 
 def _first_stage(said: Mapping[str, Any], weights: Mapping[str, Tensor], folder: Path) -> FirstStagePart:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -94,7 +95,7 @@ def generate(
     guidance: Guidance,
     seed: int,
     indices: Sequence[int],
-    fields: dict[str, np.ndarray],
+    fields: Mapping[str, Any],
     batch_size: int,
     bar: Bar | None = None,
     weak: Model | None = None,

@@ -64,7 +64,7 @@ class LatentBatches:
         self,
         latents: Latents,
         rows: np.ndarray,
-        fields: Mapping[str, np.ndarray],
+        fields: Mapping[str, Any],
         batch_size: int,
         seed: int,
         conditioner: Conditioner | None = None,

@@ -11,6 +11,7 @@ from ablatent.app.context import Context, weights_path
 from ablatent.app.models import load_first_stage, make_denoiser, setting_of, source_of
 from ablatent.app.objects import make
 from ablatent.conditioning.source import Source
+from ablatent.conditioning.text_transformer import TextAttention
 from ablatent.core.errors import ConfigError
 from ablatent.core.files import write_json
 from ablatent.core.images import grid
@@ -92,8 +93,12 @@ def start_from(imported: Artifact, network: nn.Module, conditioner: nn.Module) -
         same = shapes == {k: tuple(v.shape) for k, v in given.items()}
         if same and name == "network":  # shapes do not tell the heads
             same = attention_heads(module) == attention_heads(on_meta(imported.manifest["config"]["network"]))
+        node = imported.manifest["config"][name]
+        if same and given and name == "conditioner" and "heads" in node:  # nor do they here
+            same = [m.heads for m in module.modules() if isinstance(m, TextAttention)] == [node["heads"]] * node[
+                "depth"
+            ]
         if given and not same:
-            node = imported.manifest["config"][name]
             wanted = ", ".join(f"{k}={v}" for k, v in node.items() if k not in ("_target_", "dropout", "checkpointing"))
             got = f"another {name} than that of {imported.key}"
             raise ConfigError("diffusion.start_from", f"{name} options as imported ({wanted})", got)

@@ -1,0 +1,124 @@
+"""LDM's text model (Rombach et al. 2022, section 4.3.1 and table 15): a transformer encoder, trained with the network.
+
+The architecture is that of the released `BERTEmbedder`: the encoder of x-transformers at its usual settings, that is
+learned positions, pre-norm blocks, queries, keys and values without bias, a GELU feed-forward of four times the width.
+Nothing of BERT but its vocabulary is used.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Float, Integer
+from torch import Tensor, nn
+
+from ablatent.conditioning.base import Conditioner, Rows
+from ablatent.conditioning.source import Source
+from ablatent.conditioning.tokens import Vocabulary
+from ablatent.core.errors import ConfigError
+from ablatent.core.types import Cond
+
+VOCABULARY = 30_522
+
+
+class TextAttention(nn.Module):
+    """Self-attention of tokens, `heads` times `head_channels` wide inside."""
+
+    def __init__(self, width: int, heads: int, head_channels: int) -> None:
+        super().__init__()
+        inner = heads * head_channels
+        self.heads = heads
+        self.to_q = nn.Linear(width, inner, bias=False)
+        self.to_k = nn.Linear(width, inner, bias=False)
+        self.to_v = nn.Linear(width, inner, bias=False)
+        self.to_out = nn.Linear(inner, width)
+
+    def forward(self, x: Float[Tensor, "b l d"], mask: Bool[Tensor, "b l"] | None = None) -> Float[Tensor, "b l d"]:
+        """mask: True where a token may be looked at."""
+        parts = (self.to_q(x), self.to_k(x), self.to_v(x))
+        q, k, v = (rearrange(y, "b l (heads d) -> b heads l d", heads=self.heads) for y in parts)
+        seen = None if mask is None else rearrange(mask, "b l -> b 1 1 l")
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+        return self.to_out(rearrange(out, "b heads l d -> b l (heads d)"))
+
+
+class TextBlock(nn.Module):
+    """Attention and feed-forward, each behind a LayerNorm and inside a residual."""
+
+    def __init__(self, width: int, heads: int, head_channels: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attention = TextAttention(width, heads, head_channels)
+        self.inner, self.out = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x: Float[Tensor, "b l d"], mask: Bool[Tensor, "b l"] | None = None) -> Float[Tensor, "b l d"]:
+        x = x + self.attention(self.norm1(x), mask)
+        return x + self.out(F.gelu(self.inner(self.norm2(x))))
+
+
+class TextTransformer(Conditioner):
+    """Captions -> tokens of BERT's vocabulary -> `depth` transformer blocks -> one context token each.
+
+    width: of the context tokens. max_length: tokens a caption, [CLS] and [SEP] included; shorter ones are filled up
+    with [PAD], longer ones are cut, which is said. mask_padding: whether padding is hidden from the tokens and from the
+    network; the released model looks at it. unused_logits: hold the released model's map to the vocabulary, which
+    nothing reads (39.10M of its 581.99M parameters), so that its weights come and go whole. dropout: probability of the
+    null condition, the empty caption, in training.
+    """
+
+    needs = ("captions",)
+
+    def __init__(
+        self,
+        tokenizer: Vocabulary,
+        width: int,
+        depth: int,
+        heads: int = 8,
+        head_channels: int = 64,
+        max_length: int = 77,
+        mask_padding: bool = True,
+        unused_logits: bool = False,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__(dropout)
+        sizes = {"width": width, "depth": depth, "heads": heads, "head_channels": head_channels}
+        for name, size in sizes.items():
+            if not isinstance(size, int) or size < 1:
+                raise ConfigError(f"conditioner.{name}", "an integer >= 1", size)
+        if not isinstance(max_length, int) or max_length < 3:
+            raise ConfigError("conditioner.max_length", "an integer >= 3: [CLS], a token, [SEP]", max_length)
+        self.tokenizer, self.mask_padding = tokenizer, mask_padding
+        self.context_dim, self.length = width, max_length
+        self.tokens = nn.Embedding(VOCABULARY, width)
+        self.positions = nn.Embedding(max_length, width)
+        self.blocks = nn.ModuleList(TextBlock(width, heads, head_channels) for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
+        self.to_logits = nn.Linear(width, VOCABULARY) if unused_logits else None
+        for embedding in (self.tokens, self.positions):
+            nn.init.normal_(embedding.weight, std=0.02)
+
+    def rows(self, source: Source) -> Rows:
+        source.check(self.needs)
+        ids, counts = self.tokenizer(source.annotations.captions or [], self.length)
+        return {"token": ids, "count": counts}
+
+    def embed(self, batch: Mapping[str, Tensor]) -> Cond:
+        """batch["token"]: (b, max_length); batch["count"]: how many of them are no padding."""
+        device = self.tokens.weight.device
+        return self._cond(batch["token"].to(device), batch["count"].to(device))
+
+    def null(self, like: Cond) -> Cond:
+        """The empty caption, through the same network."""
+        ids, counts = (torch.from_numpy(np.asarray(v)) for v in self.tokenizer([""], self.length))
+        n = 0 if like.tokens is None else len(like.tokens)
+        return self.embed({"token": ids, "count": counts}).rows(torch.zeros(n, dtype=torch.int64))
+
+    def _cond(self, ids: Integer[Tensor, "b l"], counts: Integer[Tensor, " b"]) -> Cond:
+        places = torch.arange(self.length, device=ids.device)
+        mask = places < rearrange(counts, "b -> b 1") if self.mask_padding else None
+        x = self.tokens(ids) + self.positions(places)
+        for block in self.blocks:
+            x = block(x, mask)
+        return Cond(tokens=self.norm(x), mask=mask)

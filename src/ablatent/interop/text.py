@@ -1,0 +1,158 @@
+"""LDM's text transformer under other names: CompVis (`BERTEmbedder`, x-transformers) and diffusers (`LDMBertModel`).
+
+The released model does not mask padding; what an import brings says so (mask_padding=false). Its vocabulary is
+bert-base-uncased's and comes with the conditioner, not with the weights.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ablatent.conditioning.text_transformer import VOCABULARY, TextTransformer
+from ablatent.conditioning.tokens import Vocabulary
+from ablatent.core.errors import DataError
+from ablatent.core.hub import HubFolder
+from ablatent.interop.renaming import Entry, Leaf, Leaves, entries, to_ours, to_theirs
+
+TARGET = "ablatent.conditioning.text_transformer.TextTransformer"
+HEAD_CHANNELS = 64  # x-transformers' usual; shapes tell only the product with the heads
+BERT_EMBEDDER = {"heads": 8, "head_channels": HEAD_CHANNELS}  # what the reference's class can be
+SINGLE = {"": Leaf(("",))}
+PARTS = ("to_q", "to_k", "to_v", "to_out")
+COMPVIS: Leaves = {"layer": SINGLE, "attention": {p: Leaf((p,)) for p in PARTS}}
+DIFFUSERS: Leaves = {
+    "layer": SINGLE,
+    "attention": dict(zip(PARTS, map(Leaf, (("q_proj",), ("k_proj",), ("v_proj",), ("out_proj",))), strict=True)),
+}
+Places = dict[str, tuple[str, str]]
+
+
+def compvis_places(depth: int) -> Places:
+    """Our prefix → (sort, name below cond_stage_model.transformer.). Attention and feed-forward are layers in turn."""
+    places = {"tokens": "token_emb", "positions": "pos_emb.emb", "norm": "norm", "to_logits": "to_logits"}
+    for i in range(depth):
+        attention, feed = f"attn_layers.layers.{2 * i}", f"attn_layers.layers.{2 * i + 1}"
+        places |= {
+            f"blocks.{i}.norm1": f"{attention}.0",
+            f"blocks.{i}.attention": f"{attention}.1",
+            f"blocks.{i}.norm2": f"{feed}.0",
+            f"blocks.{i}.inner": f"{feed}.1.net.0.0",
+            f"blocks.{i}.out": f"{feed}.1.net.2",
+        }
+    return _sorted(places)
+
+
+def diffusers_places(depth: int) -> Places:
+    """Our prefix → (sort, name in an LDMBertModel)."""
+    places = {
+        "tokens": "model.embed_tokens",
+        "positions": "model.embed_positions",
+        "norm": "model.layer_norm",
+        "to_logits": "to_logits",
+    }
+    for i in range(depth):
+        layer = f"model.layers.{i}"
+        places |= {
+            f"blocks.{i}.norm1": f"{layer}.self_attn_layer_norm",
+            f"blocks.{i}.attention": f"{layer}.self_attn",
+            f"blocks.{i}.norm2": f"{layer}.final_layer_norm",
+            f"blocks.{i}.inner": f"{layer}.fc1",
+            f"blocks.{i}.out": f"{layer}.fc2",
+        }
+    return _sorted(places)
+
+
+def _sorted(places: Mapping[str, str]) -> Places:
+    return {k: ("attention" if k.endswith(".attention") else "layer", v) for k, v in places.items()}
+
+
+def compvis_in(theirs: Mapping[str, Tensor], what: str, prefix: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """(conditioner node, our tensors) of the tensors below `prefix`. Raises DataError for another network."""
+    needed = ("token_emb.weight", "pos_emb.emb.weight", "attn_layers.layers.0.1.to_q.weight")
+    lost = [prefix + name for name in needed if name not in theirs]
+    if lost:
+        raise DataError(f"{what}: expected the text transformer of latent-diffusion; got none of {', '.join(lost)}.")
+    inner = theirs[needed[2]].shape[0]
+    if inner % HEAD_CHANNELS:
+        raise DataError(f"{what}: expected heads of {HEAD_CHANNELS} channels; got {inner} channels inside.")
+    depth = len([name for name in theirs if name.endswith(".1.to_q.weight")])
+    node = _node(
+        theirs[needed[0]].shape[1], depth, inner // HEAD_CHANNELS, theirs[needed[1]].shape[0],
+        "to_logits.weight" in theirs,
+    )  # fmt: skip
+    return node, _ours(theirs, node, compvis_places(depth), COMPVIS, what, prefix)
+
+
+def diffusers_in(
+    said: Mapping[str, Any], theirs: Mapping[str, Tensor], what: str
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """(conditioner node, our tensors) of an LDMBertModel; said: its config.json. Raises DataError for another."""
+    if said.get("model_type") != "ldmbert":
+        raise DataError(f"{what}: expected model_type 'ldmbert'; got {said.get('model_type')!r}.")
+    width, heads, depth = (said[k] for k in ("d_model", "encoder_attention_heads", "encoder_layers"))
+    fixed = {
+        "encoder_ffn_dim": 4 * width,
+        "activation_function": "gelu",
+        "scale_embedding": False,
+        "vocab_size": VOCABULARY,
+    }
+    other = {k: said[k] for k, v in fixed.items() if k in said and said[k] != v}
+    if other:
+        raise DataError(f"{what}: expected {fixed}; got {other}.")
+    node = _node(width, depth, heads, said["max_position_embeddings"], "to_logits.weight" in theirs)
+    node["head_channels"] = said["head_dim"]
+    return node, _ours(theirs, node, diffusers_places(depth), DIFFUSERS, what, "")
+
+
+def compvis_out(node: Mapping[str, Any], state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """(cond_stage_config, tensors without their prefix) of a text_transformer node and its tensors."""
+    got = {k: node[k] for k in BERT_EMBEDDER}
+    if got != BERT_EMBEDDER:
+        raise DataError(f"export: expected {BERT_EMBEDDER}, as the reference's text transformer has; got {got}.")
+    params = {"n_embed": node["width"], "n_layer": node["depth"], "max_seq_len": node["max_length"]}
+    described = {"target": "ldm.modules.encoders.modules.BERTEmbedder", "params": params}
+    return described, to_theirs(state, _table(node, compvis_places(node["depth"]), COMPVIS))
+
+
+def diffusers_out(node: Mapping[str, Any], state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """(config.json, tensors) of an LDMBertModel."""
+    said = {
+        "_class_name": "LDMBertModel",
+        "architectures": ["LDMBertModel"],
+        "model_type": "ldmbert",
+        "vocab_size": VOCABULARY,
+        "d_model": node["width"],
+        "encoder_layers": node["depth"],
+        "encoder_ffn_dim": 4 * node["width"],
+        "encoder_attention_heads": node["heads"],
+        "head_dim": node["head_channels"],
+        "max_position_embeddings": node["max_length"],
+        "activation_function": "gelu",
+        "pad_token_id": 0,
+    }
+    return said, to_theirs(state, _table(node, diffusers_places(node["depth"]), DIFFUSERS))
+
+
+def _node(width: int, depth: int, heads: int, max_length: int, logits: bool) -> dict[str, Any]:
+    sizes = {"width": width, "depth": depth, "heads": heads, "head_channels": HEAD_CHANNELS, "max_length": max_length}
+    return {"_target_": TARGET, **sizes, "mask_padding": False, "unused_logits": logits, "dropout": 0.1}
+
+
+def _on_meta(node: Mapping[str, Any]) -> TextTransformer:
+    """The network alone: captions are not read here."""
+    none = Vocabulary("", HubFolder("no vocabulary", ["vocab.txt"]))
+    arguments = {k: v for k, v in node.items() if k not in ("_target_", "tokenizer")}
+    with torch.device("meta"):
+        return TextTransformer(none, **arguments)
+
+
+def _table(node: Mapping[str, Any], places: Places, leaves: Leaves) -> list[Entry]:
+    return entries(_on_meta(node).state_dict(), places, leaves, {})
+
+
+def _ours(
+    theirs: Mapping[str, Tensor], node: Mapping[str, Any], places: Places, leaves: Leaves, what: str, prefix: str
+) -> dict[str, Tensor]:
+    return to_ours(theirs, _table(node, places, leaves), _on_meta(node).state_dict(), what, prefix)
