@@ -9,7 +9,7 @@ import pytest
 
 from ablatent.core.errors import ConfigError
 from ablatent.data.base import TRAIN, VALIDATION, Row, digest_of, load_images
-from ablatent.data.boxes import mirrored, presence, relation
+from ablatent.data.boxes import presence, relation
 from ablatent.data.openmoji_scenes import OBJECTS, OpenMojiScenes
 
 FOUR = OpenMojiScenes(size=32, max_objects=4, count=600, validation_fraction=0.3)
@@ -122,7 +122,6 @@ def test_boxes_of_pictures() -> None:
     left, right = (2, 0.0, 0.25, 0.5, 0.75), (0, 0.5, 0.0, 1.0, 0.5)
     assert (relation(left, right), relation(right, left)) == ("left of", "right of")
     assert relation((0, 0.0, 0.0, 0.2, 0.2), (1, 0.1, 0.5, 0.3, 0.7)) == "above"
-    assert mirrored([left, right]) == [(2, 0.5, 0.25, 1.0, 0.75), (0, 0.0, 0.0, 0.5, 0.5)]
     assert presence([[left, right], [], [left, left]], 3).tolist() == [
         [True, False, True],
         [False] * 3,

@@ -43,8 +43,3 @@ def presence(boxes: Sequence[Iterable[Box]], classes: int) -> Bool[np.ndarray, "
     for row, found in zip(there, boxes, strict=True):
         row[[box[0] for box in found]] = True
     return there
-
-
-def mirrored(boxes: Iterable[Box]) -> list[Box]:
-    """The boxes of the mirrored picture."""
-    return [(label, 1 - x1, y0, 1 - x0, y1) for label, x0, y0, x1, y1 in boxes]
