@@ -36,12 +36,12 @@ class LowResolution(Conditioner):
     def __init__(
         self,
         size: int,
-        latent_shape: tuple[int, int, int],
+        latent_shape: Sequence[int],
         factor: int = 4,
         degradation: str = "bicubic",
-        blur: Sequence[float] = (0.1, 0.8),
-        noise: Sequence[float] = (0.0, 15.0),
-        jpeg: Sequence[float] | None = (60, 95),
+        blur: Sequence[float | int] = (0.1, 0.8),
+        noise: Sequence[float | int] = (0.0, 15.0),
+        jpeg: Sequence[float | int] | None = (60, 95),
         dropout: float = 0.0,
     ) -> None:
         super().__init__(dropout)

@@ -32,10 +32,10 @@ class MaskedImage(Conditioner):
     def __init__(
         self,
         size: int,
-        latent_shape: tuple[int, int, int],
+        latent_shape: Sequence[int],
         encode: Encode,
         masks: str = "mixture",
-        fraction: Sequence[float] = (0.1, 0.5),
+        fraction: Sequence[float | int] = (0.1, 0.5),
         dropout: float = 0.0,
     ) -> None:
         super().__init__(dropout)

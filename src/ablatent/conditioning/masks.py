@@ -22,7 +22,7 @@ class Masks:
     """
 
     kind: str = "mixture"
-    fraction: Sequence[float] = (0.1, 0.5)
+    fraction: Sequence[float | int] = (0.1, 0.5)
 
     def __post_init__(self) -> None:
         if self.kind not in (*KINDS, "mixture"):

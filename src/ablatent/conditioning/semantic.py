@@ -26,7 +26,7 @@ class Semantic(Conditioner):
     needs = ("segmentation",)
     filled = ("segments", "latent_shape")
 
-    def __init__(self, segments: int, latent_shape: tuple[int, int, int], channels: int = 3, dropout: float = 0.1):
+    def __init__(self, segments: int, latent_shape: Sequence[int], channels: int = 3, dropout: float = 0.1):
         super().__init__(dropout)
         if segments < 1:
             raise ConfigError("conditioner", "data with segmentation maps", "none", OTHER_DATA["segmentation"])

@@ -24,7 +24,7 @@ def no_map(like: Cond) -> Cond:
     return Cond(spatial=None if like.spatial is None else torch.zeros_like(like.spatial))
 
 
-def check_range(key: str, value: Any, low: float, high: float) -> tuple[float, float]:
+def check_range(key: str, value: Any, low: float | int, high: float | int) -> tuple[float, float]:
     """Two numbers, low <= first <= second <= high. Raises ConfigError."""
     real = isinstance(value, list | tuple) and len(value) == 2
     real = real and all(isinstance(v, int | float) and not isinstance(v, bool) for v in value)
