@@ -15,7 +15,7 @@ LEFT, RIGHT = (2, 0.0, 0.0, 0.5, 1.0), (0, 0.5, 0.25, 1.0, 0.5)
 
 
 def layout(**options: object) -> Layout:
-    usual = {"classes": 3, "size": 32, "dim": 16, "depth": 2, "max_boxes": 2, "vocabulary": 26, "heads": 2}
+    usual = {"classes": 3, "size": 32, "width": 16, "depth": 2, "max_boxes": 2, "vocabulary": 26, "heads": 2}
     return Layout(**usual | {"head_channels": 8, "dropout": 0.5} | options)  # type: ignore[arg-type]
 
 
@@ -57,14 +57,14 @@ def test_no_boxes_is_the_null_condition() -> None:
 
 def test_what_is_masked_changes_nothing_that_counts() -> None:
     torch.manual_seed(0)
-    encoder = TokenEncoder(vocabulary=9, length=5, dim=8, depth=2, heads=2, head_channels=4)
+    encoder = TokenEncoder(vocabulary=9, length=5, width=8, depth=2, heads=2, head_channels=4)
     ids, mask = torch.tensor([[1, 2, 3, 4, 5]]), torch.tensor([[True, True, True, False, False]])
     other = torch.tensor([[1, 2, 3, 7, 8]])
     torch.testing.assert_close(encoder(ids, mask)[:, :3], encoder(other, mask)[:, :3])
     torch.testing.assert_close(encoder(ids, mask)[:, :3], encoder(ids[:, :3]))
     assert not torch.allclose(encoder(ids)[:, :3], encoder(other)[:, :3])
     assert encoder.to_logits is None
-    assert sum(p.numel() for p in TokenEncoder(9, 5, 8, 1, output_layer=True).to_logits.parameters()) == 9 * 8 + 9  # type: ignore[union-attr]
+    assert sum(p.numel() for p in TokenEncoder(9, 5, 8, 1, unused_logits=True).to_logits.parameters()) == 9 * 8 + 9  # type: ignore[union-attr]
 
 
 def test_shown() -> None:

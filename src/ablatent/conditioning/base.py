@@ -8,18 +8,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import fields as parts_of
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from einops import rearrange
-from jaxtyping import Float, UInt8
-from torch import Tensor, nn, ones, where
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor, nn, where
 
 from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
 from ablatent.core.types import Cond
 
-Rows = dict[str, np.ndarray]
+Rows = dict[str, Any]
+"""name → array of n rows, or a `Table` that gives some when it is asked."""
 Encode = Callable[[Tensor], Tensor]
 """Images in [-1, 1], (b, 3, H, W) -> normalised latents (b, c, h, w) of the frozen first stage."""
 
@@ -29,7 +31,8 @@ class Setting:
     """What surrounds a conditioner: it follows from the data and the first stage.
 
     classes, segments: number of classes of labels and boxes, and of segmentation maps (0: the data has none); size: of
-    the pictures, in pixels; latent_shape: (c, h, w); encode: the frozen first stage.
+    the pictures, in pixels; latent_shape: (c, h, w); encode: the frozen first stage. pretrained: whether
+    pretrained encoders may be loaded; False: they give zeros, to try shapes out.
     """
 
     classes: int
@@ -37,6 +40,7 @@ class Setting:
     size: int
     latent_shape: tuple[int, int, int]
     encode: Encode
+    pretrained: bool = True
 
 
 class Conditioner(nn.Module, ABC):
@@ -93,18 +97,10 @@ class Conditioner(nn.Module, ABC):
         return mixed(uniform < self.dropout, self.null(cond), cond)
 
 
-def with_mask(cond: Cond) -> Cond:
-    """`cond` with a mask beside its tokens; without one, they all count."""
-    if cond.tokens is None or cond.mask is not None:
-        return cond
-    return replace(cond, mask=ones(cond.tokens.shape[:2], device=cond.tokens.device).bool())
-
-
 def mixed(mask: Tensor, these: Cond, those: Cond) -> Cond:
-    """Row by row, part by part: `these` where the mask (b,) says so, else `those`. Both have the same parts, but that
-    tokens without a mask all count."""
-    if (these.mask is None) != (those.mask is None):
-        these, those = with_mask(these), with_mask(those)
+    """Row by row, part by part: `these` where the mask (b,) says so, else `those`. Both have the same parts."""
+    if these.mask is not None or those.mask is not None:  # tokens without a mask all count
+        these, those = (replace(cond, mask=mask_of(cond)) for cond in (these, those))
     parts = {}
     for part in parts_of(Cond):
         a, b = getattr(these, part.name), getattr(those, part.name)
@@ -113,3 +109,10 @@ def mixed(mask: Tensor, these: Cond, those: Cond) -> Cond:
         if b is not None:
             parts[part.name] = where(rearrange(mask.to(b.device), "b -> b" + " 1" * (b.ndim - 1)), a, b)
     return Cond(**parts)
+
+
+def mask_of(cond: Cond) -> Bool[Tensor, "b l"] | None:
+    """The mask of a condition's tokens, where it has tokens; without one, all of them count."""
+    if cond.mask is not None or cond.tokens is None:
+        return cond.mask
+    return torch.ones(cond.tokens.shape[:2], dtype=torch.bool, device=cond.tokens.device)

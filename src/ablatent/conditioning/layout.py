@@ -29,7 +29,7 @@ class Layout(Conditioner):
 
     vocabulary: number of tokens; classes take the first, corners the floor(sqrt(vocabulary))² first as well (what a
     token means follows from its place), and the last stands for "no box". Of more boxes than max_boxes, the largest
-    count. dim, depth, heads, head_channels, output_layer: of the transformer, see `TokenEncoder`.
+    count. width, depth, heads, head_channels, unused_logits: of the transformer, see `TokenEncoder`.
     """
 
     needs = ("boxes",)
@@ -39,13 +39,13 @@ class Layout(Conditioner):
         self,
         classes: int,
         size: int,
-        dim: int,
+        width: int,
         depth: int,
         max_boxes: int = 30,
         vocabulary: int = 8192,
         heads: int = 8,
         head_channels: int = 64,
-        output_layer: bool = False,
+        unused_logits: bool = False,
         dropout: float = 0.1,
     ) -> None:
         super().__init__(dropout)
@@ -58,8 +58,8 @@ class Layout(Conditioner):
             raise ConfigError("conditioner.vocabulary", expected, vocabulary)
         self.classes, self.size, self.max_boxes, self.none = classes, size, max_boxes, vocabulary - 1
         self.cells = math.isqrt(vocabulary - 1)
-        self.context_dim, self.length = dim, PER_BOX * max_boxes
-        self.encoder = TokenEncoder(vocabulary, self.length, dim, depth, heads, head_channels, output_layer)
+        self.context_dim, self.length = width, PER_BOX * max_boxes
+        self.encoder = TokenEncoder(vocabulary, self.length, width, depth, heads, head_channels, unused_logits)
 
     def rows(self, source: Source) -> Rows:
         """Boxes (n, max_boxes, 5) float32, the largest first; class -1 where there is none."""

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from ablatent.conditioning.base import Conditioner, Rows, with_mask
+from ablatent.conditioning.base import Conditioner, Rows, mask_of
 from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
 from ablatent.core.types import Cond
@@ -83,12 +83,11 @@ class Several(Conditioner):
         return found
 
     def _join(self, conds: Sequence[Cond]) -> Cond:
-        if any(c.mask is not None for c in conds):
-            conds = [with_mask(c) for c in conds]
+        masks = [mask_of(c) for c in conds] if any(c.mask is not None for c in conds) else []
         return Cond(
             _cat([c.vector for c in conds]),
             _cat([c.tokens for c in conds]),
-            _cat([c.mask for c in conds]),
+            _cat(masks),
             _cat([c.spatial for c in conds]),
         )
 
