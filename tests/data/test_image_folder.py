@@ -63,7 +63,7 @@ def test_split_subfolders_decide(tmp_path: Path) -> None:
 def test_captions_change_only_the_annotations(tmp_path: Path) -> None:
     for name in ("a.png", "b.png", "c.png"):
         picture(tmp_path / name)
-    lines = [{"file": n, "caption": f"picture {n[0]}"} for n in ("c.png", "a.png", "b.png", "extra.png")]
+    lines = [{"file": n, "caption": f"picture {n[0]}"} for n in ("c.png", "a.png", "b.png")]
     (tmp_path / "captions.jsonl").write_text("\n".join(json.dumps(x) for x in lines))
     data = folder(tmp_path, captions="captions.jsonl")
     assert data.annotations().captions == ["picture a", "picture b", "picture c"]
@@ -91,6 +91,13 @@ def test_bad_captions_are_explained(tmp_path: Path) -> None:
         folder(tmp_path, captions="caption.jsonl")
     (tmp_path / "captions.jsonl").write_text("{oops\n")
     with pytest.raises(DataError, match="line 1"):
+        folder(tmp_path, captions="captions.jsonl").annotations()
+    lines = [json.dumps({"file": f, "caption": "x"}) for f in ("a.png", "bb.png", "b.png", "a.png")]
+    (tmp_path / "captions.jsonl").write_text("\n".join(lines[:3]))
+    with pytest.raises(DataError, match=r"captions\.jsonl, line 2: .* 'bb\.png' is not there\. Did you mean 'b\.png'"):
+        folder(tmp_path, captions="captions.jsonl").annotations()
+    (tmp_path / "captions.jsonl").write_text("\n".join([lines[0], *lines[2:]]))
+    with pytest.raises(DataError, match=r"line 3: .* a\.png has one above"):
         folder(tmp_path, captions="captions.jsonl").annotations()
     (tmp_path / "names.csv").write_text("name,caption\na.png,x\n")
     with pytest.raises(DataError, match="file and caption"):

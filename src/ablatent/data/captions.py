@@ -27,13 +27,16 @@ def caption_file(root: Path, captions: str) -> Path | None:
 
 
 def read_captions(root: Path, captions: str, ids: Sequence[str]) -> list[str]:
-    """One caption for each image id (its path below root). Raises DataError for a missing one or a malformed line."""
+    """One caption for each image id (its path below root).
+
+    Raises DataError for a missing one, a malformed line, a line whose image is not there or has another one.
+    """
     path = caption_file(root, captions)
     if path is None:
         files = {i: (root / i).with_suffix(".txt") for i in ids}
         found = {i: file.read_text(encoding="utf-8").strip() for i, file in files.items() if file.is_file()}
     else:
-        found = dict(_lines(path))
+        found = _found(root, path, set(ids))
     missing = [i for i in ids if not found.get(i)]
     if missing:
         where = "a .txt beside each image" if path is None else str(path)
@@ -44,8 +47,23 @@ def read_captions(root: Path, captions: str, ids: Sequence[str]) -> list[str]:
     return [found[i] for i in ids]
 
 
-def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    """(file, caption) of each line."""
+def _found(root: Path, path: Path, ids: set[str]) -> dict[str, str]:
+    """file → caption. ids: images that are there; the file may caption others that are."""
+    found: dict[str, str] = {}
+    for number, file, caption in _lines(path):
+        if file in found:
+            raise DataError(f"{path}, line {number}: expected one caption for each image; {file} has one above.")
+        if file not in ids and not (root / file).is_file():
+            near = did_you_mean(file, ids)
+            raise DataError(
+                f"{path}, line {number}: expected an image below {root}; {file!r} is not there. {near}".strip()
+            )
+        found[file] = caption
+    return found
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str, str]]:
+    """(number, file, caption) of each line."""
     expected = f"{path}: expected the keys {' and '.join(KEYS)}"
     with path.open(encoding="utf-8-sig", newline="") as f:
         if path.suffix == ".csv":
@@ -59,7 +77,7 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
             values = [row.get(k) for k in KEYS]
             if not all(isinstance(v, str) for v in values):
                 raise DataError(f"{expected} with text in line {number}; got {row}")
-            yield Path(str(values[0]).strip()).as_posix(), str(values[1]).strip()
+            yield number, Path(str(values[0]).strip()).as_posix(), str(values[1]).strip()
 
 
 def _parse(path: Path, number: int, line: str) -> dict[str, object]:
