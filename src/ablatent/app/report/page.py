@@ -7,13 +7,17 @@ from typing import Any, TypeVar
 
 from hydra.utils import get_class
 
-from ablatent.app.report import cost, figures, images, tables
+from ablatent.app.report import cost, figures, images, judges, tables
 from ablatent.app.report.metrics import describe
 from ablatent.app.report.model import Sweep
 from ablatent.app.report.tables import Table
 from ablatent.core.progress import seconds
 
 T = TypeVar("T")
+JUDGES = (
+    "Networks trained on real training images of the same data, and measured on real held-out ones: what they find "
+    "there is what samples as good as real images would get."
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Page:
     remarks: list[str]
     warnings: list[str]
     protocols: Table | None
+    judges: Table | None
     failures: Table | None
     tracebacks: list[tuple[str, str]]
     reconstructions: list[images.Reconstructions]
@@ -87,7 +92,14 @@ def _remarks(sweep: Sweep, by_seed: bool) -> list[str]:
     if by_seed:
         found.append(f"± is the sample standard deviation over seeds ({', '.join(sweep.seed_axes)}).")
     shown = tables.shown_metrics(sweep)
-    own = {describe(m).label for m in shown if any(m in j.scores and j.scores[m].std is not None for j in sweep.jobs)}
+    told = {m: [j.scores[m] for j in sweep.jobs if m in j.scores and j.scores[m].std is not None] for m in shown}
+    shares = {describe(m).label for m, of in told.items() if any("spread" in s.protocol for s in of)}
+    own = {describe(m).label for m, of in told.items() if of} - shares
+    if shares:
+        each = "job by job, " if by_seed else ""
+        found.append(f"± of {', '.join(sorted(shares))}: {each}half of the 95 % interval (see the protocols).")
+    if any(m.endswith("_chance") for m in shown):
+        found.append("By chance: the same share with what was asked for shuffled among the samples.")
     if own:
         found.append(f"{'Job by job, ' if by_seed else ''}± is the metric's own spread ({', '.join(sorted(own))}).")
     if any(m.endswith("_baseline") for m in shown):
@@ -161,6 +173,7 @@ def gather(sweep: Sweep) -> Page:
         remarks=_remarks(sweep, by_seed),
         warnings=guard("Protocols", lambda: _warnings(sweep), []),
         protocols=guard("Protocols", lambda: tables.protocols(sweep), None),
+        judges=guard("Judges", lambda: judges.table(sweep), None),
         failures=guard("Failures", lambda: tables.failures(sweep), None),
         tracebacks=[(j.name, str(j.error["traceback"])) for j in sweep.jobs if j.error and j.error.get("traceback")],
         reconstructions=rows,
