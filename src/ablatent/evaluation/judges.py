@@ -254,8 +254,9 @@ class Segments(Verdict):
         )
         if not len(rows):
             return False
-        found = (columns.min() + left, rows.min() + top, columns.max() + left + 1, rows.max() + top + 1)
-        return _iou(found, (x0 * width, y0 * height, x1 * width, y1 * height)) >= self.least_iou
+        found = [float(columns.min() + left), float(rows.min() + top)]
+        found += [float(columns.max() + left + 1), float(rows.max() + top + 1)]
+        return _iou(found, [x0 * width, y0 * height, x1 * width, y1 * height]) >= self.least_iou
 
     def details(self, answers: np.ndarray, known: Annotations) -> tuple[dict[str, float], dict[str, float]]:
         wanted = self.targets(known)
