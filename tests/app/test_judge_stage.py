@@ -128,8 +128,9 @@ def test_real_pictures_get_their_own_scores_and_other_conditions_get_chance(tmp_
     data, store = Squares(size=16), Store(tmp_path / "store")
     prints = data.fingerprint()
     digests = {"images": prints.images, "annotations": prints.annotations}
-    made = Stage("judge", config["judges"][judge], {}, digests, SQUARES)
-    builder = Builder(store, {**config["runtime"], "threads": 1}, "test")
+    node = changed(config["judges"][judge], {"training.steps": 250, "training.validate_every": 125})
+    made = Stage("judge", node, {}, digests, SQUARES)
+    builder = Builder(store, {**config["runtime"], "threads": 1, "checkpoint_seconds": 10.0}, "test")
     told = builder(made)[0].json("summary.json")
     assert told["held_out"][told["headline"]] > 0.9 and told["trained_on"] == 256
     assert told["names"] == (list(COLOURS) if judge == "objects" else ["background", *COLOURS])

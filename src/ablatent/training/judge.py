@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ Augment = Callable[..., tuple[np.ndarray, ...]]
 """(seed, samples, arrays …) → the arrays, changed; a function of seed and sample."""
 
 
+@runtime_checkable
 class Question(Protocol):
     """What a trainee needs of a verdict."""
 
