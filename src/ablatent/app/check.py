@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ablatent.app.context import resolve_device
-from ablatent.app.graph import TRAINED, Stage, guided_by
+from ablatent.app.graph import TRAINED, Stage, guided_by, judged
 from ablatent.app.models import blank_condition, conditioner_class, make_network, needs_of, shapes_alone
 from ablatent.app.objects import NOT_MODEL, make, make_first_stage
 from ablatent.app.plan import Job, Plan
@@ -53,6 +53,11 @@ class Checker:
         if guided_by(cfg) == "ClassifierGuidance":
             parts = {k: cfg[k] for k in ("classifier", "first_stage", "data")}
             self._once("classifier", parts, lambda: check_classifier(cfg))
+        if judged(cfg):
+            from ablatent.app.judges import check_judge  # which stands on this module
+
+            parts = {k: cfg[k] for k in ("judge", "conditioner", "data", "guidance")}
+            self._once("judge", parts, lambda: check_judge(cfg))
         self._once("evaluation", cfg["evaluation"], lambda: check_evaluation(cfg["evaluation"]))
         self._once("runtime", cfg["runtime"], lambda: check_runtime(cfg["runtime"]))
         self._once("tracking", cfg["tracking"], lambda: _made("tracking", cfg["tracking"]))

@@ -5,7 +5,8 @@ data ─> first_stage ─> latents ─> diffusion ─> samples ─> scores
   │          │             └─> noisy_classifier ─> samples, task (where guidance asks for it)
   ├─> embeddings (of captions, for a frozen text encoder) ─> diffusion, samples, task
   │          └─> reconstruction
-  └─> reference (one per split) ──> reconstruction, scores
+  ├─> reference (one per split) ──> reconstruction, scores
+  └─> judge (where one is chosen) ──> agreement, of the samples with what they were asked for
 """
 
 from collections.abc import Mapping
@@ -29,10 +30,12 @@ VERSIONS = {
     "reference": 1,
     "reconstruction": 2,  # also the use of a codebook
     "scores": 1,
+    "judge": 1,
+    "agreement": 1,
     "task": 1,
     "imported": 1,
 }
-TRAINED = ("first_stage", "diffusion", "noisy_classifier")
+TRAINED = ("first_stage", "diffusion", "noisy_classifier", "judge")
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,11 @@ def guided_by(cfg: Mapping[str, Any]) -> str | None:
     return None if cfg["guidance"].get("scale", neutral) == neutral else name
 
 
+def judged(cfg: Mapping[str, Any]) -> bool:
+    """Whether a judge says of the job's samples if they show what they were asked for."""
+    return cfg["judge"]["verdict"] is not None
+
+
 def stages_of(cfg: Mapping[str, Any], fingerprints: Fingerprints) -> dict[str, Stage]:
     """role → stage of one job, each after what it reads. Raises ConfigError or DataError for data that is not there.
 
@@ -114,7 +122,7 @@ def stages_of(cfg: Mapping[str, Any], fingerprints: Fingerprints) -> dict[str, S
         return _reconstructed(cfg, model["first_stage"], images, data)
     if task == "Sample":
         samples = Stage("samples", drawn, keys, {} if only_classes(cfg) else annotated, data)
-        return _scored(cfg, model, samples, images, data)
+        return {**_scored(cfg, model, samples, images, data), **_judged(cfg, samples, annotated, data)}
     config = {**drawn, "task": cfg["task"], "extractor": cfg["evaluation"]["extractor"]}
     del config["count"]  # a task has a count of its own
     return {**model, "task": Stage("task", config, keys, images if only_classes(cfg) else annotated, data)}
@@ -201,3 +209,13 @@ def _scored(
         "reference_train": train,
         "scores": scores,
     }
+
+
+def _judged(
+    cfg: Mapping[str, Any], samples: Stage, annotated: dict[str, str], data: dict[str, Any]
+) -> dict[str, Stage]:
+    """A judge, and what it says of the samples; nothing where none is chosen."""
+    if not judged(cfg):
+        return {}
+    judge = Stage("judge", dict(cfg["judge"]), {}, annotated, data)
+    return {"judge": judge, "agreement": Stage("agreement", {}, {"samples": samples.key, "judge": judge.key})}

@@ -16,8 +16,8 @@ from ablatent.core.progress import seconds
 from ablatent.store.artifacts import MANIFEST, Store
 
 ORDER = (
-    *("first_stage", "reconstruction", "latents", "embeddings", "diffusion", "noisy_classifier"),
-    *("samples", "task", "scores", "reference"),
+    *("first_stage", "reconstruction", "latents", "embeddings", "diffusion", "noisy_classifier", "judge"),
+    *("samples", "task", "scores", "agreement", "reference"),
 )
 
 

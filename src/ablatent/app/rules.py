@@ -6,9 +6,10 @@ The classes themselves check the same where they are constructed; here the answe
 from collections.abc import Mapping
 from typing import Any
 
-from ablatent.app.graph import conditioned, guided_by
+from ablatent.app.graph import conditioned, guided_by, judged
 from ablatent.core.errors import ConfigError, did_you_mean
 from ablatent.diffusion.compatibility import check_terminal_snr
+from ablatent.store.identity import stable_name
 
 Config = Mapping[str, Any]
 VERBS = ("run", "plan", "report", "status", "verify", "import", "export")
@@ -24,6 +25,7 @@ CHOICES = {
     "first_stage.training.decay": ("none", "cosine", "linear"),
     "classifier.training.decay": ("none", "cosine", "linear"),
     "classifier.network.pool": ("attention", "mean"),
+    "judge.training.decay": ("none", "cosine", "linear"),
 }
 POSITIVE = (
     "sampler.steps",
@@ -38,6 +40,9 @@ POSITIVE = (
     "classifier.training.steps",
     "classifier.training.batch_size",
     "classifier.training.validate_every",
+    "judge.training.steps",
+    "judge.training.batch_size",
+    "judge.training.validate_every",
     "data.size",
     "runtime.batch_size",
     "runtime.devices",
@@ -202,6 +207,19 @@ def decode_tiles(cfg: Config) -> None:
         raise ConfigError("samples.decode_overlap", expected, overlap)
 
 
+def judge_has_work(cfg: Config) -> None:
+    """A judge looks at samples of a conditional model for what they were asked for."""
+    if not judged(cfg):
+        return
+    do = "Choose judge=none."
+    if (task := stable_name(cfg["task"]["_target_"])) != "Sample":
+        raise ConfigError("judge", "none with a task whose images are no samples", task, do)
+    if not conditioned(cfg) and guided_by(cfg) != "ClassifierGuidance":
+        raise ConfigError("judge", "none with conditioner=none", "a judge", f"Choose conditioner=class. Or: {do}")
+    if get(cfg, "samples.prompts") is not None:
+        raise ConfigError("samples.prompts", "null with a judge, which cannot know what they ask for", "prompts", do)
+
+
 RULES = (
     choices,
     positive,
@@ -216,6 +234,7 @@ RULES = (
     snapshot,
     guidance_needs_snapshot,
     decode_tiles,
+    judge_has_work,
 )
 
 

@@ -186,7 +186,10 @@ def _line(sweep: Sweep, row: Row, axis: str) -> str:
 
 
 def over_axis(sweep: Sweep, axis: str) -> bytes | None:
-    """Every metric that depends on a numeric axis, over that axis; one line a setting of the others; bars: seeds."""
+    """Every metric that depends on a numeric axis, over that axis; one line a setting of the others.
+
+    Bars: over seeds where there are several, else the interval of a share that has one.
+    """
     rows = seed_rows(sweep)
     metrics = [m for m in metric_names(sweep) if _varies(sweep, rows, m, axis)]
     if not metrics:
@@ -199,7 +202,8 @@ def over_axis(sweep: Sweep, axis: str) -> bytes | None:
         for metric, axes in zip(metrics, panels, strict=True):
             for n, (label, members) in enumerate(lines.items()):
                 points = [(r.axes[axis], s) for r in members if (s := row_score(r, metric))]
-                spread = [s.std or 0.0 for _, s in points] if sweep.seed_axes else None
+                barred = bool(sweep.seed_axes) or any("spread" in s.protocol for _, s in points)
+                spread = [s.std or 0.0 for _, s in points] if barred else None
                 x, y = [p[0] for p in points], [p[1].value for p in points]
                 axes.errorbar(x, y, yerr=spread, color=_colour(n), label=label, marker="o", ms=4, lw=1.4, capsize=2)
             if positions[0] > 0 and positions[-1] / positions[0] >= 8:

@@ -5,7 +5,7 @@ from importlib import resources
 
 from jinja2 import Environment, StrictUndefined
 
-from ablatent.app.report.page import LATENTS, Page
+from ablatent.app.report.page import JUDGES, LATENTS, Page
 
 
 def data_uri(png: bytes) -> str:
@@ -17,4 +17,5 @@ def render(page: Page) -> str:
     text = resources.files("ablatent.app.report").joinpath("templates/report.html.j2").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["uri"] = data_uri
-    return environment.from_string(text).render(page=page, sweep=page.sweep, about_latents=LATENTS)
+    about = {"about_latents": LATENTS, "about_judges": JUDGES}
+    return environment.from_string(text).render(page=page, sweep=page.sweep, **about)

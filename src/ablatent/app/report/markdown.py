@@ -1,6 +1,6 @@
 """The report as Markdown, with the pictures that lie beside it under figures/."""
 
-from ablatent.app.report.page import LATENTS, Figure, Page
+from ablatent.app.report.page import JUDGES, LATENTS, Figure, Page
 from ablatent.app.report.tables import Table
 
 
@@ -55,6 +55,8 @@ def render(page: Page) -> str:
         parts += ["## Tasks", *_figures(page.task_figures)]
     if page.curve_figures:
         parts += ["## Training curves", *_figures(page.curve_figures)]
+    if page.judges:
+        parts += ["## Judges", JUDGES, table(page.judges)]
     if page.protocols:
         parts += ["## Protocols", table(page.protocols)]
     parts += ["## Cost", page.cost_line, table(page.by_kind)]

@@ -18,11 +18,22 @@ BASE = {  # name -> label, which direction is better
 }
 SPECIAL: dict[str, tuple[str, str | None]] = {
     "is_effnet_lite0": ("IS*(EfficientNet-Lite0)", "higher"),
+    "class_accuracy": ("class accuracy", "higher"),
+    "object_recall": ("objects found", "higher"),
+    "scene_accuracy": ("scenes complete", "higher"),
+    "box_hit_rate": ("boxes hit", "higher"),
+    "miou": ("mIoU", "higher"),
+    "pixel_accuracy": ("pixel accuracy", "higher"),
     "codebook_usage": ("codes in use", None),
     "codebook_perplexity": ("perplexity of the codes", None),
 }
 ARROW = {"lower": " ↓", "higher": " ↑", None: ""}
-ORDER = ["fid", "kid", "precision", "recall", "is", "is_effnet_lite0", "rfid", "psnr", "ssim", "perceptual"]
+JUDGED = ("class_accuracy", "object_recall", "scene_accuracy", "box_hit_rate", "miou", "pixel_accuracy")
+ORDER = [
+    *("fid", "kid", "precision", "recall", "is", "is_effnet_lite0", *JUDGED),
+    *("rfid", "psnr", "ssim", "perceptual"),
+]
+BESIDE = {"_baseline": " of decoded N(0, I)", "_chance": " by chance"}
 
 
 @dataclass(frozen=True)
@@ -42,8 +53,8 @@ def describe(name: str) -> MetricName:
     """`fid_192` -> FID(quick), lower; `kid_192_baseline` -> KID(quick) of decoded N(0, I); others stay."""
     if name in SPECIAL:
         return MetricName(name, *SPECIAL[name])
-    if name.endswith("_baseline"):
-        return MetricName(name, describe(name.removesuffix("_baseline")).label + " of decoded N(0, I)", None)
+    if (plain := without_beside(name)) != name:
+        return MetricName(name, describe(plain).label + BESIDE[name.removeprefix(plain)], None)
     base, _, suffix = name.partition("_")
     if base in BASE and (not suffix or suffix in SUFFIX):
         label, better = BASE[base]
@@ -51,11 +62,16 @@ def describe(name: str) -> MetricName:
     return MetricName(name, name, None)
 
 
+def without_beside(name: str) -> str:
+    """The metric that a baseline, or a level of chance, stands beside."""
+    return next((name.removesuffix(end) for end in BESIDE if name.endswith(end)), name)
+
+
 def ordered(names: Iterable[str]) -> list[str]:
-    """Samples first, then reconstructions; a baseline right after its metric; unknown names last."""
+    """Samples first, then reconstructions; a baseline or chance right after its metric; unknown names last."""
 
     def place(name: str) -> tuple[int, str, bool]:
-        plain = name.removesuffix("_baseline")
+        plain = without_beside(name)
         base = plain if plain in ORDER else plain.partition("_")[0]
         return (ORDER.index(base) if base in ORDER else len(ORDER), plain, plain != name)
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from hydra.utils import get_class
 
-from ablatent.app.report import cost, figures, images, tables
+from ablatent.app.report import cost, figures, images, judges, tables
 from ablatent.app.report.metrics import describe
 from ablatent.app.report.model import Sweep
 from ablatent.app.report.tables import Table
@@ -17,6 +17,10 @@ T = TypeVar("T")
 LATENTS = (
     "What diffusion is trained on: latents of the training images, with the encoder's noise. Noise schedules are made "
     "for a deviation of 1, and sampling starts from N(0, 1), the dashed line."
+)
+JUDGES = (
+    "Networks trained on real training images of the same data, and measured on real held-out ones: what they find "
+    "there is what samples as good as real images would get."
 )
 
 
@@ -42,6 +46,7 @@ class Page:
     remarks: list[str]
     warnings: list[str]
     protocols: Table | None
+    judges: Table | None
     failures: Table | None
     tracebacks: list[tuple[str, str]]
     reconstructions: list[images.Reconstructions]
@@ -93,7 +98,14 @@ def _remarks(sweep: Sweep, by_seed: bool) -> list[str]:
     if by_seed:
         found.append(f"± is the sample standard deviation over seeds ({', '.join(sweep.seed_axes)}).")
     shown = tables.shown_metrics(sweep)
-    own = {describe(m).label for m in shown if any(m in j.scores and j.scores[m].std is not None for j in sweep.jobs)}
+    told = {m: [j.scores[m] for j in sweep.jobs if m in j.scores and j.scores[m].std is not None] for m in shown}
+    shares = {describe(m).label for m, of in told.items() if any("spread" in s.protocol for s in of)}
+    own = {describe(m).label for m, of in told.items() if of} - shares
+    if shares:
+        each = "job by job, " if by_seed else ""
+        found.append(f"± of {', '.join(sorted(shares))}: {each}half of the 95 % interval (see the protocols).")
+    if any(m.endswith("_chance") for m in shown):
+        found.append("By chance: the same share with what was asked for shuffled among the samples.")
     if own:
         found.append(f"{'Job by job, ' if by_seed else ''}± is the metric's own spread ({', '.join(sorted(own))}).")
     if any(m.endswith("_baseline") for m in shown):
@@ -169,6 +181,7 @@ def gather(sweep: Sweep) -> Page:
         remarks=_remarks(sweep, by_seed),
         warnings=guard("Protocols", lambda: _warnings(sweep), []),
         protocols=guard("Protocols", lambda: tables.protocols(sweep), None),
+        judges=guard("Judges", lambda: judges.table(sweep), None),
         failures=guard("Failures", lambda: tables.failures(sweep), None),
         tracebacks=[(j.name, str(j.error["traceback"])) for j in sweep.jobs if j.error and j.error.get("traceback")],
         reconstructions=rows,

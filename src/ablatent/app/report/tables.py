@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ablatent.app.report.metrics import best_of, decimals, describe, ordered
+from ablatent.app.report.metrics import best_of, decimals, describe, ordered, without_beside
 from ablatent.app.report.model import Job, Score, Sweep, show_value
 from ablatent.core.progress import seconds
 
@@ -219,7 +219,7 @@ def protocols(sweep: Sweep) -> Table | None:
             if metric in job.scores:
                 text = protocol_text(job.scores[metric].protocol)
                 fields[text] = flatten(job.scores[metric].protocol)
-                label = describe(metric.removesuffix("_baseline")).label
+                label = describe(without_beside(metric)).label
                 if label not in users.setdefault(text, []):
                     users[text].append(label)
     names = list(dict.fromkeys(n for f in fields.values() for n in f))

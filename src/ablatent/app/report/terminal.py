@@ -5,21 +5,22 @@ from pathlib import Path
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from ablatent.app.report.metrics import best_of, decimals, describe
+from ablatent.app.report.metrics import JUDGED, best_of, decimals, describe
 from ablatent.app.report.model import load_sweep, show_value
 from ablatent.app.report.tables import failures, incomparable, shown_metrics
 
-SHOWN = ("fid", "kid", "rfid", "psnr", "perceptual")
+SHOWN = ("fid", "kid", "rfid", "psnr", "perceptual", *JUDGED)
 
 
 def final_table(store_root: Path, sweep_id: str) -> RichTable:
-    """One row a job: axes, FID, KID and its baseline, rFID, PSNR, perceptual distance (whichever exist), and seconds.
+    """One row a job: axes, FID, KID and its baseline, what a judge found, rFID, PSNR, perceptual distance (whichever
+    exist), and seconds.
 
     seconds: wall time of all stages that the job stands on, whoever built them. Raises ConfigError: unknown sweep.
     """
     sweep = load_sweep(store_root, sweep_id)
     every = shown_metrics(sweep)
-    metrics = [m for m in every if m.partition("_")[0] in SHOWN] or every  # a task has numbers of its own
+    metrics = [m for m in every if m in SHOWN or m.partition("_")[0] in SHOWN] or every  # a task has numbers of its own
     bad = incomparable(sweep)
     table = RichTable(header_style="bold", pad_edge=False, box=None)
     for axis in sweep.axes or ["job"]:

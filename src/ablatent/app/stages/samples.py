@@ -29,7 +29,7 @@ from ablatent.training.first_stage import to_images
 
 @torch.no_grad()
 def build(ctx: Context) -> None:
-    """images.npy and prior.npy (decoded x_T), (n, H, W, 3) uint8; grid.png; summary.json."""
+    """images.npy and prior.npy (decoded x_T), (n, H, W, 3) uint8; grid.png; summary.json; what was asked for."""
     config, size = ctx.config, ctx.compute.batch_size
     sampler: Sampler = make(config["sampler"])
     count, seed = int(config["count"]), int(config["seed"])
@@ -46,6 +46,7 @@ def build(ctx: Context) -> None:
     np.save(ctx.work.files / "images.npy", drawn)
     np.save(ctx.work.files / "prior.npy", np.concatenate(priors))
     save_png(ctx.work.files / "grid.png", grid(drawn[:64], columns=8, scale=2), {"stage": ctx.stage.key})
+    _write_asked(ctx, model, source)
     write_json(
         ctx.work.files / "summary.json",
         {
@@ -63,6 +64,14 @@ def build(ctx: Context) -> None:
             "threads": torch.get_num_threads(),
         },
     )
+
+
+def _write_asked(ctx: Context, model: Model, source: Source) -> None:
+    """asked.json: the boxes of objects that the samples were asked to show, a row a sample, null where none are known
+    (labels and captions are in the summary); asked_segmentation.npy where the condition is a map of pixels."""
+    write_json(ctx.work.files / "asked.json", {"boxes": source.annotations.boxes})
+    if "segmentation" in model.conditioner.needs:
+        np.save(ctx.work.files / "asked_segmentation.npy", np.asarray(source.part("segmentation")))
 
 
 @dataclass(frozen=True)

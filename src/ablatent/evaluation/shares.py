@@ -1,0 +1,65 @@
+"""Shares with their uncertainty: of so many things asked for, how many a judge finds. numpy only."""
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from jaxtyping import Float
+
+from ablatent.core.errors import DataError
+from ablatent.core.rng import stream
+
+LEVEL = 0.95
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Share:
+    """hits out of asks, a row a picture; of several columns (classes) the mean of their shares. Values in [0, 1].
+
+    A column that nobody asks for does not count. Raises DataError where nothing at all is asked for.
+    """
+
+    hits: Float[np.ndarray, "n k"]
+    asks: Float[np.ndarray, "n k"]
+
+    def __post_init__(self) -> None:
+        if not self.asks.sum():
+            raise DataError("judge: expected pictures with something that can be looked for; none of them has any.")
+
+    @property
+    def value(self) -> float:
+        return self._weighted(np.ones(len(self.hits)))
+
+    @property
+    def of_pictures(self) -> bool:
+        """Whether each picture counts once, right or wrong."""
+        return self.asks.shape[1] == 1 and bool((self.asks == 1).all())
+
+    @property
+    def spread(self) -> str:
+        """What `half_width` is."""
+        how = "Wilson score" if self.of_pictures else f"bootstrap of {RESAMPLES} over pictures"
+        return f"half of the {LEVEL:.0%} interval ({how})"
+
+    def half_width(self) -> float:
+        """Half of the 95 % interval: Wilson's where pictures are right or wrong, else of a bootstrap over pictures."""
+        n = len(self.hits)
+        if self.of_pictures:
+            return wilson_half_width(self.value, n)
+        rng = stream(0, "bootstrap")
+        drawn = [self._weighted(np.bincount(rng.integers(n, size=n), minlength=n)) for _ in range(RESAMPLES)]
+        low, high = np.nanquantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        return float(high - low) / 2
+
+    def _weighted(self, weights: np.ndarray) -> float:
+        """NaN where the weights leave nothing that is asked for."""
+        hits, asks = weights @ self.hits, weights @ self.asks
+        return float((hits[asks > 0] / asks[asks > 0]).mean()) if asks.any() else math.nan
+
+
+def wilson_half_width(share: float, n: int) -> float:
+    """Half of the 95 % interval of a share of n independent trials (Wilson 1927); above 0 also for shares 0 and 1."""
+    z = NormalDist().inv_cdf((1 + LEVEL) / 2)
+    return z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
