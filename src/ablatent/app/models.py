@@ -19,6 +19,7 @@ from ablatent.data.latents import LatentNormalizer
 from ablatent.diffusion.denoiser import Denoiser
 from ablatent.first_stage.base import FirstStage
 from ablatent.store.artifacts import Artifact
+from ablatent.store.identity import stable_name
 from ablatent.tasks.generate import Model
 
 
@@ -43,6 +44,12 @@ def needs_of(config: Mapping[str, Any]) -> set[str]:
     """The parts of a source that a conditioner node reads, also through its parts."""
     found = set(conditioner_class(config).needs)
     return found.union(*(needs_of(part) for part in config.get("parts", {}).values()))
+
+
+def reads_of(config: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """class name → the parts of a source that it reads, of a conditioner node and of its parts."""
+    own = {} if "parts" in config else {stable_name(config["_target_"]): tuple(conditioner_class(config).needs)}
+    return own | {k: v for part in config.get("parts", {}).values() for k, v in reads_of(part).items()}
 
 
 def make_conditioner(config: Mapping[str, Any], setting: Setting) -> Conditioner:

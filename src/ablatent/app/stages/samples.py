@@ -1,7 +1,7 @@
 """samples: a trained model and a sampler → images."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,7 +21,7 @@ from ablatent.data.base import Annotations
 from ablatent.samplers.base import OnStep, Sampler
 from ablatent.samplers.guidance import Guidance
 from ablatent.samplers.guidance_classifier import NoisyLogits
-from ablatent.tasks.conditions import asked, conditions, labels_in_turn
+from ablatent.tasks.conditions import asked, class_index, conditions, labels_in_turn
 from ablatent.tasks.generate import Model, generate
 from ablatent.training.first_stage import to_images
 
@@ -69,7 +69,8 @@ class Generator:
     """A trained model, its guidance, and what that needs.
 
     known: validation pictures and what is known of them, as far as the condition asks; of a model of classes, or of the
-    classifier that guides it, the names of the classes alone. prompts: captions asked for in place of the known ones.
+    classifier that guides it, the names of the classes alone. prompts: captions, or names of classes, that are asked
+    for in place of the known ones.
     """
 
     model: Model
@@ -81,6 +82,11 @@ class Generator:
 
     def source(self, indices: Sequence[int]) -> Source:
         """What the samples of these indices are conditioned on, a row an index."""
+        if self.prompts is not None and "labels" in self.model.conditioner.needs:
+            classes = self.known.annotations.classes
+            named = [class_index(p, classes, "samples.prompts") for p in self.prompts]
+            labels = np.array([named[i % len(named)] for i in indices], dtype=np.int64)
+            return Source(len(labels), Annotations(labels, classes))
         if self.prompts is not None:
             captions = [self.prompts[i % len(self.prompts)] for i in indices]
             return Source(len(captions), Annotations(captions=captions))
@@ -98,13 +104,15 @@ class Generator:
         x: Float[Tensor, "n c h w"] | None = None,
         watch: OnStep | None = None,
         source: Source | None = None,
+        given: Mapping[str, np.ndarray] | None = None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of (initial state, x_0), see `generate`. x: initial states in place of x_T; source: what they are
-        conditioned on, a row an index."""
+        conditioned on, a row an index; given: fields of the condition by the last part of their name, for `draw`'s."""
         source = self.source(indices) if source is None else source
         fields = conditions(self.model.conditioner, source, seed, indices)
         if self.classifier is not None:
             fields["label"] = np.asarray(source.part("labels"))
+        fields |= {name: (given or {}).get(name.split(".")[-1], value) for name, value in fields.items()}
         needed = (self.weak, self.classifier, x, watch)
         return generate(self.model, sampler, self.guidance, seed, indices, fields, batch_size, bar, *needed)
 

@@ -1,0 +1,51 @@
+"""Holes in pictures (Rombach et al. 2022, section 4.5; Lugmayr et al. 2022, "RePaint")."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from ablatent.core.errors import ConfigError
+from ablatent.core.images import read_mask
+from ablatent.core.rng import stream
+from ablatent.data.masks import check_kind, mask
+from ablatent.tasks.base import Bench, Reads
+from ablatent.tasks.fill import Fill, truth_numbers
+
+
+@dataclass(frozen=True)
+class Inpaint(Fill):
+    """Validation pictures with a hole each, filled again.
+
+    mask: strokes, boxes or half, another one for each picture; file: a picture of one mask for all in its place, white
+    (128 and more) = fill, of the pictures' size; null: none.
+    """
+
+    mask: str = "strokes"
+    file: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_kind(self.mask, "task.mask")
+        if self.file is not None and not Path(self.file).is_file():
+            raise ConfigError("task.file", "a picture of a mask", self.file, "There is no such file.")
+
+    def check_model(self, reads: Reads, size: int) -> None:
+        super().check_model(reads, size)
+        if self.file is not None:
+            read_mask(Path(self.file), (size, size), "task.file")
+
+    def canvases(
+        self, images: UInt8[np.ndarray, "n H W 3"], seed: int
+    ) -> tuple[UInt8[np.ndarray, "n H W 3"], UInt8[np.ndarray, "n H W"]]:
+        size = (images.shape[1], images.shape[2])
+        if self.file is not None:
+            one = read_mask(Path(self.file), size, "task.file")
+            return images, np.repeat(one[None], len(images), axis=0)
+        return images, np.stack([mask(self.mask, size, stream(seed, "mask", i)) for i in range(len(images))])
+
+    def against_truth(
+        self, bench: Bench, filled: np.ndarray, images: np.ndarray, masks: np.ndarray
+    ) -> dict[str, float]:
+        return truth_numbers(bench, filled, images, masks)
