@@ -6,10 +6,14 @@ from typing import Any
 
 import torch
 
-from ablatent.app.models import blank_condition, make_network, needs_of, reads_of, shapes_alone
+from ablatent.app.models import blank_condition, make_network, needs_of, reads_in, reads_of, shapes_alone
 from ablatent.app.objects import make, make_first_stage
 from ablatent.core.errors import AblatentError, ConfigError
+from ablatent.samplers.base import Sampler
+from ablatent.samplers.guidance import Guidance
+from ablatent.tasks.base import Task
 from ablatent.tasks.conditions import class_index
+from ablatent.tasks.generate import Model
 
 
 def check_prompts(cfg: Mapping[str, Any]) -> None:
@@ -50,3 +54,26 @@ def check_model(cfg: Mapping[str, Any], classes: tuple[int, int]) -> None:
             network(torch.zeros(2, *shape), torch.zeros(2), cond)
         except (AblatentError, RuntimeError, ValueError) as e:
             raise ConfigError("task", "a canvas that first stage and network take", got, str(e).splitlines()[0]) from e
+
+
+def check_sampling_of(model: Model, task: Task, sampler: Sampler, guidance: Guidance, size: int) -> None:
+    """Raise ConfigError where a finished model cannot be sampled in this way, before the first step."""
+    if not task.draws:
+        do = "Run it as a job (do=run), or choose task=sample."
+        raise ConfigError("task", "a task that answers requests", type(task).__name__, do)
+    schedule = model.denoiser.schedule
+    if sampler.steps > schedule.T:
+        raise ConfigError(
+            "sampler.steps", f"an integer from 1 to T={schedule.T} of the model's schedule", sampler.steps
+        )
+    task.check(sampler, schedule)
+    task.check_model(reads_in(model.conditioner), size)
+    if sampler.needs_variance and not model.denoiser.learned_variance:
+        raise ConfigError("sampler.variance", "a fixed variance: the model has not learned one", "learned")
+    if guidance.needs_null and (not model.conditioner.needs or model.conditioner.dropout == 0):
+        got = f"a model of {'a condition it never went without' if model.conditioner.needs else 'no condition'}"
+        raise ConfigError("guidance", "a model that learned with and without its condition", got, "Use guidance=none.")
+    try:
+        model.first_stage.latent_shape(*task.canvas(size))
+    except ConfigError as e:
+        raise ConfigError("task", "a canvas that the first stage takes", task.canvas(size), e.expected) from None

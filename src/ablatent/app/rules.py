@@ -11,7 +11,7 @@ from ablatent.core.errors import ConfigError, did_you_mean
 from ablatent.diffusion.compatibility import check_terminal_snr
 
 Config = Mapping[str, Any]
-VERBS = ("run", "plan", "report", "status", "verify", "import", "export")
+VERBS = ("run", "plan", "report", "status", "verify", "sample", "import", "export")
 CHOICES = {
     "do": VERBS,
     "store.on_code_change": ("warn", "rebuild", "error"),
@@ -177,7 +177,15 @@ def snapshot(cfg: Config) -> None:
         raise ConfigError("samples.snapshot", f"last, or one of {kept} (training.snapshots and the last)", wanted)
 
 
+def requests(cfg: Config) -> None:
+    """What do=sample reads means nothing to a job."""
+    for key in ("model", "prompt", "prompts", "class", "label", "image", "mask", "boxes", "out", "repeat", "size"):
+        if get(cfg, key) is not None:
+            raise ConfigError(key, f"null with do={cfg['do']}", get(cfg, key), "It belongs to do=sample.")
+
+
 RULES = (
+    requests,
     choices,
     positive,
     sampler_steps,

@@ -76,20 +76,10 @@ def save_gif(path: Path, frames: Sequence[np.ndarray], seconds: float = 4.0) -> 
     write_atomic(path, data.getvalue())
 
 
-def read_rgb(path: Path, key: str) -> np.ndarray:
-    """uint8 (H, W, 3) of a picture file; what is transparent is white. key: the config path that named the file.
-
-    Raises ConfigError for a file that is not there or is no picture.
-    """
-    from PIL import Image
-
-    picture = _opened(path, key).convert("RGBA")
-    return np.asarray(Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB"))
-
-
 def read_mask(path: Path, size: tuple[int, int], key: str) -> np.ndarray:
-    """uint8 (H, W) of a picture file: 1 where it is white (128 and more). Raises ConfigError as `read_rgb`, for a mask
-    of another size than (H, W) = size, and for one that leaves nothing to fill or nothing known."""
+    """uint8 (H, W) of a picture file: 1 where it is white (128 and more). key: the config path that named the
+    file. Raises ConfigError for a file that is no picture, for a mask of another size than (H, W) = size, and for one
+    that leaves nothing to fill or nothing known."""
     picture = _opened(path, key).convert("L")
     if picture.size != (size[1], size[0]):
         expected, got = f"a mask of the picture's size, {size[1]}x{size[0]}", f"{picture.width}x{picture.height}"

@@ -36,9 +36,12 @@ def _unmeasured(images: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Bench:
-    """What a task works with. features: images -> (n, d), of the evaluation's extractor; known: validation pictures and
-    what is known of them, for tasks that start from some; asked: what the samples of these indices are conditioned on;
-    similarity: images and what they should be -> mean scores by name (psnr, ssim)."""
+    """What a task works with.
+
+    features: images -> (n, d), of the evaluation's extractor; known: validation pictures and what is known of them, for
+    tasks that start from some; asked: what the samples of these indices are conditioned on; similarity: images and what
+    they should be -> mean scores by name (psnr, ssim); hole: what somebody wants filled (1), for tasks that fill.
+    """
 
     model: Model
     sampler: Sampler
@@ -48,6 +51,7 @@ class Bench:
     known: Source | None = None
     asked: Callable[[Sequence[int]], Source] = _nothing
     similarity: Callable[[np.ndarray, np.ndarray], dict[str, float]] = _unmeasured
+    hole: UInt8[np.ndarray, "H W"] | None = None
 
     def first(self, count: int) -> Source:
         """The first known pictures, at most so many."""
@@ -82,12 +86,13 @@ class Task(ABC):
 
     scored: its images are samples of the model, which FID and the other metrics judge (plain sampling alone);
     needs_images: it starts from images, validation images or those of somebody who asks; draws: it has a `draw`, so
-    that do=sample can use it.
+    that do=sample can use it; fills: it takes a mask.
     """
 
     scored: ClassVar[bool] = False
     needs_images: ClassVar[bool] = False
     draws: ClassVar[bool] = False
+    fills: ClassVar[bool] = False
 
     def check(self, sampler: Sampler, schedule: NoiseSchedule) -> None:
         """Raise ConfigError for what the sampler cannot do on this schedule; for planning."""
@@ -104,6 +109,10 @@ class Task(ABC):
     def draw(self, bench: Bench, source: Source, index: Sequence[int]) -> UInt8[np.ndarray, "n H W 3"]:
         """One picture for each row of the source, without figure and numbers; index: of the samples, a row each."""
         raise ConfigError("task", "a task that answers a request", type(self).__name__, "It is for do=run.")
+
+    def steps_each(self, sampler: Sampler) -> int:
+        """Steps of an image of `draw`, for the progress bar."""
+        return sampler.steps
 
     @abstractmethod
     def image_steps(self, sampler: Sampler) -> int:

@@ -122,17 +122,20 @@ class Fill(Task):
             do = "Use task.method=blend, which needs no such model, or train with conditioner=masked_image."
             raise ConfigError("task.method", "blend or auto with a model that reads no mask", self.method, do)
 
+    def steps_each(self, sampler: Sampler) -> int:
+        return sampler.steps * self.resample
+
     def image_steps(self, sampler: Sampler) -> int:
-        return self.count * sampler.steps * self.resample
+        return self.count * self.steps_each(sampler)
 
     @abstractmethod
     def canvases(
-        self, images: UInt8[np.ndarray, "n H W 3"], seed: int
+        self, bench: Bench, images: UInt8[np.ndarray, "n H W 3"]
     ) -> tuple[UInt8[np.ndarray, "n H2 W2 3"], UInt8[np.ndarray, "n H2 W2"]]:
         """(pictures to fill, masks: 1 = fill)."""
 
     def draw(self, bench: Bench, source: Source, index: Sequence[int]) -> UInt8[np.ndarray, "n H W 3"]:
-        images, masks = self.canvases(_pixels(source), bench.seed)
+        images, masks = self.canvases(bench, _pixels(source))
         return pasted(self._drawn(bench, images, masks, source, index), images, masks)
 
     def _drawn(
@@ -150,7 +153,7 @@ class Fill(Task):
 
     def run(self, bench: Bench) -> Outcome:
         source = bench.first(self.count)
-        images, masks = self.canvases(_pixels(source), bench.seed)
+        images, masks = self.canvases(bench, _pixels(source))
         drawn = self._drawn(bench, images, masks, source, range(source.n))
         filled, outside = pasted(drawn, images, masks), masks == 0
         border, inside = steps_at_border(filled, masks)

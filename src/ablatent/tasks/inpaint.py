@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import UInt8
@@ -22,6 +23,8 @@ class Inpaint(Fill):
     (128 and more) = fill, of the pictures' size; null: none.
     """
 
+    fills: ClassVar[bool] = True
+
     mask: str = "strokes"
     file: str | None = None
 
@@ -37,13 +40,15 @@ class Inpaint(Fill):
             read_mask(Path(self.file), (size, size), "task.file")
 
     def canvases(
-        self, images: UInt8[np.ndarray, "n H W 3"], seed: int
+        self, bench: Bench, images: UInt8[np.ndarray, "n H W 3"]
     ) -> tuple[UInt8[np.ndarray, "n H W 3"], UInt8[np.ndarray, "n H W"]]:
         size = (images.shape[1], images.shape[2])
+        if bench.hole is not None:
+            return images, np.repeat(bench.hole[None], len(images), axis=0)
         if self.file is not None:
             one = read_mask(Path(self.file), size, "task.file")
             return images, np.repeat(one[None], len(images), axis=0)
-        return images, np.stack([mask(self.mask, size, stream(seed, "mask", i)) for i in range(len(images))])
+        return images, np.stack([mask(self.mask, size, stream(bench.seed, "mask", i)) for i in range(len(images))])
 
     def against_truth(
         self, bench: Bench, filled: np.ndarray, images: np.ndarray, masks: np.ndarray

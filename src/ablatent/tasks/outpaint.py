@@ -8,6 +8,7 @@ from jaxtyping import UInt8
 
 from ablatent.core.errors import ConfigError, did_you_mean
 from ablatent.schedules.base import is_real
+from ablatent.tasks.base import Bench
 from ablatent.tasks.fill import GREY, Fill
 
 SIDES = ("left", "right", "top", "bottom")
@@ -47,7 +48,7 @@ class Outpaint(Fill):
         return size + above + below, size + left + right
 
     def canvases(
-        self, images: UInt8[np.ndarray, "n H W 3"], seed: int
+        self, bench: Bench, images: UInt8[np.ndarray, "n H W 3"]
     ) -> tuple[UInt8[np.ndarray, "n H2 W2 3"], UInt8[np.ndarray, "n H2 W2"]]:
         rows, columns = self.borders(images.shape[1], images.shape[2])
         larger = np.pad(images, ((0, 0), rows, columns, (0, 0)), constant_values=GREY)

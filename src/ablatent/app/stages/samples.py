@@ -80,6 +80,11 @@ class Generator:
     known: Source
     prompts: Sequence[str] | None = None
 
+    @property
+    def needs(self) -> frozenset[str]:
+        """The parts of a source that the samples are conditioned on, also by a classifier."""
+        return frozenset(self.model.conditioner.needs) | ({"labels"} if self.classifier is not None else set())
+
     def source(self, indices: Sequence[int]) -> Source:
         """What the samples of these indices are conditioned on, a row an index."""
         if self.prompts is not None and "labels" in self.model.conditioner.needs:
