@@ -23,7 +23,7 @@ FLOORS = {
 }
 # room → the only modules of these packages that it may import (None: any module of it)
 ONLY = {
-    ("conditioning", "networks"): ("ablatent.networks.blocks",),
+    ("conditioning", "networks"): ("ablatent.networks.blocks", "ablatent.networks.encoder"),
     ("first_stage", "networks"): ("ablatent.networks.blocks",),
     ("diffusion", "networks"): (),
     ("samplers", "networks"): (),

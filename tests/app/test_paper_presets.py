@@ -62,21 +62,27 @@ ROWS: dict[str, tuple[float, float, tuple[int, int, int], int, float, float]] = 
     "vq-f8": (257.73, 67.72, (4, 32, 32), 96, 9.6e-5, 0.0195),
     "vq-f16": (257.75, 69.59, (8, 16, 16), 128, 1.3e-4, 0.0195),
     "vq-f32": (257.86, 0.00, (32, 8, 8), 128, 1.3e-4, 0.0195),
+    "layout_openimages": (246.28, 55.32, (3, 64, 64), 24, 4.8e-5, 0.0205),
+    "super_resolution": (113.62, 55.32, (3, 64, 64), 64, 6.4e-5, 0.0155),
+    "inpainting": (387.25, 53.22, (3, 64, 64), 128, 1.0e-6, 0.0205),
+    "semantic_synthesis": (215.23, 55.32, (3, 64, 64), 48, 4.8e-5, 0.0205),
 }
 """0.00: the paper and its configurations give no number."""
 
 # Rows whose conditioner does not exist yet, so that they have no preset: their UNet alone, from this table.
 ALONE: dict[str, tuple[float, dict[str, Any]]] = {
     "text2img": (872.30, {"in_channels": 4, "ch": 320, "ch_mult": [1, 2, 4, 4], "heads": 8, "context_dim": 1280}),
-    "layout": (246.28, {"ch": 128, "ch_mult": [1, 2, 3, 4], "context_dim": 512, "transformer_depth": 3}),
-    "super_resolution": (113.62, {"ch": 160, "ch_mult": [1, 2, 2, 4], "spatial_channels": 3}),
-    "inpainting": (
-        387.25,
-        {"ch": 256, "ch_mult": [1, 2, 3, 4], "heads": 8, "resblock_updown": True, "spatial_channels": 4},
-    ),
-    "semantic_synthesis": (215.23, {"ch": 128, "ch_mult": [1, 4, 8], "heads": 8, "spatial_channels": 3}),
 }  # fmt: skip
-FACTORS = {"text2img": [1, 2, 4], "super_resolution": [8], "semantic_synthesis": []}
+FACTORS = {"text2img": [1, 2, 4]}
+
+# preset → its conditioner, and its millions of parameters where the released configuration has some
+CONDITIONED = {
+    "layout_openimages": ("Layout", 58.86),
+    "super_resolution": ("LowResolution", 0.0),
+    "inpainting": ("MaskedImage", 0.0),
+    "semantic_synthesis": ("Semantic", None),
+}
+ABSOLUTE = ("churches_ldm8", "layout_openimages", "inpainting", "semantic_synthesis")
 
 
 def made(*overrides: str) -> dict[str, Any]:
@@ -115,7 +121,9 @@ def counted_first_stage(config: str) -> tuple[float, tuple[int, int, int]]:
 @cache
 def counted_network(config: str, channels: int) -> tuple[float, float]:
     with torch.device("meta"):
-        network, conditioner = make_network(json.loads(config), shapes_alone((channels, 1, 1), 1, CLASSES), False)
+        network, conditioner = make_network(
+            json.loads(config), shapes_alone((channels, 64, 64), 256, CLASSES, CLASSES), False
+        )
     return millions(network), millions(conditioner)
 
 
@@ -134,6 +142,8 @@ def test_parameter_counts_of_all_rows(rows: dict[str, dict[str, Any]], capsys: p
         line = f"{name:<20}{got[0]:9.2f}{side[0]}{got[1]:13.2f}{side[1]}{conditioner:13.2f}"
         lines.append(f"{line}  {shape[1]}² × {shape[0]}")
         wanted = (unet or got[0], autoencoder or got[1])
+        beside = CONDITIONED.get(name, ("", None))[1]
+        got, wanted = (*got, conditioner), (*wanted, conditioner if beside is None else beside)
         if max(abs(a - b) for a, b in zip(got, wanted, strict=True)) > 0.01 or shape != latent:
             wrong.append(lines[-1])
     for name, (unet, options) in ALONE.items():
@@ -158,7 +168,7 @@ def test_each_row_has_the_settings_of_the_paper(name: str, rows: dict[str, dict[
     assert cfg["schedule"]["_target_"].endswith("ScaledLinear") and cfg["schedule"]["T"] == 1000
     assert (cfg["schedule"]["beta_start"], cfg["schedule"]["beta_end"]) == (0.0015, end)
     assert cfg["parameterization"]["_target_"].endswith("Eps") and cfg["weighting"]["_target_"].endswith("Simple")
-    assert cfg["training"]["loss"] == ("absolute" if name == "churches_ldm8" else "square")
+    assert cfg["training"]["loss"] == ("absolute" if name in ABSOLUTE else "square")
     assert cfg["training"]["warmup_steps"] == (10000 if name == "churches_ldm8" else 0)
     assert (cfg["training"]["decay"], cfg["training"]["clip"], cfg["training"]["ema"]["decay"]) == (
         "none",
@@ -168,7 +178,8 @@ def test_each_row_has_the_settings_of_the_paper(name: str, rows: dict[str, dict[
     assert cfg["data"]["size"] == 256 and cfg["training"]["precision"] == cfg["runtime"]["precision"]
     assert cfg["preset"]["name"] == f"paper/{name}"
     conditional = "imagenet" in name or "tab13" in name
-    assert cfg["conditioner"]["_target_"].endswith("ClassLabel" if conditional else "NoConditioner")
+    kind = "ClassLabel" if conditional else CONDITIONED.get(name, ("NoConditioner",))[0]
+    assert cfg["conditioner"]["_target_"].rpartition(".")[2] == kind
     if conditional:
         assert cfg["conditioner"]["dim"] == 512 and cfg["conditioner"]["inject"] == "tokens"
         assert cfg["conditioner"]["dropout"] == (0.1 if name == "imagenet_ldm4" else 0.0)

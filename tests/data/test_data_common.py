@@ -119,7 +119,8 @@ from ablatent.data.fashion_mnist import DEBIAN, FashionMNIST
 from ablatent.data.image_folder import ImageFolder
 from ablatent.data.openmoji import OpenMoji
 import ablatent.data.pixels
-for name in ("celeba_hq", "ffhq", "lsun", "imagenet", "coco_captions", "openimages_boxes", "webdataset"):
+names = ("celeba_hq", "ffhq", "lsun", "imagenet", "coco_captions", "openimages_boxes", "webdataset", "openmoji_scenes")
+for name in names:
     __import__("ablatent.data." + name)
 sets = [Digits(8), OpenMoji(32, limit=20), ImageFolder(8, root="{tmp_path}", cache=None), FashionMNIST(32)]
 for data in sets:

@@ -138,8 +138,9 @@ def classes_of(cfg: Mapping[str, Any]) -> tuple[int, int]:
     needs = needs_of(cfg["conditioner"]) - {"pixels"}
     if not needs:
         return 0, 0
-    annotations = make(cfg["data"]).annotations()
-    Source(0, annotations).check(sorted(needs))
+    data = make(cfg["data"])
+    annotations = data.annotate(data.rows()[:1])  # which parts there are, and all names, are the same for every row
+    Source(1, annotations).check(sorted(needs))
     return len(annotations.classes), len(annotations.segments)
 
 

@@ -45,7 +45,8 @@ def preflight(root: Path, overrides: Sequence[str], multirun: bool) -> None:
             do = f"Sweep over several with: python run.py -m {key}=…; a text with commas needs quotes of its own."
             raise ConfigError(key, "one value", _text(override), do)
         if key in groups:
-            chosen[key] = list(_check_options(override, groups[key]))
+            at = "" if override.package is None else f"@{override.package}"
+            chosen[f"{'+' if override.is_add() else ''}{key}{at}"] = list(_check_options(override, groups[key]))
         elif _globbed(override) is not None:
             raise ConfigError(
                 key, "glob(…) over the options of a config group", _text(override), did_you_mean(key, groups)
@@ -127,6 +128,11 @@ def _keys(cfg: Any, prefix: str = "") -> Iterator[str]:
                 yield from _keys(cfg[key], f"{prefix}{key}.")
 
 
+def _top(group: str) -> str:
+    """Below which key the options of GROUP or GROUP@KEY stand."""
+    return group.lstrip("+").rpartition("@")[2].split(".")[0]
+
+
 def _check_keys(
     root: Path, groups: dict[str, list[str]], chosen: dict[str, list[str]], overrides: list[Override]
 ) -> None:
@@ -135,7 +141,8 @@ def _check_keys(
     if tops <= set(ALWAYS):
         return
     # Only these options decide which keys there are below the overridden ones.
-    deciding = {group: options for group, options in chosen.items() if group in (*tops, "preset", "experiments")}
+    wanted = (*tops, "preset", "experiments")
+    deciding = {group: options for group, options in chosen.items() if _top(group) in wanted}
     for combination in itertools.islice(itertools.product(*deciding.values()), 64):
         options = dict(zip(deciding, combination, strict=True))
         known = set(_keys(_composed(root, options)))

@@ -6,14 +6,14 @@ The way of a condition: `rows` makes arrays of a source once, a row a picture; `
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from dataclasses import fields as parts_of
 from typing import ClassVar
 
 import numpy as np
 from einops import rearrange
 from jaxtyping import Float, UInt8
-from torch import Tensor, nn, where
+from torch import Tensor, nn, ones, where
 
 from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
@@ -93,8 +93,18 @@ class Conditioner(nn.Module, ABC):
         return mixed(uniform < self.dropout, self.null(cond), cond)
 
 
+def with_mask(cond: Cond) -> Cond:
+    """`cond` with a mask beside its tokens; without one, they all count."""
+    if cond.tokens is None or cond.mask is not None:
+        return cond
+    return replace(cond, mask=ones(cond.tokens.shape[:2], device=cond.tokens.device).bool())
+
+
 def mixed(mask: Tensor, these: Cond, those: Cond) -> Cond:
-    """Row by row, part by part: `these` where the mask (b,) says so, else `those`. Both have the same parts."""
+    """Row by row, part by part: `these` where the mask (b,) says so, else `those`. Both have the same parts, but that
+    tokens without a mask all count."""
+    if (these.mask is None) != (those.mask is None):
+        these, those = with_mask(these), with_mask(those)
     parts = {}
     for part in parts_of(Cond):
         a, b = getattr(these, part.name), getattr(those, part.name)

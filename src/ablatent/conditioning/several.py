@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from ablatent.conditioning.base import Conditioner, Rows
+from ablatent.conditioning.base import Conditioner, Rows, with_mask
 from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
 from ablatent.core.types import Cond
@@ -83,19 +83,14 @@ class Several(Conditioner):
         return found
 
     def _join(self, conds: Sequence[Cond]) -> Cond:
-        masks = None
-        if any(c.mask is not None for c in conds):  # tokens without a mask all count
-            masks = [_mask(c.tokens, c.mask) for c in conds if c.tokens is not None]
+        if any(c.mask is not None for c in conds):
+            conds = [with_mask(c) for c in conds]
         return Cond(
             _cat([c.vector for c in conds]),
             _cat([c.tokens for c in conds]),
-            None if masks is None else torch.cat(masks, dim=1),
+            _cat([c.mask for c in conds]),
             _cat([c.spatial for c in conds]),
         )
-
-
-def _mask(tokens: Tensor, mask: Tensor | None) -> Tensor:
-    return torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device) if mask is None else mask
 
 
 def _of(rows: Mapping[str, T], name: str) -> dict[str, T]:

@@ -24,19 +24,24 @@ NAMES = {
 class Source:
     """n pictures, or what somebody asks for: parts that are not known are None.
 
-    embeddings: folder of the captions' cached embeddings, for a frozen text encoder; None: they are made when needed.
+    masks: what is to be filled of each picture (1), by an inpainting model; low_resolution: small pictures that a model
+    of super-resolution enlarges. embeddings: folder of the captions' cached embeddings, for a frozen text encoder;
+    None: they are made when needed.
     """
 
     n: int
     annotations: Annotations
     pixels: UInt8[np.ndarray, "n H W 3"] | None = None
     embeddings: Path | None = None
+    masks: UInt8[np.ndarray, "n H W"] | None = None
+    low_resolution: UInt8[np.ndarray, "n h w 3"] | None = None
 
     def rows(self, index: Sequence[int] | np.ndarray) -> "Source":
         """The given rows, in that order; a row may come several times."""
         i = np.asarray(index, dtype=np.int64)
-        pixels = None if self.pixels is None else np.asarray(self.pixels[i])
-        return replace(self, n=len(i), annotations=self.annotations.rows(i), pixels=pixels)
+        own = {name: getattr(self, name) for name in ("pixels", "masks", "low_resolution")}
+        own = {name: None if value is None else np.asarray(value[i]) for name, value in own.items()}
+        return replace(self, n=len(i), annotations=self.annotations.rows(i), **own)
 
     def part(self, name: str) -> object:
         """One of PARTS. Raises ConfigError where it is not known."""

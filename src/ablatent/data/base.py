@@ -157,14 +157,19 @@ class ImageData(ABC):
     def fingerprint(self) -> Fingerprint:
         """Digests of the source, equal on every machine that has the same data."""
         rows = self.rows()
-        images = {
-            "set": self.name,
-            "version": self.version,
-            "size": self.size,
-            "rows": [[r.id, r.split, list(r.flags)] for r in rows],
-            "content": self.content(rows),
-        }
-        return Fingerprint(images=digest_of(images), annotations=self.annotate(rows).digest())
+        return Fingerprint(images=self.images_digest(rows), annotations=self.annotate(rows).digest())
+
+    def images_digest(self, rows: Sequence[Row]) -> str:
+        """Digest of what decides the pictures of these rows."""
+        return digest_of(
+            {
+                "set": self.name,
+                "version": self.version,
+                "size": self.size,
+                "rows": [[r.id, r.split, list(r.flags)] for r in rows],
+                "content": self.content(rows),
+            }
+        )
 
     def prepare(self, folder: Path) -> None:
         """Write pixels.npy and rows.json into `folder`. Raises DataError for a picture that cannot be read."""

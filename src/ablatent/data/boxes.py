@@ -1,12 +1,16 @@
 """Boxes of objects, in the coordinates of the square that is cut out of a picture. Free of torch."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from jaxtyping import Bool
 
 Box = tuple[int, float, float, float, float]
 """(class index, x0, y0, x1, y1), from the left and from the top, in [0, 1]."""
 
 # A box of which the middle square shows less than this share of its area is no longer in the picture.
 LEAST_VISIBLE = 0.25
+RELATIONS = ("left of", "right of", "above", "below")
 
 
 def in_middle_square(boxes: Iterable[Box], width: int, height: int) -> list[Box]:
@@ -22,3 +26,20 @@ def in_middle_square(boxes: Iterable[Box], width: int, height: int) -> list[Box]
         if area > 0 and (u1 - u0) * (v1 - v0) * side**2 >= LEAST_VISIBLE * area:
             found.append((label, u0, v0, u1, v1))
     return found
+
+
+def relation(a: Box, b: Box) -> str:
+    """How a lies to b by their middles: one of RELATIONS, along the axis on which they are further apart."""
+    dx, dy = a[1] + a[3] - b[1] - b[3], a[2] + a[4] - b[2] - b[4]
+    left, right, above, below = RELATIONS
+    if abs(dx) >= abs(dy):
+        return left if dx < 0 else right
+    return above if dy < 0 else below
+
+
+def presence(boxes: Sequence[Iterable[Box]], classes: int) -> Bool[np.ndarray, "n classes"]:
+    """Which classes each picture shows: one row a picture."""
+    there = np.zeros((len(boxes), classes), dtype=bool)
+    for row, found in zip(there, boxes, strict=True):
+        row[[box[0] for box in found]] = True
+    return there

@@ -1,0 +1,82 @@
+"""Inpainting: what is left of the picture, and what is to be filled (Rombach et al. 2022, section 4.5)."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from einops import rearrange, repeat
+from jaxtyping import UInt8
+from torch import Tensor
+
+from ablatent.conditioning.base import Conditioner, Encode, Rows
+from ablatent.conditioning.masks import Masks
+from ablatent.conditioning.source import Source
+from ablatent.conditioning.spatial import flip
+from ablatent.core.errors import ConfigError
+from ablatent.core.types import Cond
+
+GREY = 128
+
+
+class MaskedImage(Conditioner):
+    """Latents of the picture with grey in place of what is to be filled, and the mask: 1 there, -1 elsewhere.
+
+    A position of the latents is to be filled where any of its pixels is. masks, fraction: see `Masks`; a source that
+    brings masks along decides itself. The null condition is a picture that is masked everywhere.
+    """
+
+    needs = ("pixels",)
+    filled = ("size", "latent_shape", "encode")
+
+    def __init__(
+        self,
+        size: int,
+        latent_shape: Sequence[int],
+        encode: Encode,
+        masks: str = "mixture",
+        fraction: Sequence[float | int] = (0.1, 0.5),
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(dropout)
+        self.size, self.side, self.encode = size, tuple(latent_shape[1:]), encode
+        self.masks = Masks(masks, tuple(fraction))
+        self.spatial_channels = latent_shape[0] + 1
+
+    def rows(self, source: Source) -> Rows:
+        source.check(self.needs)
+        rows = {"pixels": np.asarray(source.pixels)}
+        if source.masks is None:
+            return rows
+        if source.masks.shape[1:] != (self.size, self.size):
+            raise ConfigError("masks", f"masks of {self.size}x{self.size} pixels", source.masks.shape[1:])
+        return {**rows, "mask": (source.masks > 0).astype(np.uint8)}
+
+    def draw(self, rows: Rows, rngs: Sequence[np.random.Generator]) -> Rows:
+        """With "mask", uint8 (n, H, W), 1 where the picture is to be filled, and "pixels" with grey there."""
+        pixels = flip(np.asarray(rows["pixels"]), rows["flipped"])
+        if "mask" in rows:
+            mask = flip(rows["mask"], rows["flipped"])
+        else:
+            mask = np.stack([self.masks(rng, self.size) for rng in rngs])
+        left = np.where(rearrange(mask, "n h w -> n h w 1") > 0, np.uint8(GREY), pixels)
+        return {**rows, "pixels": left, "mask": mask}
+
+    def shown(self, rows: Rows) -> UInt8[np.ndarray, "n H W 3"] | None:
+        """The picture with a grey hole."""
+        return np.asarray(rows["pixels"])
+
+    def embed(self, batch: Mapping[str, Tensor]) -> Cond:
+        """batch: "pixels", uint8 (b, H, W, 3), and "mask", (b, H, W)."""
+        mask = rearrange(batch["mask"], "b h w -> b 1 h w").float()
+        x = rearrange(batch["pixels"], "b h w c -> b c h w").float() / 127.5 - 1
+        z = self.encode(x * (1 - mask))  # exactly zero, which no grey level is
+        return Cond(spatial=torch.cat([z.to(x.device), 2 * F.adaptive_max_pool2d(mask, self.side) - 1], dim=1))
+
+    def null(self, like: Cond) -> Cond:
+        if like.spatial is None:
+            return Cond()
+        shape, device = (1, self.size, self.size), like.spatial.device
+        pixels = torch.zeros(*shape, 3, dtype=torch.uint8, device=device)
+        one = self.embed({"pixels": pixels, "mask": torch.ones(shape, device=device)}).spatial
+        return Cond(spatial=repeat(one, "1 c h w -> n c h w", n=len(like.spatial)))
