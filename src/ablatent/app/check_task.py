@@ -1,7 +1,6 @@
 """What a plan knows of a task before anything is trained: its model, what its samples are asked for, its canvas."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -49,8 +48,6 @@ def check_model(cfg: Mapping[str, Any], classes: tuple[int, int]) -> None:
             setting = shapes_alone(trained, size, *classes)
             network, conditioner = make_network(cfg, setting, bool(cfg["diffusion"]["learned_variance"]))
             cond = blank_condition(conditioner, 2, setting)
-            if cond.spatial is not None:
-                cond = replace(cond, spatial=torch.zeros(2, cond.spatial.shape[1], *shape[1:]))
             network(torch.zeros(2, *shape), torch.zeros(2), cond)
         except (AblatentError, RuntimeError, ValueError) as e:
             raise ConfigError("task", "a canvas that first stage and network take", got, str(e).splitlines()[0]) from e

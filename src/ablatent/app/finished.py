@@ -22,6 +22,8 @@ from ablatent.app.stages.samples import Generator, load_generator
 from ablatent.app.tracking.base import NoRun, RunSpec
 from ablatent.conditioning.base import Conditioner
 from ablatent.conditioning.class_label import ClassLabel
+from ablatent.conditioning.low_resolution import LowResolution
+from ablatent.conditioning.several import Several
 from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
 from ablatent.core.progress import track
@@ -126,7 +128,7 @@ class Finished:
         generator, classes, segments = self._generator(ctx)
         model = generator.model
         size = model.latent_shape[1] * model.first_stage.downsample
-        asker = Asker(asked_task, generator.needs, classes, segments, size)
+        asker = Asker(asked_task, generator.needs, classes, segments, size, small_side(model.conditioner))
         check_sampling_of(model, asked_task, sampler, generator.guidance, size)
         source, hole = asker.source(request), asker.hole(request)
         with track("sampling", request.count * asked_task.steps_each(sampler), "image steps") as bar:
@@ -137,9 +139,8 @@ class Finished:
                 used: Sampler,
                 watch: OnStep | None = None,
                 source: Source | None = None,
-                given: Mapping[str, np.ndarray] | None = None,
             ) -> np.ndarray:
-                parts = generator(used, request.seed, index, ctx.compute.batch_size, bar, x, watch, source, given)
+                parts = generator(used, request.seed, index, ctx.compute.batch_size, bar, x, watch, source)
                 return np.concatenate([to_images(model.decode(z)) for _, z in parts])
 
             bench = Bench(model, sampler, request.seed, draw, _no_features, hole=hole)
@@ -192,6 +193,13 @@ class Finished:
 def class_count(conditioner: Conditioner) -> int:
     """The classes of an imported model's conditioner, 0 where it has none."""
     return conditioner.classes if isinstance(conditioner, ClassLabel) else 0
+
+
+def small_side(conditioner: Conditioner) -> int | None:
+    """Of the pictures that a model enlarges, None where it does not."""
+    if isinstance(conditioner, Several):
+        return next((s for _, part in conditioner if (s := small_side(part)) is not None), None)
+    return conditioner.small if isinstance(conditioner, LowResolution) else None
 
 
 def _no_features(images: np.ndarray) -> np.ndarray:

@@ -104,13 +104,14 @@ def boxes_of(text: str) -> list[list[Any]]:
 @dataclass(frozen=True)
 class Asker:
     """Turns requests into sources, for one model. needs: what its condition (and the classifier that guides it) reads;
-    size: of its pictures; said: lines for the person who asks."""
+    size: of its pictures; small: of those that it enlarges, where it does; said: lines for the person who asks."""
 
     task: Task
     needs: frozenset[str]
     classes: Sequence[str]
     segments: Sequence[str]
     size: int
+    small: int | None = None
     said: list[str] = field(default_factory=list)
 
     def check(self, request: Request) -> None:
@@ -136,13 +137,17 @@ class Asker:
         captions = [request.caption(i) or "" for i in range(n)] if "captions" in self.needs else None
         labels = self._labels(request) if "labels" in self.needs else None
         boxes = [self._boxes(request.boxes or ())] * n if "boxes" in self.needs else None
-        maps = pixels = None
+        maps = pixels = small = None
         if request.image is not None and "segmentation" in self.needs and not self.task.needs_images:
             maps = np.repeat(self._segmentation(Path(request.image))[None], n, axis=0)
+        elif (
+            request.image is not None and self.small is not None and min(picture_size(Path(request.image))) < self.size
+        ):
+            small = np.repeat(self.picture(Path(request.image), self.small)[None], n, axis=0)
         elif request.image is not None:
-            pixels = np.repeat(self.picture(Path(request.image))[None], n, axis=0)
+            pixels = np.repeat(self.picture(Path(request.image), self.size)[None], n, axis=0)
         known = Annotations(labels, tuple(self.classes), captions, boxes, maps, tuple(self.segments))
-        return Source(n, known, pixels)
+        return Source(n, known, pixels, low_resolution=small)
 
     def _labels(self, request: Request) -> np.ndarray:
         """The class that was asked for; classes in turn where none was."""
@@ -181,15 +186,15 @@ class Asker:
             raise ConfigError("image", f"a map of the classes {named}", f"the class {int(map_.max())}")
         return map_
 
-    def picture(self, path: Path) -> UInt8[np.ndarray, "size size 3"]:
+    def picture(self, path: Path, size: int) -> UInt8[np.ndarray, "size size 3"]:
         """As the training's pictures: the middle square, resized."""
         try:
             width, height = picture_size(path)
-            picture = read_picture(path, self.size, "lanczos")
+            picture = read_picture(path, size, "lanczos")
         except DataError as e:
             raise ConfigError("image", "a picture file", str(path), str(e)) from None
-        if (width, height) != (self.size, self.size):
-            self.said.append(f"{path}: {width}x{height} pixels; its middle square is used, in {self.size}x{self.size}")
+        if (width, height) != (size, size):
+            self.said.append(f"{path}: {width}x{height} pixels; its middle square is used, in {size}x{size}")
         return picture
 
     def hole(self, request: Request) -> UInt8[np.ndarray, "size size"] | None:

@@ -17,10 +17,9 @@ from ablatent.tasks.conditions import conditions
 from ablatent.tasks.generate import Model
 
 Draw = Callable[..., UInt8[np.ndarray, "n H W 3"]]
-"""(initial states, sample indices, sampler, watch=None, source=None, given=None) -> images. The index of a row decides
+"""(initial states, sample indices, sampler, watch=None, source=None) -> images. The index of a row decides
 its step noise and its condition, unless source gives the conditions, a row an index; watch is called after each step of
-each batch (an `OnStep`), batches in the order of the rows; given: fields of the condition that replace those that would
-be drawn, by the last part of their name."""
+each batch (an `OnStep`), batches in the order of the rows."""
 
 Reads = Mapping[str, Sequence[str]]
 """Class name -> the parts of a source that it reads, of a model's conditioner and of its parts."""
@@ -121,6 +120,14 @@ class Task(ABC):
     @abstractmethod
     def run(self, bench: Bench) -> Outcome:
         """Do it."""
+
+
+def refuse_maps(reads: Reads) -> None:
+    """Raise ConfigError where the condition is a map of the trained size; for tasks that draw on a larger canvas."""
+    maps = [name for name, parts in reads.items() if {"segmentation", "pixels"} & set(parts)]
+    if maps:
+        do = "Choose conditioner=none, class, layout, or one that reads captions."
+        raise ConfigError("task", "a model without conditions of the trained size, for a larger canvas", maps, do)
 
 
 def distances(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "#n d"]) -> Float[np.ndarray, " n"]:

@@ -142,12 +142,12 @@ class Fill(Task):
         self, bench: Bench, images: np.ndarray, masks: np.ndarray, source: Source, index: Sequence[int]
     ) -> np.ndarray:
         """Before pasting. The condition is that of the picture itself, with what is to be filled left out."""
-        given = replace(source, pixels=emptied(images, masks))
+        given = replace(source, pixels=emptied(images, masks), masks=masks)
         z = bench.model.encode(np.asarray(given.pixels))
         x_T = prior(bench.model, bench.seed, index, (z.shape[1], z.shape[2], z.shape[3]))
         own = given if bench.model.conditioner.needs else None
         if self.method != "blend" and bench.takes_mask(given):
-            return bench.draw(x_T, index, bench.sampler, source=given, given={"mask": masks})
+            return bench.draw(x_T, index, bench.sampler, source=given)
         blend = Blend(bench.model.denoiser.schedule, z, latent_hole(masks, z.shape).to(z), bench.seed)
         return bench.draw(x_T, index, Resampled.of(bench.sampler, self.resample), blend, own)
 

@@ -7,10 +7,10 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import UInt8
 
+from ablatent.conditioning.masks import KINDS, Masks
 from ablatent.core.errors import ConfigError
 from ablatent.core.images import read_mask
 from ablatent.core.rng import stream
-from ablatent.data.masks import check_kind, mask
 from ablatent.tasks.base import Bench, Reads
 from ablatent.tasks.fill import Fill, truth_numbers
 
@@ -19,8 +19,8 @@ from ablatent.tasks.fill import Fill, truth_numbers
 class Inpaint(Fill):
     """Validation pictures with a hole each, filled again.
 
-    mask: strokes, boxes or half, another one for each picture; file: a picture of one mask for all in its place, white
-    (128 and more) = fill, of the pictures' size; null: none.
+    mask: strokes, boxes, halves or a mixture of them, another one for each picture; file: a picture of one mask for all
+    in its place, white (128 and more) = fill, of the pictures' size; null: none.
     """
 
     fills: ClassVar[bool] = True
@@ -30,7 +30,8 @@ class Inpaint(Fill):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_kind(self.mask, "task.mask")
+        if self.mask not in (*KINDS, "mixture"):
+            raise ConfigError("task.mask", ", ".join((*KINDS, "mixture")), self.mask)
         if self.file is not None and not Path(self.file).is_file():
             raise ConfigError("task.file", "a picture of a mask", self.file, "There is no such file.")
 
@@ -48,7 +49,8 @@ class Inpaint(Fill):
         if self.file is not None:
             one = read_mask(Path(self.file), size, "task.file")
             return images, np.repeat(one[None], len(images), axis=0)
-        return images, np.stack([mask(self.mask, size, stream(bench.seed, "mask", i)) for i in range(len(images))])
+        masks = Masks(self.mask)
+        return images, np.stack([masks(stream(bench.seed, "mask", i), size[0]) for i in range(len(images))])
 
     def against_truth(
         self, bench: Bench, filled: np.ndarray, images: np.ndarray, masks: np.ndarray

@@ -12,7 +12,7 @@ from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
 from ablatent.samplers.base import Sampler
 from ablatent.schedules.base import is_real
-from ablatent.tasks.base import Bench, Outcome, Reads, Task, distances
+from ablatent.tasks.base import Bench, Outcome, Reads, Task, distances, refuse_maps
 from ablatent.tasks.generate import prior
 
 
@@ -44,9 +44,7 @@ class LargerCanvas(Task):
             raise ConfigError("task.count", "an integer of at least 2", self.count)
 
     def check_model(self, reads: Reads, size: int) -> None:
-        if {"segmentation", "pixels"} & {part for parts in reads.values() for part in parts}:
-            do = "Choose conditioner=none, class, or one that reads captions."
-            raise ConfigError("task", "a task for a model with conditions of the trained size", "LargerCanvas", do)
+        refuse_maps(reads)
 
     def canvas(self, size: int) -> tuple[int, int]:
         return self.height or round(size * self.factor), self.width or round(size * self.factor)

@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 
 from ablatent.core.errors import ConfigError, did_you_mean
 from ablatent.schedules.base import is_real
-from ablatent.tasks.base import Bench
+from ablatent.tasks.base import Bench, Reads, refuse_maps
 from ablatent.tasks.fill import GREY, Fill
 
 SIDES = ("left", "right", "top", "bottom")
@@ -36,6 +36,10 @@ class Outpaint(Fill):
         if not (is_real(self.by) and 0 < self.by <= 2):
             raise ConfigError("task.by", "a share of the side above 0 and up to 2", self.by)
         object.__setattr__(self, "sides", sides)
+
+    def check_model(self, reads: Reads, size: int) -> None:
+        super().check_model(reads, size)
+        refuse_maps(reads)
 
     def borders(self, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
         """((above, below), (left, right)): pixels added to a picture of this size."""

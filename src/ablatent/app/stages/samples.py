@@ -1,7 +1,7 @@
 """samples: a trained model and a sampler → images."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -109,15 +109,13 @@ class Generator:
         x: Float[Tensor, "n c h w"] | None = None,
         watch: OnStep | None = None,
         source: Source | None = None,
-        given: Mapping[str, np.ndarray] | None = None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of (initial state, x_0), see `generate`. x: initial states in place of x_T; source: what they are
-        conditioned on, a row an index; given: fields of the condition by the last part of their name, for `draw`'s."""
+        conditioned on, a row an index."""
         source = self.source(indices) if source is None else source
         fields = conditions(self.model.conditioner, source, seed, indices)
         if self.classifier is not None:
             fields["label"] = np.asarray(source.part("labels"))
-        fields |= {name: (given or {}).get(name.split(".")[-1], value) for name, value in fields.items()}
         needed = (self.weak, self.classifier, x, watch)
         return generate(self.model, sampler, self.guidance, seed, indices, fields, batch_size, bar, *needed)
 

@@ -1,6 +1,6 @@
 """task: a trained model put to a use that ends in a figure and numbers of its own, not in scored samples."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -46,9 +46,8 @@ def build(ctx: Context) -> None:
             used: Sampler,
             watch: OnStep | None = None,
             source: Source | None = None,
-            given: Mapping[str, np.ndarray] | None = None,
         ) -> np.ndarray:
-            parts = generator(used, seed, index, size, bar, x, watch, source, given)
+            parts = generator(used, seed, index, size, bar, x, watch, source)
             return np.concatenate([to_images(model.decode(z)) for _, z in parts])
 
         def features(drawn: np.ndarray) -> np.ndarray:
