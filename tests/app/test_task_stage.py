@@ -1,4 +1,4 @@
-"""The README's table of tasks: each command ends in a figure and numbers, on one store, and a finished model answers."""
+"""The README's table of tasks: each command ends in a figure and numbers, on one store; a finished model answers."""
 
 import json
 import re

@@ -43,10 +43,10 @@ def main(root: Path) -> None:
 def with_the_jobs(root: Path, overrides: list[str]) -> list[str]:
     """What is typed with do=sample, after what the model's job was made with: its options are the defaults."""
     model = value_of(overrides, "model")
-    if value_of(overrides, "repeat") is not None or model is None:
+    if value_of(overrides, "repeat") is not None:
         return overrides
     store = Path(value_of(overrides, "store.path") or OmegaConf.load(root / "conf" / "store" / "local.yaml").path)
-    return job_words(find(store, unquoted(model)).overrides, overrides)
+    return job_words(find(store, None if model is None else unquoted(model)).overrides, overrides)
 
 
 def check_store_path(overrides: list[str]) -> None:

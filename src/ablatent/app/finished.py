@@ -66,15 +66,18 @@ class Finished:
     size: int | None = None
 
     @staticmethod
-    def load(path: str | Path, model: str) -> "Finished":
-        """The model of that name in the store at `path`, sampled as its job sampled it. See `references.find`."""
+    def load(path: str | Path, model: str, size: int | None = None) -> "Finished":
+        """The model of that name in the store at `path`, sampled as its job sampled it. See `references.find`.
+
+        size: pixels of an imported model's pictures.
+        """
         if not Path(path).is_dir():
             raise ConfigError("store.path", "the folder of a store", str(path), "There is no such folder.")
         store = Store(path)
         reference = find(store.root, model)
         known = reference.config or {}
         config = {name: known.get(name, PLAIN[name]) for name in PLAIN} | {"task": PLAIN["task"]}
-        return Finished(store, reference, config)
+        return Finished(store, reference, config, size)
 
     def sample(
         self,
