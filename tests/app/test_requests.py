@@ -69,7 +69,10 @@ def test_the_jobs_words_come_first() -> None:
     assert job_words(job, ["sampler=ddim"]) == ["preset=tiny", "guidance.scale=2", "seed=1", "sampler=ddim"]
 
 
-@pytest.mark.parametrize(("word", "key"), [("network=dit", "network"), ("promt=x", "promt"), ("+n=3", None)])
+@pytest.mark.parametrize(
+    ("word", "key"),
+    [("network=dit", "network"), ("promt=x", "promt"), ("samples.seed=2", "samples.seed"), ("+n=3", None)],
+)
 def test_what_has_no_meaning_with_do_sample(word: str, key: str | None) -> None:
     if key is None:
         check_words(["do=sample", word], False)

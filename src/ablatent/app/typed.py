@@ -18,6 +18,7 @@ KEYS = ("prompt", "prompts", "class", "label", "image", "mask", "boxes", "n", "s
 AS_TYPED = ("prompt", "prompts", "class", "image", "mask", "boxes", "out", "repeat", "model")
 # What may be typed beside the request: how to sample, where, and with what.
 TYPED = (*KEYS, *ABOUT_SAMPLING, "do", "model", "out", "repeat", "runtime", "store", "size")
+INSTEAD = {"samples.count": "n", "samples.seed": "seed", "samples.prompts": "prompt", "task.file": "mask"}
 
 
 def quoted(argument: str) -> str:
@@ -48,6 +49,8 @@ def check_words(overrides: list[str], multirun: bool) -> None:
         raise ConfigError("do", "run or plan with -m", "sample", do)
     for override in overrides:
         key = override.partition("=")[0].lstrip("+~")
+        if key in INSTEAD:
+            raise ConfigError(key, f"{INSTEAD[key]}=… with do=sample", override.partition("=")[2])
         if key not in TYPED and key.split(".")[0] not in TYPED:
             do = did_you_mean(key, TYPED) or "The model is as its job trained it."
             raise ConfigError(key, "with do=sample: what is asked for, or how to sample it", override, do)

@@ -145,7 +145,10 @@ class Fill(Task):
         given = replace(source, pixels=emptied(images, masks), masks=masks)
         z = bench.model.encode(np.asarray(given.pixels))
         x_T = prior(bench.model, bench.seed, index, (z.shape[1], z.shape[2], z.shape[3]))
-        own = given if bench.model.conditioner.needs else None
+        asked = (
+            bench.model.conditioner.needs or given.annotations.labels is not None
+        )  # labels: of guidance by a classifier
+        own = given if asked else None
         if self.method != "blend" and bench.takes_mask(given):
             return bench.draw(x_T, index, bench.sampler, source=given)
         blend = Blend(bench.model.denoiser.schedule, z, latent_hole(masks, z.shape).to(z), bench.seed)
