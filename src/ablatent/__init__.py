@@ -1,0 +1,16 @@
+"""`from ablatent import load`: a finished model out of a store. What it needs is imported when it is called."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ablatent.app.finished import Finished
+
+
+def load(store: str, model: str, size: int | None = None) -> "Finished":
+    """The model of that name (SWEEP:JOB, the key of a stage, a W&B run id) in the store's folder; see its `sample`.
+
+    size: pixels of an imported model's pictures, which its weights do not tell (256).
+    """
+    from ablatent.app.finished import Finished
+
+    return Finished.load(store, model, size)

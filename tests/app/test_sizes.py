@@ -37,9 +37,9 @@ def test_kept_tensors_are_those_of_the_backward_pass() -> None:
 @pytest.mark.parametrize("overrides", [[], ["first_stage=vq", "conditioner=class"], ["network=dit"]])
 def test_pretended_and_real_passes_keep_the_same(overrides: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = composed(*overrides)
-    real = first_stage_size(cfg), diffusion_sizes(cfg, 10)
+    real = first_stage_size(cfg), diffusion_sizes(cfg)
     monkeypatch.setattr(sizes, "QUICK", 0)
-    assert (first_stage_size(cfg), diffusion_sizes(cfg, 10)) == real
+    assert (first_stage_size(cfg), diffusion_sizes(cfg)) == real
     assert real[0].activations and real[1][0].activations
 
 

@@ -194,3 +194,22 @@ def test_the_2048_features_and_the_default_data(tmp_path):
 def test_the_inception_score_is_refused_by_name_without_its_classifier(tmp_path):
     done = run(tmp_path, "+metric@evaluation.metrics.is=is", "do=plan", "preset=tiny", "data=digits")
     assert done.returncode != 0 and "evaluation.metrics.is" in done.stdout and "is_effnet_lite0" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_first_stage_alone(swept):
+    """The sweep's first stages and their scores are found; no diffusion model is asked for."""
+    folder, _ = swept
+    done = run(folder, "-m", "first_stage=kl,vq", "task=reconstruct", *SMALL)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert built(done.stdout) == []
+    plan = json.loads((sorted((folder / "store/sweeps").iterdir())[-1] / "plan.json").read_text())
+    assert {s["kind"] for s in plan["stages"].values()} == {"first_stage", "reference", "reconstruction"}
+    for job, has_codes in zip(plan["jobs"], (False, True), strict=True):
+        scores = folder / "store/objects/reconstruction" / job["stages"]["reconstruction"] / "scores.json"
+        metrics = json.loads(scores.read_text())["metrics"]
+        assert {"psnr", "ssim"} <= set(metrics)
+        assert ("codebook_usage" in metrics) == has_codes
+    assert 0 < metrics["codebook_usage"]["value"] <= 1 <= metrics["codebook_perplexity"]["value"]
+    report = sorted((folder / "store/sweeps").glob("*/report/report.md"))[-1].read_text()
+    assert "PSNR" in report and "codes in use" in report

@@ -1,50 +1,120 @@
-"""Tasks through the command line, on the store of one small sweep: a figure and numbers, no scores, a report."""
+"""The README's table of tasks: each command ends in a figure and numbers, on one store; a finished model answers."""
 
 import json
+import re
+import shlex
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from commands import ROOT, SMALL, built, run
 
-OF_STAGES = ("sample", "reconstruct")  # done by the stages samples, scores and reconstruction
-TASKS = sorted(p.stem for p in (ROOT / "conf" / "task").glob("*.yaml") if p.stem not in OF_STAGES)
-KNOBS = {"consistency": ["task.steps=[2,5,20]", "task.count=4"], "interpolate": ["task.pairs=2", "task.points=3"]}
+ROWS = re.findall(r"^\| `(\w+)` \|[^|]*\| `python run.py ([^`]*)` \|$", (ROOT / "README.md").read_text(), re.M)
+# Less of everything than the README's commands make.
+KNOBS = {
+    "consistency": ["task.count=2"],
+    "interpolate": ["task.pairs=1", "task.points=3"],
+    "class": ["task.count=2", "task.each=2"],
+    "layout": ["task.count=2", "task.each=1"],
+    "semantic": ["task.count=2", "task.each=1"],
+}
+NONE = ("sample", "reconstruct")
+# All in one process: most of a command's time would be imports.
+EACH = """
+import json, sys
+from pathlib import Path
+from ablatent.app.cli import main
+root, commands = sys.argv[1:]
+for words in json.loads(commands):
+    print("\\n=====", flush=True)
+    sys.argv = ["run.py", *words]
+    try:
+        main(Path(root))
+    except SystemExit as e:
+        print("exit", e.code or 0, flush=True)
+"""
+
+
+def words_of(task: str, command: str) -> list[str]:
+    knobs = KNOBS.get(task, [] if task in NONE else ["task.count=2"])
+    small = [w for w in SMALL if not w.startswith(("preset=", "data="))]
+    return [*shlex.split(command), *small, "training.steps=4", "first_stage.training.steps=4", *knobs]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """(folder, what each command of the table said)."""
+    folder = tmp_path_factory.mktemp("tasks")
+    commands = json.dumps([words_of(*row) for row in ROWS])
+    ran = subprocess.run(
+        [sys.executable, "-c", EACH, str(ROOT), commands],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    said = ran.stdout.split("\n=====\n")[1:]
+    assert len(said) == len(ROWS), ran.stdout + ran.stderr
+    return folder, said
+
+
+def test_every_task_has_a_row():
+    known = {p.stem for p in (ROOT / "conf" / "task").glob("*.yaml")}
+    assert known - {task for task, _ in ROWS} <= {"text2img"}
+    assert all(task in NONE or f"task={task}" in command for task, command in ROWS)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", TASKS)
-def test_a_task_ends_in_a_figure(swept, task):
-    folder, _ = swept
-    knobs = KNOBS.get(task, ["task.count=2", *(["task.points=3"] if task == "trajectory" else [])])
-    done = run(folder, "first_stage=kl", f"task={task}", *SMALL, *knobs)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert built(done.stdout) == ["task"], "the model is the sweep's"
-    newest = max((folder / "store/objects/task").iterdir(), key=lambda p: p.stat().st_mtime)
-    with Image.open(newest / "figure.png") as figure:
+@pytest.mark.parametrize("row", range(len(ROWS)), ids=[f"{i}-{task}" for i, (task, _) in enumerate(ROWS)])
+def test_a_task_ends_in_a_figure(done, row):
+    folder, said = done
+    task, command = ROWS[row]
+    assert said[row].rstrip().endswith("exit 0"), said[row]
+    sweep = re.search(r"report: (\S+)/report/report.html", said[row])[1]
+    if task in NONE:
+        return
+    if row and "task=" in command and "conditioner=class" in command:
+        assert set(built(said[row])) <= {"task"}, "the model is that of the first row"
+    plan = json.loads((folder / sweep / "plan.json").read_text())
+    made = folder / "store/objects/task" / plan["jobs"][0]["stages"]["task"]
+    with Image.open(made / "figure.png") as figure:
         assert min(figure.size) > 60
-    metrics = json.loads((newest / "scores.json").read_text())["metrics"]
-    assert metrics and all(m["value"] >= 0 and m["protocol"]["extractor"] for m in metrics.values())
-    assert next(iter(metrics)) in done.stdout
-    sweep = sorted((folder / "store/sweeps").glob("*/report/report.html"))[-1]
-    assert 'id="tasks"' in sweep.read_text()
-    assert (newest / "animation.gif").exists() == (task == "trajectory")
+    metrics = json.loads((made / "scores.json").read_text())["metrics"]
+    assert metrics and all(m["protocol"]["extractor"] for m in metrics.values())
+    assert any(name in said[row] for name in metrics)
+    assert 'id="tasks"' in (folder / sweep / "report/report.html").read_text()
+    assert (made / "animation.gif").exists() == (task == "trajectory")
+    if task in ("inpaint", "outpaint"):
+        assert metrics["error_outside"]["value"] <= 1
 
 
 @pytest.mark.slow
-def test_a_first_stage_alone(swept):
-    """The sweep's first stages and their scores are found; no diffusion model is asked for."""
-    folder, _ = swept
-    done = run(folder, "-m", "first_stage=kl,vq", "task=reconstruct", *SMALL)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert built(done.stdout) == []
-    plan = json.loads((sorted((folder / "store/sweeps").iterdir())[-1] / "plan.json").read_text())
-    assert {s["kind"] for s in plan["stages"].values()} == {"first_stage", "reference", "reconstruction"}
-    for job, has_codes in zip(plan["jobs"], (False, True), strict=True):
-        scores = folder / "store/objects/reconstruction" / job["stages"]["reconstruction"] / "scores.json"
-        metrics = json.loads(scores.read_text())["metrics"]
-        assert {"psnr", "ssim"} <= set(metrics)
-        assert ("codebook_usage" in metrics) == has_codes
-    assert 0 < metrics["codebook_usage"]["value"] <= 1 <= metrics["codebook_perplexity"]["value"]
-    report = sorted((folder / "store/sweeps").glob("*/report/report.md"))[-1].read_text()
-    assert "PSNR" in report and "codes in use" in report
+def test_a_finished_model_answers(done, monkeypatch):
+    """By do=sample and from Python: the same pictures, which can be made again."""
+    folder, _ = done
+    first = sorted((folder / "store/sweeps").iterdir())[0].name
+    asked = run(folder, "do=sample", f"model={first}:0", "class=thre", "runtime=cpu")
+    assert asked.returncode == 2 and "Did you mean 'three'" in asked.stdout
+    knobs = ["runtime=cpu", "runtime.threads=1", "sampler.steps=3"]
+    asked = run(folder, "do=sample", f"model={first}:0", "class=three", "n=3", "seed=5", "out=a", *knobs)
+    assert asked.returncode == 0, asked.stdout + asked.stderr
+    assert sorted(p.name for p in (folder / "a").iterdir()) == ["0000.png", "0001.png", "0002.png", "grid.png"]
+    again = run(folder, "do=sample", "repeat=a/0001.png", "out=b", "runtime=cpu")
+    assert again.returncode == 0 and "bit for bit" in again.stdout, again.stdout + again.stderr
+    assert (folder / "a/0001.png").read_bytes() == (folder / "b/0001.png").read_bytes()
+
+    from ablatent import load
+    from ablatent.tasks.inpaint import Inpaint
+
+    monkeypatch.chdir(folder)
+    model = load("store", f"{first}:0")
+    drawn = model.sample(label="three", n=3, seed=5, steps=3)
+    files = [np.asarray(Image.open(folder / f"a/000{i}.png")).astype(int) for i in range(3)]
+    assert all(np.abs(np.asarray(d) - f).max() <= 1 for d, f in zip(drawn, files, strict=True))
+    filled = model.sample(label=3, n=2, image="a/0000.png", task=Inpaint(mask="halves"), steps=3)
+    same = (np.asarray(filled[0]) == files[0]).all(axis=2).mean()
+    assert 0.5 <= same < 1

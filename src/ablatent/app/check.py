@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ablatent.app.check_task import check_model, check_prompts
 from ablatent.app.context import resolve_device
 from ablatent.app.graph import TRAINED, Stage, guided_by, judged
 from ablatent.app.models import blank_condition, conditioner_class, make_network, needs_of, shapes_alone
@@ -50,6 +51,8 @@ class Checker:
         self._once("learning", learning, lambda: check_learning(cfg))
         sampling = {k: cfg[k] for k in ("sampler", "guidance", "task", "schedule", "conditioner", "samples")}
         self._once("sampling", sampling, lambda: check_sampling(cfg))
+        task = {k: cfg[k] for k in ("first_stage", "network", "conditioner", "data", "task")}
+        self._once("task", task, lambda: check_model(cfg, classes_of(cfg)))
         if guided_by(cfg) == "ClassifierGuidance":
             parts = {k: cfg[k] for k in ("classifier", "first_stage", "data")}
             self._once("classifier", parts, lambda: check_classifier(cfg))
@@ -155,11 +158,7 @@ def check_sampling(cfg: Mapping[str, Any]) -> None:
         check_arguments(group, cfg[group])
     sampler, schedule = _made("sampler", cfg["sampler"]), make(cfg["schedule"])
     _made("task", cfg["task"]).check(sampler, schedule)
-    if (prompts := cfg["samples"]["prompts"]) is not None:
-        if "captions" not in needs_of(cfg["conditioner"]):
-            raise ConfigError("samples.prompts", "null with a conditioner that reads no captions", prompts)
-        if not prompts or not all(isinstance(p, str) for p in prompts):
-            raise ConfigError("samples.prompts", "a list of texts, or null", prompts)
+    check_prompts(cfg)
     guidance = _made("guidance", cfg["guidance"])
     if guidance.needs_null and dropout_of(cfg["conditioner"]) == 0:
         raise ConfigError("conditioner.dropout", "above 0 where guidance uses the null condition", 0.0, "0.1 is usual.")
@@ -214,7 +213,7 @@ def check_parts(stage: Stage, runtime: Mapping[str, Any]) -> None:
     """A training's batch falls into equal parts, one for each device and micro-batch."""
     parts = runtime["devices"] * runtime["accumulate"]
     if stage.kind in TRAINED and "training" in stage.config and stage.config["training"]["batch_size"] % parts:
-        where = {"diffusion": "training", "noisy_classifier": "classifier.training"}.get(
+        where = {"diffusion": "training", "noisy_classifier": "classifier.training", "judge": "judge.training"}.get(
             stage.kind, "first_stage.training"
         )
         raise ConfigError(

@@ -11,6 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ablatent.app.preflight import preflight
+from ablatent.app.references import find, job_words
+from ablatent.app.typed import check_words, quoted, unquoted, value_of
 from ablatent.core.errors import AblatentError, ConfigError
 from ablatent.core.progress import console
 
@@ -21,14 +23,30 @@ if TYPE_CHECKING:
 def main(root: Path) -> None:
     """root: the folder with conf/ and experiments/."""
     os.environ["ABLATENT_ROOT"] = str(root)
+    sys.argv[1:] = [quoted(a) for a in sys.argv[1:]]
     overrides = [a for a in sys.argv[1:] if not a.startswith("-") and "=" in a]
+    multirun = any(a in ("-m", "--multirun") for a in sys.argv[1:])
     try:
-        preflight(root, overrides, multirun=any(a in ("-m", "--multirun") for a in sys.argv[1:]))
         check_store_path(overrides)
+        if value_of(overrides, "do") == "sample":
+            check_words(overrides, multirun)
+            words = with_the_jobs(root, overrides)
+            sys.argv[1:] = [*(a for a in sys.argv[1:] if a not in overrides), *words]
+            overrides = words
+        preflight(root, overrides, multirun)
     except AblatentError as e:
         console.print(f"[red]error[/] {e}", soft_wrap=True)
         sys.exit(2)
     hydra.main(config_path=str(root / "conf"), config_name="config", version_base="1.3")(one_job)()
+
+
+def with_the_jobs(root: Path, overrides: list[str]) -> list[str]:
+    """What is typed with do=sample, after what the model's job was made with: its options are the defaults."""
+    model = value_of(overrides, "model")
+    if value_of(overrides, "repeat") is not None:
+        return overrides
+    store = Path(value_of(overrides, "store.path") or OmegaConf.load(root / "conf" / "store" / "local.yaml").path)
+    return job_words(find(store, None if model is None else unquoted(model)).overrides, overrides)
 
 
 def check_store_path(overrides: list[str]) -> None:

@@ -35,6 +35,8 @@ VERSIONS = {
     "task": 1,
     "imported": 1,
 }
+# Tasks whose samples have the conditions of validation pictures, their classes too; others take classes in turn.
+READ_THEIR_PICTURES = ("Inpaint", "Outpaint", "Conditional")
 TRAINED = ("first_stage", "diffusion", "noisy_classifier", "judge")
 
 
@@ -125,7 +127,8 @@ def stages_of(cfg: Mapping[str, Any], fingerprints: Fingerprints) -> dict[str, S
         return {**_scored(cfg, model, samples, images, data), **_judged(cfg, samples, annotated, data)}
     config = {**drawn, "task": cfg["task"], "extractor": cfg["evaluation"]["extractor"]}
     del config["count"]  # a task has a count of its own
-    return {**model, "task": Stage("task", config, keys, images if only_classes(cfg) else annotated, data)}
+    known = annotated if (conditioned(cfg) if task in READ_THEIR_PICTURES else not only_classes(cfg)) else images
+    return {**model, "task": Stage("task", config, keys, known, data)}
 
 
 def _model(

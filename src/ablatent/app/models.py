@@ -12,6 +12,7 @@ from ablatent.app.objects import make, make_first_stage, stored_config
 from ablatent.conditioning.base import Conditioner, Setting
 from ablatent.conditioning.several import Several
 from ablatent.conditioning.source import Source, blank
+from ablatent.core.errors import ConfigError
 from ablatent.core.rng import stream
 from ablatent.core.types import Cond
 from ablatent.data.base import Annotations, Images
@@ -19,6 +20,7 @@ from ablatent.data.latents import LatentNormalizer
 from ablatent.diffusion.denoiser import Denoiser
 from ablatent.first_stage.base import FirstStage
 from ablatent.store.artifacts import Artifact
+from ablatent.store.identity import stable_name
 from ablatent.tasks.generate import Model
 
 
@@ -43,6 +45,12 @@ def needs_of(config: Mapping[str, Any]) -> set[str]:
     """The parts of a source that a conditioner node reads, also through its parts."""
     found = set(conditioner_class(config).needs)
     return found.union(*(needs_of(part) for part in config.get("parts", {}).values()))
+
+
+def reads_of(config: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """class name → the parts of a source that it reads, of a conditioner node and of its parts."""
+    own = {} if "parts" in config else {stable_name(config["_target_"]): tuple(conditioner_class(config).needs)}
+    return own | {k: v for part in config.get("parts", {}).values() for k, v in reads_of(part).items()}
 
 
 def make_conditioner(config: Mapping[str, Any], setting: Setting) -> Conditioner:
@@ -131,3 +139,41 @@ def load_model(ctx: Context, weights: str, snapshot: str | int) -> Model:
     for module in (denoiser, conditioner):
         module.to(ctx.device).eval().requires_grad_(False)
     return Model(first_stage, normalizer, denoiser, conditioner, shape, ctx.device)
+
+
+def load_imported(ctx: Context, weights: str, size: int) -> Model:
+    """The generator of an imported network, without any training: inputs imported, first_stage.
+
+    size: of its pictures, which weights do not tell. weights: ema or raw; a file that has one kind has that alone.
+    Raises ConfigError for a network whose condition was not imported.
+    """
+    from safetensors.torch import load_file
+
+    imported = ctx.input("imported")
+    first_stage, config = load_first_stage(ctx.input("first_stage"), ctx.device), stored_config(imported)
+    network, channels = config["network"], first_stage.latent_channels
+    if network["in_channels"] != channels:
+        raise ConfigError("model", f"a network of {channels} latent channels", network["in_channels"])
+    node = config["conditioner"] or {"_target_": "ablatent.conditioning.none.NoConditioner"}
+    conditioner: Conditioner = make(node)
+    for part in ("context_dim", "vector_dim", "spatial_channels"):
+        if (network[part] or None) != (getattr(conditioner, part) or None):
+            do = "Its conditioner (a text encoder, say) was not in the file. Models of classes, or of none, can be."
+            raise ConfigError("model", "an imported network with its conditioner", f"{part}={network[part]}", do)
+    learned = bool(config["learned_variance"])
+    denoiser = Denoiser(make(network), make(config["schedule"]), make(config["parameterization"]), learned)
+    there = imported.json("summary.json")["weights"]
+    state = load_file(str(weights_path(imported.path, weights if len(there) > 1 else there[0], "last")))
+    for name, module in (("network.", denoiser.network), ("conditioner.", conditioner)):
+        module.load_state_dict({k.removeprefix(name): v for k, v in state.items() if k.startswith(name)})
+        module.to(ctx.device).eval().requires_grad_(False)
+    normalizer = LatentNormalizer((0.0,) * channels, (1.0 / config["scale_factor"],) * channels)
+    shape = first_stage.latent_shape(size, size)
+    return Model(first_stage, normalizer, denoiser.to(ctx.device), conditioner, shape, ctx.device)
+
+
+def reads_in(conditioner: Conditioner) -> dict[str, tuple[str, ...]]:
+    """As `reads_of`, of a conditioner that is made already."""
+    if isinstance(conditioner, Several):
+        return {k: v for _, part in conditioner for k, v in reads_in(part).items()}
+    return {type(conditioner).__name__: conditioner.needs}

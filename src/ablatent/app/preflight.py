@@ -19,7 +19,11 @@ from omegaconf.errors import OmegaConfBaseException
 from ablatent.core.errors import AblatentError, ConfigError, did_you_mean
 
 HYDRA_GROUPS = ("hydra",)
-ALWAYS = ("do", "sweep", "title", "question", "path", "format", "key")  # keys of config.yaml itself, under any options
+ALWAYS = (
+    *("do", "sweep", "title", "question", "path", "format", "key"),
+    *("model", "prompt", "prompts", "class", "label", "image", "mask", "boxes", "n", "seed", "out", "repeat", "size"),
+)
+# keys of config.yaml itself, under any options
 
 
 def preflight(root: Path, overrides: Sequence[str], multirun: bool) -> None:

@@ -12,7 +12,7 @@ from ablatent.diffusion.compatibility import check_terminal_snr
 from ablatent.store.identity import stable_name
 
 Config = Mapping[str, Any]
-VERBS = ("run", "plan", "report", "status", "verify", "import", "export")
+VERBS = ("run", "plan", "report", "status", "verify", "sample", "import", "export")
 CHOICES = {
     "do": VERBS,
     "store.on_code_change": ("warn", "rebuild", "error"),
@@ -220,7 +220,15 @@ def judge_has_work(cfg: Config) -> None:
         raise ConfigError("samples.prompts", "null with a judge, which cannot know what they ask for", "prompts", do)
 
 
+def requests(cfg: Config) -> None:
+    """What do=sample reads means nothing to a job."""
+    for key in ("model", "prompt", "prompts", "class", "label", "image", "mask", "boxes", "out", "repeat", "size"):
+        if get(cfg, key) is not None:
+            raise ConfigError(key, f"null with do={cfg['do']}", get(cfg, key), "It belongs to do=sample.")
+
+
 RULES = (
+    requests,
     choices,
     positive,
     sampler_steps,

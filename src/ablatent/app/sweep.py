@@ -37,6 +37,10 @@ def execute(jobs: Sequence[Composed], command: str) -> int:
         return status(store)
     if verb == "verify":
         return verify_all(store)
+    if verb == "sample":
+        from ablatent.app.sampling import sample
+
+        return sample(store, config)
     if verb in ("import", "export"):
         from ablatent.app.exchange import export_weights, import_weights
 

@@ -3,10 +3,15 @@
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ablatent.core.errors import ConfigError
 from ablatent.core.files import write_atomic
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 def grid(images: np.ndarray, columns: int, scale: int = 1, pad: int = 2) -> np.ndarray:
@@ -69,6 +74,34 @@ def save_gif(path: Path, frames: Sequence[np.ndarray], seconds: float = 4.0) -> 
         loop=0,
     )
     write_atomic(path, data.getvalue())
+
+
+def read_mask(path: Path, size: tuple[int, int], key: str) -> np.ndarray:
+    """uint8 (H, W) of a picture file: 1 where it is white (128 and more). key: the config path that named the
+    file. Raises ConfigError for a file that is no picture, for a mask of another size than (H, W) = size, and for one
+    that leaves nothing to fill or nothing known."""
+    picture = _opened(path, key).convert("L")
+    if picture.size != (size[1], size[0]):
+        expected, got = f"a mask of the picture's size, {size[1]}x{size[0]}", f"{picture.width}x{picture.height}"
+        raise ConfigError(key, expected, got, f"It is the size of {path}.")
+    mask = (np.asarray(picture) >= 128).astype(np.uint8)
+    if mask.all() or not mask.any():
+        got = "all white" if mask.all() else "all black"
+        raise ConfigError(key, "a mask that is white where to fill, and black elsewhere", got, f"See {path}.")
+    return mask
+
+
+def _opened(path: Path, key: str) -> "Image.Image":
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            return picture
+    except FileNotFoundError:
+        raise ConfigError(key, "a picture file", str(path), "There is no such file.") from None
+    except (UnidentifiedImageError, OSError, ValueError) as e:
+        raise ConfigError(key, "a picture file", str(path), f"It cannot be read: {e}") from None
 
 
 def save_png(path: Path, image: np.ndarray, text: Mapping[str, str] | None = None) -> None:

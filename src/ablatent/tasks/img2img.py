@@ -1,11 +1,14 @@
 """From an image, not from noise (Meng et al. 2022, "SDEdit")."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 
+from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
 from ablatent.samplers.base import Sampler
 from ablatent.schedules.base import NoiseSchedule, is_real
@@ -26,6 +29,7 @@ class Img2Img(Task):
     count: int = 8
 
     needs_images: ClassVar[bool] = True
+    draws: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not (is_real(self.strength) and 0 < self.strength <= 1):
@@ -39,22 +43,27 @@ class Img2Img(Task):
     def image_steps(self, sampler: Sampler) -> int:
         return self.count * sampler.steps
 
-    def run(self, bench: Bench) -> Outcome:
-        if bench.known is None or bench.known.pixels is None:
-            raise ValueError("task=img2img is given validation pictures")
-        source = bench.known.rows(np.arange(min(self.count, bench.known.n)))
-        images = np.asarray(source.pixels)
+    def draw(self, bench: Bench, source: Source, index: Sequence[int]) -> UInt8[np.ndarray, "n H W 3"]:
+        if source.pixels is None:
+            raise ConfigError("image", "the picture to start from", None, "Say image=FILE.")
+        return self._drawn(bench, np.asarray(source.pixels), index, source)
+
+    def _drawn(self, bench: Bench, images: np.ndarray, index: Sequence[int], source: Source | None) -> np.ndarray:
         sampler, schedule = replace(bench.sampler, start=self.strength), bench.model.denoiser.schedule
-        first = float(sampler.times(schedule)[0])
         z = bench.model.encode(images)
-        t = torch.full((len(z),), first, dtype=torch.float64, device=z.device)
-        x = schedule.q_sample(z, t, prior(bench.model, bench.seed, range(len(z))))
-        drawn = bench.draw(x, range(len(z)), sampler)
+        t = torch.full((len(z),), float(sampler.times(schedule)[0]), dtype=torch.float64, device=z.device)
+        x = schedule.q_sample(z, t, prior(bench.model, bench.seed, index))
+        return bench.draw(x, index, sampler, source=source)
+
+    def run(self, bench: Bench) -> Outcome:
+        source = bench.first(self.count)
+        images = np.asarray(source.pixels)
+        drawn = self._drawn(bench, images, range(source.n), None)
         before, after = bench.features(images), bench.features(drawn)
         numbers = {
             "distance_to_source": float(distances(before, after).mean()),
             "distance_to_other_images": float(distances(np.roll(before, 1, axis=0), after).mean()),
         }
-        note = f"Euclidean distance of features, mean over {len(z)} images"
+        note = f"Euclidean distance of features, mean over {source.n} images"
         both = np.stack([images, drawn], axis=1).reshape(-1, *images.shape[1:])
-        return Outcome(both, ["image", f"strength {self.strength:g}"], [str(i) for i in range(len(z))], numbers, note)
+        return Outcome(both, ["image", f"strength {self.strength:g}"], [str(i) for i in range(source.n)], numbers, note)

@@ -1,14 +1,16 @@
 """Training a judge: a network that learns from real pictures what is known of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError, StageError
+from ablatent.core.ranks import Share, whole_batch
 from ablatent.training.diffusion import OptimizerFactory
 from ablatent.training.first_stage import to_tensor
 from ablatent.training.loop import Batch, Trainee, epoch_rows, learning_rate
@@ -47,7 +49,8 @@ class JudgeTraining:
 
 
 class PictureBatches:
-    """The batch of step n: augmented pictures in [-1, 1], and what is to be said of them.
+    """The batch of step n, as the micro-batches of one rank: augmented pictures in [-1, 1], and what is to be said of
+    them.
 
     targets: a row a picture; with `maps` they are maps of pixels, which move with their picture.
     """
@@ -59,11 +62,14 @@ class PictureBatches:
         self.augment, self.batch_size, self.seed = augment, batch_size, seed
         self.maps = targets.ndim == 3
 
-    def __call__(self, step: int) -> Batch:
+    def __call__(self, step: int, share: Share) -> list[Batch]:
         size = self.batch_size
         rows = epoch_rows(self.rows, self.seed, step, size)
+        return [self._part(rows[places], [step * size + int(i) for i in places]) for places in share.places(size)]
+
+    def _part(self, rows: np.ndarray, samples: Sequence[int]) -> Batch:
         moving = (self.pixels[rows], self.targets[rows]) if self.maps else (self.pixels[rows],)
-        images, *maps = self.augment(self.seed, range(step * size, (step + 1) * size), *moving)
+        images, *maps = self.augment(self.seed, samples, *moving)
         return _batch(images, maps[0] if self.maps else self.targets[rows])
 
     def validation(self, rows: np.ndarray) -> list[Batch]:
@@ -100,20 +106,21 @@ class JudgeTrainee(Trainee):
         self.base_lr = optimizer.defaults["lr"]
         return [optimizer]
 
-    def take_step(self, batch: Batch, step: int) -> dict[str, Tensor | float]:
+    def take_step(self, batches: list[Batch], step: int) -> dict[str, Tensor | float]:
         optimizer: Any = self.optimizers()
-        lr = learning_rate(step, self.base_lr, self.steps, self.how.warmup_steps, self.how.decay)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        logits = self.network(batch["image"])
-        loss = self.question.loss(logits, batch["target"])
+        parts = []
         optimizer.zero_grad()
-        self.manual_backward(loss)
-        limit = float("inf") if self.how.clip is None else self.how.clip
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), limit)
-        optimizer.step()
-        right = self.question.right(logits.detach(), batch["target"])
-        return {"loss": loss.detach(), "right": right, "grad_norm": norm, "lr": lr}
+        for micro, batch in enumerate(batches):
+            self.draw(micro)
+            logits = self.network(batch["image"])
+            loss = self.question.loss(logits, batch["target"])
+            self.manual_backward(loss / len(batches))
+            right = self.question.right(logits.detach(), batch["target"])
+            parts.append((rearrange(loss.detach(), "-> 1"), rearrange(right, "-> 1")))
+        loss, right = (whole_batch(part).mean() for part in zip(*parts, strict=True))
+        lr = learning_rate(step, self.base_lr, self.steps, self.how.warmup_steps, self.how.decay)
+        norm = self.descend(optimizer, self.network.parameters(), lr, self.how.clip)
+        return {"loss": loss, "right": right, "grad_norm": norm, "lr": lr}
 
     def after_step(self, step: int, recorder: Recorder) -> None:
         if step % self.how.validate_every == 0 or step == self.steps:

@@ -18,7 +18,6 @@ from ablatent.evaluation.judges import Verdict
 from ablatent.training.first_stage import to_tensor
 from ablatent.training.judge import JudgeTrainee, JudgeTraining, PictureBatches
 from ablatent.training.loop import fit
-from ablatent.training.record import Recorder
 
 # Pictures that the curves are measured on; the summary is measured on all.
 WATCHED = 512
@@ -47,7 +46,10 @@ def build(ctx: Context) -> None:
     options = {k: v for k, v in optimizer.items() if k != "_target_"}
     chosen = partial(get_class(optimizer["_target_"]), **options)
     trainee = JudgeTrainee(network, verdict, how, seed, chosen, batches.validation(rows[:WATCHED]))
-    fit(trainee, batches, ctx.work, Recorder(ctx.work.files, ctx.run), ctx.compute, ctx.title)
+    fit(trainee, batches, ctx.work, ctx.recorder(), ctx.compute, ctx.title)
+    if ctx.rank:
+        return
+    ctx.work.check()
     state = {name: v.detach().cpu().contiguous() for name, v in network.state_dict().items()}
     save_file(state, str(ctx.work.files / "model.safetensors"))
     network = network.to(ctx.device).eval()

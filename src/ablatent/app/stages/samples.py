@@ -21,7 +21,7 @@ from ablatent.data.base import Annotations
 from ablatent.samplers.base import OnStep, Sampler
 from ablatent.samplers.guidance import Guidance
 from ablatent.samplers.guidance_classifier import NoisyLogits
-from ablatent.tasks.conditions import asked, conditions, labels_in_turn
+from ablatent.tasks.conditions import asked, class_index, conditions, labels_in_turn
 from ablatent.tasks.generate import Model, generate
 from ablatent.tasks.tiles import Tiling
 from ablatent.training.first_stage import to_images
@@ -79,7 +79,8 @@ class Generator:
     """A trained model, its guidance, and what that needs.
 
     known: validation pictures and what is known of them, as far as the condition asks; of a model of classes, or of the
-    classifier that guides it, the names of the classes alone. prompts: captions asked for in place of the known ones.
+    classifier that guides it, the names of the classes alone. prompts: captions, or names of classes, that are asked
+    for in place of the known ones.
     """
 
     model: Model
@@ -89,8 +90,18 @@ class Generator:
     known: Source
     prompts: Sequence[str] | None = None
 
+    @property
+    def needs(self) -> frozenset[str]:
+        """The parts of a source that the samples are conditioned on, also by a classifier."""
+        return frozenset(self.model.conditioner.needs) | ({"labels"} if self.classifier is not None else set())
+
     def source(self, indices: Sequence[int]) -> Source:
         """What the samples of these indices are conditioned on, a row an index."""
+        if self.prompts is not None and "labels" in self.model.conditioner.needs:
+            classes = self.known.annotations.classes
+            named = [class_index(p, classes, "samples.prompts") for p in self.prompts]
+            labels = np.array([named[i % len(named)] for i in indices], dtype=np.int64)
+            return Source(len(labels), Annotations(labels, classes))
         if self.prompts is not None:
             captions = [self.prompts[i % len(self.prompts)] for i in indices]
             return Source(len(captions), Annotations(captions=captions))

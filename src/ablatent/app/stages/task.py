@@ -16,7 +16,9 @@ from ablatent.core.files import write_json
 from ablatent.core.images import labelled, save_gif, save_png
 from ablatent.core.progress import track
 from ablatent.evaluation.features import extract
+from ablatent.evaluation.reconstruction import reconstruction_scores
 from ablatent.evaluation.scores import Score, versions
+from ablatent.first_stage.perceptual import NoPerceptual
 from ablatent.samplers.base import OnStep, Sampler
 from ablatent.tasks.base import Bench, Task
 from ablatent.training.first_stage import to_images
@@ -51,7 +53,11 @@ def build(ctx: Context) -> None:
         def features(drawn: np.ndarray) -> np.ndarray:
             return extract(extractor, drawn, ctx.device, size, f"{ctx.title}: features")
 
-        outcome = task.run(Bench(model, sampler, seed, draw, features, known))
+        def similarity(drawn: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+            scores = reconstruction_scores(truth, drawn, NoPerceptual())
+            return {name: score.value for name, score in scores.items()}
+
+        outcome = task.run(Bench(model, sampler, seed, draw, features, known, generator.source, similarity))
     np.save(ctx.work.files / "images.npy", outcome.images)
     scale = max(1, 64 // outcome.images.shape[1])
     save_png(

@@ -1,0 +1,209 @@
+"""A finished model out of a store, ready to answer requests: for do=sample, and for `ablatent.load`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from ablatent.app.build import git_state, packages
+from ablatent.app.check_task import check_sampling_of
+from ablatent.app.context import Context, set_up_torch
+from ablatent.app.graph import Stage
+from ablatent.app.models import load_imported
+from ablatent.app.objects import make
+from ablatent.app.references import Reference, find
+from ablatent.app.request import Asker, Request
+from ablatent.app.stages.samples import Generator, load_generator
+from ablatent.app.tracking.base import NoRun, RunSpec
+from ablatent.conditioning.base import Conditioner
+from ablatent.conditioning.class_label import ClassLabel
+from ablatent.conditioning.low_resolution import LowResolution
+from ablatent.conditioning.several import Several
+from ablatent.conditioning.source import Source
+from ablatent.core.errors import ConfigError
+from ablatent.core.progress import track
+from ablatent.data.base import Annotations
+from ablatent.samplers.base import OnStep, Sampler
+from ablatent.samplers.guidance import Guidance
+from ablatent.store.artifacts import Store, Work
+from ablatent.tasks.base import Bench, Task
+from ablatent.training.first_stage import to_images
+
+# For models of which no job is known: imported ones, and stages built by themselves.
+PLAIN: dict[str, Any] = {
+    "sampler": {"_target_": "ablatent.samplers.ddim.DDIM", "steps": 50},
+    "guidance": {"_target_": "ablatent.samplers.guidance.NoGuidance"},
+    "task": {"_target_": "ablatent.tasks.sample.Sample"},
+    "samples": {"weights": "ema", "snapshot": "last"},
+    "runtime": {"device": "auto", "devices": 1, "compile": False, "threads": None, "batch_size": 64,
+                "checkpoint_seconds": 10, "precision": "32-true"},
+}  # fmt: skip
+IMPORTED_SIZE = 256
+"""Pixels: of the pictures of most released models. The weights do not tell."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """images, a row a sample; about: all that decides them, as plain values; said: lines for the person who asked."""
+
+    images: UInt8[np.ndarray, "n H W 3"]
+    about: dict[str, Any]
+    said: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A model of the store with the way to sample it. config: nodes sampler, guidance, task, samples, runtime."""
+
+    store: Store
+    reference: Reference
+    config: Mapping[str, Any]
+    size: int | None = None
+
+    @staticmethod
+    def load(path: str | Path, model: str, size: int | None = None) -> "Finished":
+        """The model of that name in the store at `path`, sampled as its job sampled it. See `references.find`.
+
+        size: pixels of an imported model's pictures.
+        """
+        if not Path(path).is_dir():
+            raise ConfigError("store.path", "the folder of a store", str(path), "There is no such folder.")
+        store = Store(path)
+        reference = find(store.root, model)
+        known = reference.config or {}
+        config = {name: known.get(name, PLAIN[name]) for name in PLAIN} | {"task": PLAIN["task"]}
+        return Finished(store, reference, config, size)
+
+    def sample(
+        self,
+        prompt: str | Sequence[str] | None = None,
+        n: int = 1,
+        seed: int = 0,
+        *,
+        label: int | str | None = None,
+        image: str | Path | None = None,
+        mask: str | Path | None = None,
+        boxes: Sequence[Sequence[Any]] | None = None,
+        task: Task | None = None,
+        steps: int | None = None,
+        scale: float | None = None,
+    ) -> list[Any]:
+        """n PIL pictures (of each prompt, where there are several).
+
+        label: a class, by number or name; task: for example tasks.inpaint.Inpaint(); steps, scale: of sampler and
+        guidance, in the place of the job's. Raises ConfigError for what the model does not read.
+        """
+        from PIL import Image
+
+        sampler, guidance = dict(self.config["sampler"]), dict(self.config["guidance"])
+        if steps is not None:
+            sampler["steps"] = steps
+        if scale is not None:
+            if "scale" not in guidance:
+                raise ConfigError("scale", "null for a model whose job has guidance=none", scale)
+            guidance["scale"] = scale
+        named = isinstance(label, str)
+        request = Request(
+            (prompt,) if isinstance(prompt, str) else tuple(prompt or ()),
+            str(label) if named else None,
+            None if named or label is None else int(label),
+            None if image is None else str(image),
+            None if mask is None else str(mask),
+            boxes,
+            n,
+            seed,
+        )
+        chosen = replace(self, config={**self.config, "sampler": sampler, "guidance": guidance})
+        return [Image.fromarray(picture) for picture in chosen.answer(request, task).images]
+
+    @torch.no_grad()
+    def answer(self, request: Request, task: Task | None = None) -> Answer:
+        """The pictures that are asked for; everything is checked before the first step."""
+        set_up_torch(self.config["runtime"])
+        asked_task: Task = make(self.config["task"]) if task is None else task
+        sampler: Sampler = make(self.config["sampler"])
+        ctx = self._context()
+        generator, classes, segments = self._generator(ctx)
+        model = generator.model
+        size = model.latent_shape[1] * model.first_stage.downsample
+        asker = Asker(asked_task, generator.needs, classes, segments, size, small_side(model.conditioner))
+        check_sampling_of(model, asked_task, sampler, generator.guidance, size)
+        source, hole = asker.source(request), asker.hole(request)
+        with track("sampling", request.count * asked_task.steps_each(sampler), "image steps") as bar:
+
+            def draw(
+                x: Tensor,
+                index: Sequence[int],
+                used: Sampler,
+                watch: OnStep | None = None,
+                source: Source | None = None,
+            ) -> np.ndarray:
+                parts = generator(used, request.seed, index, ctx.compute.batch_size, bar, x, watch, source)
+                return np.concatenate([to_images(model.decode(z)) for _, z in parts])
+
+            bench = Bench(model, sampler, request.seed, draw, _no_features, hole=hole)
+            images = asked_task.draw(bench, source, range(request.count))
+        return Answer(images, self._about(request, ctx, size), asker.said)
+
+    def _context(self) -> Context:
+        """A samples stage that is read from, and never built."""
+        config = {**self.config["samples"], "prompts": None}
+        config |= {"sampler": self.config["sampler"], "guidance": self.config["guidance"]}
+        stage = Stage("samples", config, self.reference.inputs)
+        work = Work(stage.key, self.store.work_folder(stage.key), "", "")
+        run = NoRun(RunSpec("", "", "", "", {}))
+        return Context(stage, self.store, work, self.config["runtime"], run)
+
+    def _generator(self, ctx: Context) -> tuple[Generator, Sequence[str], Sequence[str]]:
+        """(generator, names of classes, names of segments)."""
+        guidance: Guidance = make(self.config["guidance"])
+        if guidance.needs_classifier and "classifier" not in self.reference.inputs:
+            do = "Its job had none: run one with guidance=classifier, or choose guidance=none."
+            raise ConfigError("guidance", "one that needs no classifier", type(guidance).__name__, do)
+        if not self.reference.imported:
+            generator, summary = load_generator(ctx), ctx.input("diffusion").json("summary.json")
+            return generator, generator.known.annotations.classes, summary.get("segment_names", [])
+        if guidance.needs_weak:
+            raise ConfigError("guidance", "one that needs no earlier snapshot", type(guidance).__name__)
+        model = load_imported(ctx, self.config["samples"]["weights"], self.size or IMPORTED_SIZE)
+        classes = [str(i) for i in range(class_count(model.conditioner))]
+        return Generator(model, guidance, None, None, Source(0, Annotations(classes=tuple(classes)))), classes, []
+
+    def _about(self, request: Request, ctx: Context, size: int) -> dict[str, Any]:
+        """Everything that decides the pictures: enough for `repeat`, and for a person to know what they are."""
+        asked = {key: getattr(request, key) for key in ("class_", "label", "n", "seed")}
+        return {
+            "keys": dict(self.reference.inputs),
+            **{name: self.config[name] for name in ("sampler", "guidance", "task", "samples")},
+            "asked": {**asked, "prompts": list(request.prompts), "boxes": request.boxes},
+            "files": request.files(),
+            "size": size,
+            "runtime": {
+                "batch_size": ctx.compute.batch_size,
+                "threads": torch.get_num_threads(),
+                "device": ctx.compute.device,
+            },
+            "versions": packages(),
+            "git": git_state(),
+        }
+
+
+def class_count(conditioner: Conditioner) -> int:
+    """The classes of an imported model's conditioner, 0 where it has none."""
+    return conditioner.classes if isinstance(conditioner, ClassLabel) else 0
+
+
+def small_side(conditioner: Conditioner) -> int | None:
+    """Of the pictures that a model enlarges, None where it does not."""
+    if isinstance(conditioner, Several):
+        return next((s for _, part in conditioner if (s := small_side(part)) is not None), None)
+    return conditioner.small if isinstance(conditioner, LowResolution) else None
+
+
+def _no_features(images: np.ndarray) -> np.ndarray:
+    raise ValueError("answers to requests are not measured")

@@ -1,0 +1,216 @@
+"""What somebody asks of a finished model: prompts, classes, layouts, pictures; checked before anything is sampled."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from jaxtyping import UInt8
+from PIL import Image
+
+from ablatent.conditioning.source import NAMES, Source
+from ablatent.core.errors import ConfigError, DataError
+from ablatent.core.files import sha256
+from ablatent.core.images import read_mask
+from ablatent.data.base import Annotations
+from ablatent.data.boxes import Box
+from ablatent.data.pictures import picture_size, read_picture
+from ablatent.tasks.base import Task
+from ablatent.tasks.conditions import class_index
+
+GIVES = {"captions": "prompt", "labels": "class", "boxes": "boxes", "segmentation": "image", "pixels": "image"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """prompts: each is sampled n times; label: a class by number, class_: by name; image, mask: files; boxes: a list of
+    [class name, x0, y0, x1, y1], shares of the picture from left and top."""
+
+    prompts: Sequence[str] = ()
+    class_: str | None = None
+    label: int | None = None
+    image: str | None = None
+    mask: str | None = None
+    boxes: Sequence[Sequence[Any]] | None = None
+    n: int = 8
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for key, least in (("n", 1), ("seed", 0)):
+            value = getattr(self, key)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ConfigError(key, f"an integer of at least {least}", value)
+        if self.class_ is not None and self.label is not None:
+            raise ConfigError("label", "null beside class", self.label, "Name the class once.")
+        if self.label is not None and (isinstance(self.label, bool) or not isinstance(self.label, int)):
+            raise ConfigError("label", "the number of a class", self.label, "A name is said with class=….")
+        for key in ("image", "mask"):
+            file = getattr(self, key)
+            if file is not None and not Path(file).is_file():
+                raise ConfigError(key, "a picture file", file, "There is no such file.")
+        if self.mask is not None and self.image is None:
+            raise ConfigError("image", "the picture that the mask belongs to", None, "Say image=FILE.")
+
+    @staticmethod
+    def of(config: Mapping[str, Any]) -> "Request":
+        """From the keys of conf/config.yaml."""
+        prompts = [] if config["prompt"] is None else [str(config["prompt"])]
+        if config["prompts"] is not None:
+            if prompts:
+                raise ConfigError("prompts", "null beside prompt", config["prompts"], "Say one of them.")
+            prompts = prompts_of(Path(config["prompts"]))
+        boxes = None if config["boxes"] is None else boxes_of(config["boxes"])
+        said = {key: config[key] for key in ("label", "image", "mask", "n", "seed")}
+        return Request(prompts, config["class"], boxes=boxes, **said)
+
+    @property
+    def count(self) -> int:
+        return self.n * max(len(self.prompts), 1)
+
+    def caption(self, index: int) -> str | None:
+        """The prompt of a sample; those of one prompt come one after the other."""
+        return self.prompts[index // self.n] if self.prompts else None
+
+    def files(self) -> dict[str, dict[str, str]]:
+        """Path and digest of the files that it reads."""
+        named = {"image": self.image, "mask": self.mask}
+        return {k: {"path": str(Path(f).resolve()), "sha256": sha256(Path(f))} for k, f in named.items() if f}
+
+
+def prompts_of(path: Path) -> list[str]:
+    """One prompt a line; empty lines are left out."""
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as e:
+        raise ConfigError("prompts", "a text file with one prompt a line", str(path), str(e)) from None
+    if not any(lines):
+        raise ConfigError("prompts", "a text file with one prompt a line", str(path), "It has none.")
+    return [line for line in lines if line]
+
+
+def boxes_of(text: str) -> list[list[Any]]:
+    """[[dog, 0.1, 0.1, 0.5, 0.5], …] as it is typed."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = None
+    if not isinstance(value, list) or not all(isinstance(b, list) for b in value):
+        raise ConfigError("boxes", "[[CLASS, x0, y0, x1, y1], …]", text, "For example boxes='[[dog,0.1,0.1,0.5,0.5]]'.")
+    return value
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Turns requests into sources, for one model. needs: what its condition (and the classifier that guides it) reads;
+    size: of its pictures; small: of those that it enlarges, where it does; said: lines for the person who asks."""
+
+    task: Task
+    needs: frozenset[str]
+    classes: Sequence[str]
+    segments: Sequence[str]
+    size: int
+    small: int | None = None
+    said: list[str] = field(default_factory=list)
+
+    def check(self, request: Request) -> None:
+        """Raise ConfigError for what the model does not read, and for what it needs and nobody gave."""
+        given = {"prompt": bool(request.prompts), "class": request.class_, "label": request.label}
+        given = {k: v not in (None, False) for k, v in {**given, "boxes": request.boxes}.items()}
+        takes = {GIVES[need] for need in self.needs} | ({"image"} if self.task.needs_images else set())
+        takes |= {"label"} if "class" in takes else set()
+        reads = " and ".join(sorted(NAMES[n] for n in self.needs)) or "no condition"
+        for key, there in {**given, "image": request.image is not None}.items():
+            if there and key not in takes:
+                do = "A class is asked for with class=NAME." if key == "prompt" and "class" in takes else ""
+                raise ConfigError(key, f"null with a model of {reads} and this task", getattr(request, key, "…"), do)
+            if key in takes and not there and key not in ("class", "label"):
+                raise ConfigError(key, f"a value: the model is one of {reads}", None, f"Say {key}=….")
+        if request.mask is not None and not self.task.fills:
+            raise ConfigError("mask", "null with a task that fills nothing", request.mask, "Choose task=inpaint.")
+
+    def source(self, request: Request) -> Source:
+        """What each of the samples is conditioned on, and the picture it starts from."""
+        self.check(request)
+        n = request.count
+        captions = [request.caption(i) or "" for i in range(n)] if "captions" in self.needs else None
+        labels = self._labels(request) if "labels" in self.needs else None
+        boxes = [self._boxes(request.boxes or ())] * n if "boxes" in self.needs else None
+        maps = pixels = small = None
+        if request.image is not None and "segmentation" in self.needs and not self.task.needs_images:
+            maps = np.repeat(self._segmentation(Path(request.image))[None], n, axis=0)
+        elif (
+            request.image is not None and self.small is not None and min(picture_size(Path(request.image))) < self.size
+        ):
+            small = np.repeat(self.picture(Path(request.image), self.small)[None], n, axis=0)
+        elif request.image is not None:
+            pixels = np.repeat(self.picture(Path(request.image), self.size)[None], n, axis=0)
+        known = Annotations(labels, tuple(self.classes), captions, boxes, maps, tuple(self.segments))
+        return Source(n, known, pixels, low_resolution=small)
+
+    def _labels(self, request: Request) -> np.ndarray:
+        """The class that was asked for; classes in turn where none was."""
+        if request.class_ is not None:
+            return np.full(request.count, class_index(request.class_, self.classes, "class"), dtype=np.int64)
+        if request.label is not None:
+            if not 0 <= request.label < len(self.classes):
+                raise ConfigError("label", f"the number of a class, 0 … {len(self.classes) - 1}", request.label)
+            return np.full(request.count, request.label, dtype=np.int64)
+        return np.arange(request.count, dtype=np.int64) % len(self.classes)
+
+    def _boxes(self, boxes: Sequence[Sequence[Any]]) -> list[Box]:
+        out: list[Box] = []
+        for box in boxes:
+            name, *corners = box
+            if len(corners) != 4 or not all(isinstance(c, int | float) and 0 <= c <= 1 for c in corners):
+                raise ConfigError("boxes", "[CLASS, x0, y0, x1, y1] with shares of the picture, 0 … 1", list(box))
+            x0, y0, x1, y1 = map(float, corners)
+            if x0 >= x1 or y0 >= y1:
+                raise ConfigError("boxes", "corners in the order x0 < x1 and y0 < y1", list(box))
+            out.append((class_index(str(name), self.classes, "boxes"), x0, y0, x1, y1))
+        return out
+
+    def _segmentation(self, path: Path) -> UInt8[np.ndarray, "size size"]:
+        """A picture whose levels (or palette indices) are classes, of the model's size or resized by nearest."""
+        try:
+            with Image.open(path) as picture:
+                if picture.mode not in ("L", "P"):
+                    do = "Save class indices, not colours."
+                    raise ConfigError("image", "a map: a picture in grey or with a palette", picture.mode, do)
+                map_ = np.asarray(self._resized(picture))
+        except (OSError, ValueError) as e:
+            raise ConfigError("image", "a picture file", str(path), f"It cannot be read: {e}") from None
+        if int(map_.max()) >= len(self.segments):
+            named = ", ".join(f"{i} {name}" for i, name in enumerate(self.segments))
+            raise ConfigError("image", f"a map of the classes {named}", f"the class {int(map_.max())}")
+        return map_
+
+    def picture(self, path: Path, size: int) -> UInt8[np.ndarray, "size size 3"]:
+        """As the training's pictures: the middle square, resized."""
+        try:
+            width, height = picture_size(path)
+            picture = read_picture(path, size, "lanczos")
+        except DataError as e:
+            raise ConfigError("image", "a picture file", str(path), str(e)) from None
+        if (width, height) != (size, size):
+            self.said.append(f"{path}: {width}x{height} pixels; its middle square is used, in {size}x{size}")
+        return picture
+
+    def hole(self, request: Request) -> UInt8[np.ndarray, "size size"] | None:
+        """The mask, of the picture's own size, as the picture was cut and resized; 1 = fill."""
+        if request.mask is None or request.image is None:
+            return None
+        width, height = picture_size(Path(request.image))
+        mask = read_mask(Path(request.mask), (height, width), "mask")
+        out = np.asarray(self._resized(Image.fromarray(mask)))
+        if out.all() or not out.any():
+            raise ConfigError("mask", "something to fill and something known in the middle square", request.mask)
+        return out
+
+    def _resized(self, picture: Image.Image) -> Image.Image:
+        """The middle square in the model's size, every pixel one of the picture's."""
+        side = min(picture.size)
+        left, top = (picture.width - side) // 2, (picture.height - side) // 2
+        square = picture.crop((left, top, left + side, top + side))
+        return square.resize((self.size, self.size), Image.Resampling.NEAREST)

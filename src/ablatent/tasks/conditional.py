@@ -1,0 +1,128 @@
+"""What a conditional model makes of conditions: classes, texts, layouts, maps, small pictures (Rombach et al. 2022,
+sections 4.3 and 4.4). One task, and a YAML for each of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from einops import rearrange
+from jaxtyping import Float, UInt8
+
+from ablatent.conditioning.source import NAMES, PARTS, Source
+from ablatent.core.errors import ConfigError, did_you_mean
+from ablatent.samplers.base import Sampler
+from ablatent.tasks.base import Bench, Outcome, Reads, Task, distances
+from ablatent.tasks.conditions import conditions
+from ablatent.tasks.fill import TRAINED
+from ablatent.tasks.generate import prior
+
+SHOWN = 28  # letters of a caption beside its row
+
+
+@dataclass(frozen=True)
+class Conditional(Task):
+    """A row of the figure for each condition: the condition as a picture where it is one, samples, the truth.
+
+    reads: what the model must be conditioned on: labels, captions, boxes, segmentation or pixels (small pictures);
+    count: conditions, those of validation pictures (classes in turn; samples.prompts are asked for in their place);
+    each: samples of one condition; restores: there is one right answer, so PSNR and SSIM against the truth are
+    measured. Always measured, as mean feature distances: to the truth and to the truths of other rows, where they are
+    known; between samples of one condition and of different ones, where there are several of each.
+    """
+
+    reads: str
+    count: int = 8
+    each: int = 4
+    restores: bool = False
+
+    draws: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.reads not in PARTS:
+            raise ConfigError("task.reads", "one of " + ", ".join(PARTS), self.reads, did_you_mean(self.reads, PARTS))
+        for name in ("count", "each"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"task.{name}", "an integer of at least 1", getattr(self, name))
+
+    def check_model(self, reads: Reads, size: int) -> None:
+        # a model that fills holes reads pictures too, and more than this task could give
+        if not any(self.reads in parts for name, parts in reads.items() if name != TRAINED):
+            got = " and ".join(sorted(NAMES[p] for parts in reads.values() for p in parts)) or "no condition"
+            raise ConfigError(
+                "task",
+                f"a task for a model of {got}",
+                f"one for a model of {NAMES[self.reads]}",
+                f"Choose {CONDITIONERS[self.reads]}, or task=sample.",
+            )
+
+    def image_steps(self, sampler: Sampler) -> int:
+        return self.count * self.each * sampler.steps
+
+    def draw(self, bench: Bench, source: Source, index: Sequence[int]) -> UInt8[np.ndarray, "n H W 3"]:
+        return bench.draw(prior(bench.model, bench.seed, index), index, bench.sampler, source=source)
+
+    def run(self, bench: Bench) -> Outcome:
+        source = bench.asked(range(self.count))
+        rows = [k for k in range(self.count) for _ in range(self.each)]
+        drawn = self.draw(bench, source.rows(rows), range(len(rows)))
+        drawn = rearrange(drawn, "(k e) H W c -> k e H W c", e=self.each)
+        shown = bench.model.conditioner.shown(
+            conditions(bench.model.conditioner, source, bench.seed, range(0, len(rows), self.each))
+        )
+        parts, columns = [drawn], [f"sample {j}" for j in range(self.each)]
+        if shown is not None:
+            parts, columns = [shown[:, None], *parts], ["condition", *columns]
+        if source.pixels is not None:
+            parts, columns = [*parts, np.asarray(source.pixels)[:, None]], [*columns, "truth"]
+        figure = rearrange(np.concatenate(parts, axis=1), "k e H W c -> (k e) H W c")
+        note = f"Euclidean distance of features, means over {self.count} conditions with {self.each} samples each"
+        return Outcome(figure, columns, described(source), self._numbers(bench, drawn, source), note)
+
+    def _numbers(self, bench: Bench, drawn: np.ndarray, source: Source) -> dict[str, float]:
+        flat = rearrange(drawn, "k e H W c -> (k e) H W c")
+        f = rearrange(bench.features(flat), "(k e) d -> k e d", e=self.each)
+        numbers = spread(f)
+        if source.pixels is not None:
+            truth = np.asarray(source.pixels)
+            each = np.repeat(truth, self.each, axis=0)
+            real = np.repeat(bench.features(truth), self.each, axis=0)
+            ours = rearrange(f, "k e d -> (k e) d")
+            numbers["distance_to_truth"] = float(distances(ours, real).mean())
+            if len(truth) > 1:
+                numbers["distance_to_other_truths"] = float(distances(ours, np.roll(real, self.each, axis=0)).mean())
+            if self.restores:
+                numbers |= bench.similarity(flat, each)
+        return numbers
+
+
+CONDITIONERS = {
+    "labels": "conditioner=class with data that has classes",
+    "captions": "a conditioner that reads captions",
+    "boxes": "a conditioner that reads boxes of objects",
+    "segmentation": "a conditioner that reads segmentation maps",
+    "pixels": "a conditioner that reads small pictures",
+}
+
+
+def spread(f: Float[np.ndarray, "k e d"]) -> dict[str, float]:
+    """Mean feature distance of two samples of one condition, and of two of different ones: equal where the condition
+    has no effect. Each where there are such pairs."""
+    numbers = {}
+    if f.shape[1] > 1:
+        pairs = [(a, b) for a in range(f.shape[1]) for b in range(a)]
+        numbers["distance_within_conditions"] = float(np.mean([distances(f[:, a], f[:, b]) for a, b in pairs]))
+    if f.shape[0] > 1:
+        pairs = [(a, b) for a in range(f.shape[0]) for b in range(a)]
+        numbers["distance_between_conditions"] = float(np.mean([distances(f[a], f[b]) for a, b in pairs]))
+    return numbers
+
+
+def described(source: Source) -> list[str]:
+    """A short name for each row: its caption, its class, or its number."""
+    said = source.annotations
+    if said.captions is not None:
+        return [c if len(c) <= SHOWN else c[: SHOWN - 1] + "…" for c in said.captions]
+    if said.labels is not None:
+        return [said.classes[int(label)] for label in said.labels]
+    return [str(i) for i in range(source.n)]

@@ -1,0 +1,222 @@
+"""Filling a part of a picture that fits the rest: holes inside it (inpainting), or what lies beyond (outpainting)."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from ablatent.conditioning.source import Source
+from ablatent.core.errors import ConfigError
+from ablatent.core.rng import normal
+from ablatent.core.types import Prediction
+from ablatent.data.pixels import to_uint8
+from ablatent.samplers.base import Sampler
+from ablatent.samplers.resampled import Resampled
+from ablatent.schedules.base import NoiseSchedule
+from ablatent.tasks.base import Bench, Outcome, Reads, Task, distances
+from ablatent.tasks.generate import prior
+
+METHODS = ("auto", "blend", "model")
+TRAINED = "MaskedImage"
+"""The conditioner of models that were trained to fill holes: they read the known part and the mask."""
+GREY = 128
+"""What stands in a hole before anything is known of it: the middle of the range."""
+
+
+@dataclass
+class Blend:
+    """After each step, the known part of the state is that of the noised picture: what the model makes there is thrown
+    away (Lugmayr et al. 2022, "RePaint", eq. 8; Song et al. 2021, "Score-based", appendix I.2).
+
+    known: latents of the pictures; hole: 1 where the model fills; seed: of the noise of the known part, which is new
+    for each step and a function of seed, row and step. An `OnStep` of batches that come in the order of the rows.
+    """
+
+    schedule: NoiseSchedule
+    known: Float[Tensor, "n c h w"]
+    hole: Float[Tensor, "n 1 h w"]
+    seed: int
+    rows: slice = field(default_factory=lambda: slice(0, 0))
+
+    def __call__(self, i: int, t: float, x_t: Tensor, prediction: Prediction) -> Tensor:
+        if i == 0:
+            self.rows = slice(self.rows.stop, self.rows.stop + len(x_t))
+        known, hole = self.known[self.rows], self.hole[self.rows].to(x_t)
+        index = range(self.rows.start, self.rows.stop)
+        eps = torch.from_numpy(normal(self.seed, "known", index, known.shape[1:], i)).to(known)
+        times = torch.full((len(known),), t, dtype=torch.float64, device=known.device)
+        noised = self.schedule.q_sample(known, times, eps).to(x_t)
+        return torch.where(hole > 0, x_t, noised)
+
+
+def latent_hole(masks: UInt8[np.ndarray, "n H W"], shape: Sequence[int]) -> Float[Tensor, "n 1 h w"]:
+    """1 where any pixel of a latent's square is to be filled: what is then called known is known entirely."""
+    x = rearrange(torch.from_numpy(masks.astype(np.float32)), "n H W -> n 1 H W")
+    return F.adaptive_max_pool2d(x, (int(shape[-2]), int(shape[-1])))
+
+
+def pasted(
+    drawn: UInt8[np.ndarray, "n H W 3"], images: UInt8[np.ndarray, "n H W 3"], masks: UInt8[np.ndarray, "n H W"]
+) -> UInt8[np.ndarray, "n H W 3"]:
+    """What was drawn inside the holes, the picture itself outside, pixel by pixel."""
+    return np.where(rearrange(masks, "n H W -> n H W 1") > 0, drawn, images)
+
+
+def emptied(images: UInt8[np.ndarray, "n H W 3"], masks: UInt8[np.ndarray, "n H W"]) -> UInt8[np.ndarray, "n H W 3"]:
+    """The pictures with grey in their holes: nothing of what was there reaches the model."""
+    return pasted(np.full_like(images, GREY), images, masks)
+
+
+def steps_at_border(images: UInt8[np.ndarray, "n H W 3"], masks: UInt8[np.ndarray, "n H W"]) -> tuple[float, float]:
+    """Mean grey-level step (between neighbours of which one was filled, between neighbours that were known)."""
+    x, m = images.astype(np.float64), masks.astype(np.int64)
+    border, inside = [], []
+    for axis in (1, 2):
+        step = np.abs(np.diff(x, axis=axis)).mean(axis=-1)
+        two = np.diff(m, axis=axis) != 0
+        first = np.take(m, range(m.shape[axis] - 1), axis=axis)
+        border.append(step[two])
+        inside.append(step[~two & (first == 0)])
+    return float(np.concatenate(border).mean()), float(np.concatenate(inside).mean())
+
+
+@dataclass(frozen=True)
+class Fill(Task):
+    """What inpainting and outpainting share.
+
+    method: blend (any model, no training: the known part is put back after each step), model (one that was trained to
+    fill, conditioner=masked_image), or auto (model where it can, else blend). resample: how often each step is made,
+    with noise added in between; 1: once. For blend; 10 is RePaint's. count: pictures.
+
+    The known pixels are pasted back after decoding, since no first stage reconstructs exactly: in the result they are
+    those of the picture. `error_outside` says so (the greatest difference, in grey levels), and
+    `error_outside_before_pasting` what pasting mended (the mean).
+    """
+
+    method: str = "auto"
+    resample: int = 1
+    count: int = 8
+
+    needs_images: ClassVar[bool] = True
+    draws: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ConfigError("task.method", "one of " + ", ".join(METHODS), self.method)
+        for name in ("resample", "count"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"task.{name}", "an integer of at least 1", getattr(self, name))
+
+    def check(self, sampler: Sampler, schedule: NoiseSchedule) -> None:
+        Resampled.of(sampler, self.resample).check(schedule)
+
+    def check_model(self, reads: Reads, size: int) -> None:
+        if self.method == "model" and TRAINED not in reads:
+            do = "Use task.method=blend, which needs no such model, or train with conditioner=masked_image."
+            raise ConfigError("task.method", "blend or auto with a model that reads no mask", self.method, do)
+
+    def steps_each(self, sampler: Sampler) -> int:
+        return sampler.steps * self.resample
+
+    def image_steps(self, sampler: Sampler) -> int:
+        return self.count * self.steps_each(sampler)
+
+    @abstractmethod
+    def canvases(
+        self, bench: Bench, images: UInt8[np.ndarray, "n H W 3"]
+    ) -> tuple[UInt8[np.ndarray, "n H2 W2 3"], UInt8[np.ndarray, "n H2 W2"]]:
+        """(pictures to fill, masks: 1 = fill)."""
+
+    def draw(self, bench: Bench, source: Source, index: Sequence[int]) -> UInt8[np.ndarray, "n H W 3"]:
+        images, masks = self.canvases(bench, _pixels(source))
+        return pasted(self._drawn(bench, images, masks, source, index), images, masks)
+
+    def _drawn(
+        self, bench: Bench, images: np.ndarray, masks: np.ndarray, source: Source, index: Sequence[int]
+    ) -> np.ndarray:
+        """Before pasting. The condition is that of the picture itself, with what is to be filled left out."""
+        given = replace(source, pixels=emptied(images, masks), masks=masks)
+        z = bench.model.encode(np.asarray(given.pixels))
+        x_T = prior(bench.model, bench.seed, index, (z.shape[1], z.shape[2], z.shape[3]))
+        asked = (
+            bench.model.conditioner.needs or given.annotations.labels is not None
+        )  # labels: of guidance by a classifier
+        own = given if asked else None
+        if self.method != "blend" and bench.takes_mask(given):
+            return bench.draw(x_T, index, bench.sampler, source=given)
+        blend = Blend(bench.model.denoiser.schedule, z, latent_hole(masks, z.shape).to(z), bench.seed)
+        return bench.draw(x_T, index, Resampled.of(bench.sampler, self.resample), blend, own)
+
+    def run(self, bench: Bench) -> Outcome:
+        source = bench.first(self.count)
+        images, masks = self.canvases(bench, _pixels(source))
+        drawn = self._drawn(bench, images, masks, source, range(source.n))
+        filled, outside = pasted(drawn, images, masks), masks == 0
+        border, inside = steps_at_border(filled, masks)
+        numbers = {
+            "error_outside": float(_error(filled, images, outside).max()),
+            "error_outside_before_pasting": float(_error(drawn, images, outside).mean()),
+            "step_at_border": border,
+            "step_inside": inside,
+            **self.against_truth(bench, filled, images, masks),
+        }
+        note = (
+            f"{source.n} pictures; known pixels are pasted back: error_outside is their greatest difference in grey "
+            "levels afterwards, error_outside_before_pasting the mean before. step_at_border: mean grey-level step "
+            "between a filled pixel and a known neighbour; step_inside: between known neighbours. Feature distances "
+            "are Euclidean and of whole pictures, which differ in the holes alone"
+        )
+        columns = ["picture", "given", "filled"]
+        rows = np.stack([images, emptied(images, masks), filled], axis=1)
+        return Outcome(
+            rearrange(rows, "n k H W c -> (n k) H W c"), columns, [str(i) for i in range(source.n)], numbers, note
+        )
+
+    def against_truth(
+        self, bench: Bench, filled: np.ndarray, images: np.ndarray, masks: np.ndarray
+    ) -> dict[str, float]:
+        """Numbers that need to know what was in the hole."""
+        return {}
+
+
+def _pixels(source: Source) -> np.ndarray:
+    if source.pixels is None:
+        raise ValueError("tasks that fill pictures are given some")
+    return np.asarray(source.pixels)
+
+
+def _error(a: np.ndarray, b: np.ndarray, where: np.ndarray) -> np.ndarray:
+    return np.abs(a.astype(np.int64) - b.astype(np.int64))[where]
+
+
+def psnr_inside(a: np.ndarray, b: np.ndarray, masks: np.ndarray) -> float:
+    """Peak signal-to-noise ratio over the filled pixels of all pictures, in dB; at most 68 (an error below 0.1)."""
+    mse = np.square(_error(a, b, masks > 0).astype(np.float64)).mean()
+    return float(10 * np.log10(255.0**2 / max(mse, 1e-2)))
+
+
+def mean_filled(images: UInt8[np.ndarray, "n H W 3"], masks: UInt8[np.ndarray, "n H W"]) -> np.ndarray:
+    """The baseline: each hole in the mean colour of what is known of its picture."""
+    known = rearrange(masks == 0, "n H W -> n H W 1")
+    mean = (images * known).sum(axis=(1, 2)) / known.sum(axis=(1, 2))
+    colour = to_uint8(rearrange(mean / 127.5 - 1, "n c -> n c 1 1"))
+    return pasted(np.broadcast_to(colour, images.shape), images, masks)
+
+
+def truth_numbers(bench: Bench, filled: np.ndarray, images: np.ndarray, masks: np.ndarray) -> dict[str, float]:
+    """How near the filled holes are to what was there, beside the mean colour in their place."""
+    mean = mean_filled(images, masks)
+    truth, ours, baseline = (bench.features(x) for x in (images, filled, mean))
+    return {
+        "psnr_hole": psnr_inside(filled, images, masks),
+        "psnr_hole_of_mean_colour": psnr_inside(mean, images, masks),
+        "distance_to_truth": float(distances(ours, truth).mean()),
+        "distance_to_truth_of_mean_colour": float(distances(baseline, truth).mean()),
+    }

@@ -1,0 +1,58 @@
+"""Holes in pictures (Rombach et al. 2022, section 4.5; Lugmayr et al. 2022, "RePaint")."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import UInt8
+
+from ablatent.conditioning.masks import KINDS, Masks
+from ablatent.core.errors import ConfigError
+from ablatent.core.images import read_mask
+from ablatent.core.rng import stream
+from ablatent.tasks.base import Bench, Reads
+from ablatent.tasks.fill import Fill, truth_numbers
+
+
+@dataclass(frozen=True)
+class Inpaint(Fill):
+    """Validation pictures with a hole each, filled again.
+
+    mask: strokes, boxes, halves or a mixture of them, another one for each picture; file: a picture of one mask for all
+    in its place, white (128 and more) = fill, of the pictures' size; null: none.
+    """
+
+    fills: ClassVar[bool] = True
+
+    mask: str = "strokes"
+    file: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.mask not in (*KINDS, "mixture"):
+            raise ConfigError("task.mask", ", ".join((*KINDS, "mixture")), self.mask)
+        if self.file is not None and not Path(self.file).is_file():
+            raise ConfigError("task.file", "a picture of a mask", self.file, "There is no such file.")
+
+    def check_model(self, reads: Reads, size: int) -> None:
+        super().check_model(reads, size)
+        if self.file is not None:
+            read_mask(Path(self.file), (size, size), "task.file")
+
+    def canvases(
+        self, bench: Bench, images: UInt8[np.ndarray, "n H W 3"]
+    ) -> tuple[UInt8[np.ndarray, "n H W 3"], UInt8[np.ndarray, "n H W"]]:
+        size = (images.shape[1], images.shape[2])
+        if bench.hole is not None:
+            return images, np.repeat(bench.hole[None], len(images), axis=0)
+        if self.file is not None:
+            one = read_mask(Path(self.file), size, "task.file")
+            return images, np.repeat(one[None], len(images), axis=0)
+        masks = Masks(self.mask)
+        return images, np.stack([masks(stream(bench.seed, "mask", i), size[0]) for i in range(len(images))])
+
+    def against_truth(
+        self, bench: Bench, filled: np.ndarray, images: np.ndarray, masks: np.ndarray
+    ) -> dict[str, float]:
+        return truth_numbers(bench, filled, images, masks)

@@ -1,0 +1,85 @@
+"""Pictures larger than those of the training: a convolutional network takes any size (Rombach et al. 2022, section
+4.3.2 and appendix D.1)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from ablatent.conditioning.source import Source
+from ablatent.core.errors import ConfigError
+from ablatent.samplers.base import Sampler
+from ablatent.schedules.base import is_real
+from ablatent.tasks.base import Bench, Outcome, Reads, Task, distances, refuse_maps
+from ablatent.tasks.generate import prior
+
+
+@dataclass(frozen=True)
+class LargerCanvas(Task):
+    """Samples of another size, from x_T of that size.
+
+    factor: by which both sides are multiplied; height, width: in pixels, in the place of the factor, or null. The
+    latents' sides must be divisible as the network asks. count: samples. Measured: the mean feature distance between
+    cuts of the trained size out of the canvas and plain samples, and between plain samples: equal where the canvas
+    looks like what the model was trained on, place by place.
+    """
+
+    factor: float = 2.0
+    height: int | None = None
+    width: int | None = None
+    count: int = 4
+
+    draws: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not (is_real(self.factor) and self.factor > 0):
+            raise ConfigError("task.factor", "a number above 0", self.factor)
+        for name in ("height", "width"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise ConfigError(f"task.{name}", "a number of pixels, at least 1, or null", value)
+        if self.count < 2:
+            raise ConfigError("task.count", "an integer of at least 2", self.count)
+
+    def check_model(self, reads: Reads, size: int) -> None:
+        refuse_maps(reads)
+
+    def canvas(self, size: int) -> tuple[int, int]:
+        return self.height or round(size * self.factor), self.width or round(size * self.factor)
+
+    def image_steps(self, sampler: Sampler) -> int:
+        return 2 * self.count * sampler.steps
+
+    def draw(self, bench: Bench, source: Source, index: Sequence[int]) -> UInt8[np.ndarray, "n H W 3"]:
+        return self._drawn(bench, index, source)
+
+    def _drawn(self, bench: Bench, index: Sequence[int], source: Source | None) -> np.ndarray:
+        _, rows, _ = bench.model.latent_shape
+        height, width = self.canvas(rows * bench.model.first_stage.downsample)
+        shape = bench.model.first_stage.latent_shape(height, width)
+        return bench.draw(prior(bench.model, bench.seed, index, shape), index, bench.sampler, source=source)
+
+    def run(self, bench: Bench) -> Outcome:
+        index = range(self.count)
+        large = self._drawn(bench, index, None)
+        plain = bench.draw(prior(bench.model, bench.seed, index), index, bench.sampler)
+        cuts = bench.features(corners(large, plain.shape[1], plain.shape[2]))
+        f = bench.features(plain)
+        numbers = {"distance_of_cuts_to_samples": apart(cuts, f), "distance_among_samples": apart(f, f)}
+        columns = [f"{large.shape[2]} x {large.shape[1]}"]
+        note = f"Euclidean distance of features; {self.count} canvases, the four corners of each, and as many samples"
+        return Outcome(large, columns, [str(i) for i in index], numbers, note)
+
+
+def apart(a: Float[np.ndarray, "m d"], b: Float[np.ndarray, "n d"]) -> float:
+    """Mean Euclidean distance of row i of a to rows j of b, i and j different modulo n: those share their noise."""
+    n = len(b)
+    return float(np.mean([distances(a[i::n], b[[j]]) for i in range(n) for j in range(n) if i != j]))
+
+
+def corners(images: UInt8[np.ndarray, "n H W 3"], height: int, width: int) -> UInt8[np.ndarray, "m h w 3"]:
+    """The four corners of each image, (4 n, h, w, 3), corner by corner; of smaller images what there is."""
+    h, w = min(height, images.shape[1]), min(width, images.shape[2])
+    return np.concatenate([images[:, y, x] for y in (slice(h), slice(-h, None)) for x in (slice(w), slice(-w, None))])

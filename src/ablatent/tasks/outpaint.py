@@ -1,0 +1,60 @@
+"""More of a picture than there is: the canvas grows, and what is new is filled."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import UInt8
+
+from ablatent.core.errors import ConfigError, did_you_mean
+from ablatent.schedules.base import is_real
+from ablatent.tasks.base import Bench, Reads, refuse_maps
+from ablatent.tasks.fill import GREY, Fill
+
+SIDES = ("left", "right", "top", "bottom")
+
+
+@dataclass(frozen=True)
+class Outpaint(Fill):
+    """Pictures with more canvas on one or more sides, which the model fills in one go over the whole canvas.
+
+    sides: left, right, top, bottom; by: how much on each of them, as a share of the picture's side. The network and the
+    first stage must take the larger canvas (convolutional ones do, where its sides are divisible). What lies beyond is
+    not known, so there is no truth to compare with: `step_at_border` beside `step_inside` tells a seam.
+    """
+
+    sides: Sequence[str] = ("right",)
+    by: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        sides = tuple(self.sides)
+        wrong = [s for s in sides if s not in SIDES]
+        if not sides or wrong or len(set(sides)) < len(sides):
+            near = did_you_mean(str(wrong[0]), SIDES) if wrong else ""
+            raise ConfigError("task.sides", "some of left, right, top, bottom, each once", list(sides), near)
+        if not (is_real(self.by) and 0 < self.by <= 2):
+            raise ConfigError("task.by", "a share of the side above 0 and up to 2", self.by)
+        object.__setattr__(self, "sides", sides)
+
+    def check_model(self, reads: Reads, size: int) -> None:
+        super().check_model(reads, size)
+        refuse_maps(reads)
+
+    def borders(self, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """((above, below), (left, right)): pixels added to a picture of this size."""
+        above, below = (round(self.by * height) if side in self.sides else 0 for side in ("top", "bottom"))
+        left, right = (round(self.by * width) if side in self.sides else 0 for side in ("left", "right"))
+        return (above, below), (left, right)
+
+    def canvas(self, size: int) -> tuple[int, int]:
+        (above, below), (left, right) = self.borders(size, size)
+        return size + above + below, size + left + right
+
+    def canvases(
+        self, bench: Bench, images: UInt8[np.ndarray, "n H W 3"]
+    ) -> tuple[UInt8[np.ndarray, "n H2 W2 3"], UInt8[np.ndarray, "n H2 W2"]]:
+        rows, columns = self.borders(images.shape[1], images.shape[2])
+        larger = np.pad(images, ((0, 0), rows, columns, (0, 0)), constant_values=GREY)
+        known = np.zeros(images.shape[:3], dtype=np.uint8)
+        return larger, np.pad(known, ((0, 0), rows, columns), constant_values=1)

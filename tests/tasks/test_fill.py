@@ -1,0 +1,192 @@
+"""Filling pictures: the known part is exactly that of the noised picture, and comes back unchanged."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ablatent.conditioning.none import NoConditioner
+from ablatent.conditioning.source import Source
+from ablatent.core.errors import ConfigError
+from ablatent.core.images import read_mask
+from ablatent.core.rng import normal
+from ablatent.core.types import Prediction
+from ablatent.data.base import Annotations
+from ablatent.data.latents import LatentNormalizer
+from ablatent.diffusion.denoiser import Denoiser
+from ablatent.diffusion.parameterization import V
+from ablatent.first_stage.identity import IdentityFirstStage
+from ablatent.samplers.ddim import DDIM
+from ablatent.samplers.resampled import Resampled
+from ablatent.schedules.base import CLEAN
+from ablatent.schedules.linear import Linear
+from ablatent.tasks.base import Bench
+from ablatent.tasks.conditional import Conditional, spread
+from ablatent.tasks.fill import Blend, emptied, latent_hole, pasted, steps_at_border
+from ablatent.tasks.generate import Model, generate
+from ablatent.tasks.inpaint import Inpaint
+from ablatent.tasks.larger_canvas import LargerCanvas, apart, corners
+from ablatent.tasks.outpaint import Outpaint
+from ablatent.training.first_stage import to_images
+
+S = Linear(1000, 0.0001, 0.02, False)
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
+
+
+class Quiet(torch.nn.Module):
+    """A network that predicts v = 0, and remembers the states that it saw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[torch.Tensor] = []
+
+    def forward(self, x, t, cond):
+        self.seen.append(x.clone())
+        return torch.zeros_like(x)
+
+
+def bench(sampler, batch: int = 2) -> Bench:
+    """Pixel space, no condition; `batch` pictures at once."""
+    normalizer = LatentNormalizer((0.0,) * 3, (1.0,) * 3)
+    denoiser = Denoiser(Quiet(), S, V())
+    model = Model(IdentityFirstStage(), normalizer, denoiser, NoConditioner(), (3, 8, 8), torch.device("cpu"))
+
+    def draw(x, index, used, watch=None, source=None):
+        from ablatent.samplers.guidance import NoGuidance
+
+        parts = generate(model, used, NoGuidance(), 3, list(index), {}, batch, x=x, watch=watch)
+        return np.concatenate([to_images(model.decode(z)) for _, z in parts])
+
+    known = Source(len(IMAGES), Annotations(), IMAGES)
+    return Bench(model, sampler, 3, draw, lambda x: x.reshape(len(x), -1).astype(np.float32), known)
+
+
+def test_the_known_part_is_exactly_q_sample() -> None:
+    known, hole = torch.randn(5, 3, 4, 4), (torch.rand(5, 1, 4, 4) < 0.5).float()
+    blend, times = Blend(S, known, hole, seed=7), [600.0, 3.5, CLEAN]
+    for rows in (range(2), range(2, 5)):
+        for i, t in enumerate(times):
+            x = torch.randn(len(rows), 3, 4, 4)
+            out = blend(i, t, x, Prediction(x, x))
+            eps = torch.from_numpy(normal(7, "known", rows, (3, 4, 4), i))
+            noised = S.q_sample(known[rows], torch.full((len(rows),), t, dtype=torch.float64), eps).float()
+            inside = hole[rows].expand_as(x) > 0
+            assert torch.equal(out[inside], x[inside]) and torch.equal(out[~inside], noised[~inside])
+    assert torch.equal(out[~inside], known[rows][~inside]), "clean in the end"
+
+
+@pytest.mark.parametrize("task", [Inpaint(count=5), Inpaint(count=5, resample=3, mask="halves"), Outpaint(count=5)])
+def test_known_pixels_come_back_and_the_truth_does_not_leak(task) -> None:
+    b = bench(DDIM(steps=4))
+    outcome = task.run(b)
+    assert outcome.numbers["error_outside"] == 0 and "greatest difference in grey" in outcome.note
+    rows = outcome.images.reshape(5, 3, *outcome.images.shape[1:])
+    canvases, masks = task.canvases(b, IMAGES)
+    assert np.array_equal(rows[:, 0], canvases)
+    assert np.array_equal(rows[:, 2][masks == 0], canvases[masks == 0])
+    assert len(b.model.denoiser.network.seen) == 3 * 4 * task.resample  # three batches
+    # other pictures in the holes, the same elsewhere: the same result
+    other = pasted(255 - canvases, canvases, masks)
+    if isinstance(task, Inpaint):
+        again = task.draw(bench(DDIM(steps=4)), Source(5, Annotations(), other), range(5))
+        assert np.array_equal(again, rows[:, 2])
+
+
+def test_a_latent_is_known_only_where_all_its_pixels_are() -> None:
+    masks = np.zeros((1, 8, 8), np.uint8)
+    masks[0, 3, 4] = 1
+    hole = latent_hole(masks, (1, 3, 2, 2))
+    assert hole.flatten().tolist() == [0, 1, 0, 0]
+
+
+def test_resampling_once_is_the_sampler_and_more_asks_for_more() -> None:
+    inner = DDIM(steps=3, eta=1.0)
+    assert Resampled.of(inner, 1) is inner
+    used, asked, steps = Resampled.of(inner, 2), [], []
+
+    def noise(i):
+        asked.append(i)
+        return torch.zeros(1, 1, 2, 2)
+
+    def on_step(i, t, x, p):
+        steps.append((i, t))
+        return x
+
+    x = torch.ones(1, 1, 2, 2, dtype=torch.float64)
+    used(lambda x, t: Prediction(x * 0 + 1, x * 0), S, x, noise, on_step)
+    times = inner.times(S)[1:].tolist()
+    assert steps == list(enumerate(np.repeat(times, 2).tolist()))
+    assert len(set(asked)) == len(asked) and used.nfe() == 6
+    # back from s to t, where all noise is 0: the signal shrinks by alpha_t / alpha_s
+    a = S.alpha_sigma(torch.tensor([999.0, 600.0]))[0]
+    torch.testing.assert_close(used._back(S, x, 600.0, 999.0, x * 0), x * a[0] / a[1])
+
+
+def test_outpainting_adds_what_was_asked_for() -> None:
+    task = Outpaint(sides=["left", "top"], by=0.5)
+    canvas, masks = task.canvases(bench(DDIM(steps=1)), IMAGES)
+    assert canvas.shape == (5, 12, 12, 3) and task.canvas(8) == (12, 12)
+    assert np.array_equal(canvas[:, 4:, 4:], IMAGES) and not masks[:, 4:, 4:].any() and masks.sum() == 5 * (144 - 64)
+    assert Outpaint(sides=["right"], by=1.0).canvas(32) == (32, 64)
+    flat = emptied(np.full_like(IMAGES, 100), (IMAGES[..., 0] > 99).astype(np.uint8))
+    border, inside = steps_at_border(flat, (IMAGES[..., 0] > 99).astype(np.uint8))
+    assert border == 28 and inside == 0
+
+
+def test_a_mask_must_fit(tmp_path) -> None:
+    levels = np.zeros((8, 6), np.uint8)
+    levels[:3] = 255
+    Image.fromarray(levels).save(tmp_path / "m.png")
+    assert read_mask(tmp_path / "m.png", (8, 6), "mask").sum() == 18
+    with pytest.raises(ConfigError, match="size, 8x8; got '6x8'"):
+        read_mask(tmp_path / "m.png", (8, 8), "mask")
+    Image.fromarray(levels * 0).save(tmp_path / "m.png")
+    with pytest.raises(ConfigError, match="all black"):
+        read_mask(tmp_path / "m.png", (8, 6), "mask")
+
+
+def test_a_larger_canvas_is_compared_by_its_corners() -> None:
+    x = np.arange(2 * 6 * 6 * 3, dtype=np.uint8).reshape(2, 6, 6, 3)
+    cut = corners(x, 4, 4)
+    assert cut.shape == (8, 4, 4, 3) and np.array_equal(cut[:2], x[:, :4, :4]) and np.array_equal(cut[6:], x[:, 2:, 2:])
+    f = np.array([[0.0], [3.0]])
+    assert apart(f, f) == 3 and apart(np.array([[0.0], [0.0], [3.0], [3.0]]), f) == 1.5
+    outcome = LargerCanvas(count=2, factor=1.5).run(bench(DDIM(steps=2)))
+    assert outcome.images.shape == (2, 12, 12, 3) and LargerCanvas(height=8).canvas(32) == (8, 64)
+
+
+def test_distances_within_and_between_conditions() -> None:
+    f = np.array([[[0.0], [1.0]], [[10.0], [12.0]]])
+    assert spread(f) == {"distance_within_conditions": 1.5, "distance_between_conditions": 10.5}
+
+
+CLASSES, NOTHING = {"ClassLabel": ("labels",)}, {"NoConditioner": ()}
+
+
+@pytest.mark.parametrize(
+    ("refused", "key"),
+    [
+        (lambda: Inpaint(method="blendd"), "task.method"),
+        (lambda: Inpaint(mask="stars"), "task.mask"),
+        (lambda: Inpaint(file="no.png"), "task.file"),
+        (lambda: Inpaint(resample=0), "task.resample"),
+        (lambda: Inpaint(method="model").check_model(CLASSES, 8), "task.method"),
+        (lambda: Outpaint(sides=["lefft"]), "task.sides"),
+        (lambda: Outpaint(sides=[]), "task.sides"),
+        (lambda: Outpaint(by=0.0), "task.by"),
+        (lambda: LargerCanvas(factor=0.0), "task.factor"),
+        (lambda: LargerCanvas(height=0), "task.height"),
+        (lambda: Outpaint().check_model({"MaskedImage": ("pixels",)}, 8), "task"),
+        (lambda: LargerCanvas().check_model({"Map": ("segmentation",)}, 8), "task"),
+        (lambda: Conditional("lables"), "task.reads"),
+        (lambda: Conditional("captions").check_model(CLASSES, 8), "task"),
+        (lambda: Conditional("labels").check_model(NOTHING, 8), "task"),
+        (lambda: Conditional("pixels").check_model({"MaskedImage": ("pixels",)}, 8), "task"),
+    ],
+)
+def test_what_cannot_be_names_its_key(refused, key: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        refused()
+    assert error.value.key == key
+    Conditional("labels").check_model(CLASSES, 8)
+    Inpaint(method="model").check_model({"MaskedImage": ("pixels",)}, 8)
