@@ -75,6 +75,11 @@ def test_parts_are_chosen_and_added_on_the_command_line() -> None:
     preflight(ROOT, [*SCENES, *chosen], multirun=False)
     conditioner = make_conditioner(composed(*SCENES, *chosen)["conditioner"], shapes_alone((4, 8, 8), 32, 24, 25))
     assert (conditioner.context_dim, conditioner.spatial_channels, conditioner.drops) == (32, 5, 3)
+    with torch.device("meta"):  # as a plan counts: every part on the device that has no numbers
+        counted = make_conditioner(
+            composed(*SCENES, *chosen)["conditioner"], setting := shapes_alone((4, 8, 8), 32, 24, 25)
+        )
+        assert blank_condition(counted, 1, setting).spatial.shape == (1, 5, 8, 8)  # type: ignore[union-attr]
     with pytest.raises(ConfigError, match="factr"):
         preflight(ROOT, [*SCENES, *chosen, "conditioner.parts.picture.factr=2"], multirun=False)
     with pytest.raises(ConfigError, match="Did you mean 'semantic'"):

@@ -91,11 +91,12 @@ def shapes_alone(latent_shape: tuple[int, int, int], size: int, classes: int = 0
 
 
 def blank_condition(conditioner: Conditioner, n: int, setting: Setting) -> Cond:
-    """The condition of n pictures of which nothing particular is known, on the conditioner's device."""
+    """The condition of n pictures of which nothing particular is known; the conditioner is on the default device."""
     source = blank(n, setting.size, setting.classes, setting.segments)
     rows = {**conditioner.rows(source), "flipped": np.zeros(n, dtype=bool)}
     drawn = conditioner.draw(rows, [stream(0, "blank", i) for i in range(n)])
-    return conditioner.embed({name: torch.from_numpy(np.asarray(v)) for name, v in drawn.items()})
+    device = torch.get_default_device()
+    return conditioner.embed({name: torch.from_numpy(np.asarray(v)).to(device) for name, v in drawn.items()})
 
 
 def setting_of(

@@ -116,16 +116,16 @@ class Asker:
 
     def check(self, request: Request) -> None:
         """Raise ConfigError for what the model does not read, and for what it needs and nobody gave."""
-        given = {"prompt": bool(request.prompts), "class": request.class_, "label": request.label}
-        given = {k: v not in (None, False) for k, v in {**given, "boxes": request.boxes}.items()}
+        given: dict[str, Any] = {"prompt": list(request.prompts) or None, "class": request.class_}
+        given |= {key: getattr(request, key) for key in ("label", "boxes", "image")}
         takes = {GIVES[need] for need in self.needs} | ({"image"} if self.task.needs_images else set())
         takes |= {"label"} if "class" in takes else set()
         reads = " and ".join(sorted(NAMES[n] for n in self.needs)) or "no condition"
-        for key, there in {**given, "image": request.image is not None}.items():
-            if there and key not in takes:
+        for key, value in given.items():
+            if value is not None and key not in takes:
                 do = "A class is asked for with class=NAME." if key == "prompt" and "class" in takes else ""
-                raise ConfigError(key, f"null with a model of {reads} and this task", getattr(request, key, "…"), do)
-            if key in takes and not there and key not in ("class", "label"):
+                raise ConfigError(key, f"null with a model of {reads} and this task", value, do)
+            if key in takes and value is None and key not in ("class", "label"):
                 raise ConfigError(key, f"a value: the model is one of {reads}", None, f"Say {key}=….")
         if request.mask is not None and not self.task.fills:
             raise ConfigError("mask", "null with a task that fills nothing", request.mask, "Choose task=inpaint.")
