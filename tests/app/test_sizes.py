@@ -45,15 +45,15 @@ def test_pretended_and_real_passes_keep_the_same(overrides: list[str], monkeypat
 
 def test_memory_grows_with_the_batch_and_averages_and_shrinks_in_half_precision(monkeypatch: Any) -> None:
     monkeypatch.setattr(sizes, "QUICK", 0)
-    (one,) = diffusion_sizes(composed("training.batch_size=8"), 0)
-    (two,) = diffusion_sizes(composed("training.batch_size=16"), 0)
+    (one,) = diffusion_sizes(composed("training.batch_size=8"))
+    (two,) = diffusion_sizes(composed("training.batch_size=16"))
     assert one.activations and two.activations == 2 * one.activations
     assert one.state == 20 * one.parameters
-    (other,) = diffusion_sizes(composed("training.ema.others=[0.9,0.8]"), 0)
+    (other,) = diffusion_sizes(composed("training.ema.others=[0.9,0.8]"))
     assert other.state == 28 * other.parameters
-    (half,) = diffusion_sizes(composed("runtime.precision=bf16-mixed", "training.batch_size=256"), 0)
+    (half,) = diffusion_sizes(composed("runtime.precision=bf16-mixed", "training.batch_size=256"))
     assert half.activations and half.activations < 0.9 * 16 * two.activations
-    (saving,) = diffusion_sizes(composed("network.checkpointing=true", "training.batch_size=16"), 0)
+    (saving,) = diffusion_sizes(composed("network.checkpointing=true", "training.batch_size=16"))
     assert saving.activations and saving.activations < 0.5 * two.activations
 
 
