@@ -7,11 +7,11 @@ import torch
 
 from ablatent.app.models import blank_condition, make_network, needs_of, reads_in, reads_of, shapes_alone
 from ablatent.app.objects import make, make_first_stage
+from ablatent.conditioning.source import class_index
 from ablatent.core.errors import AblatentError, ConfigError
 from ablatent.samplers.base import Sampler
 from ablatent.samplers.guidance import Guidance
 from ablatent.tasks.base import Task
-from ablatent.tasks.conditions import class_index
 from ablatent.tasks.generate import Model
 
 

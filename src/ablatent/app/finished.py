@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from torch import Tensor
 
 from ablatent.app.build import git_state, packages
 from ablatent.app.check_task import check_sampling_of
@@ -28,11 +27,10 @@ from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
 from ablatent.core.progress import track
 from ablatent.data.base import Annotations
-from ablatent.samplers.base import OnStep, Sampler
+from ablatent.samplers.base import Sampler
 from ablatent.samplers.guidance import Guidance
 from ablatent.store.artifacts import Store, Work
 from ablatent.tasks.base import Bench, Task
-from ablatent.training.first_stage import to_images
 
 # For models of which no job is known: imported ones, and stages built by themselves.
 PLAIN: dict[str, Any] = {
@@ -135,17 +133,7 @@ class Finished:
         check_sampling_of(model, asked_task, sampler, generator.guidance, size)
         source, hole = asker.source(request), asker.hole(request)
         with track("sampling", request.count * asked_task.steps_each(sampler), "image steps") as bar:
-
-            def draw(
-                x: Tensor,
-                index: Sequence[int],
-                used: Sampler,
-                watch: OnStep | None = None,
-                source: Source | None = None,
-            ) -> np.ndarray:
-                parts = generator(used, request.seed, index, ctx.compute.batch_size, bar, x, watch, source)
-                return np.concatenate([to_images(model.decode(z)) for _, z in parts])
-
+            draw = generator.drawing(request.seed, ctx.compute.batch_size, bar)
             bench = Bench(model, sampler, request.seed, draw, _no_features, hole=hole)
             images = asked_task.draw(bench, source, range(request.count))
         return Answer(images, self._about(request, ctx, size), asker.said)

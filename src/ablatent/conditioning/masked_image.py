@@ -17,6 +17,7 @@ from ablatent.core.errors import ConfigError
 from ablatent.core.types import Cond
 
 GREY = 128
+"""What stands in a hole before anything is known of it: the middle of the range."""
 
 
 class MaskedImage(Conditioner):

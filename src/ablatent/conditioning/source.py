@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from ablatent.core.errors import ConfigError
+from ablatent.core.errors import ConfigError, did_you_mean
 from ablatent.data.base import Annotations
 
 PARTS = ("labels", "captions", "boxes", "segmentation", "pixels")
@@ -65,6 +65,17 @@ OTHER_DATA = {
     "segmentation": "Use data=openmoji_scenes.",
     "pixels": "Use data of pictures.",
 }
+
+
+def class_index(name: str, classes: Sequence[str], key: str) -> int:
+    """The class of that name, whatever its capitals. Raises ConfigError(key) for an unknown or ambiguous one."""
+    exact = [i for i, c in enumerate(classes) if c == name]
+    found = exact or [i for i, c in enumerate(classes) if c.casefold() == name.strip().casefold()]
+    if len(found) != 1:
+        near = did_you_mean(name.casefold(), classes) or did_you_mean(name, classes)
+        some = ", ".join(classes[:20]) + (", …" if len(classes) > 20 else "")
+        raise ConfigError(key, f"the name of one class ({some})", name, near)
+    return found[0]
 
 
 def blank(n: int, size: int, classes: int, segments: int) -> Source:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import UInt8
 
+from ablatent.conditioning.masked_image import GREY
 from ablatent.core.errors import ConfigError, did_you_mean
 from ablatent.schedules.base import is_real
 from ablatent.tasks.base import Bench, Reads, refuse_maps
-from ablatent.tasks.fill import GREY, Fill
+from ablatent.tasks.fill import Fill
 
 SIDES = ("left", "right", "top", "bottom")
 

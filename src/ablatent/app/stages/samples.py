@@ -13,7 +13,7 @@ from ablatent.app.context import Context
 from ablatent.app.models import load_model, source_of
 from ablatent.app.objects import make
 from ablatent.app.stages.noisy_classifier import load_logits
-from ablatent.conditioning.source import Source
+from ablatent.conditioning.source import Source, class_index
 from ablatent.core.files import write_json
 from ablatent.core.images import grid, save_png
 from ablatent.core.progress import Bar, track
@@ -21,7 +21,8 @@ from ablatent.data.base import Annotations
 from ablatent.samplers.base import OnStep, Sampler
 from ablatent.samplers.guidance import Guidance
 from ablatent.samplers.guidance_classifier import NoisyLogits
-from ablatent.tasks.conditions import asked, class_index, conditions, labels_in_turn
+from ablatent.tasks.base import Draw
+from ablatent.tasks.conditions import asked, conditions, labels_in_turn
 from ablatent.tasks.generate import Model, generate
 from ablatent.tasks.tiles import Tiling
 from ablatent.training.first_stage import to_images
@@ -128,6 +129,21 @@ class Generator:
             fields["label"] = np.asarray(source.part("labels"))
         needed = (self.weak, self.classifier, x, watch)
         return generate(self.model, sampler, self.guidance, seed, indices, fields, batch_size, bar, *needed)
+
+    def drawing(self, seed: int, batch_size: int, bar: Bar) -> Draw:
+        """What a task draws with, see `Bench`."""
+
+        def draw(
+            x: Tensor,
+            index: Sequence[int],
+            used: Sampler,
+            watch: OnStep | None = None,
+            source: Source | None = None,
+        ) -> np.ndarray:
+            parts = self(used, seed, index, batch_size, bar, x, watch, source)
+            return np.concatenate([to_images(self.model.decode(z)) for _, z in parts])
+
+        return draw
 
 
 def load_generator(ctx: Context) -> Generator:
