@@ -17,7 +17,7 @@ from ablatent.app.models import load_imported
 from ablatent.app.objects import make
 from ablatent.app.references import Reference, find
 from ablatent.app.request import Asker, Request
-from ablatent.app.stages.samples import Generator, load_generator
+from ablatent.app.stages.samples import Generator, load_generator, tiling_of
 from ablatent.app.tracking.base import NoRun, RunSpec
 from ablatent.conditioning.base import Conditioner
 from ablatent.conditioning.class_label import ClassLabel
@@ -30,6 +30,7 @@ from ablatent.data.base import Annotations
 from ablatent.samplers.base import Sampler
 from ablatent.samplers.guidance import Guidance
 from ablatent.store.artifacts import Store, Work
+from ablatent.store.identity import with_neutral
 from ablatent.tasks.base import Bench, Task
 
 # For models of which no job is known: imported ones, and stages built by themselves.
@@ -140,7 +141,7 @@ class Finished:
 
     def _context(self) -> Context:
         """A samples stage that is read from, and never built."""
-        config = {**self.config["samples"], "prompts": None}
+        config = {**with_neutral(self.config["samples"], "samples"), "prompts": None}
         config |= {"sampler": self.config["sampler"], "guidance": self.config["guidance"]}
         stage = Stage("samples", config, self.reference.inputs)
         work = Work(stage.key, self.store.work_folder(stage.key), "", "")
@@ -158,7 +159,8 @@ class Finished:
             return generator, generator.known.annotations.classes, summary.get("segment_names", [])
         if guidance.needs_weak:
             raise ConfigError("guidance", "one that needs no earlier snapshot", type(guidance).__name__)
-        model = load_imported(ctx, self.config["samples"]["weights"], self.size or IMPORTED_SIZE)
+        model = load_imported(ctx, ctx.config["weights"], self.size or IMPORTED_SIZE)
+        model = replace(model, tiling=tiling_of(ctx.config))
         classes = [str(i) for i in range(class_count(model.conditioner))]
         return Generator(model, guidance, None, None, Source(0, Annotations(classes=tuple(classes)))), classes, []
 

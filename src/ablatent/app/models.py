@@ -159,7 +159,8 @@ def load_imported(ctx: Context, weights: str, size: int) -> Model:
     conditioner: Conditioner = make(node)
     for part in ("context_dim", "vector_dim", "spatial_channels"):
         if (network[part] or None) != (getattr(conditioner, part) or None):
-            do = "Its conditioner (a text encoder, say) was not in the file. Models of classes, or of none, can be."
+            do = "Its condition was not in the file. Models of classes, of latent-diffusion's own text transformer, "
+            do += "or of no condition can be sampled."
             raise ConfigError("model", "an imported network with its conditioner", f"{part}={network[part]}", do)
     learned = bool(config["learned_variance"])
     denoiser = Denoiser(make(network), make(config["schedule"]), make(config["parameterization"]), learned)

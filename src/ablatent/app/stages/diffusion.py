@@ -98,7 +98,8 @@ def start_from(imported: Artifact, network: nn.Module, conditioner: nn.Module) -
             heads = [m.heads for m in module.modules() if isinstance(m, EncoderAttention)]
             same = heads == [node["heads"]] * node["depth"]
         if given and not same:
-            wanted = ", ".join(f"{k}={v}" for k, v in node.items() if k not in ("_target_", "dropout", "checkpointing"))
+            hidden = ("_target_", "dropout", "checkpointing", "tokenizer")
+            wanted = ", ".join(f"{k}={v}" for k, v in node.items() if k not in hidden)
             got = f"another {name} than that of {imported.key}"
             raise ConfigError("diffusion.start_from", f"{name} options as imported ({wanted})", got)
         if given:

@@ -1,8 +1,9 @@
 """samples: a trained model and a sampler → images."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -146,13 +147,16 @@ class Generator:
         return draw
 
 
+def tiling_of(config: Mapping[str, Any]) -> Tiling | None:
+    """Of decoding, as decode_tile and decode_overlap of a samples node say; None for none."""
+    return None if config["decode_tile"] is None else Tiling(config["decode_tile"], config["decode_overlap"])
+
+
 def load_generator(ctx: Context) -> Generator:
     """What the stage's weights, snapshot, guidance and tiling say, from its inputs diffusion, latents, first_stage and,
     where guidance asks for it, classifier."""
     config, guidance = ctx.config, make(ctx.config["guidance"])
-    tile, overlap = config["decode_tile"], config["decode_overlap"]
-    tiling = None if tile is None else Tiling(tile, overlap)
-    model = replace(load_model(ctx, config["weights"], config["snapshot"]), tiling=tiling)
+    model = replace(load_model(ctx, config["weights"], config["snapshot"]), tiling=tiling_of(config))
     classifier = None
     named = ctx.input("diffusion").json("summary.json")["class_names"]
     if guidance.needs_classifier:

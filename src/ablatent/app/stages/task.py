@@ -1,6 +1,5 @@
 """task: a trained model put to a use that ends in a figure and numbers of its own, not in scored samples."""
 
-
 import numpy as np
 import torch
 
