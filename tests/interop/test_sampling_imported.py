@@ -38,7 +38,9 @@ def test_an_imported_network_is_sampled(tmp_path) -> None:
     with pytest.raises(ConfigError, match="guidance=none"):
         model.sample(scale=2.0)
     whole = np.asarray(one[0]).astype(int)
-    tiled = replace(model, config={**model.config, "samples": {**model.config["samples"], "decode_tile": 8, "decode_overlap": 2}})
+    tiled = replace(
+        model, config={**model.config, "samples": {**model.config["samples"], "decode_tile": 8, "decode_overlap": 2}}
+    )
     apart = np.abs(np.asarray(tiled.sample(n=2, seed=1, steps=2)[0]).astype(int) - whole)
     assert apart.any(), "by tiles"
 

@@ -47,7 +47,7 @@ def check_model(cfg: Mapping[str, Any], classes: tuple[int, int]) -> None:
             trained, shape = model.latent_shape(size, size), model.latent_shape(height, width)
             setting = shapes_alone(trained, size, *classes)
             network, conditioner = make_network(cfg, setting, bool(cfg["diffusion"]["learned_variance"]))
-            cond = blank_condition(conditioner, 2, setting)
+            cond = blank_condition(conditioner, 2, setting, (height, width))
             network(torch.zeros(2, *shape), torch.zeros(2), cond)
         except (AblatentError, RuntimeError, ValueError) as e:
             raise ConfigError("task", "a canvas that first stage and network take", got, str(e).splitlines()[0]) from e

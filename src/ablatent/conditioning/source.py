@@ -78,14 +78,16 @@ def class_index(name: str, classes: Sequence[str], key: str) -> int:
     return found[0]
 
 
-def blank(n: int, size: int, classes: int, segments: int) -> Source:
-    """n white squares of which nothing particular is known, with every part there: to try shapes out."""
+def blank(n: int, canvas: tuple[int, int], classes: int, segments: int) -> Source:
+    """n white pictures of canvas = (height, width) of which nothing particular is known, with every part there: to try
+    shapes out."""
     annotations = Annotations(
         np.zeros(n, dtype=np.int64),
         tuple(map(str, range(classes))),
         [""] * n,
         [[] for _ in range(n)],
-        np.zeros((n, size, size), dtype=np.uint8),
+        np.zeros((n, *canvas), dtype=np.uint8),
         tuple(map(str, range(segments))),
     )
-    return Source(n, annotations, np.full((n, size, size, 3), 255, dtype=np.uint8))
+    pixels, masks = np.full((n, *canvas, 3), 255, dtype=np.uint8), np.zeros((n, *canvas), dtype=np.uint8)
+    return Source(n, annotations, pixels, masks=masks)

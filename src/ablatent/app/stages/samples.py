@@ -164,7 +164,8 @@ def load_generator(ctx: Context) -> Generator:
         classifier = load_logits(ctx.input("classifier"), channels, model.device)
         named = ctx.input("classifier").json("summary.json")["class_names"]
     known = Source(0, Annotations(classes=tuple(named)))
-    if "annotations" in ctx.stage.digests:  # the condition is more than a class
+    digests = ctx.stage.digests
+    if "annotations" in digests or ("images" in digests and "pixels" in model.conditioner.needs):  # more than a class
         images = ctx.images()
         known = source_of(ctx, images).rows(images.indices("validation"))
     return Generator(model, guidance, _weak(ctx, guidance, model), classifier, known, config.get("prompts"))
