@@ -87,6 +87,16 @@ def test_parts_are_chosen_and_added_on_the_command_line() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("task", "conditioner", "taken"), [("outpaint", "masked_image", True),
+    ("outpaint", "low_resolution", False), ("larger_canvas", "masked_image", False)])  # fmt: skip
+def test_a_larger_canvas_takes_the_mask_that_it_brings(task: str, conditioner: str, taken: bool) -> None:
+    plan = make_plan([Composed([], composed(*COMMON, "data=digits", f"conditioner={conditioner}", f"task={task}"))])
+    check_plan(plan)
+    said = plan.jobs[0].refused or ""
+    assert not said if taken else "trained size" in said
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("conditioner", "part"), [("layout", "boxes"), ("semantic", "segmentation")])
 def test_data_that_lacks_the_condition_is_refused(conditioner: str, part: str) -> None:
     plan = make_plan([Composed([], composed(*COMMON, "data=digits", f"conditioner={conditioner}"))])

@@ -130,6 +130,24 @@ def changed(config, key, value):
     return config
 
 
+def test_conditions_of_pictures_alone_hang_on_no_annotations():
+    """New captions or classes retrain nothing that does not read them."""
+    config, label = composed("conditioner=masked_image"), composed("conditioner=class")["conditioner"]
+    masked, several = config["conditioner"], "ablatent.conditioning.several.Several"
+    both = {"_target_": several, "parts": {"a": masked, "b": label}}
+    guided = changed(config, "guidance", composed("guidance=classifier", "guidance.scale=2")["guidance"])
+    jobs = {
+        "alone": (config, ["images"], ["images"]),
+        "part": (changed(config, "conditioner", {"_target_": several, "parts": {"a": masked}}), ["images"], ["images"]),
+        "parts": (changed(config, "conditioner", both), ["images", "annotations"], ["images", "annotations"]),
+        "class": (changed(config, "conditioner", label), ["images", "annotations"], []),
+        "guided": (guided, ["images"], ["images", "annotations"]),
+    }
+    for name, (cfg, diffusion, samples) in jobs.items():
+        stages = make_plan([Composed([], cfg)]).jobs[0].stages
+        assert (list(stages["diffusion"].digests), list(stages["samples"].digests)) == (diffusion, samples), name
+
+
 def test_captions_are_embedded_once_for_all_that_reads_them():
     """The encoder, the length and the annotations decide the cached captions; what is trained on them does not."""
     same = {"conditioner.width": 8, "conditioner.dropout": 0.2, "conditioner.encoder.weights.path": "/somewhere"}

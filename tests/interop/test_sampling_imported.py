@@ -1,14 +1,20 @@
 """An imported network is sampled as it is, without any training."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
-from test_compvis import checkpoint
+import yaml
+from test_compvis import SMALL_UNET, checkpoint, drawn
+from test_text_exchange import PREFIX, WIDTH, named
 
 from ablatent import load
 from ablatent.app.exchange import import_weights
 from ablatent.core.errors import ConfigError
+from ablatent.interop.text import TOKENIZER
 from ablatent.store.artifacts import Store
+from commands import ROOT
 
 INTEROP = {
     **dict.fromkeys(("heads", "head_channels", "beta_start", "beta_end", "scale_factor")),
@@ -16,14 +22,37 @@ INTEROP = {
 }
 
 
+def imported(folder, state):
+    torch.save({"state_dict": state}, folder / "model.ckpt")
+    config = {"path": str(folder / "model.ckpt"), "format": "compvis", "interop": INTEROP}
+    assert import_weights(Store(folder / "store"), config) == 0
+    key = next((folder / "store/objects/imported").iterdir()).name
+    return load(str(folder / "store"), key[:14], size=32)
+
+
 @pytest.mark.slow
 def test_an_imported_network_is_sampled(tmp_path) -> None:
-    torch.save({"state_dict": checkpoint()}, tmp_path / "model.ckpt")
-    config = {"path": str(tmp_path / "model.ckpt"), "format": "compvis", "interop": INTEROP}
-    assert import_weights(Store(tmp_path / "store"), config) == 0
-    key = next((tmp_path / "store/objects/imported").iterdir()).name
-    model = load(str(tmp_path / "store"), key[:14], size=32)
+    model = imported(tmp_path, checkpoint())
     one, two = (model.sample(n=2, seed=1, steps=2) for _ in range(2))
     assert one[0].size == (32, 32) and np.array_equal(np.asarray(one[1]), np.asarray(two[1]))
     with pytest.raises(ConfigError, match="guidance=none"):
         model.sample(scale=2.0)
+    whole = np.asarray(one[0]).astype(int)
+    tiled = replace(
+        model, config={**model.config, "samples": {**model.config["samples"], "decode_tile": 8, "decode_overlap": 2}}
+    )
+    apart = np.abs(np.asarray(tiled.sample(n=2, seed=1, steps=2)[0]).astype(int) - whole)
+    assert apart.any(), "by tiles"
+
+
+@pytest.mark.slow
+def test_an_imported_text_model_answers_prompts(tmp_path) -> None:
+    """Its vocabulary is the one that models trained here have."""
+    conf = yaml.safe_load((ROOT / "conf/conditioner/text_transformer.yaml").read_text())
+    assert conf["tokenizer"] == TOKENIZER
+    extra = {f"{PREFIX}{k}": v for k, v in drawn(named(), 6).items()}
+    model = imported(tmp_path, checkpoint({**SMALL_UNET, "context_dim": WIDTH}, **extra))
+    apple, pear, same = (np.asarray(model.sample(p, seed=1, steps=2)[0]) for p in ("an apple", "two pears", "An apple"))
+    assert apple.shape == (32, 32, 3) and np.array_equal(apple, same) and not np.array_equal(apple, pear)
+    with pytest.raises(ConfigError, match="captions"):
+        model.sample(label=1)

@@ -45,7 +45,7 @@ def named() -> list[tuple[str, tuple[int, ...]]]:
 
 
 def ours(node, state) -> TextTransformer:
-    arguments = {k: v for k, v in node.items() if k != "_target_"}
+    arguments = {k: v for k, v in node.items() if k not in ("_target_", "tokenizer")}
     model = TextTransformer(Vocabulary("", HubFolder("none", [])), **arguments)
     model.load_state_dict(state)
     return model.eval()

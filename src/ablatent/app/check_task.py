@@ -7,11 +7,11 @@ import torch
 
 from ablatent.app.models import blank_condition, make_network, needs_of, reads_in, reads_of, shapes_alone
 from ablatent.app.objects import make, make_first_stage
+from ablatent.conditioning.source import class_index
 from ablatent.core.errors import AblatentError, ConfigError
 from ablatent.samplers.base import Sampler
 from ablatent.samplers.guidance import Guidance
 from ablatent.tasks.base import Task
-from ablatent.tasks.conditions import class_index
 from ablatent.tasks.generate import Model
 
 
@@ -47,7 +47,7 @@ def check_model(cfg: Mapping[str, Any], classes: tuple[int, int]) -> None:
             trained, shape = model.latent_shape(size, size), model.latent_shape(height, width)
             setting = shapes_alone(trained, size, *classes)
             network, conditioner = make_network(cfg, setting, bool(cfg["diffusion"]["learned_variance"]))
-            cond = blank_condition(conditioner, 2, setting)
+            cond = blank_condition(conditioner, 2, setting, (height, width))
             network(torch.zeros(2, *shape), torch.zeros(2), cond)
         except (AblatentError, RuntimeError, ValueError) as e:
             raise ConfigError("task", "a canvas that first stage and network take", got, str(e).splitlines()[0]) from e

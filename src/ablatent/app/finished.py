@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from torch import Tensor
 
 from ablatent.app.build import git_state, packages
 from ablatent.app.check_task import check_sampling_of
@@ -18,7 +17,7 @@ from ablatent.app.models import load_imported
 from ablatent.app.objects import make
 from ablatent.app.references import Reference, find
 from ablatent.app.request import Asker, Request
-from ablatent.app.stages.samples import Generator, load_generator
+from ablatent.app.stages.samples import Generator, load_generator, tiling_of
 from ablatent.app.tracking.base import NoRun, RunSpec
 from ablatent.conditioning.base import Conditioner
 from ablatent.conditioning.class_label import ClassLabel
@@ -28,11 +27,11 @@ from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
 from ablatent.core.progress import track
 from ablatent.data.base import Annotations
-from ablatent.samplers.base import OnStep, Sampler
+from ablatent.samplers.base import Sampler
 from ablatent.samplers.guidance import Guidance
 from ablatent.store.artifacts import Store, Work
+from ablatent.store.identity import with_neutral
 from ablatent.tasks.base import Bench, Task
-from ablatent.training.first_stage import to_images
 
 # For models of which no job is known: imported ones, and stages built by themselves.
 PLAIN: dict[str, Any] = {
@@ -135,24 +134,14 @@ class Finished:
         check_sampling_of(model, asked_task, sampler, generator.guidance, size)
         source, hole = asker.source(request), asker.hole(request)
         with track("sampling", request.count * asked_task.steps_each(sampler), "image steps") as bar:
-
-            def draw(
-                x: Tensor,
-                index: Sequence[int],
-                used: Sampler,
-                watch: OnStep | None = None,
-                source: Source | None = None,
-            ) -> np.ndarray:
-                parts = generator(used, request.seed, index, ctx.compute.batch_size, bar, x, watch, source)
-                return np.concatenate([to_images(model.decode(z)) for _, z in parts])
-
+            draw = generator.drawing(request.seed, ctx.compute.batch_size, bar)
             bench = Bench(model, sampler, request.seed, draw, _no_features, hole=hole)
             images = asked_task.draw(bench, source, range(request.count))
         return Answer(images, self._about(request, ctx, size), asker.said)
 
     def _context(self) -> Context:
         """A samples stage that is read from, and never built."""
-        config = {**self.config["samples"], "prompts": None}
+        config = {**with_neutral(self.config["samples"], "samples"), "prompts": None}
         config |= {"sampler": self.config["sampler"], "guidance": self.config["guidance"]}
         stage = Stage("samples", config, self.reference.inputs)
         work = Work(stage.key, self.store.work_folder(stage.key), "", "")
@@ -170,7 +159,8 @@ class Finished:
             return generator, generator.known.annotations.classes, summary.get("segment_names", [])
         if guidance.needs_weak:
             raise ConfigError("guidance", "one that needs no earlier snapshot", type(guidance).__name__)
-        model = load_imported(ctx, self.config["samples"]["weights"], self.size or IMPORTED_SIZE)
+        model = load_imported(ctx, ctx.config["weights"], self.size or IMPORTED_SIZE)
+        model = replace(model, tiling=tiling_of(ctx.config))
         classes = [str(i) for i in range(class_count(model.conditioner))]
         return Generator(model, guidance, None, None, Source(0, Annotations(classes=tuple(classes)))), classes, []
 

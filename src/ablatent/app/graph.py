@@ -37,6 +37,8 @@ VERSIONS = {
 }
 # Tasks whose samples have the conditions of validation pictures, their classes too; others take classes in turn.
 READ_THEIR_PICTURES = ("Inpaint", "Outpaint", "Conditional")
+# Conditioners that read nothing but pictures: captions or classes may change without them.
+PICTURES_ALONE = ("NoConditioner", "LowResolution", "MaskedImage")
 TRAINED = ("first_stage", "diffusion", "noisy_classifier", "judge")
 
 
@@ -78,8 +80,15 @@ class Fingerprints:
 
 
 def conditioned(cfg: Mapping[str, Any]) -> bool:
-    """Whether the job's conditioner reads annotations."""
+    """Whether the job's model has a condition."""
     return stable_name(cfg["conditioner"]["_target_"]) != "NoConditioner"
+
+
+def reads_annotations(conditioner: Mapping[str, Any]) -> bool:
+    """Whether a conditioner node, or a part of it, reads annotations."""
+    if "parts" in conditioner:
+        return any(reads_annotations(part) for part in conditioner["parts"].values())
+    return stable_name(conditioner["_target_"]) not in PICTURES_ALONE
 
 
 def only_classes(cfg: Mapping[str, Any]) -> bool:
@@ -119,16 +128,18 @@ def stages_of(cfg: Mapping[str, Any], fingerprints: Fingerprints) -> dict[str, S
     # inputs of what draws from the model: its generative stages, and the classifier where guidance asks for it
     keys = {role.removeprefix("noisy_"): stage.key for role, stage in model.items()}
     drawn = {"sampler": cfg["sampler"], "guidance": cfg["guidance"], **cfg["samples"]}
+    # of validation pictures, where samples have their conditions
+    known = annotated if reads_annotations(cfg["conditioner"]) or guided_by(cfg) == "ClassifierGuidance" else images
     task = stable_name(cfg["task"]["_target_"])
     if task == "Reconstruct":
         return _reconstructed(cfg, model["first_stage"], images, data)
     if task == "Sample":
-        samples = Stage("samples", drawn, keys, {} if only_classes(cfg) else annotated, data)
+        samples = Stage("samples", drawn, keys, {} if only_classes(cfg) else known, data)
         return {**_scored(cfg, model, samples, images, data), **_judged(cfg, samples, annotated, data)}
     config = {**drawn, "task": cfg["task"], "extractor": cfg["evaluation"]["extractor"]}
     del config["count"]  # a task has a count of its own
-    known = annotated if (conditioned(cfg) if task in READ_THEIR_PICTURES else not only_classes(cfg)) else images
-    return {**model, "task": Stage("task", config, keys, known, data)}
+    theirs = conditioned(cfg) if task in READ_THEIR_PICTURES else not only_classes(cfg)
+    return {**model, "task": Stage("task", config, keys, known if theirs else images, data)}
 
 
 def _model(
@@ -148,7 +159,7 @@ def _model(
             **cfg["diffusion"],
         },
         {role: stage.key for role, stage in stages.items()},
-        annotated if conditioned(cfg) else images,
+        annotated if reads_annotations(cfg["conditioner"]) else images,
         data,
     )
     if guided_by(cfg) == "ClassifierGuidance":

@@ -87,12 +87,19 @@ def make_denoiser(config: Mapping[str, Any], setting: Setting) -> tuple[Denoiser
 
 def shapes_alone(latent_shape: tuple[int, int, int], size: int, classes: int = 0, segments: int = 0) -> Setting:
     """A setting whose first stage and other pretrained encoders give zeros: to try shapes out."""
-    return Setting(classes, segments, size, latent_shape, lambda x: x.new_zeros(len(x), *latent_shape), False)
+    channels, rows, columns = latent_shape
+
+    def encode(x: Tensor) -> Tensor:
+        return x.new_zeros(len(x), channels, x.shape[2] * rows // size, x.shape[3] * columns // size)
+
+    return Setting(classes, segments, size, latent_shape, encode, False)
 
 
-def blank_condition(conditioner: Conditioner, n: int, setting: Setting) -> Cond:
-    """The condition of n pictures of which nothing particular is known; the conditioner is on the default device."""
-    source = blank(n, setting.size, setting.classes, setting.segments)
+def blank_condition(conditioner: Conditioner, n: int, setting: Setting, canvas: tuple[int, int] | None = None) -> Cond:
+    """The condition of n pictures of which nothing particular is known; the conditioner is on the default device.
+
+    canvas: (height, width) of the pictures, None for the setting's."""
+    source = blank(n, canvas or (setting.size, setting.size), setting.classes, setting.segments)
     rows = {**conditioner.rows(source), "flipped": np.zeros(n, dtype=bool)}
     drawn = conditioner.draw(rows, [stream(0, "blank", i) for i in range(n)])
     device = torch.get_default_device()
@@ -159,7 +166,8 @@ def load_imported(ctx: Context, weights: str, size: int) -> Model:
     conditioner: Conditioner = make(node)
     for part in ("context_dim", "vector_dim", "spatial_channels"):
         if (network[part] or None) != (getattr(conditioner, part) or None):
-            do = "Its conditioner (a text encoder, say) was not in the file. Models of classes, or of none, can be."
+            do = "Its condition was not in the file. Models of classes, of latent-diffusion's own text transformer, "
+            do += "or of no condition can be sampled."
             raise ConfigError("model", "an imported network with its conditioner", f"{part}={network[part]}", do)
     learned = bool(config["learned_variance"])
     denoiser = Denoiser(make(network), make(config["schedule"]), make(config["parameterization"]), learned)

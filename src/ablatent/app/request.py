@@ -10,15 +10,14 @@ import yaml
 from jaxtyping import UInt8
 from PIL import Image
 
-from ablatent.conditioning.source import NAMES, Source
+from ablatent.conditioning.layout import parse_boxes
+from ablatent.conditioning.source import NAMES, Source, class_index
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.files import sha256
 from ablatent.core.images import read_mask
 from ablatent.data.base import Annotations
-from ablatent.data.boxes import Box
 from ablatent.data.pictures import picture_size, read_picture
 from ablatent.tasks.base import Task
-from ablatent.tasks.conditions import class_index
 
 GIVES = {"captions": "prompt", "labels": "class", "boxes": "boxes", "segmentation": "image", "pixels": "image"}
 
@@ -90,13 +89,13 @@ def prompts_of(path: Path) -> list[str]:
     return [line for line in lines if line]
 
 
-def boxes_of(text: str) -> list[list[Any]]:
-    """[[dog, 0.1, 0.1, 0.5, 0.5], …] as it is typed."""
+def boxes_of(text: str) -> list[Any]:
+    """[[dog, 0.1, 0.1, 0.5, 0.5], …] as it is typed; each is for `parse_boxes` to check."""
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         value = None
-    if not isinstance(value, list) or not all(isinstance(b, list) for b in value):
+    if not isinstance(value, list):
         raise ConfigError("boxes", "[[CLASS, x0, y0, x1, y1], …]", text, "For example boxes='[[dog,0.1,0.1,0.5,0.5]]'.")
     return value
 
@@ -136,7 +135,7 @@ class Asker:
         n = request.count
         captions = [request.caption(i) or "" for i in range(n)] if "captions" in self.needs else None
         labels = self._labels(request) if "labels" in self.needs else None
-        boxes = [self._boxes(request.boxes or ())] * n if "boxes" in self.needs else None
+        boxes = [parse_boxes(request.boxes or (), self.classes)] * n if "boxes" in self.needs else None
         maps = pixels = small = None
         if request.image is not None and "segmentation" in self.needs and not self.task.needs_images:
             maps = np.repeat(self._segmentation(Path(request.image))[None], n, axis=0)
@@ -158,18 +157,6 @@ class Asker:
                 raise ConfigError("label", f"the number of a class, 0 … {len(self.classes) - 1}", request.label)
             return np.full(request.count, request.label, dtype=np.int64)
         return np.arange(request.count, dtype=np.int64) % len(self.classes)
-
-    def _boxes(self, boxes: Sequence[Sequence[Any]]) -> list[Box]:
-        out: list[Box] = []
-        for box in boxes:
-            name, *corners = box
-            if len(corners) != 4 or not all(isinstance(c, int | float) and 0 <= c <= 1 for c in corners):
-                raise ConfigError("boxes", "[CLASS, x0, y0, x1, y1] with shares of the picture, 0 … 1", list(box))
-            x0, y0, x1, y1 = map(float, corners)
-            if x0 >= x1 or y0 >= y1:
-                raise ConfigError("boxes", "corners in the order x0 < x1 and y0 < y1", list(box))
-            out.append((class_index(str(name), self.classes, "boxes"), x0, y0, x1, y1))
-        return out
 
     def _segmentation(self, path: Path) -> UInt8[np.ndarray, "size size"]:
         """A picture whose levels (or palette indices) are classes, of the model's size or resized by nearest."""

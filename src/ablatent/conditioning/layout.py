@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ablatent.conditioning.base import Conditioner, Rows
 from ablatent.conditioning.palette import palette
-from ablatent.conditioning.source import OTHER_DATA, Source
-from ablatent.core.errors import ConfigError, DataError, did_you_mean
+from ablatent.conditioning.source import OTHER_DATA, Source, class_index
+from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.types import Cond
 from ablatent.data.boxes import Box
 from ablatent.networks.encoder import TokenEncoder
@@ -135,20 +135,17 @@ def parse_boxes(given: Sequence[object], classes: Sequence[str], key: str = "box
 
     Raises ConfigError, which names `key`, for a class that the model does not know and for corners outside.
     """
-    numbers, boxes = {name: i for i, name in enumerate(classes)}, []
+    boxes: list[Box] = []
     for item in given:
         values = list(item) if isinstance(item, list | tuple) else [item]
         corners = [float(v) for v in values[1:] if isinstance(v, int | float) and not isinstance(v, bool)]
         if len(values) != 5 or len(corners) != 4:
             raise ConfigError(key, "boxes [name, x0, y0, x1, y1]", item)
-        name = str(values[0])
-        if name not in numbers:
-            few = ", ".join(classes[:8]) + (", …" if len(classes) > 8 else "")
-            raise ConfigError(key, f"a class of the model ({few})", name, did_you_mean(name, classes))
+        label = class_index(str(values[0]), classes, key)
         x0, y0, x1, y1 = corners
         if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
             raise ConfigError(key, "corners with 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1", item)
-        boxes.append((numbers[name], x0, y0, x1, y1))
+        boxes.append((label, x0, y0, x1, y1))
     return boxes
 
 

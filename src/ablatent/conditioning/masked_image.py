@@ -17,13 +17,15 @@ from ablatent.core.errors import ConfigError
 from ablatent.core.types import Cond
 
 GREY = 128
+"""What stands in a hole before anything is known of it: the middle of the range."""
 
 
 class MaskedImage(Conditioner):
     """Latents of the picture with grey in place of what is to be filled, and the mask: 1 there, -1 elsewhere.
 
     A position of the latents is to be filled where any of its pixels is. masks, fraction: see `Masks`; a source that
-    brings masks along decides itself. The null condition is a picture that is masked everywhere.
+    brings masks along decides itself, and its pictures may be of another size than those of the training. The null
+    condition is a picture that is masked everywhere.
     """
 
     needs = ("pixels",)
@@ -39,7 +41,7 @@ class MaskedImage(Conditioner):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(dropout)
-        self.size, self.side, self.encode = size, tuple(latent_shape[1:]), encode
+        self.size, self.downsample, self.encode = size, size // latent_shape[1], encode
         self.masks = Masks(masks, tuple(fraction))
         self.spatial_channels = latent_shape[0] + 1
 
@@ -48,8 +50,9 @@ class MaskedImage(Conditioner):
         rows = {"pixels": np.asarray(source.pixels)}
         if source.masks is None:
             return rows
-        if source.masks.shape[1:] != (self.size, self.size):
-            raise ConfigError("masks", f"masks of {self.size}x{self.size} pixels", source.masks.shape[1:])
+        height, width = rows["pixels"].shape[1:3]
+        if source.masks.shape[1:] != (height, width):
+            raise ConfigError("masks", f"masks of {height}x{width} pixels, as the pictures", source.masks.shape[1:])
         return {**rows, "mask": (source.masks > 0).astype(np.uint8)}
 
     def draw(self, rows: Rows, rngs: Sequence[np.random.Generator]) -> Rows:
@@ -71,12 +74,13 @@ class MaskedImage(Conditioner):
         mask = rearrange(batch["mask"], "b h w -> b 1 h w").float()
         x = rearrange(batch["pixels"], "b h w c -> b c h w").float() / 127.5 - 1
         z = self.encode(x * (1 - mask))  # exactly zero, which no grey level is
-        return Cond(spatial=torch.cat([z.to(x.device), 2 * F.adaptive_max_pool2d(mask, self.side) - 1], dim=1))
+        return Cond(spatial=torch.cat([z.to(x.device), 2 * F.adaptive_max_pool2d(mask, z.shape[2:]) - 1], dim=1))
 
     def null(self, like: Cond) -> Cond:
         if like.spatial is None:
             return Cond()
-        shape, device = (1, self.size, self.size), like.spatial.device
+        height, width = (self.downsample * side for side in like.spatial.shape[2:])
+        shape, device = (1, height, width), like.spatial.device
         pixels = torch.zeros(*shape, 3, dtype=torch.uint8, device=device)
         one = self.embed({"pixels": pixels, "mask": torch.ones(shape, device=device)}).spatial
         return Cond(spatial=repeat(one, "1 c h w -> n c h w", n=len(like.spatial)))

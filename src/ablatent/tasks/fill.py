@@ -12,6 +12,7 @@ from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from ablatent.conditioning.masked_image import GREY
 from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
 from ablatent.core.rng import normal
@@ -26,8 +27,6 @@ from ablatent.tasks.generate import prior
 METHODS = ("auto", "blend", "model")
 TRAINED = "MaskedImage"
 """The conditioner of models that were trained to fill holes: they read the known part and the mask."""
-GREY = 128
-"""What stands in a hole before anything is known of it: the middle of the range."""
 
 
 @dataclass

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import UInt8
 
+from ablatent.conditioning.masked_image import GREY
 from ablatent.core.errors import ConfigError, did_you_mean
 from ablatent.schedules.base import is_real
 from ablatent.tasks.base import Bench, Reads, refuse_maps
-from ablatent.tasks.fill import GREY, Fill
+from ablatent.tasks.fill import TRAINED, Fill
 
 SIDES = ("left", "right", "top", "bottom")
 
@@ -39,7 +40,7 @@ class Outpaint(Fill):
 
     def check_model(self, reads: Reads, size: int) -> None:
         super().check_model(reads, size)
-        refuse_maps(reads)
+        refuse_maps({name: parts for name, parts in reads.items() if name != TRAINED})
 
     def borders(self, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
         """((above, below), (left, right)): pixels added to a picture of this size."""

@@ -11,7 +11,6 @@ from ablatent.app.context import Context, weights_path
 from ablatent.app.models import load_first_stage, make_denoiser, setting_of, source_of
 from ablatent.app.objects import make
 from ablatent.conditioning.source import Source
-from ablatent.conditioning.text_transformer import TextAttention
 from ablatent.core.errors import ConfigError
 from ablatent.core.files import write_json
 from ablatent.core.images import grid
@@ -19,6 +18,7 @@ from ablatent.core.rng import stream
 from ablatent.data.latents import Latents
 from ablatent.diffusion.loss import DiffusionLoss
 from ablatent.interop.layout import attention_heads, on_meta
+from ablatent.networks.encoder import EncoderAttention
 from ablatent.samplers.ddim import DDIM
 from ablatent.samplers.guidance import NoGuidance
 from ablatent.store.artifacts import Artifact
@@ -95,11 +95,11 @@ def start_from(imported: Artifact, network: nn.Module, conditioner: nn.Module) -
             same = attention_heads(module) == attention_heads(on_meta(imported.manifest["config"]["network"]))
         node = imported.manifest["config"][name]
         if same and given and name == "conditioner" and "heads" in node:  # nor do they here
-            same = [m.heads for m in module.modules() if isinstance(m, TextAttention)] == [node["heads"]] * node[
-                "depth"
-            ]
+            heads = [m.heads for m in module.modules() if isinstance(m, EncoderAttention)]
+            same = heads == [node["heads"]] * node["depth"]
         if given and not same:
-            wanted = ", ".join(f"{k}={v}" for k, v in node.items() if k not in ("_target_", "dropout", "checkpointing"))
+            hidden = ("_target_", "dropout", "checkpointing", "tokenizer")
+            wanted = ", ".join(f"{k}={v}" for k, v in node.items() if k not in hidden)
             got = f"another {name} than that of {imported.key}"
             raise ConfigError("diffusion.start_from", f"{name} options as imported ({wanted})", got)
         if given:

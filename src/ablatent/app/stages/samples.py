@@ -1,8 +1,9 @@
 """samples: a trained model and a sampler → images."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from ablatent.app.context import Context
 from ablatent.app.models import load_model, source_of
 from ablatent.app.objects import make
 from ablatent.app.stages.noisy_classifier import load_logits
-from ablatent.conditioning.source import Source
+from ablatent.conditioning.source import Source, class_index
 from ablatent.core.files import write_json
 from ablatent.core.images import grid, save_png
 from ablatent.core.progress import Bar, track
@@ -21,7 +22,8 @@ from ablatent.data.base import Annotations
 from ablatent.samplers.base import OnStep, Sampler
 from ablatent.samplers.guidance import Guidance
 from ablatent.samplers.guidance_classifier import NoisyLogits
-from ablatent.tasks.conditions import asked, class_index, conditions, labels_in_turn
+from ablatent.tasks.base import Draw
+from ablatent.tasks.conditions import asked, conditions, labels_in_turn
 from ablatent.tasks.generate import Model, generate
 from ablatent.tasks.tiles import Tiling
 from ablatent.training.first_stage import to_images
@@ -129,14 +131,32 @@ class Generator:
         needed = (self.weak, self.classifier, x, watch)
         return generate(self.model, sampler, self.guidance, seed, indices, fields, batch_size, bar, *needed)
 
+    def drawing(self, seed: int, batch_size: int, bar: Bar) -> Draw:
+        """What a task draws with, see `Bench`."""
+
+        def draw(
+            x: Tensor,
+            index: Sequence[int],
+            used: Sampler,
+            watch: OnStep | None = None,
+            source: Source | None = None,
+        ) -> np.ndarray:
+            parts = self(used, seed, index, batch_size, bar, x, watch, source)
+            return np.concatenate([to_images(self.model.decode(z)) for _, z in parts])
+
+        return draw
+
+
+def tiling_of(config: Mapping[str, Any]) -> Tiling | None:
+    """Of decoding, as decode_tile and decode_overlap of a samples node say; None for none."""
+    return None if config["decode_tile"] is None else Tiling(config["decode_tile"], config["decode_overlap"])
+
 
 def load_generator(ctx: Context) -> Generator:
     """What the stage's weights, snapshot, guidance and tiling say, from its inputs diffusion, latents, first_stage and,
     where guidance asks for it, classifier."""
     config, guidance = ctx.config, make(ctx.config["guidance"])
-    tile, overlap = config["decode_tile"], config["decode_overlap"]
-    tiling = None if tile is None else Tiling(tile, overlap)
-    model = replace(load_model(ctx, config["weights"], config["snapshot"]), tiling=tiling)
+    model = replace(load_model(ctx, config["weights"], config["snapshot"]), tiling=tiling_of(config))
     classifier = None
     named = ctx.input("diffusion").json("summary.json")["class_names"]
     if guidance.needs_classifier:
@@ -144,7 +164,8 @@ def load_generator(ctx: Context) -> Generator:
         classifier = load_logits(ctx.input("classifier"), channels, model.device)
         named = ctx.input("classifier").json("summary.json")["class_names"]
     known = Source(0, Annotations(classes=tuple(named)))
-    if "annotations" in ctx.stage.digests:  # the condition is more than a class
+    digests = ctx.stage.digests
+    if "annotations" in digests or ("images" in digests and "pixels" in model.conditioner.needs):  # more than a class
         images = ctx.images()
         known = source_of(ctx, images).rows(images.indices("validation"))
     return Generator(model, guidance, _weak(ctx, guidance, model), classifier, known, config.get("prompts"))

@@ -1,17 +1,13 @@
 """task: a trained model put to a use that ends in a figure and numbers of its own, not in scored samples."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
-from torch import Tensor
 
 from ablatent.app.context import Context
 from ablatent.app.models import source_of
 from ablatent.app.objects import make
 from ablatent.app.stages.samples import load_generator
 from ablatent.app.stages.scores import as_json
-from ablatent.conditioning.source import Source
 from ablatent.core.files import write_json
 from ablatent.core.images import labelled, save_gif, save_png
 from ablatent.core.progress import track
@@ -19,9 +15,8 @@ from ablatent.evaluation.features import extract
 from ablatent.evaluation.reconstruction import reconstruction_scores
 from ablatent.evaluation.scores import Score, versions
 from ablatent.first_stage.perceptual import NoPerceptual
-from ablatent.samplers.base import OnStep, Sampler
+from ablatent.samplers.base import Sampler
 from ablatent.tasks.base import Bench, Task
-from ablatent.training.first_stage import to_images
 
 
 @torch.no_grad()
@@ -39,16 +34,7 @@ def build(ctx: Context) -> None:
     known = source_of(ctx, prepared).rows(rows) if task.needs_images or generator.known.n else generator.known
 
     with track(ctx.title, task.image_steps(sampler), "image steps") as bar:
-
-        def draw(
-            x: Tensor,
-            index: Sequence[int],
-            used: Sampler,
-            watch: OnStep | None = None,
-            source: Source | None = None,
-        ) -> np.ndarray:
-            parts = generator(used, seed, index, size, bar, x, watch, source)
-            return np.concatenate([to_images(model.decode(z)) for _, z in parts])
+        draw = generator.drawing(seed, size, bar)
 
         def features(drawn: np.ndarray) -> np.ndarray:
             return extract(extractor, drawn, ctx.device, size, f"{ctx.title}: features")
