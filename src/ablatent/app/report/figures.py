@@ -135,7 +135,8 @@ def latents(sweep: Sweep) -> bytes | None:
 
 def schedules(sweep: Sweep) -> bytes | None:
     """Signal left and log-SNR over time, one line a noise schedule of the sweep."""
-    nodes = {json.dumps(j.config["schedule"], sort_keys=True): j for j in sweep.jobs if "schedule" in j.config}
+    noised = [j for j in sweep.jobs if "diffusion" in j.stages]
+    nodes = {json.dumps(j.config["schedule"], sort_keys=True): j for j in noised if "schedule" in j.config}
     if not nodes:
         return None
     from ablatent.app.objects import make  # needs torch, which the other figures do without

@@ -16,6 +16,7 @@ from ablatent.core.errors import ConfigError, DataError, did_you_mean
 from ablatent.core.files import read_json, sha256
 
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, DataError)  # what a damaged file can raise
+SCORED = ("reconstruction", "scores", "agreement", "task")  # kinds of stages whose artifacts hold scores.json
 HASHED_BELOW = 256 * 2**20  # bytes; larger files are checked by size here and by hash in do=verify
 
 
@@ -99,6 +100,7 @@ class Job:
     seconds: float | None
     built: Mapping[str, str]  # key -> built | found | failed | skipped
     scores: dict[str, Score] = field(default_factory=dict)
+    lost: bool = False  # some of its scores are in no readable file any more
 
 
 @dataclass
@@ -264,15 +266,17 @@ def load_sweep(store_root: Path, sweep_id: str) -> Sweep:
         wanted = any(j.built.get(stored.key) in ("built", "found") for j in jobs)
         if stored.problem and (wanted or "damaged" in stored.problem):
             problems.append(f"{stored.key}: {stored.problem}.")
-        if not stored.problem and stored.has("scores.json"):
-            try:
-                scores = _read_scores(stored)
-            except UNREADABLE as error:
-                problems.append(f"{stored.key}: scores.json: {error}.")
-                continue
-            for job in jobs:
-                if stored.key in job.stages.values():
-                    job.scores.update(scores)
+        if stored.kind not in SCORED:
+            continue
+        scores = None
+        try:
+            scores = None if stored.problem else _read_scores(stored)
+        except UNREADABLE as error:
+            problems.append(f"{stored.key}: scores.json: {error}.")
+        for job in jobs:
+            if stored.key in job.stages.values():
+                job.scores.update(scores or {})
+                job.lost |= scores is None
     axes = {a: [axis_value(v) for v in values] for a, values in (plan.get("axes") or {}).items()}
     config = next((job.config for job in jobs if job.config), {})
     about = {name: str(plan.get(name) or "") for name in ("created", "command", "verb")}

@@ -99,10 +99,11 @@ def _score_column(rows: list[Row], metric: str, comparable: bool, notes: list[st
     cells = []
     for n, (row, score) in enumerate(zip(rows, scores, strict=True)):
         if score is None:
-            lost = any(j.status == "finished" for j in row.jobs)
-            hint = (
-                "the job finished, but this score is not in the store" if lost else f"the job is {row.jobs[0].status}"
-            )
+            finished = [j for j in row.jobs if j.status == "finished"]
+            lost = any(j.lost for j in finished)
+            hint = f"the job is {row.jobs[0].status}"
+            if finished:
+                hint = "the job finished, but this score is not in the store" if lost else "not measured in this job"
             cells.append(Cell("missing" if lost else "–", tone="bad" if lost else "quiet", hint=hint))
             continue
         notes.extend(t for t in score.notes if t not in notes)
@@ -119,7 +120,8 @@ def results(sweep: Sweep, by_seed: bool = False) -> Table:
         [Cell(show_value(r.axes.get(a))) for a in axes] or [Cell("all seeds" if by_seed else r.jobs[0].name)]
         for r in rows
     ]
-    columns = [_score_column(rows, m, m not in bad, notes) for m in metrics]
+    one_data_set = not any(a == "data" or a.startswith("data.") for a in axes)  # no best among scores of different data
+    columns = [_score_column(rows, m, one_data_set and m not in bad, notes) for m in metrics]
     all_done = all(j.status == "finished" for j in sweep.jobs)
     body = []
     for n, row in enumerate(rows):
