@@ -50,7 +50,7 @@ def killed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("devices")
     with (folder / "log").open("w") as log:
         child = subprocess.Popen(words(*TWO), cwd=folder, stdout=log, stderr=log)
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 600
     while not list((folder / "store/work").glob("first_stage-*/last.ckpt")):
         assert child.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()
         time.sleep(0.02)

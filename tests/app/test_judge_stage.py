@@ -198,10 +198,10 @@ def test_a_judge_that_was_stopped_ends_with_the_same_bits(tmp_path, config):
         fit(trainee, batch_at, folder, Recorder(folder.path, folder), Runtime(checkpoint_seconds=0.0), "judge")
         return network.state_dict(), (folder.path / "curves.csv").read_text()
 
-    def stopping(step):
+    def stopping(step, share):
         if step == 15:
             raise RuntimeError("stop")
-        return batches(step)
+        return batches(step, share)
 
     whole, stopped = Folder(tmp_path / "whole"), Folder(tmp_path / "stopped")
     with pytest.raises(RuntimeError, match="stop"):

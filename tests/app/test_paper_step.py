@@ -75,7 +75,7 @@ def test_one_step_of_celebahq_ldm4(tmp_path: Path) -> None:
         0,
         lambda parameters: kind(parameters, **options),
         batches.validation(images.indices("validation")[:1], draws=1),
-        lambda network, conditioner: np.zeros((8, 8, 3), np.uint8),  # no panel: it would be most of the time
+        lambda: np.zeros((8, 8, 3), np.uint8),  # no panel: it would be most of the time
     )
     before = denoiser.network.conv_out.weight.detach().clone()
     fit(trainee, batches, folder, Recorder(tmp_path, folder, every=1), Runtime(), "one step")

@@ -62,6 +62,7 @@ class Context:
 
         fields = {k: v for k, v in self.runtime.items() if k not in ("threads", "precision", "device")}
         precision = self.config.get("training", {}).get("precision", "32-true")
+        fields["checkpoint_seconds"] = float(fields["checkpoint_seconds"])  # JSON keeps 10.0 as 10
         return Runtime(device=resolve_device(self.runtime["device"]), precision=precision, **fields)
 
     @property

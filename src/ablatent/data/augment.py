@@ -1,5 +1,6 @@
 """Random changes of pictures that leave what is in them as it is. Free of torch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +25,7 @@ class ShiftMirror:
         if not isinstance(self.mirror, bool):
             raise ConfigError("judge.augment.mirror", "true or false", self.mirror)
 
-    def __call__(self, seed: int, samples: range, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+    def __call__(self, seed: int, samples: Sequence[int], *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
         """arrays: (len(samples), H, W, …) each, all changed in the same way: pictures and maps of their pixels."""
         moved = tuple(np.empty_like(array) for array in arrays)
         for k, sample in enumerate(samples):
