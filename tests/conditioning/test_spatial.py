@@ -154,8 +154,6 @@ def test_masked_image_hides_what_is_to_be_filled() -> None:
     torch.testing.assert_close(x[:, :4], encode(left))
     null = c.null(Cond(spatial=x)).spatial
     assert null is not None and (null[:, 4] == 1).all() and (null[:, :4] == 0).all()
-    with pytest.raises(ConfigError, match="16x32"):
-        c.rows(Source(N, s.annotations, s.pixels[:, :16], masks=mask))
     wide = Source(N, s.annotations, np.tile(s.pixels, (1, 1, 2, 1)), masks=np.pad(mask, ((0, 0), (0, 0), (0, SIZE))))
     larger = embedded(c, drawn(c, wide))
     assert torch.equal(larger[..., :8], x) and (larger[:, 4, :, 8:] == -1).all(), "a canvas of another size"

@@ -40,7 +40,7 @@ PLAIN: dict[str, Any] = {
     "task": {"_target_": "ablatent.tasks.sample.Sample"},
     "samples": {"weights": "ema", "snapshot": "last"},
     "runtime": {"device": "auto", "devices": 1, "compile": False, "threads": None, "batch_size": 64,
-                "checkpoint_seconds": 10, "precision": "32-true"},
+                "checkpoint_seconds": 10.0, "precision": "32-true"},
 }  # fmt: skip
 IMPORTED_SIZE = 256
 """Pixels: of the pictures of most released models. The weights do not tell."""

@@ -13,7 +13,6 @@ from ablatent.conditioning.base import Conditioner, Encode, Rows
 from ablatent.conditioning.masks import Masks
 from ablatent.conditioning.source import Source
 from ablatent.conditioning.spatial import flip
-from ablatent.core.errors import ConfigError
 from ablatent.core.types import Cond
 
 GREY = 128
@@ -50,9 +49,6 @@ class MaskedImage(Conditioner):
         rows = {"pixels": np.asarray(source.pixels)}
         if source.masks is None:
             return rows
-        height, width = rows["pixels"].shape[1:3]
-        if source.masks.shape[1:] != (height, width):
-            raise ConfigError("masks", f"masks of {height}x{width} pixels, as the pictures", source.masks.shape[1:])
         return {**rows, "mask": (source.masks > 0).astype(np.uint8)}
 
     def draw(self, rows: Rows, rngs: Sequence[np.random.Generator]) -> Rows:
