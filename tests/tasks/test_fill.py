@@ -176,7 +176,7 @@ CLASSES, NOTHING = {"ClassLabel": ("labels",)}, {"NoConditioner": ()}
         (lambda: Outpaint(by=0.0), "task.by"),
         (lambda: LargerCanvas(factor=0.0), "task.factor"),
         (lambda: LargerCanvas(height=0), "task.height"),
-        (lambda: Outpaint().check_model({"MaskedImage": ("pixels",)}, 8), "task"),
+        (lambda: Outpaint().check_model({"LowResolution": ("pixels",)}, 8), "task"),
         (lambda: LargerCanvas().check_model({"Map": ("segmentation",)}, 8), "task"),
         (lambda: Conditional("lables"), "task.reads"),
         (lambda: Conditional("captions").check_model(CLASSES, 8), "task"),
@@ -189,4 +189,5 @@ def test_what_cannot_be_names_its_key(refused, key: str) -> None:
         refused()
     assert error.value.key == key
     Conditional("labels").check_model(CLASSES, 8)
-    Inpaint(method="model").check_model({"MaskedImage": ("pixels",)}, 8)
+    for task in (Inpaint(method="model"), Outpaint(method="model")):
+        task.check_model({"MaskedImage": ("pixels",)}, 8)
