@@ -27,10 +27,17 @@ each_network = pytest.mark.parametrize("name", NAMES)
 
 
 @cache
+def values(preset: str) -> Any:
+    """A preset with those that it builds on below it."""
+    own = OmegaConf.load(CONF / "preset" / f"{preset}.yaml")
+    below = [d.removesuffix("@_here_") for d in own.get("defaults", []) if str(d).endswith("@_here_")]
+    return OmegaConf.merge(*(values(name) for name in below), own)
+
+
 def config(name: str, preset: str = "tiny") -> dict[str, Any]:
     root = OmegaConf.create(
         {
-            "preset": OmegaConf.load(CONF / "preset" / f"{preset}.yaml"),
+            "preset": values(preset),
             "network": OmegaConf.load(CONF / "network" / f"{name}.yaml"),
         }
     )
