@@ -40,18 +40,9 @@ def _panels(count: int, wide: int = 3) -> Iterator[tuple[list["Axes"], dict[str,
     rows = math.ceil(count / columns)
     out: dict[str, bytes] = {}
     with rc_context(RC):  # type: ignore[arg-type]  # the stubs list every key
-        # margins in inches by hand: constrained layout takes longer than all the drawing
-        width, height = 3.9 * max(columns, 2), 2.55 * rows + 0.55
-        figure = Figure(figsize=(width, height), dpi=110, facecolor="white")
+        width = 3.9 * max(columns, 2)
+        figure = Figure(dpi=110, facecolor="white")
         FigureCanvasAgg(figure)
-        figure.subplots_adjust(
-            left=0.62 / width,
-            right=1 - 0.15 / width,
-            top=1 - 0.3 / height,
-            bottom=0.95 / height,
-            wspace=0.24,
-            hspace=0.42,
-        )
         grid = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
         for empty in grid[count:]:
             empty.set_axis_off()
@@ -60,8 +51,21 @@ def _panels(count: int, wide: int = 3) -> Iterator[tuple[list["Axes"], dict[str,
         for axes in grid[:count]:
             for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
                 entries.setdefault(label, handle)
+        # inches by hand: constrained layout takes longer than all the drawing
+        in_a_row = min(4, len(entries), int(width / (0.6 + 0.075 * max(map(len, entries), default=0)))) or 1
+        top, body, bottom = 0.3, 2.55 * rows - 0.7, 0.55 + 0.2 * math.ceil(len(entries) / in_a_row)
+        height = top + body + bottom
+        figure.set_size_inches(width, height)
+        figure.subplots_adjust(
+            left=0.62 / width,
+            right=1 - 0.15 / width,
+            top=1 - top / height,
+            bottom=bottom / height,
+            wspace=0.24,
+            hspace=0.42,
+        )
         if entries:
-            figure.legend(entries.values(), entries.keys(), loc="lower center", ncols=min(4, len(entries)))
+            figure.legend(entries.values(), entries.keys(), loc="lower center", ncols=in_a_row)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", metadata={"Software": None})
         out["png"] = buffer.getvalue()
@@ -81,6 +85,11 @@ def _colour(n: int) -> str:
     return COLOURS[n % len(COLOURS)]
 
 
+def _dashes(n: int) -> str:
+    """Lines of one colour are told apart by these."""
+    return ("-", "--", ":", "-.")[n // len(COLOURS) % 4]
+
+
 def curves(sweep: Sweep, kind: str) -> bytes | None:
     """Training curves of all stages of one kind, one panel a quantity, one line a stage: raw faint, smoothed on top."""
     found: list[tuple[Stored, dict[str, np.ndarray]]] = []
@@ -97,19 +106,20 @@ def curves(sweep: Sweep, kind: str) -> bytes | None:
         for name, axes in zip(names, panels, strict=True):
             for n, (stored, values) in enumerate(found):
                 if name in values:
-                    _draw_curve(axes, values[name], _colour(n), sweep.label(stored.key))
+                    _draw_curve(axes, values[name], n, sweep.label(stored.key))
             axes.set(title=name, xlabel="step")
     return out["png"]
 
 
-def _draw_curve(axes: "Axes", points: np.ndarray, colour: str, label: str) -> None:
+def _draw_curve(axes: "Axes", points: np.ndarray, n: int, label: str) -> None:
+    colour, ls = _colour(n), _dashes(n)
     points = points[np.isfinite(points[:, 1])]
     step, value = points[:, 0], points[:, 1]
     if len(points) < 30:
-        axes.plot(step, value, color=colour, label=label, lw=1.4, marker="o", ms=3)
+        axes.plot(step, value, color=colour, ls=ls, label=label, lw=1.4, marker="o", ms=3)
         return
     axes.plot(step, value, color=colour, alpha=0.22, lw=0.7)
-    axes.plot(step, smooth(value, len(value) / 25), color=colour, label=label, lw=1.5)
+    axes.plot(step, smooth(value, len(value) / 25), color=colour, ls=ls, label=label, lw=1.5)
 
 
 def latents(sweep: Sweep) -> bytes | None:
