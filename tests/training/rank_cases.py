@@ -103,7 +103,7 @@ class WatchedDiffusion(Watched, DiffusionTrainee):
 
 def first_stage(kind: str, optimizer: str, folder: Folder):
     lr = {"sgd": 0.02, "adam": 1e-3}[optimizer]
-    how = FirstStageTraining(STEPS, BATCH, lr, lr, [0.9, 0.99], 0, "none", None, True, STEPS, "32-true")
+    how = FirstStageTraining(STEPS, BATCH, 0, "none", None, STEPS, "32-true", lr, lr, [0.9, 0.99], True)
     loss = AutoencoderLoss(Distance(), "l1", 1.0, 0.5, 3, 1e-6, PatchGAN(8, 2), 0.5, 0, 0, "hinge")
     images = np.random.default_rng(0).integers(0, 255, (24, 32, 32, 3), dtype=np.uint8)
     model = FIRST_STAGES[kind]()
@@ -121,7 +121,7 @@ def diffusion(optimizer: str, folder: Folder):
         nn.init.normal_(p, std=0.1)
     denoiser = Denoiser(network, Linear(20, 1e-3, 0.2, False), V())
     ema = {"decay": 0.9, "warmup": True, "others": [0.5]}
-    how = DiffusionTraining(STEPS, BATCH, 0, "none", None, "square", ema, [], STEPS, "32-true")
+    how = DiffusionTraining(STEPS, BATCH, 0, "none", None, STEPS, "32-true", "square", ema, [])
     batches = LatentBatches(latents, np.arange(24), {"label": np.arange(24) % 3}, BATCH, 0)
     kinds = {"sgd": lambda p: torch.optim.SGD(p, lr=1e-2), "adam": lambda p: torch.optim.AdamW(p, lr=1e-3)}
     loss, conditioner = DiffusionLoss(denoiser, VelocityMSE()), ClassLabel(3, 8, dropout=0.3)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from ablatent.data.latents import Latents
 from ablatent.diffusion.loss import DiffusionLoss, by_timestep
 from ablatent.diffusion.timesteps import TimestepSampler
 from ablatent.training.ema import EMAs
-from ablatent.training.loop import Batch, Trainee, epoch_rows, learning_rate
+from ablatent.training.loop import Batch, Trainee, Training, epoch_rows, learning_rate
 from ablatent.training.record import Recorder
 from ablatent.training.sharded import gathered, groups_of
 
@@ -27,28 +27,20 @@ Panel = Callable[[], np.ndarray]
 
 
 @dataclass(frozen=True)
-class DiffusionTraining:
+class DiffusionTraining(Training):
     """The fields of `training`."""
 
-    steps: int
-    batch_size: int
-    warmup_steps: int
-    decay: str
-    clip: float | None
     loss: str
     ema: Mapping[str, Any]
     snapshots: Any
-    validate_every: int
-    precision: str
+
+    key: ClassVar[str] = "training"
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "validate_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"training.{name}", "an integer of at least 1", getattr(self, name))
+        super().__post_init__()
         beyond = [s for s in self.snapshots if not 0 < s <= self.steps]
         if beyond:
             raise ConfigError("training.snapshots", f"steps from 1 to training.steps={self.steps}", beyond)
-        learning_rate(0, 1.0, self.steps, 0, self.decay)
 
     @property
     def kept(self) -> list[int]:

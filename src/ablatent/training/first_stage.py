@@ -1,44 +1,32 @@
 """Training a first stage: autoencoder and critic, one step of each."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ablatent.core.errors import ConfigError
 from ablatent.core.images import grid
 from ablatent.core.ranks import Share, mean_over_ranks
 from ablatent.core.rng import normal, stream
 from ablatent.data.pixels import to_uint8, to_unit
 from ablatent.first_stage.base import FirstStage, Reconstruction
 from ablatent.first_stage.losses import AutoencoderLoss
-from ablatent.training.loop import Batch, Trainee, epoch_rows, learning_rate
+from ablatent.training.loop import Batch, Trainee, Training, epoch_rows, learning_rate
 from ablatent.training.record import Recorder
 
 
 @dataclass(frozen=True)
-class FirstStageTraining:
-    """The fields of first_stage.training."""
+class FirstStageTraining(Training):
+    """The fields of `first_stage.training`."""
 
-    steps: int
-    batch_size: int
     lr: float
     disc_lr: float
     betas: Any
-    warmup_steps: int
-    decay: str
-    clip: float | None
     flip: bool
-    validate_every: int
-    precision: str
 
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "validate_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"first_stage.training.{name}", "an integer of at least 1", getattr(self, name))
-        learning_rate(0, 1.0, self.steps, 0, self.decay)
+    key: ClassVar[str] = "first_stage.training"
 
 
 class ImageBatches:

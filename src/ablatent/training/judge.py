@@ -2,18 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from ablatent.core.errors import ConfigError, StageError
+from ablatent.core.errors import StageError
 from ablatent.core.ranks import Share, whole_batch
 from ablatent.training.diffusion import OptimizerFactory
 from ablatent.training.first_stage import to_tensor
-from ablatent.training.loop import Batch, Trainee, epoch_rows, learning_rate
+from ablatent.training.loop import Batch, Trainee, Training, epoch_rows, learning_rate
 from ablatent.training.record import Recorder
 
 Augment = Callable[..., tuple[np.ndarray, ...]]
@@ -29,23 +29,10 @@ class Question(Protocol):
 
 
 @dataclass(frozen=True)
-class JudgeTraining:
+class JudgeTraining(Training):
     """The fields of `judge.training`."""
 
-    steps: int
-    batch_size: int
-    warmup_steps: int
-    decay: str
-    clip: float | None
-    validate_every: int
-    precision: str
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "validate_every"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigError(f"judge.training.{name}", "an integer of at least 1", value)
-        learning_rate(0, 1.0, self.steps, 0, self.decay)
+    key: ClassVar[str] = "judge.training"
 
 
 class PictureBatches:

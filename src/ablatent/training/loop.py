@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import cos, pi
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytorch_lightning as pl
@@ -152,6 +152,28 @@ def learning_rate(step: int, base: float, steps: int, warmup: int, decay: str) -
     if decay not in factors:
         raise ConfigError("decay", "none, cosine or linear", decay)
     return base * factors[decay]
+
+
+@dataclass(frozen=True)
+class Training:
+    """What every training is told; subclasses add fields of their own. key: where these stand in the configuration."""
+
+    steps: int
+    batch_size: int
+    warmup_steps: int
+    decay: str
+    clip: float | None
+    validate_every: int
+    precision: str
+
+    key: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "validate_every"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ConfigError(f"{self.key}.{name}", "an integer of at least 1", value)
+        learning_rate(0, 1.0, self.steps, 0, self.decay)
 
 
 def epoch_rows(rows: np.ndarray, seed: int, step: int, batch_size: int) -> np.ndarray:

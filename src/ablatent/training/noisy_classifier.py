@@ -1,18 +1,18 @@
 """Training the classifier of noisy latents that guides a sampler (Dhariwal & Nichol 2021, section 4 and appendix H)."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ablatent.core.errors import ConfigError, StageError
+from ablatent.core.errors import StageError
 from ablatent.core.ranks import whole_batch
 from ablatent.diffusion.loss import by_timestep
 from ablatent.samplers.guidance_classifier import NoisyLogits
 from ablatent.training.diffusion import OptimizerFactory
-from ablatent.training.loop import Batch, Trainee, learning_rate
+from ablatent.training.loop import Batch, Trainee, Training, learning_rate
 from ablatent.training.record import Recorder
 
 PARTS = 5
@@ -20,23 +20,10 @@ PARTS = 5
 
 
 @dataclass(frozen=True)
-class ClassifierTraining:
+class ClassifierTraining(Training):
     """The fields of `classifier.training`."""
 
-    steps: int
-    batch_size: int
-    warmup_steps: int
-    decay: str
-    clip: float | None
-    validate_every: int
-    precision: str
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "validate_every"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigError(f"classifier.training.{name}", "an integer of at least 1", value)
-        learning_rate(0, 1.0, self.steps, 0, self.decay)
+    key: ClassVar[str] = "classifier.training"
 
 
 class ClassifierTrainee(Trainee):
