@@ -3,8 +3,8 @@
 data ─> first_stage ─> latents ─> diffusion ─> samples ─> scores
   │          │             │          └─> task (in place of samples and scores)
   │          │             └─> noisy_classifier ─> samples, task (where guidance asks for it)
-  ├─> embeddings (of captions, for a frozen text encoder) ─> diffusion, samples, task
   │          └─> reconstruction
+  ├─> embeddings (of captions, for a frozen text encoder) ─> diffusion, samples, task
   ├─> reference (one per split) ──> reconstruction, scores
   └─> judge (where one is chosen) ──> agreement, of the samples with what they were asked for
 """

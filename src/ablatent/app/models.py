@@ -1,6 +1,7 @@
 """Trained models, out of the store."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -132,8 +133,6 @@ def source_of(ctx: Context, images: Images) -> Source:
 
 def load_model(ctx: Context, weights: str, snapshot: str | int) -> Model:
     """The whole generator that a samples stage stands on: inputs first_stage, latents, diffusion."""
-    from safetensors.torch import load_file
-
     diffusion, latents = ctx.input("diffusion"), ctx.input("latents")
     first_stage = load_first_stage(ctx.input("first_stage"), ctx.device)
     summary = diffusion.json("summary.json")
@@ -141,12 +140,19 @@ def load_model(ctx: Context, weights: str, snapshot: str | int) -> Model:
     shape: tuple[int, int, int] = tuple(latents.json("summary.json")["shape"])
     setting = setting_of(first_stage, normalizer, shape, summary)
     denoiser, conditioner = make_denoiser(stored_config(diffusion), setting)
-    state = load_file(str(weights_path(diffusion.path, weights, snapshot)))
+    _give_weights(denoiser, conditioner, weights_path(diffusion.path, weights, snapshot), ctx.device)
+    return Model(first_stage, normalizer, denoiser, conditioner, shape, ctx.device)
+
+
+def _give_weights(denoiser: Denoiser, conditioner: Conditioner, file: Path, device: torch.device) -> None:
+    """Weights to both, which then are in evaluation mode, frozen, and on the device."""
+    from safetensors.torch import load_file
+
+    state = load_file(str(file))
     for name, module in (("network.", denoiser.network), ("conditioner.", conditioner)):
         module.load_state_dict({k.removeprefix(name): v for k, v in state.items() if k.startswith(name)})
-    for module in (denoiser, conditioner):
-        module.to(ctx.device).eval().requires_grad_(False)
-    return Model(first_stage, normalizer, denoiser, conditioner, shape, ctx.device)
+    for whole in (denoiser, conditioner):
+        whole.to(device).eval().requires_grad_(False)
 
 
 def load_imported(ctx: Context, weights: str, size: int) -> Model:
@@ -155,8 +161,6 @@ def load_imported(ctx: Context, weights: str, size: int) -> Model:
     size: of its pictures, which weights do not tell. weights: ema or raw; a file that has one kind has that alone.
     Raises ConfigError for a network whose condition was not imported.
     """
-    from safetensors.torch import load_file
-
     imported = ctx.input("imported")
     first_stage, config = load_first_stage(ctx.input("first_stage"), ctx.device), stored_config(imported)
     network, channels = config["network"], first_stage.latent_channels
@@ -172,13 +176,11 @@ def load_imported(ctx: Context, weights: str, size: int) -> Model:
     learned = bool(config["learned_variance"])
     denoiser = Denoiser(make(network), make(config["schedule"]), make(config["parameterization"]), learned)
     there = imported.json("summary.json")["weights"]
-    state = load_file(str(weights_path(imported.path, weights if len(there) > 1 else there[0], "last")))
-    for name, module in (("network.", denoiser.network), ("conditioner.", conditioner)):
-        module.load_state_dict({k.removeprefix(name): v for k, v in state.items() if k.startswith(name)})
-        module.to(ctx.device).eval().requires_grad_(False)
+    file = weights_path(imported.path, weights if len(there) > 1 else there[0], "last")
+    _give_weights(denoiser, conditioner, file, ctx.device)
     normalizer = LatentNormalizer((0.0,) * channels, (1.0 / config["scale_factor"],) * channels)
     shape = first_stage.latent_shape(size, size)
-    return Model(first_stage, normalizer, denoiser.to(ctx.device), conditioner, shape, ctx.device)
+    return Model(first_stage, normalizer, denoiser, conditioner, shape, ctx.device)
 
 
 def reads_in(conditioner: Conditioner) -> dict[str, tuple[str, ...]]:

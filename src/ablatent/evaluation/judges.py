@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.data.base import Annotations
-from ablatent.data.boxes import Box
+from ablatent.data.boxes import Box, presence
 from ablatent.evaluation.shares import Share
 
 
@@ -130,10 +130,7 @@ class Objects(Verdict):
 
     def targets(self, known: Annotations) -> np.ndarray:
         """(n, classes) float32: 1 where the picture has a box of the class."""
-        present = np.zeros((len(known.boxes or ()), len(known.classes)), dtype=np.float32)
-        for row, boxes in zip(present, known.boxes or (), strict=True):
-            row[[box[0] for box in boxes]] = 1
-        return present
+        return presence(known.boxes or (), len(known.classes)).astype(np.float32)
 
     def loss(self, logits: Tensor, target: Tensor) -> Float[Tensor, ""]:
         return F.binary_cross_entropy_with_logits(logits, target)
