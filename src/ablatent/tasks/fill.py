@@ -144,9 +144,8 @@ class Fill(Task):
         given = replace(source, pixels=emptied(images, masks), masks=masks)
         z = bench.model.encode(np.asarray(given.pixels))
         x_T = prior(bench.model, bench.seed, index, (z.shape[1], z.shape[2], z.shape[3]))
-        asked = (
-            bench.model.conditioner.needs or given.annotations.labels is not None
-        )  # labels: of guidance by a classifier
+        # labels without a condition: those of guidance by a classifier
+        asked = bool(bench.model.conditioner.needs) or given.annotations.labels is not None
         own = given if asked else None
         if self.method != "blend" and bench.takes_mask(given):
             return bench.draw(x_T, index, bench.sampler, source=given)
