@@ -22,6 +22,7 @@ KNOBS = {
     "text2img": ["task.count=2", "task.each=1"],
     "layout": ["task.count=2", "task.each=1"],
     "semantic": ["task.count=2", "task.each=1"],
+    "super_resolution": ["task.count=50", "task.shown=3"],  # enough to be scored as a set
 }
 NONE = ("sample", "reconstruct")
 # All in one process: most of a command's time would be imports.
@@ -92,6 +93,12 @@ def test_a_task_ends_in_a_figure(done, row):
     assert (made / "animation.gif").exists() == (task == "trajectory")
     if task in ("inpaint", "outpaint"):
         assert metrics["error_outside"]["value"] <= 1
+    if task == "inpaint":
+        assert {"psnr_hole", "psnr_hole_of_mean_colour", "perceptual", "perceptual_of_mean_colour"} <= set(metrics)
+        assert not any(name.startswith("fid") for name in metrics), "two pictures are no set"
+    if task == "super_resolution":
+        assert {"psnr", "psnr_of_bicubic", "fid_192", "fid_192_of_bicubic", "kid_192"} <= set(metrics)
+        assert metrics["fid_192"]["protocol"]["count_real"] == 50 == len(np.load(made / "restored.npy"))
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """Filling pictures: the known part is exactly that of the noised picture, and comes back unchanged."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -22,7 +24,8 @@ from ablatent.schedules.base import CLEAN
 from ablatent.schedules.linear import Linear
 from ablatent.tasks.base import Bench
 from ablatent.tasks.conditional import Conditional, spread
-from ablatent.tasks.fill import Blend, emptied, latent_hole, pasted, steps_at_border
+from ablatent.tasks.conditions import enlarged
+from ablatent.tasks.fill import Blend, emptied, latent_hole, mean_filled, pasted, steps_at_border
 from ablatent.tasks.generate import Model, generate
 from ablatent.tasks.inpaint import Inpaint
 from ablatent.tasks.larger_canvas import LargerCanvas, apart, corners
@@ -84,6 +87,14 @@ def test_known_pixels_come_back_and_the_truth_does_not_leak(task) -> None:
     canvases, masks = task.canvases(b, IMAGES)
     assert np.array_equal(rows[:, 0], canvases)
     assert np.array_equal(rows[:, 2][masks == 0], canvases[masks == 0])
+    few = replace(task, shown=2).run(bench(DDIM(steps=4)))
+    assert len(few.images) == 2 * 3 and few.rows == ["0", "1"] and few.numbers == outcome.numbers
+    if isinstance(task, Inpaint):
+        sets = few.restored
+        assert np.array_equal(sets.drawn, rows[:, 2]) and np.array_equal(sets.truth, IMAGES)
+        assert np.array_equal(sets.baseline, mean_filled(IMAGES, masks))
+    else:
+        assert few.restored is None, "nobody knows what lies beyond"
     assert len(b.model.denoiser.network.seen) == 3 * 4 * task.resample  # three batches
     # other pictures in the holes, the same elsewhere: the same result
     other = pasted(255 - canvases, canvases, masks)
@@ -160,6 +171,13 @@ def test_distances_within_and_between_conditions() -> None:
     assert spread(f) == {"distance_within_conditions": 1.5, "distance_between_conditions": 10.5}
 
 
+def test_small_pictures_are_enlarged_beside_the_samples() -> None:
+    low = np.full((2, 2, 2, 3), 7, np.uint8)
+    assert np.array_equal(enlarged({"picture.low": low, "flipped": np.zeros(2)}, (4, 8)), np.full((2, 4, 8, 3), 7))
+    with pytest.raises(ValueError, match="no small pictures"):
+        enlarged({"label": low}, (4, 8))
+
+
 CLASSES, NOTHING = {"ClassLabel": ("labels",)}, {"NoConditioner": ()}
 
 
@@ -170,6 +188,7 @@ CLASSES, NOTHING = {"ClassLabel": ("labels",)}, {"NoConditioner": ()}
         (lambda: Inpaint(mask="stars"), "task.mask"),
         (lambda: Inpaint(file="no.png"), "task.file"),
         (lambda: Inpaint(resample=0), "task.resample"),
+        (lambda: Inpaint(shown=0), "task.shown"),
         (lambda: Inpaint(method="model").check_model(CLASSES, 8), "task.method"),
         (lambda: Outpaint(sides=["lefft"]), "task.sides"),
         (lambda: Outpaint(sides=[]), "task.sides"),

@@ -32,7 +32,7 @@ VERSIONS = {
     "scores": 1,
     "judge": 1,
     "agreement": 1,
-    "task": 1,
+    "task": 2,  # also pictures against their truths
     "imported": 1,
 }
 # Tasks whose samples have the conditions of validation pictures, their classes too; others take classes in turn.
@@ -136,7 +136,8 @@ def stages_of(cfg: Mapping[str, Any], fingerprints: Fingerprints) -> dict[str, S
     if task == "Sample":
         samples = Stage("samples", drawn, keys, {} if only_classes(cfg) else known, data)
         return {**_scored(cfg, model, samples, images, data), **_judged(cfg, samples, annotated, data)}
-    config = {**drawn, "task": cfg["task"], "extractor": cfg["evaluation"]["extractor"]}
+    measured = {name: cfg["evaluation"][name] for name in ("extractor", "perceptual", "metrics")}
+    config = {**drawn, "task": cfg["task"], **measured}
     del config["count"]  # a task has a count of its own
     theirs = conditioned(cfg) if task in READ_THEIR_PICTURES else not only_classes(cfg)
     return {**model, "task": Stage("task", config, keys, known if theirs else images, data)}

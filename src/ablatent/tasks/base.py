@@ -29,17 +29,13 @@ def _nothing(indices: Sequence[int]) -> Source:
     return Source(len(indices), Annotations())
 
 
-def _unmeasured(images: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    return {}
-
-
 @dataclass(frozen=True)
 class Bench:
     """What a task works with.
 
     features: images -> (n, d), of the evaluation's extractor; known: validation pictures and what is known of them, for
-    tasks that start from some; asked: what the samples of these indices are conditioned on; similarity: images and what
-    they should be -> mean scores by name (psnr, ssim); hole: what somebody wants filled (1), for tasks that fill.
+    tasks that start from some; asked: what the samples of these indices are conditioned on; hole: what somebody wants
+    filled (1), for tasks that fill.
     """
 
     model: Model
@@ -49,7 +45,6 @@ class Bench:
     features: Callable[[UInt8[np.ndarray, "n H W 3"]], Float[np.ndarray, "n d"]]
     known: Source | None = None
     asked: Callable[[Sequence[int]], Source] = _nothing
-    similarity: Callable[[np.ndarray, np.ndarray], dict[str, float]] = _unmeasured
     hole: UInt8[np.ndarray, "H W"] | None = None
 
     def first(self, count: int) -> Source:
@@ -65,10 +60,24 @@ class Bench:
 
 
 @dataclass(frozen=True)
+class Restored:
+    """Pictures of which it is known what they should be, to be scored: drawn[i] is compared with truth[i].
+
+    baseline: what stands there without a model; baseline_name: ends the names of its scores.
+    """
+
+    drawn: UInt8[np.ndarray, "n H W 3"]
+    truth: UInt8[np.ndarray, "n H W 3"]
+    baseline: UInt8[np.ndarray, "n H W 3"]
+    baseline_name: str
+
+
+@dataclass(frozen=True)
 class Outcome:
     """images: rows × columns of the figure, row by row; numbers: what the task measured, by name; note: how.
 
-    frames: pictures of an animation, (H2, W2, 3) each, or none.
+    frames: pictures of an animation, (H2, W2, 3) each, or none; restored: all pictures, of a task that has one right
+    answer.
     """
 
     images: UInt8[np.ndarray, "n H W 3"]
@@ -77,6 +86,7 @@ class Outcome:
     numbers: dict[str, float] = field(default_factory=dict)
     note: str = ""
     frames: list[UInt8[np.ndarray, "H2 W2 3"]] = field(default_factory=list)
+    restored: Restored | None = None
 
 
 @dataclass(frozen=True)

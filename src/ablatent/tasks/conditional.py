@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import torch
 from einops import rearrange
 from jaxtyping import Float, UInt8
 
+from ablatent.conditioning.base import Rows
 from ablatent.conditioning.source import NAMES, PARTS, Source
 from ablatent.core.errors import ConfigError, did_you_mean
 from ablatent.samplers.base import Sampler
-from ablatent.tasks.base import Bench, Outcome, Reads, Task, distances
-from ablatent.tasks.conditions import conditions
+from ablatent.tasks.base import Bench, Outcome, Reads, Restored, Task, distances
+from ablatent.tasks.conditions import conditions, enlarged
 from ablatent.tasks.fill import TRAINED
 from ablatent.tasks.generate import prior
 
@@ -26,14 +28,16 @@ class Conditional(Task):
 
     reads: what the model must be conditioned on: labels, captions, boxes, segmentation or pixels (small pictures);
     count: conditions, those of validation pictures (classes in turn; samples.prompts are asked for in their place);
-    each: samples of one condition; restores: there is one right answer, so PSNR and SSIM against the truth are
-    measured. Always measured, as mean feature distances: to the truth and to the truths of other rows, where they are
-    known; between samples of one condition and of different ones, where there are several of each.
+    each: samples of one condition; shown: conditions in the figure; restores: there is one right answer, the picture
+    itself, so samples are scored against it, beside a bicubic enlargement. Always measured, as mean feature distances:
+    to the truth and to the truths of other rows, where they are known; between samples of one condition and of
+    different ones, where there are several of each.
     """
 
     reads: str
     count: int = 8
     each: int = 4
+    shown: int = 8
     restores: bool = False
 
     draws: ClassVar[bool] = True
@@ -41,7 +45,7 @@ class Conditional(Task):
     def __post_init__(self) -> None:
         if self.reads not in PARTS:
             raise ConfigError("task.reads", "one of " + ", ".join(PARTS), self.reads, did_you_mean(self.reads, PARTS))
-        for name in ("count", "each"):
+        for name in ("count", "each", "shown"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"task.{name}", "an integer of at least 1", getattr(self, name))
 
@@ -67,17 +71,23 @@ class Conditional(Task):
         rows = [k for k in range(self.count) for _ in range(self.each)]
         drawn = self.draw(bench, source.rows(rows), range(len(rows)))
         drawn = rearrange(drawn, "(k e) H W c -> k e H W c", e=self.each)
-        shown = bench.model.conditioner.shown(
-            conditions(bench.model.conditioner, source, bench.seed, range(0, len(rows), self.each))
-        )
+        given = conditions(bench.model.conditioner, source, bench.seed, range(0, len(rows), self.each))
+        pictures = bench.model.conditioner.shown(given)
         parts, columns = [drawn], [f"sample {j}" for j in range(self.each)]
-        if shown is not None:
-            parts, columns = [shown[:, None], *parts], ["condition", *columns]
+        if pictures is not None:
+            parts, columns = [pictures[:, None], *parts], ["condition", *columns]
         if source.pixels is not None:
             parts, columns = [*parts, np.asarray(source.pixels)[:, None]], [*columns, "truth"]
-        figure = rearrange(np.concatenate(parts, axis=1), "k e H W c -> (k e) H W c")
+        figure = rearrange(np.concatenate(parts, axis=1)[: self.shown], "k e H W c -> (k e) H W c")
+        names = described(source)[: self.shown]
         note = f"Euclidean distance of features, means over {self.count} conditions with {self.each} samples each"
-        return Outcome(figure, columns, described(source), self._numbers(bench, drawn, source), note)
+        restored = self._restored(drawn, given, source) if self.restores else None
+        return Outcome(figure, columns, names, self._numbers(bench, drawn, source), note, restored=restored)
+
+    def _restored(self, drawn: np.ndarray, given: Rows, source: Source) -> Restored:
+        truth = np.repeat(np.asarray(source.pixels), self.each, axis=0)
+        plain = np.repeat(enlarged(given, (truth.shape[1], truth.shape[2])), self.each, axis=0)
+        return Restored(rearrange(drawn, "k e H W c -> (k e) H W c"), truth, plain, "bicubic")
 
     def _numbers(self, bench: Bench, drawn: np.ndarray, source: Source) -> dict[str, float]:
         flat = rearrange(drawn, "k e H W c -> (k e) H W c")
@@ -85,14 +95,11 @@ class Conditional(Task):
         numbers = spread(f)
         if source.pixels is not None:
             truth = np.asarray(source.pixels)
-            each = np.repeat(truth, self.each, axis=0)
             real = np.repeat(bench.features(truth), self.each, axis=0)
             ours = rearrange(f, "k e d -> (k e) d")
             numbers["distance_to_truth"] = float(distances(ours, real).mean())
             if len(truth) > 1:
                 numbers["distance_to_other_truths"] = float(distances(ours, np.roll(real, self.each, axis=0)).mean())
-            if self.restores:
-                numbers |= bench.similarity(flat, each)
         return numbers
 
 
@@ -108,13 +115,12 @@ CONDITIONERS = {
 def spread(f: Float[np.ndarray, "k e d"]) -> dict[str, float]:
     """Mean feature distance of two samples of one condition, and of two of different ones: equal where the condition
     has no effect. Each where there are such pairs."""
-    numbers = {}
+    x, numbers = torch.from_numpy(f.astype(np.float64)), {}
     if f.shape[1] > 1:
-        pairs = [(a, b) for a in range(f.shape[1]) for b in range(a)]
-        numbers["distance_within_conditions"] = float(np.mean([distances(f[:, a], f[:, b]) for a, b in pairs]))
+        numbers["distance_within_conditions"] = float(torch.stack([torch.pdist(row) for row in x]).mean())
     if f.shape[0] > 1:
-        pairs = [(a, b) for a in range(f.shape[0]) for b in range(a)]
-        numbers["distance_between_conditions"] = float(np.mean([distances(f[a], f[b]) for a, b in pairs]))
+        columns = rearrange(x, "k e d -> e k d")
+        numbers["distance_between_conditions"] = float(torch.stack([torch.pdist(column) for column in columns]).mean())
     return numbers
 
 

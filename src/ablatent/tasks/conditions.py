@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
 
 from ablatent.conditioning.base import Conditioner, Rows
 from ablatent.conditioning.source import Source
@@ -33,3 +35,15 @@ def conditions(conditioner: Conditioner, source: Source, seed: int, indices: Seq
         return {}
     flipped = np.zeros(source.n, dtype=bool)
     return conditioner.draw({**rows, "flipped": flipped}, [stream(seed, "condition", i) for i in indices])
+
+
+def enlarged(rows: Rows, size: tuple[int, int]) -> UInt8[np.ndarray, "n H W 3"]:
+    """The small pictures of a condition at this (height, width), by bicubic interpolation.
+
+    Raises ValueError for a condition without any.
+    """
+    small = next((v for name, v in rows.items() if name.split(".")[-1] == "low"), None)
+    if small is None:
+        raise ValueError("the condition has no small pictures")
+    pictures = [Image.fromarray(np.asarray(p)) for p in small]
+    return np.stack([np.asarray(p.resize(size[::-1], Image.Resampling.BICUBIC)) for p in pictures])

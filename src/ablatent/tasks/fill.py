@@ -21,7 +21,7 @@ from ablatent.data.pixels import to_uint8
 from ablatent.samplers.base import Sampler
 from ablatent.samplers.resampled import Resampled
 from ablatent.schedules.base import NoiseSchedule
-from ablatent.tasks.base import Bench, Outcome, Reads, Task, distances
+from ablatent.tasks.base import Bench, Outcome, Reads, Restored, Task
 from ablatent.tasks.generate import prior
 
 METHODS = ("auto", "blend", "model")
@@ -92,7 +92,7 @@ class Fill(Task):
 
     method: blend (any model, no training: the known part is put back after each step), model (one that was trained to
     fill, conditioner=masked_image), or auto (model where it can, else blend). resample: how often each step is made,
-    with noise added in between; 1: once. For blend; 10 is RePaint's. count: pictures.
+    with noise added in between; 1: once. For blend; 10 is RePaint's. count: pictures; shown: those in the figure.
 
     The known pixels are pasted back after decoding, since no first stage reconstructs exactly: in the result they are
     those of the picture. `error_outside` says so (the greatest difference, in grey levels), and
@@ -102,6 +102,7 @@ class Fill(Task):
     method: str = "auto"
     resample: int = 1
     count: int = 8
+    shown: int = 8
 
     needs_images: ClassVar[bool] = True
     draws: ClassVar[bool] = True
@@ -109,7 +110,7 @@ class Fill(Task):
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ConfigError("task.method", "one of " + ", ".join(METHODS), self.method)
-        for name in ("resample", "count"):
+        for name in ("resample", "count", "shown"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"task.{name}", "an integer of at least 1", getattr(self, name))
 
@@ -163,25 +164,25 @@ class Fill(Task):
             "error_outside_before_pasting": float(_error(drawn, images, outside).mean()),
             "step_at_border": border,
             "step_inside": inside,
-            **self.against_truth(bench, filled, images, masks),
+            **self.in_holes(filled, images, masks),
         }
         note = (
             f"{source.n} pictures; known pixels are pasted back: error_outside is their greatest difference in grey "
             "levels afterwards, error_outside_before_pasting the mean before. step_at_border: mean grey-level step "
-            "between a filled pixel and a known neighbour; step_inside: between known neighbours. Feature distances "
-            "are Euclidean and of whole pictures, which differ in the holes alone"
+            "between a filled pixel and a known neighbour; step_inside: between known neighbours"
         )
         columns = ["picture", "given", "filled"]
-        rows = np.stack([images, emptied(images, masks), filled], axis=1)
-        return Outcome(
-            rearrange(rows, "n k H W c -> (n k) H W c"), columns, [str(i) for i in range(source.n)], numbers, note
-        )
+        rows = np.stack([images, emptied(images, masks), filled], axis=1)[: self.shown]
+        figure, names = rearrange(rows, "n k H W c -> (n k) H W c"), [str(i) for i in range(len(rows))]
+        return Outcome(figure, columns, names, numbers, note, restored=self.restored(filled, images, masks))
 
-    def against_truth(
-        self, bench: Bench, filled: np.ndarray, images: np.ndarray, masks: np.ndarray
-    ) -> dict[str, float]:
-        """Numbers that need to know what was in the hole."""
+    def in_holes(self, filled: np.ndarray, images: np.ndarray, masks: np.ndarray) -> dict[str, float]:
+        """Numbers of the filled pixels alone, where it is known what was there."""
         return {}
+
+    def restored(self, filled: np.ndarray, images: np.ndarray, masks: np.ndarray) -> Restored | None:
+        """The whole pictures, where it is known what was in the holes."""
+        return None
 
 
 def _pixels(source: Source) -> np.ndarray:
@@ -206,15 +207,3 @@ def mean_filled(images: UInt8[np.ndarray, "n H W 3"], masks: UInt8[np.ndarray, "
     mean = (images * known).sum(axis=(1, 2)) / known.sum(axis=(1, 2))
     colour = to_uint8(rearrange(mean / 127.5 - 1, "n c -> n c 1 1"))
     return pasted(np.broadcast_to(colour, images.shape), images, masks)
-
-
-def truth_numbers(bench: Bench, filled: np.ndarray, images: np.ndarray, masks: np.ndarray) -> dict[str, float]:
-    """How near the filled holes are to what was there, beside the mean colour in their place."""
-    mean = mean_filled(images, masks)
-    truth, ours, baseline = (bench.features(x) for x in (images, filled, mean))
-    return {
-        "psnr_hole": psnr_inside(filled, images, masks),
-        "psnr_hole_of_mean_colour": psnr_inside(mean, images, masks),
-        "distance_to_truth": float(distances(ours, truth).mean()),
-        "distance_to_truth_of_mean_colour": float(distances(baseline, truth).mean()),
-    }

@@ -11,13 +11,13 @@ from ablatent.conditioning.masks import KINDS, Masks
 from ablatent.core.errors import ConfigError
 from ablatent.core.images import read_mask
 from ablatent.core.rng import stream
-from ablatent.tasks.base import Bench, Reads
-from ablatent.tasks.fill import Fill, truth_numbers
+from ablatent.tasks.base import Bench, Reads, Restored
+from ablatent.tasks.fill import Fill, mean_filled, psnr_inside
 
 
 @dataclass(frozen=True)
 class Inpaint(Fill):
-    """Validation pictures with a hole each, filled again.
+    """Validation pictures with a hole each, filled again, beside the mean colour of what is known in each hole.
 
     mask: strokes, boxes, halves or a mixture of them, another one for each picture; file: a picture of one mask for all
     in its place, white (128 and more) = fill, of the pictures' size; null: none.
@@ -52,7 +52,11 @@ class Inpaint(Fill):
         masks = Masks(self.mask)
         return images, np.stack([masks(stream(bench.seed, "mask", i), size[0]) for i in range(len(images))])
 
-    def against_truth(
-        self, bench: Bench, filled: np.ndarray, images: np.ndarray, masks: np.ndarray
-    ) -> dict[str, float]:
-        return truth_numbers(bench, filled, images, masks)
+    def in_holes(self, filled: np.ndarray, images: np.ndarray, masks: np.ndarray) -> dict[str, float]:
+        return {
+            "psnr_hole": psnr_inside(filled, images, masks),
+            "psnr_hole_of_mean_colour": psnr_inside(mean_filled(images, masks), images, masks),
+        }
+
+    def restored(self, filled: np.ndarray, images: np.ndarray, masks: np.ndarray) -> Restored:
+        return Restored(filled, images, mean_filled(images, masks), "mean_colour")

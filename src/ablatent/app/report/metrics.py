@@ -24,6 +24,7 @@ SPECIAL: dict[str, tuple[str, str | None]] = {
     "box_hit_rate": ("boxes hit", "higher"),
     "miou": ("mIoU", "higher"),
     "pixel_accuracy": ("pixel accuracy", "higher"),
+    "psnr_hole": ("PSNR in the hole [dB]", "higher"),
     "codebook_usage": ("codes in use", None),
     "codebook_perplexity": ("perplexity of the codes", None),
 }
@@ -31,9 +32,14 @@ ARROW = {"lower": " ↓", "higher": " ↑", None: ""}
 JUDGED = ("class_accuracy", "object_recall", "scene_accuracy", "box_hit_rate", "miou", "pixel_accuracy")
 ORDER = [
     *("fid", "kid", "precision", "recall", "is", "is_effnet_lite0", *JUDGED),
-    *("rfid", "psnr", "ssim", "perceptual"),
+    *("rfid", "psnr_hole", "psnr", "ssim", "perceptual"),
 ]
-BESIDE = {"_baseline": " of decoded N(0, I)", "_chance": " by chance"}
+BESIDE = {
+    "_baseline": " of decoded N(0, I)",
+    "_chance": " by chance",
+    "_of_mean_colour": " of the mean colour",
+    "_of_bicubic": " of bicubic enlargement",
+}
 
 
 @dataclass(frozen=True)
