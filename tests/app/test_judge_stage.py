@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from squares import COLOURS, HELD_OUT, Squares
 
 from ablatent.app.build import Builder
-from ablatent.app.check import check_plan
+from ablatent.app.check import check_captions, check_plan
 from ablatent.app.cli import plain
 from ablatent.app.graph import Stage
 from ablatent.app.judges import check_judge, make_judge
@@ -99,6 +99,13 @@ def test_refused_before_anything_is_trained(config, what):
 def test_not_refused(config):
     check(config, "classifier", {})
     check(config, "classifier", {"conditioner": NONE, "guidance": option("guidance", "classifier")})
+
+
+def test_a_metric_of_captions_wants_a_model_of_captions(config):
+    clip = {"clip": {"_target_": "ablatent.evaluation.clip.ClipScore"}}
+    check_captions({**config, "evaluation": {"metrics": clip}, "conditioner": option("conditioner", "text_minilm")})
+    with pytest.raises(ConfigError, match=re.escape("evaluation.metrics.clip: expected samples of captions")):
+        check_captions({**config, "evaluation": {"metrics": clip}, "conditioner": option("conditioner", "layout")})
 
 
 @pytest.mark.slow

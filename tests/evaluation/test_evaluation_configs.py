@@ -33,7 +33,7 @@ def facts(thing: Extractor | Metric) -> dict[str, Any]:
     out = {k: v for k, v in vars(thing).items() if not k.startswith("_")}
     out = {k: facts(v) if isinstance(v, Extractor) else v for k, v in out.items()}
     if isinstance(thing, Extractor):
-        out |= {"weights": asdict(thing.weights) | {"cache": list(thing.weights.cache)}}
+        out |= {"weights": {k: list(v) if isinstance(v, list | tuple) else v for k, v in asdict(thing.weights).items()}}
     return {"class": type(thing).__qualname__, **out}
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from hydra.utils import get_class
 
 from ablatent.app.check_task import check_model, check_prompts
 from ablatent.app.context import resolve_device
@@ -22,6 +23,7 @@ from ablatent.conditioning.source import Source
 from ablatent.core.errors import AblatentError, ConfigError, did_you_mean
 from ablatent.diffusion.denoiser import Denoiser
 from ablatent.diffusion.loss import DiffusionLoss
+from ablatent.evaluation.scores import Metric
 from ablatent.store.identity import digest
 from ablatent.training.ema import EMAs
 
@@ -61,6 +63,7 @@ class Checker:
 
             parts = {k: cfg[k] for k in ("judge", "conditioner", "data", "guidance")}
             self._once("judge", parts, lambda: check_judge(cfg))
+        check_captions(cfg)
         self._once("evaluation", cfg["evaluation"], lambda: check_evaluation(cfg["evaluation"]))
         self._once("runtime", cfg["runtime"], lambda: check_runtime(cfg["runtime"]))
         self._once("tracking", cfg["tracking"], lambda: _made("tracking", cfg["tracking"]))
@@ -199,6 +202,20 @@ def check_evaluation(evaluation: Mapping[str, Any]) -> None:
             made.check()
     for weights in _pretrained(evaluation):
         weights.check()
+
+
+def check_captions(cfg: Mapping[str, Any]) -> None:
+    """Metrics that compare samples with their captions have some."""
+    for name, metric in cfg["evaluation"]["metrics"].items():
+        if "captions" not in needs_of(cfg["conditioner"]) and compared_with(metric) == "captions":
+            do = "Leave the metric out, or choose conditioner=text_minilm or another that reads captions."
+            raise ConfigError(f"evaluation.metrics.{name}", "samples of captions", "a model that reads none", do)
+
+
+def compared_with(metric: Mapping[str, Any]) -> str:
+    """What a metric node compares samples with."""
+    kind: type[Metric] = get_class(metric["_target_"])
+    return kind.against
 
 
 def check_runtime(runtime: Mapping[str, Any]) -> None:

@@ -1,7 +1,6 @@
 """Pretrained text encoders of Hugging Face, frozen: captions to token states."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from ablatent.conditioning.tokens import Captions, json_captions
 from ablatent.core.errors import ConfigError
-from ablatent.core.hub import HubFolder
+from ablatent.core.hub import HubFolder, quiet
 from ablatent.core.progress import track
 from ablatent.core.weights import Found, read_tensors, verify_digest
 
@@ -103,23 +102,7 @@ def _read(folder: Path) -> Any:
     """The text model of a folder: tensors from safetensors, architecture from transformers, no code of the folder."""
     import transformers
 
-    with _quiet():
+    with quiet():
         config = transformers.AutoConfig.from_pretrained(str(folder), local_files_only=True)
         kind = getattr(transformers, HALVES.get(config.model_type, "AutoModel"))
         return kind.from_pretrained(str(folder), local_files_only=True, use_safetensors=True)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the library's own bars and remarks on the half that is not read."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()

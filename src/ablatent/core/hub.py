@@ -1,7 +1,8 @@
 """Folders of Hugging Face files (a vocabulary, a text encoder): where they are found."""
 
 import importlib.metadata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,3 +124,19 @@ class HubFolder:
             got,
             f"{do}.{' ' if self.otherwise else ''}{self.otherwise}",
         )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without transformers' own bars and remarks on what of a file is not read."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

@@ -5,9 +5,9 @@ Prints every number with its protocol and its notes. Bad input ends with one mes
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,7 +16,11 @@ from rich.table import Table
 from ablatent.core.errors import AblatentError, ConfigError, DataError, did_you_mean
 from ablatent.core.files import write_json
 from ablatent.core.progress import console
+from ablatent.data.captions import read_captions
 from ablatent.evaluation.folders import FolderImages
+
+if TYPE_CHECKING:
+    from ablatent.evaluation.scores import Metric
 
 
 def parser() -> argparse.ArgumentParser:
@@ -27,7 +31,9 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("real", metavar="REAL_DIR", type=Path, help="PNG or JPEG images of one size")
     out.add_argument("fake", metavar="FAKE_DIR", type=Path, help="PNG or JPEG images of the same size")
     out.add_argument("--extractor", default="inception_2048", help="inception_2048 (default) or inception_192")
-    out.add_argument("--metrics", default="fid,kid,precision_recall", help="also is_effnet_lite0, is")
+    out.add_argument("--metrics", default="fid,kid,precision_recall", help="also is_effnet_lite0, is, clip_score")
+    captions = "of FAKE_DIR, for clip_score: txt (beside each image), or a .jsonl or .csv below it"
+    out.add_argument("--captions", metavar="FILE", help=captions)
     out.add_argument("--weights", metavar="FILE", help="Inception weights of your own, of the known digest")
     out.add_argument("--json", metavar="OUT", type=Path, help="write the scores there too")
     out.add_argument("--batch-size", type=int, default=32, help="images at once (default 32)")
@@ -62,6 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     names = [name.strip() for name in arguments.metrics.split(",") if name.strip()]
     extractor = catalogue.extractor(arguments.extractor, arguments.weights)
     metrics = {name: catalogue.metric(name, arguments.weights) for name in names}
+    captions = _captions(arguments.captions, fake, metrics)
     extractor.check()
     for metric in metrics.values():
         metric.check()
@@ -71,11 +78,22 @@ def run(arguments: argparse.Namespace) -> int:
     elif device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("--device", "cpu: no CUDA device answers", device)
     sets = {t: SetFeatures(images, t, device, arguments.batch_size) for t, images in (("real", real), ("fake", fake))}
-    scores = {name: s.to_dict() for name, s in score_features(metrics, extractor, sets["fake"], sets["real"]).items()}
+    texts = None if captions is None else lambda used: used.texts(captions, device)
+    scored = score_features(metrics, extractor, sets["fake"], sets["real"], texts)
+    scores = {name: s.to_dict() for name, s in scored.items()}
     show(scores, arguments)
     if arguments.json is not None:
         write_json(arguments.json, scores)
     return 0
+
+
+def _captions(named: str | None, fake: FolderImages, metrics: "Mapping[str, Metric]") -> list[str] | None:
+    """Of the generated images; None where none are named."""
+    if named is not None:
+        return read_captions(fake.folder, named, [file.name for file in fake.files])
+    if lost := [name for name, metric in metrics.items() if metric.against == "captions"]:
+        raise ConfigError("--captions", f"the captions of FAKE_DIR, for {', '.join(lost)}", None)
+    return None
 
 
 def show(scores: dict[str, dict[str, Any]], arguments: argparse.Namespace) -> None:

@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from ablatent.core.errors import ConfigError, did_you_mean
+from ablatent.core.hub import HubFolder
 from ablatent.core.weights import PretrainedFile
+from ablatent.evaluation.clip import ClipExtractor, ClipScore
 from ablatent.evaluation.effnet import EffNetLite0Extractor
 from ablatent.evaluation.fid import FID
 from ablatent.evaluation.inception import InceptionExtractor
@@ -22,6 +24,7 @@ INCEPTION_URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.
 STEM_DIGEST = "2e21a3c5bf0bc9412fba91e59beb8c97"
 TRUNK_DIGEST = "4c0dc5f89c170956b4d2f430b0e81412"
 EFFNET_LITE0_DIGEST = "7bf14ec46c55f4d629a5f95f629d51e3"
+CLIP_REVISION = "32bd64288804d66eefd0ccbe215aa642df71cc41"
 
 
 def inception_weights(path: str | None = None) -> PretrainedFile:
@@ -54,12 +57,25 @@ def effnet_lite0_weights() -> PretrainedFile:
     )
 
 
+def clip_vit_l14() -> ClipExtractor:
+    """CLIP ViT-L/14 from the hub."""
+    weights = HubFolder(
+        name="CLIP ViT-L/14",
+        files=["config.json", "model.safetensors", "tokenizer.json"],
+        repo="openai/clip-vit-large-patch14",
+        revision=CLIP_REVISION,
+        otherwise="Or leave the metric out and choose a judge, which needs no network.",
+    )
+    return ClipExtractor("clip-vit-l14", "_clip_vit_l14", 768, None, CLIP_REVISION, weights)
+
+
 EXTRACTORS: Mapping[str, Callable[[str | None], Extractor]] = {
     "inception_2048": lambda path: InceptionExtractor("2048", "", inception_weights(path), TRUNK_DIGEST),
     "inception_192": lambda path: InceptionExtractor("192", "_192", inception_weights(path), STEM_DIGEST),
     "inception_logits": lambda path: InceptionExtractor(
         "logits_unbiased", "_logits", inception_classifier_weights(path), TRUNK_DIGEST
     ),
+    "clip_vit_l14": lambda path: clip_vit_l14(),
     "effnet_lite0": lambda path: EffNetLite0Extractor("_effnet_lite0", effnet_lite0_weights(), EFFNET_LITE0_DIGEST),
 }
 METRICS: Mapping[str, Callable[[str | None], Metric]] = {
@@ -68,6 +84,7 @@ METRICS: Mapping[str, Callable[[str | None], Metric]] = {
     "precision_recall": lambda path: PrecisionRecall(),
     "is": lambda path: InceptionScore("is", extractor("inception_logits", path)),
     "is_effnet_lite0": lambda path: InceptionScore("is_effnet_lite0", extractor("effnet_lite0")),
+    "clip_score": lambda path: ClipScore("clip_score_vit_l14", clip_vit_l14()),
 }
 
 

@@ -21,6 +21,7 @@ ARCHITECTURE = "efficientnet_lite_pytorch"
 class EffNetLite0Extractor(Extractor):
     """Logits of EfficientNet-Lite0 over the 1,000 ImageNet classes. Input (x - 127) / 128 at 224 px."""
 
+    weights: PretrainedFile
     layer = "logits"
     name = "effnet-lite0/logits"
     dim = 1000

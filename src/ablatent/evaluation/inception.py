@@ -33,6 +33,7 @@ class InceptionExtractor(Extractor):
     loaded). The network stops after the layer. Raises ConfigError for an unknown layer.
     """
 
+    weights: PretrainedFile
     resize = "bilinear to 299 px, as TensorFlow 1.x (no antialiasing)"
 
     def __init__(self, layer: str, suffix: str, weights: PretrainedFile, digest: str):

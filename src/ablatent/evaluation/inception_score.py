@@ -26,7 +26,7 @@ class InceptionScore(Metric):
     shuffle: bool = True
     seed: int = 2020
 
-    needs_real: ClassVar[bool] = False
+    against: ClassVar[str] = "nothing"
 
     @property
     def own_extractor(self) -> Extractor:

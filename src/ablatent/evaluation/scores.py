@@ -3,9 +3,9 @@
 import importlib.metadata
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ablatent.core.errors import DataError
-from ablatent.core.weights import Found, PretrainedFile
+from ablatent.core.weights import Found
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,13 @@ class Score:
         return asdict(self)
 
 
+class Weights(Protocol):
+    """Pretrained files, see `PretrainedFile` and `HubFolder`."""
+
+    def check(self) -> None:
+        """Raise ConfigError unless they can be had."""
+
+
 class Extractor(ABC):
     """A frozen network that turns uint8 images into one vector each. Constructing one loads nothing.
 
@@ -51,7 +58,7 @@ class Extractor(ABC):
     suffix: str
     digest: str
     resize: str
-    weights: PretrainedFile
+    weights: Weights
     served: Found | None = None
 
     def check(self) -> None:
@@ -66,6 +73,10 @@ class Extractor(ABC):
     def __call__(self, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
         """float32 features of images on the device of `load`."""
 
+    def texts(self, captions: Sequence[str], device: torch.device | str = "cpu") -> Float[np.ndarray, "n d"]:
+        """Of captions, for networks that read them too."""
+        raise DataError(f"{self.name} reads no captions")
+
     def protocol(self) -> dict[str, Any]:
         """What decides its features."""
         return {"extractor": self.name, "layer": self.layer, "extractor_digest": self.digest, "resize": self.resize}
@@ -74,10 +85,10 @@ class Extractor(ABC):
 class Metric(ABC):
     """Scores of a set of images from its features. A frozen dataclass whose fields are its knobs.
 
-    needs_real: whether it compares with a reference set.
+    against: what it compares pictures with: a reference set ("real"), their captions ("captions"), or "nothing".
     """
 
-    needs_real: ClassVar[bool] = True
+    against: ClassVar[str] = "real"
 
     @property
     def own_extractor(self) -> Extractor | None:
@@ -91,7 +102,8 @@ class Metric(ABC):
 
     @abstractmethod
     def __call__(self, fake: Float[np.ndarray, "n d"], real: Float[np.ndarray, "m d"] | None) -> dict[str, Score]:
-        """Scores by name, without the extractor's suffix. Raises DataError for too few images."""
+        """Scores by name, without the extractor's suffix. real: features of what it compares with. Raises DataError for
+        too few images."""
 
 
 def versions() -> dict[str, str]:
@@ -117,10 +129,12 @@ def score_features(
     extractor: Extractor,
     fake: Callable[[Extractor], np.ndarray],
     real: Callable[[Extractor], np.ndarray],
+    captions: Callable[[Extractor], np.ndarray] | None = None,
 ) -> dict[str, Score]:
     """All metrics of one set of images.
 
-    fake, real: give the features of the generated and the reference images under an extractor; they may cache. Names
+    fake, real, captions: give the features of the generated and the reference images, and of the captions, under an
+    extractor; they may cache. Raises DataError for a metric of captions where there are none. Names
     get the suffix of the evaluation's extractor (fid_192); a metric with an extractor of its own has it in its name
     already.
     """
@@ -128,6 +142,9 @@ def score_features(
     for metric in metrics.values():
         used = metric.own_extractor or extractor
         suffix = used.suffix if metric.own_extractor is None else ""
-        for name, score in metric(fake(used), real(used) if metric.needs_real else None).items():
+        others = {"real": real, "captions": captions, "nothing": None}[metric.against]
+        if others is None and metric.against == "captions":
+            raise DataError(f"{type(metric).__name__}: expected pictures with captions; these have none.")
+        for name, score in metric(fake(used), None if others is None else others(used)).items():
             scores[name + suffix] = replace(score, protocol=score.protocol | used.protocol() | {"versions": versions()})
     return scores

@@ -18,6 +18,7 @@ BASE = {  # name -> label, which direction is better
 }
 SPECIAL: dict[str, tuple[str, str | None]] = {
     "is_effnet_lite0": ("IS*(EfficientNet-Lite0)", "higher"),
+    "clip_score_vit_l14": ("CLIP score (ViT-L/14)", "higher"),
     "class_accuracy": ("class accuracy", "higher"),
     "object_recall": ("objects found", "higher"),
     "scene_accuracy": ("scenes complete", "higher"),
@@ -31,7 +32,7 @@ SPECIAL: dict[str, tuple[str, str | None]] = {
 ARROW = {"lower": " ↓", "higher": " ↑", None: ""}
 JUDGED = ("class_accuracy", "object_recall", "scene_accuracy", "box_hit_rate", "miou", "pixel_accuracy")
 ORDER = [
-    *("fid", "kid", "precision", "recall", "is", "is_effnet_lite0", *JUDGED),
+    *("fid", "kid", "precision", "recall", "is", "is_effnet_lite0", "clip_score_vit_l14", *JUDGED),
     *("rfid", "psnr_hole", "psnr", "ssim", "perceptual"),
 ]
 BESIDE = {

@@ -9,7 +9,7 @@ from ablatent.app.report.metrics import JUDGED, best_of, decimals, describe
 from ablatent.app.report.model import load_sweep, show_value
 from ablatent.app.report.tables import failures, incomparable, shown_metrics
 
-SHOWN = ("fid", "kid", "rfid", "psnr", "perceptual", *JUDGED)
+SHOWN = ("fid", "kid", "rfid", "psnr", "perceptual", "clip_score_vit_l14", *JUDGED)
 
 
 def final_table(store_root: Path, sweep_id: str) -> RichTable:

@@ -24,6 +24,7 @@ def build(ctx: Context) -> None:
     real = np.load(ctx.input("reference").path / "features.npy")
     extractor = make(config["extractor"])
     metrics = {name: make(metric) for name, metric in config["metrics"].items()}
+    captions = samples.json("summary.json").get("captions")
     scores: dict[str, Score] = {}
     for file, suffix, title in (("images", "", "samples"), ("prior", "_baseline", "decoded noise")):
         images = np.load(samples.path / f"{file}.npy")
@@ -32,6 +33,7 @@ def build(ctx: Context) -> None:
             extractor,
             lambda used, images=images, title=title: cached_features(ctx, used, images, title),  # type: ignore[misc]
             lambda used: real,
+            None if captions is None else lambda used: used.texts(captions, ctx.device),
         )
         scores |= {name + suffix: score for name, score in scored.items()}
     write_json(ctx.work.files / "scores.json", {"metrics": as_json(scores)})

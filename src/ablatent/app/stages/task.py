@@ -68,6 +68,7 @@ def _against_truth(ctx: Context, restored: Restored) -> dict[str, Score]:
     config = ctx.config
     extractor, perceptual = make(config["extractor"]), make(config["perceptual"])
     metrics = {name: make(metric) for name, metric in config["metrics"].items()}
+    metrics = {name: metric for name, metric in metrics.items() if metric.against != "captions"}
     scores: dict[str, Score] = {}
     for images, suffix in ((restored.drawn, ""), (restored.baseline, f"_of_{restored.baseline_name}")):
         found = reconstruction_scores(restored.truth, images, perceptual, ctx.device)
