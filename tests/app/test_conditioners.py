@@ -24,7 +24,9 @@ from ablatent.app.models import (
 )
 from ablatent.app.plan import Composed, make_plan
 from ablatent.app.preflight import preflight
+from ablatent.app.rules import READ_CAPTIONS, captions_stay_true
 from ablatent.core.errors import ConfigError
+from ablatent.store.identity import stable_name
 from commands import ROOT, run
 
 CONF = ROOT / "conf"
@@ -44,6 +46,15 @@ def test_yaml_lists_every_option(file: Path) -> None:
     options = set(inspect.signature(kind).parameters) - set(kind.filled) - {"parts"}
     options -= {"dropout"} if file.stem == "none" else set()
     assert {str(k) for k in node} - {"_target_", "defaults"} == options
+    assert ("captions" in kind.needs) == (stable_name(node["_target_"]) in READ_CAPTIONS)
+
+
+def test_captions_that_name_sides_are_not_mirrored() -> None:
+    cfg = composed(*SCENES, "conditioner=text_minilm", "latents.flip=true")
+    with pytest.raises(ConfigError, match=r"latents\.flip: expected false where captions say"):
+        captions_stay_true(cfg)
+    captions_stay_true({**cfg, "latents": {**cfg["latents"], "flip": False}})
+    captions_stay_true({**cfg, "conditioner": {"_target_": "ablatent.conditioning.layout.Layout"}})
 
 
 @pytest.mark.slow

@@ -183,3 +183,48 @@ def test_missing_and_empty_folders(tmp_path: Path) -> None:
     assert len(folder(tmp_path / "photos").rows()) == 2
     with pytest.raises(ConfigError, match="Did you mean 'lanczos'"):
         folder(tmp_path / "photos", resize="lanczoz")
+
+
+def test_maps_beside_images(tmp_path: Path) -> None:
+    numbers = np.zeros((12, 20), np.uint8)
+    numbers[:, 10:], numbers[6:, 4:8] = 2, 255  # the middle square is columns 4 to 16
+    for name in ("a.jpg", "deep/b.png"):
+        picture(tmp_path / name)
+        path = (tmp_path / "maps" / name).with_suffix(".png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(numbers).save(path)
+    picture(tmp_path / "c.png", size=(12, 12))
+    with pytest.raises(DataError, match=r"expected a map for each of 3 images.*the first is c\.png"):
+        folder(tmp_path, maps="maps").fingerprint()
+    coloured = Image.fromarray(np.full((12, 12), 1, np.uint8), mode="P")
+    coloured.putpalette([9, 9, 9, 200, 0, 0])
+    coloured.save(tmp_path / "maps/c.png")
+    (tmp_path / "names.txt").write_text("sky\nsea\nland\n")
+    data = folder(tmp_path, maps="maps", map_classes="names.txt")
+    assert [r.id for r in data.rows()] == ["a.jpg", "c.png", "deep/b.png"], "maps are no images"
+    known = data.annotations()
+    assert known.segments == ("sky", "sea", "land", "unlabelled")
+    expected = np.zeros((8, 8), np.uint8)
+    expected[:, 4:], expected[4:, :3] = 2, 3
+    assert np.array_equal(known.segmentation, np.stack([expected, np.full((8, 8), 1), expected]))
+    assert folder(tmp_path, maps="maps").annotations().segments == ("0", "1", "2", "unlabelled")
+    plain = folder(tmp_path, maps="maps").fingerprint()
+    assert plain.images == data.fingerprint().images and plain.annotations != data.fingerprint().annotations
+    numbers[0, 0] = 1
+    Image.fromarray(numbers).save(tmp_path / "maps/a.png")
+    assert folder(tmp_path, maps="maps").fingerprint().annotations != plain.annotations
+    (tmp_path / "names.txt").write_text("sky\nsea\n")
+    wrong = [
+        (lambda: folder(tmp_path, maps="mapps"), ConfigError, "Did you mean 'maps'"),
+        (lambda: folder(tmp_path, map_classes="names.txt"), ConfigError, "null without data.maps"),
+        (lambda: folder(tmp_path, maps="maps", map_classes="no.txt"), ConfigError, "a name a line"),
+        (data.annotations, DataError, "numbers below 2"),
+    ]
+    Image.new("L", (12, 20)).save(tmp_path / "deep/../maps/deep/b.png")
+    wrong += [(lambda: folder(tmp_path, maps="maps").annotations(), DataError, "size of its image, 20x12; got 12x20")]
+    for make, kind, said in wrong:
+        with pytest.raises(kind, match=said):
+            make()
+    picture(tmp_path / "maps/deep/b.png")
+    with pytest.raises(DataError, match="write the numbers, not colours"):
+        folder(tmp_path, maps="maps").annotations()

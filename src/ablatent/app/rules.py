@@ -50,6 +50,8 @@ POSITIVE = (
     "schedule.T",
 )
 
+READ_CAPTIONS = ("TextTransformer", "FrozenText")
+
 
 def get(cfg: Config, key: str) -> Any:
     """The value at a dotted key, or None."""
@@ -220,6 +222,18 @@ def judge_has_work(cfg: Config) -> None:
         raise ConfigError("samples.prompts", "null with a judge, which cannot know what they ask for", "prompts", do)
 
 
+def captions_stay_true(cfg: Config) -> None:
+    """The captions of composed scenes say left and right, which a mirrored picture would belie."""
+
+    def reads_captions(conditioner: Config) -> bool:
+        parts = conditioner.get("parts", {}).values()
+        return stable_name(conditioner["_target_"]) in READ_CAPTIONS or any(reads_captions(part) for part in parts)
+
+    scenes = stable_name(cfg["data"]["_target_"]) == "OpenMojiScenes"
+    if scenes and get(cfg, "latents.flip") and reads_captions(cfg["conditioner"]):
+        raise ConfigError("latents.flip", "false where captions say what is left and right", True)
+
+
 def requests(cfg: Config) -> None:
     """What do=sample reads means nothing to a job."""
     for key in ("model", "prompt", "prompts", "class", "label", "image", "mask", "boxes", "out", "repeat", "size"):
@@ -243,6 +257,7 @@ RULES = (
     guidance_needs_snapshot,
     decode_tiles,
     judge_has_work,
+    captions_stay_true,
 )
 
 

@@ -1,15 +1,18 @@
-"""Any folder of images, with class subfolders, split subfolders and captions where it has them. Free of torch."""
+"""Any folder of images, with class and split subfolders, captions and maps where it has them. Free of torch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
 from ablatent.core.errors import ConfigError
-from ablatent.data.base import Annotations, Row, check_fraction, split_by_hash
+from ablatent.data.base import Annotations, Fingerprint, Row, check_fraction, digest_of, split_by_hash
 from ablatent.data.captions import caption_file, read_captions
 from ablatent.data.files import PictureFiles, find_pictures, split_folders, too_few
+from ablatent.data.hashing import file_digests
+from ablatent.data.maps import class_list, map_names, maps_folder, read_maps
 from ablatent.data.pictures import SUFFIXES, check_option
 
 CLASS_WAYS = ("auto", "folder", "none")
@@ -21,12 +24,16 @@ class ImageFolder(PictureFiles):
 
     classes: ``auto`` (first subfolder, if all images have one and there are at least two), ``folder`` (must), ``none``.
     captions: None; ``txt`` for NAME.txt beside each image; or a .jsonl or .csv file with the columns file and caption,
-    relative to root. validation_fraction: share held out, unless root has train/ and one of val/, validation/, valid/,
-    test/, which decide then.
+    relative to root. maps: None, or a folder, relative to root, with the segmentation map of each image: a PNG of class
+    numbers, of the image's size and with its path; its pictures are no images of the set. map_classes: text file,
+    relative to root, with the names of these classes, one a line; None: their numbers. validation_fraction: share held
+    out, unless root has train/ and one of val/, validation/, valid/, test/, which decide then.
     """
 
     classes: str = "auto"
     captions: str | None = None
+    maps: str | None = None
+    map_classes: str | None = None
     validation_fraction: float = 0.1
 
     name: ClassVar[str] = "image_folder"
@@ -39,10 +46,20 @@ class ImageFolder(PictureFiles):
             raise too_few(self.root, SUFFIXES)
         if self.captions is not None:
             caption_file(self.folder, self.captions)
+        if self.maps is None and self.map_classes is not None:
+            raise ConfigError("data.map_classes", "null without data.maps", self.map_classes)
+        class_list(self.folder, self.map_classes)
+
+    @property
+    def maps_folder(self) -> Path | None:
+        return None if self.maps is None else maps_folder(self.folder, self.maps)
 
     def all_rows(self) -> list[Row]:
         folders = split_folders(self.folder)
         ids = find_pictures(self.folder, folders or [""], SUFFIXES)
+        if self.maps_folder is not None and self.maps_folder.is_relative_to(self.folder):
+            apart = self.maps_folder.relative_to(self.folder).as_posix() + "/"
+            ids = [i for i in ids if not i.startswith(apart)]
         if folders:
             splits = [folders[i.split("/", 1)[0]] for i in ids]
         else:
@@ -50,6 +67,28 @@ class ImageFolder(PictureFiles):
         return [Row(i, split) for i, split in zip(ids, splits, strict=True)]
 
     def annotate(self, rows: Sequence[Row]) -> Annotations:
+        known = self._without_maps(rows)
+        if self.maps_folder is None:
+            return known
+        classes = class_list(self.folder, self.map_classes)
+        maps, names = read_maps(self.folder, self.maps_folder, [r.id for r in rows], self.size, classes)
+        return replace(known, segmentation=maps, segments=names)
+
+    def fingerprint(self) -> Fingerprint:
+        """Maps enter by the bytes of their files, so that they are not drawn small for a digest."""
+        if self.maps_folder is None:
+            return super().fingerprint()
+        rows = self.rows()
+        names = map_names(self.maps_folder, [r.id for r in rows])
+        maps = {
+            "files": file_digests(self.maps_folder, names, self.cache),
+            "classes": class_list(self.folder, self.map_classes),
+            "size": self.size,
+        }
+        known = digest_of({"known": self._without_maps(rows).digest(), "maps": maps})
+        return Fingerprint(self.images_digest(rows), known)
+
+    def _without_maps(self, rows: Sequence[Row]) -> Annotations:
         labels, classes = None, self.class_names()
         if classes:
             number = {c: i for i, c in enumerate(classes)}

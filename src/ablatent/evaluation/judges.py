@@ -283,5 +283,5 @@ def _iou(a: Sequence[float], b: Sequence[float]) -> float:
 OTHER_DATA = {
     "labels": "Use judge=none, or data with classes (data=fashion_mnist, digits, image_folder with subfolders).",
     "boxes": "Use judge=none, or data=openmoji_scenes or openimages_boxes.",
-    "segmentation": "Use judge=none, or data=openmoji_scenes.",
+    "segmentation": "Use judge=none, or data=openmoji_scenes, or image_folder with data.maps.",
 }
