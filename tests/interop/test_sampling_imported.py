@@ -13,6 +13,7 @@ from ablatent import load
 from ablatent.app.exchange import import_weights
 from ablatent.core.errors import ConfigError
 from ablatent.interop.text import TOKENIZER
+from ablatent.samplers.ddim import DDIM
 from ablatent.store.artifacts import Store
 from commands import ROOT
 
@@ -37,6 +38,9 @@ def test_an_imported_network_is_sampled(tmp_path) -> None:
     assert one[0].size == (32, 32) and np.array_equal(np.asarray(one[1]), np.asarray(two[1]))
     with pytest.raises(ConfigError, match="guidance=none"):
         model.sample(scale=2.0)
+    with pytest.raises(ConfigError, match="steps: expected None"):
+        model.sample(sampler=DDIM(steps=2), steps=2)
+    assert np.array_equal(np.asarray(model.sample(n=2, seed=1, sampler=DDIM(steps=2))[1]), np.asarray(one[1]))
     whole = np.asarray(one[0]).astype(int)
     tiled = replace(
         model, config={**model.config, "samples": {**model.config["samples"], "decode_tile": 8, "decode_overlap": 2}}
@@ -55,9 +59,8 @@ def test_an_imported_text_model_answers_prompts(tmp_path) -> None:
     # drawn cross-attention hardly listens, and a codebook rounds: louder weights and strong guidance
     loud = ("transformer.norm.weight", "attn2.to_v.weight", "attn2.to_out.0.weight")
     model = imported(tmp_path, {k: v * (100 if k.endswith(loud) else 1) for k, v in state.items()})
-    guidance = {"_target_": "ablatent.samplers.guidance.ClassifierFree", "scale": 300.0}
-    model = replace(model, config={**model.config, "guidance": guidance})
-    apple, pear, same = (np.asarray(model.sample(p, seed=1, steps=2)[0]) for p in ("an apple", "two pears", "An apple"))
+    prompts = ("an apple", "two pears", "An apple")
+    apple, pear, same = (np.asarray(model.sample(p, seed=1, steps=2, scale=300.0)[0]) for p in prompts)
     assert apple.shape == (32, 32, 3) and np.array_equal(apple, same) and not np.array_equal(apple, pear)
     with pytest.raises(ConfigError, match="captions"):
         model.sample(label=1)

@@ -42,6 +42,7 @@ PLAIN: dict[str, Any] = {
     "runtime": {"device": "auto", "devices": 1, "compile": False, "threads": None, "batch_size": 64,
                 "checkpoint_seconds": 10.0, "precision": "32-true"},
 }  # fmt: skip
+CLASSIFIER_FREE = {"_target_": "ablatent.samplers.guidance.ClassifierFree", "interval": None, "unit": "t"}
 IMPORTED_SIZE = 256
 """Pixels: of the pictures of most released models. The weights do not tell."""
 
@@ -89,23 +90,25 @@ class Finished:
         mask: str | Path | None = None,
         boxes: Sequence[Sequence[Any]] | None = None,
         task: Task | None = None,
+        sampler: Sampler | None = None,
         steps: int | None = None,
         scale: float | None = None,
     ) -> list[Any]:
         """n PIL pictures (of each prompt, where there are several).
 
-        label: a class, by number or name; task: for example tasks.inpaint.Inpaint(); steps, scale: of sampler and
-        guidance, in the place of the job's. Raises ConfigError for what the model does not read.
+        label: a class, by number or name; task, sampler: for example tasks.inpaint.Inpaint(), samplers.ddpm.DDPM();
+        steps: of the job's sampler; scale: of its guidance, or of classifier-free guidance where it had none. Raises
+        ConfigError for what the model does not read.
         """
         from PIL import Image
 
-        sampler, guidance = dict(self.config["sampler"]), dict(self.config["guidance"])
+        usual, guidance = dict(self.config["sampler"]), dict(self.config["guidance"])
         if steps is not None:
-            sampler["steps"] = steps
+            if sampler is not None:
+                raise ConfigError("steps", "None beside a sampler, which has its own", steps)
+            usual["steps"] = steps
         if scale is not None:
-            if "scale" not in guidance:
-                raise ConfigError("scale", "null for a model whose job has guidance=none", scale)
-            guidance["scale"] = scale
+            guidance = {**(guidance if "scale" in guidance else CLASSIFIER_FREE), "scale": scale}
         named = isinstance(label, str)
         request = Request(
             (prompt,) if isinstance(prompt, str) else tuple(prompt or ()),
@@ -117,15 +120,15 @@ class Finished:
             n,
             seed,
         )
-        chosen = replace(self, config={**self.config, "sampler": sampler, "guidance": guidance})
-        return [Image.fromarray(picture) for picture in chosen.answer(request, task).images]
+        chosen = replace(self, config={**self.config, "sampler": usual, "guidance": guidance})
+        return [Image.fromarray(picture) for picture in chosen.answer(request, task, sampler).images]
 
     @torch.no_grad()
-    def answer(self, request: Request, task: Task | None = None) -> Answer:
+    def answer(self, request: Request, task: Task | None = None, sampler: Sampler | None = None) -> Answer:
         """The pictures that are asked for; everything is checked before the first step."""
         set_up_torch(self.config["runtime"])
         asked_task: Task = make(self.config["task"]) if task is None else task
-        sampler: Sampler = make(self.config["sampler"])
+        sampler = make(self.config["sampler"]) if sampler is None else sampler
         ctx = self._context()
         generator, classes, segments = self._generator(ctx)
         model = generator.model
