@@ -27,6 +27,7 @@ from ablatent.tasks.conditional import Conditional, spread
 from ablatent.tasks.conditions import enlarged
 from ablatent.tasks.fill import Blend, emptied, latent_hole, mean_filled, pasted, steps_at_border
 from ablatent.tasks.generate import Model, generate
+from ablatent.tasks.generate import prior as generate_prior
 from ablatent.tasks.inpaint import Inpaint
 from ablatent.tasks.larger_canvas import LargerCanvas, apart, corners
 from ablatent.tasks.outpaint import Outpaint
@@ -210,3 +211,12 @@ def test_what_cannot_be_names_its_key(refused, key: str) -> None:
     Conditional("labels").check_model(CLASSES, 8)
     for task in (Inpaint(method="model"), Outpaint(method="model")):
         task.check_model({"MaskedImage": ("pixels",)}, 8)
+
+
+@pytest.mark.parametrize(("same", "index"), [(True, [0, 1, 2, 0, 1, 2]), (False, [0, 1, 2, 3, 4, 5])])
+def test_a_column_may_start_from_one_noise(same: bool, index: list[int]) -> None:
+    made = bench(DDIM(steps=2), batch=6)
+    outcome = Conditional("labels", count=2, each=3, same_noise=same).run(made)
+    x_T = generate_prior(made.model, made.seed, index)
+    assert torch.equal(made.model.denoiser.network.seen[0], x_T.to(torch.float32))
+    assert (outcome.numbers["distance_between_conditions"] == 0) == same, "the network has no condition"

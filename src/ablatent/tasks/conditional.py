@@ -28,10 +28,11 @@ class Conditional(Task):
 
     reads: what the model must be conditioned on: labels, captions, boxes, segmentation or pixels (small pictures);
     count: conditions, those of validation pictures (classes in turn; samples.prompts are asked for in their place);
-    each: samples of one condition; shown: conditions in the figure; restores: there is one right answer, the picture
-    itself, so samples are scored against it, beside a bicubic enlargement. Always measured, as mean feature distances:
-    to the truth and to the truths of other rows, where they are known; between samples of one condition and of
-    different ones, where there are several of each.
+    each: samples of one condition; shown: conditions in the figure; same_noise: sample j of each condition starts from
+    the same x_T, so that a column shows what the condition alone changes; restores: there is one right answer, the
+    picture itself, so samples are scored against it, beside a bicubic enlargement. Always measured, as mean feature
+    distances: to the truth and to the truths of other rows, where they are known; between samples of one condition and
+    of different ones, where there are several of each.
     """
 
     reads: str
@@ -39,6 +40,7 @@ class Conditional(Task):
     each: int = 4
     shown: int = 8
     restores: bool = False
+    same_noise: bool = False
 
     draws: ClassVar[bool] = True
 
@@ -69,9 +71,10 @@ class Conditional(Task):
     def run(self, bench: Bench) -> Outcome:
         source = bench.asked(range(self.count))
         rows = [k for k in range(self.count) for _ in range(self.each)]
-        drawn = self.draw(bench, source.rows(rows), range(len(rows)))
+        index = [j for _ in range(self.count) for j in range(self.each)] if self.same_noise else range(len(rows))
+        drawn = self.draw(bench, source.rows(rows), index)
         drawn = rearrange(drawn, "(k e) H W c -> k e H W c", e=self.each)
-        given = conditions(bench.model.conditioner, source, bench.seed, range(0, len(rows), self.each))
+        given = conditions(bench.model.conditioner, source, bench.seed, index[:: self.each])
         pictures = bench.model.conditioner.shown(given)
         parts, columns = [drawn], [f"sample {j}" for j in range(self.each)]
         if pictures is not None:

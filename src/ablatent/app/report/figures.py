@@ -57,7 +57,7 @@ def _panels(count: int, wide: int = 3) -> Iterator[tuple[list["Axes"], dict[str,
         height = top + body + bottom
         figure.set_size_inches(width, height)
         figure.subplots_adjust(
-            left=0.62 / width,
+            left=0.74 / width,
             right=1 - 0.15 / width,
             top=1 - top / height,
             bottom=bottom / height,

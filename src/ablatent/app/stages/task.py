@@ -51,7 +51,7 @@ def build(ctx: Context) -> None:
     )
     if outcome.frames:
         save_gif(ctx.work.files / "animation.gif", outcome.frames)
-    protocol = {"measure": outcome.note, "sampler": config["sampler"], **extractor.protocol(), "versions": versions()}
+    protocol = {"measure": outcome.note, **extractor.protocol(), "versions": versions()}
     scores = {name: Score(value, None, protocol) for name, value in outcome.numbers.items()}
     if outcome.restored is not None:
         np.save(ctx.work.files / "restored.npy", outcome.restored.drawn)
