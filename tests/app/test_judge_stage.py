@@ -101,11 +101,19 @@ def test_not_refused(config):
     check(config, "classifier", {"conditioner": NONE, "guidance": option("guidance", "classifier")})
 
 
-def test_a_metric_of_captions_wants_a_model_of_captions(config):
+def test_a_metric_of_captions_wants_samples_of_captions(config):
     clip = {"clip": {"_target_": "ablatent.evaluation.clip.ClipScore"}}
-    check_captions({**config, "evaluation": {"metrics": clip}, "conditioner": option("conditioner", "text_minilm")})
-    with pytest.raises(ConfigError, match=re.escape("evaluation.metrics.clip: expected samples of captions")):
-        check_captions({**config, "evaluation": {"metrics": clip}, "conditioner": option("conditioner", "layout")})
+    text = {**config, "evaluation": {**config["evaluation"], "metrics": clip, "reconstruction_metrics": []}}
+    text["conditioner"] = option("conditioner", "text_minilm")
+    check_captions(text)
+    others = {
+        "evaluation.metrics.clip: expected samples of captions": {"conditioner": option("conditioner", "layout")},
+        "evaluation.metrics.clip: expected task=sample": {"task": option("task", "text2img")},
+        "evaluation.reconstruction_metrics": {"evaluation": {**text["evaluation"], "reconstruction_metrics": ["clip"]}},
+    }
+    for said, change in others.items():
+        with pytest.raises(ConfigError, match=re.escape(said)):
+            check_captions({**text, **change})
 
 
 @pytest.mark.slow

@@ -71,6 +71,16 @@ def test_every_task_has_a_row():
     assert all(task in NONE or f"task={task}" in command for task, command in ROWS)
 
 
+def restored(folder, plan):
+    """The scores of a job's restored pictures."""
+    made = folder / "store/objects/restoration" / plan["jobs"][0]["stages"]["restoration"]
+    return json.loads((made / "scores.json").read_text())["metrics"]
+
+
+def task_mask(command):
+    return re.search(r"task.mask=(\w+)|$", command)[1] or "strokes"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("row", range(len(ROWS)), ids=[f"{i}-{task}" for i, (task, _) in enumerate(ROWS)])
 def test_a_task_ends_in_a_figure(done, row):
@@ -81,13 +91,15 @@ def test_a_task_ends_in_a_figure(done, row):
     if task in NONE:
         return
     if row and "task=" in command and "conditioner=class" in command:
-        assert set(built(said[row])) <= {"task"}, "the model is that of the first row"
+        assert set(built(said[row])) <= {"task", "restoration"}, "the model is that of the first row"
     plan = json.loads((folder / sweep / "plan.json").read_text())
     made = folder / "store/objects/task" / plan["jobs"][0]["stages"]["task"]
     with Image.open(made / "figure.png") as figure:
         assert min(figure.size) > 60
     metrics = json.loads((made / "scores.json").read_text())["metrics"]
     assert metrics and all(m["protocol"]["extractor"] for m in metrics.values())
+    if task in ("inpaint", "super_resolution"):
+        metrics |= restored(folder, plan)
     assert any(name in said[row] or describe(name).label in said[row] for name in metrics)
     assert 'id="tasks"' in (folder / sweep / "report/report.html").read_text()
     assert (made / "animation.gif").exists() == (task == "trajectory")
@@ -96,6 +108,7 @@ def test_a_task_ends_in_a_figure(done, row):
     if task == "inpaint":
         assert {"psnr_hole", "psnr_hole_of_mean_colour", "perceptual", "perceptual_of_mean_colour"} <= set(metrics)
         assert not any(name.startswith("fid") for name in metrics), "two pictures are no set"
+        assert metrics["psnr"]["protocol"]["lost"] == {"mask": task_mask(command)}
     if task == "super_resolution":
         assert {"psnr", "psnr_of_bicubic", "fid_192", "fid_192_of_bicubic", "kid_192"} <= set(metrics)
         assert metrics["fid_192"]["protocol"]["count_real"] == 50 == len(np.load(made / "restored.npy"))

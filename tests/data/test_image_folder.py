@@ -195,7 +195,7 @@ def test_maps_beside_images(tmp_path: Path) -> None:
         Image.fromarray(numbers).save(path)
     picture(tmp_path / "c.png", size=(12, 12))
     with pytest.raises(DataError, match=r"expected a map for each of 3 images.*the first is c\.png"):
-        folder(tmp_path, maps="maps").fingerprint()
+        folder(tmp_path, maps="maps", map_classes=3).fingerprint()
     coloured = Image.fromarray(np.full((12, 12), 1, np.uint8), mode="P")
     coloured.putpalette([9, 9, 9, 200, 0, 0])
     coloured.save(tmp_path / "maps/c.png")
@@ -207,24 +207,29 @@ def test_maps_beside_images(tmp_path: Path) -> None:
     expected = np.zeros((8, 8), np.uint8)
     expected[:, 4:], expected[4:, :3] = 2, 3
     assert np.array_equal(known.segmentation, np.stack([expected, np.full((8, 8), 1), expected]))
-    assert folder(tmp_path, maps="maps").annotations().segments == ("0", "1", "2", "unlabelled")
-    plain = folder(tmp_path, maps="maps").fingerprint()
+    by_place = folder(tmp_path, maps=str(tmp_path / "deep/../maps"), map_classes="names.txt")
+    assert by_place.rows() == data.rows()
+    numbered = folder(tmp_path, maps="maps", map_classes=3)
+    assert numbered.annotations().segments == ("0", "1", "2", "unlabelled")
+    plain = numbered.fingerprint()
     assert plain.images == data.fingerprint().images and plain.annotations != data.fingerprint().annotations
     numbers[0, 0] = 1
     Image.fromarray(numbers).save(tmp_path / "maps/a.png")
-    assert folder(tmp_path, maps="maps").fingerprint().annotations != plain.annotations
+    assert folder(tmp_path, maps="maps", map_classes=3).fingerprint().annotations != plain.annotations
     (tmp_path / "names.txt").write_text("sky\nsea\n")
     wrong = [
         (lambda: folder(tmp_path, maps="mapps"), ConfigError, "Did you mean 'maps'"),
+        (lambda: folder(tmp_path, maps="."), ConfigError, "another folder"),
+        (lambda: folder(tmp_path, maps="maps"), ConfigError, "the number of classes, up to 254"),
         (lambda: folder(tmp_path, map_classes="names.txt"), ConfigError, "null without data.maps"),
         (lambda: folder(tmp_path, maps="maps", map_classes="no.txt"), ConfigError, "a name a line"),
         (data.annotations, DataError, "numbers below 2"),
     ]
     Image.new("L", (12, 20)).save(tmp_path / "deep/../maps/deep/b.png")
-    wrong += [(lambda: folder(tmp_path, maps="maps").annotations(), DataError, "size of its image, 20x12; got 12x20")]
+    wrong += [(numbered.annotations, DataError, "size of its image, 20x12; got 12x20")]
     for make, kind, said in wrong:
         with pytest.raises(kind, match=said):
             make()
     picture(tmp_path / "maps/deep/b.png")
     with pytest.raises(DataError, match="write the numbers, not colours"):
-        folder(tmp_path, maps="maps").annotations()
+        numbered.annotations()

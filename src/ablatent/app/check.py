@@ -24,7 +24,7 @@ from ablatent.core.errors import AblatentError, ConfigError, did_you_mean
 from ablatent.diffusion.denoiser import Denoiser
 from ablatent.diffusion.loss import DiffusionLoss
 from ablatent.evaluation.scores import Metric
-from ablatent.store.identity import digest
+from ablatent.store.identity import digest, stable_name
 from ablatent.training.ema import EMAs
 
 # Arguments that the builders add from neighbouring stages, and node fields that are not constructor arguments.
@@ -63,8 +63,8 @@ class Checker:
 
             parts = {k: cfg[k] for k in ("judge", "conditioner", "data", "guidance")}
             self._once("judge", parts, lambda: check_judge(cfg))
-        check_captions(cfg)
         self._once("evaluation", cfg["evaluation"], lambda: check_evaluation(cfg["evaluation"]))
+        check_captions(cfg)
         self._once("runtime", cfg["runtime"], lambda: check_runtime(cfg["runtime"]))
         self._once("tracking", cfg["tracking"], lambda: _made("tracking", cfg["tracking"]))
 
@@ -169,7 +169,8 @@ def check_sampling(cfg: Mapping[str, Any]) -> None:
 
 def check_classifier(cfg: Mapping[str, Any]) -> None:
     """The classifier of noisy latents that guidance asks for: labels, arguments, and shapes from latents to logits."""
-    annotations = make(cfg["data"]).annotations()
+    data = make(cfg["data"])
+    annotations = data.annotate(data.rows()[:1])
     if annotations.labels is None:
         raise ConfigError(
             "guidance", "data with class labels", f"{cfg['data']['_target_'].rsplit('.', 1)[-1]} without labels",
@@ -206,16 +207,18 @@ def check_evaluation(evaluation: Mapping[str, Any]) -> None:
 
 def check_captions(cfg: Mapping[str, Any]) -> None:
     """Metrics that compare samples with their captions have some."""
-    for name, metric in cfg["evaluation"]["metrics"].items():
-        if "captions" not in needs_of(cfg["conditioner"]) and compared_with(metric) == "captions":
+    evaluation, do = cfg["evaluation"], "Leave the metric out."
+    for name, metric in evaluation["metrics"].items():
+        kind: type[Metric] = get_class(metric["_target_"])
+        if kind.against != "captions":
+            continue
+        if "captions" not in needs_of(cfg["conditioner"]):
             do = "Leave the metric out, or choose conditioner=text_minilm or another that reads captions."
             raise ConfigError(f"evaluation.metrics.{name}", "samples of captions", "a model that reads none", do)
-
-
-def compared_with(metric: Mapping[str, Any]) -> str:
-    """What a metric node compares samples with."""
-    kind: type[Metric] = get_class(metric["_target_"])
-    return kind.against
+        if (task := stable_name(cfg["task"]["_target_"])) != "Sample":
+            raise ConfigError(f"evaluation.metrics.{name}", "task=sample, whose samples are scored", task, do)
+        if name in evaluation["reconstruction_metrics"]:
+            raise ConfigError("evaluation.reconstruction_metrics", "metrics that need no captions", name, do)
 
 
 def check_runtime(runtime: Mapping[str, Any]) -> None:

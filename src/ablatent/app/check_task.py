@@ -24,8 +24,12 @@ def check_prompts(cfg: Mapping[str, Any]) -> None:
         raise ConfigError("samples.prompts", "null with a conditioner that reads no captions and no classes", prompts)
     if not prompts or not all(isinstance(p, str) for p in prompts):
         raise ConfigError("samples.prompts", "a list of texts, or null", prompts)
+    if needs - {"captions", "labels"}:
+        others = ", ".join(sorted(needs - {"captions", "labels"}))
+        raise ConfigError("samples.prompts", f"null where the condition also reads {others}", prompts)
     if "labels" in needs:
-        classes = make(cfg["data"]).annotations().classes
+        data = make(cfg["data"])
+        classes = data.annotate(data.rows()[:1]).classes
         for prompt in prompts:
             class_index(prompt, classes, "samples.prompts")
 

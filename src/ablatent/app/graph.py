@@ -1,7 +1,7 @@
 """From one job's configuration to its stages. This module alone says what decides a stage. Free of torch.
 
 data ─> first_stage ─> latents ─> diffusion ─> samples ─> scores
-  │          │             │          └─> task (in place of samples and scores)
+  │          │             │          └─> task (in place of samples and scores) ─> restoration (of pictures)
   │          │             └─> noisy_classifier ─> samples, task (where guidance asks for it)
   │          └─> reconstruction
   ├─> embeddings (of captions, for a frozen text encoder) ─> diffusion, samples, task
@@ -32,7 +32,8 @@ VERSIONS = {
     "scores": 1,
     "judge": 1,
     "agreement": 1,
-    "task": 2,  # also pictures against their truths
+    "task": 2,  # also all restored pictures
+    "restoration": 1,
     "imported": 1,
 }
 # Tasks whose samples have the conditions of validation pictures, their classes too; others take classes in turn.
@@ -110,6 +111,12 @@ def guided_by(cfg: Mapping[str, Any]) -> str | None:
     return None if cfg["guidance"].get("scale", neutral) == neutral else name
 
 
+def restores(cfg: Mapping[str, Any]) -> bool:
+    """Whether the job's task makes pictures of which it is known what they should be."""
+    task = stable_name(cfg["task"]["_target_"])
+    return task == "Inpaint" or (task == "Conditional" and cfg["task"]["reads"] == "pixels")
+
+
 def judged(cfg: Mapping[str, Any]) -> bool:
     """Whether a judge says of the job's samples if they show what they were asked for."""
     return cfg["judge"]["verdict"] is not None
@@ -136,11 +143,14 @@ def stages_of(cfg: Mapping[str, Any], fingerprints: Fingerprints) -> dict[str, S
     if task == "Sample":
         samples = Stage("samples", drawn, keys, {} if only_classes(cfg) else known, data)
         return {**_scored(cfg, model, samples, images, data), **_judged(cfg, samples, annotated, data)}
-    measured = {name: cfg["evaluation"][name] for name in ("extractor", "perceptual", "metrics")}
-    config = {**drawn, "task": cfg["task"], **measured}
+    config = {**drawn, "task": cfg["task"], "extractor": cfg["evaluation"]["extractor"]}
     del config["count"]  # a task has a count of its own
     theirs = conditioned(cfg) if task in READ_THEIR_PICTURES else not only_classes(cfg)
-    return {**model, "task": Stage("task", config, keys, known if theirs else images, data)}
+    stages = {**model, "task": Stage("task", config, keys, known if theirs else images, data)}
+    if restores(cfg):
+        measured = {name: cfg["evaluation"][name] for name in ("extractor", "perceptual", "metrics")}
+        stages["restoration"] = Stage("restoration", measured, {"task": stages["task"].key})
+    return stages
 
 
 def _model(

@@ -17,7 +17,7 @@ from ablatent.store.artifacts import MANIFEST, Store
 
 ORDER = (
     *("first_stage", "reconstruction", "latents", "embeddings", "diffusion", "noisy_classifier", "judge"),
-    *("samples", "task", "scores", "agreement", "reference"),
+    *("samples", "task", "restoration", "scores", "agreement", "reference"),
 )
 
 

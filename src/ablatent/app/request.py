@@ -16,6 +16,7 @@ from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.files import sha256
 from ablatent.core.images import read_mask
 from ablatent.data.base import Annotations
+from ablatent.data.maps import UNLABELLED, VOID, square
 from ablatent.data.pictures import picture_size, read_picture
 from ablatent.tasks.base import Task
 
@@ -162,16 +163,19 @@ class Asker:
         """A picture whose levels (or palette indices) are classes, of the model's size or resized by nearest."""
         try:
             with Image.open(path) as picture:
-                if picture.mode not in ("L", "P"):
-                    do = "Save class indices, not colours."
-                    raise ConfigError("image", "a map: a picture in grey or with a palette", picture.mode, do)
-                map_ = np.asarray(self._resized(picture))
+                picture.load()
         except (OSError, ValueError) as e:
             raise ConfigError("image", "a picture file", str(path), f"It cannot be read: {e}") from None
-        if int(map_.max()) >= len(self.segments):
+        if picture.mode not in ("L", "P"):
+            do = "Save class indices, not colours."
+            raise ConfigError("image", "a map: a picture in grey or with a palette", picture.mode, do)
+        numbers, last = np.asarray(picture), len(self.segments) - 1
+        if self.segments[last] == UNLABELLED:
+            numbers = np.where(numbers == VOID, last, numbers).astype(np.uint8)
+        if (most := int(numbers.max())) > last:
             named = ", ".join(f"{i} {name}" for i, name in enumerate(self.segments))
-            raise ConfigError("image", f"a map of the classes {named}", f"the class {int(map_.max())}")
-        return map_
+            raise ConfigError("image", f"a map of the classes {named}", f"the class {most}")
+        return square(numbers, self.size)
 
     def picture(self, path: Path, size: int) -> UInt8[np.ndarray, "size size 3"]:
         """As the training's pictures: the middle square, resized."""
@@ -190,14 +194,7 @@ class Asker:
             return None
         width, height = picture_size(Path(request.image))
         mask = read_mask(Path(request.mask), (height, width), "mask")
-        out = np.asarray(self._resized(Image.fromarray(mask)))
+        out = square(mask, self.size)
         if out.all() or not out.any():
             raise ConfigError("mask", "something to fill and something known in the middle square", request.mask)
         return out
-
-    def _resized(self, picture: Image.Image) -> Image.Image:
-        """The middle square in the model's size, every pixel one of the picture's."""
-        side = min(picture.size)
-        left, top = (picture.width - side) // 2, (picture.height - side) // 2
-        square = picture.crop((left, top, left + side, top + side))
-        return square.resize((self.size, self.size), Image.Resampling.NEAREST)

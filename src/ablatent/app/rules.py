@@ -231,7 +231,9 @@ def captions_stay_true(cfg: Config) -> None:
 
     scenes = stable_name(cfg["data"]["_target_"]) == "OpenMojiScenes"
     if scenes and get(cfg, "latents.flip") and reads_captions(cfg["conditioner"]):
-        raise ConfigError("latents.flip", "false where captions say what is left and right", True)
+        raise ConfigError(
+            "latents.flip", "false where captions say what is left and right", True, "Use latents.flip=false."
+        )
 
 
 def requests(cfg: Config) -> None:

@@ -19,7 +19,7 @@ from ablatent.core.files import read_json, write_json
 from ablatent.core.progress import console, seconds
 from ablatent.store.artifacts import Damaged, Store, verify
 
-PUBLISHED = ("reconstruction", "samples", "scores", "agreement", "task")
+PUBLISHED = ("reconstruction", "samples", "scores", "agreement", "task", "restoration")
 """Roles whose results a job's tracker run shows."""
 
 
@@ -124,7 +124,7 @@ def track_job(
     try:
         with tracking.job_run(sweep, job, command) as run:
             made = {role: store.find(role, job["stages"][role]) for role in PUBLISHED if role in job["stages"]}
-            for role in ("reconstruction", "scores", "agreement", "task"):
+            for role in ("reconstruction", "scores", "agreement", "task", "restoration"):
                 if (found := made.get(role)) is not None:
                     metrics = found.json("scores.json")["metrics"]
                     run.summary({name: score["value"] for name, score in metrics.items()})

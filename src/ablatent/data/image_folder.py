@@ -25,15 +25,16 @@ class ImageFolder(PictureFiles):
     classes: ``auto`` (first subfolder, if all images have one and there are at least two), ``folder`` (must), ``none``.
     captions: None; ``txt`` for NAME.txt beside each image; or a .jsonl or .csv file with the columns file and caption,
     relative to root. maps: None, or a folder, relative to root, with the segmentation map of each image: a PNG of class
-    numbers, of the image's size and with its path; its pictures are no images of the set. map_classes: text file,
-    relative to root, with the names of these classes, one a line; None: their numbers. validation_fraction: share held
-    out, unless root has train/ and one of val/, validation/, valid/, test/, which decide then.
+    numbers, of the image's size and with its path; what lies there is no image of the set. map_classes: how many
+    classes there are, or a text file, relative to root, with their names, one a line; pixels of 255 belong to one class
+    more. validation_fraction: share held out, unless root has train/ and one of val/, validation/, valid/, test/, which
+    decide then.
     """
 
     classes: str = "auto"
     captions: str | None = None
     maps: str | None = None
-    map_classes: str | None = None
+    map_classes: int | str | None = None
     validation_fraction: float = 0.1
 
     name: ClassVar[str] = "image_folder"
@@ -48,7 +49,8 @@ class ImageFolder(PictureFiles):
             caption_file(self.folder, self.captions)
         if self.maps is None and self.map_classes is not None:
             raise ConfigError("data.map_classes", "null without data.maps", self.map_classes)
-        class_list(self.folder, self.map_classes)
+        if self.maps_folder is not None:
+            class_list(self.folder, self.map_classes)
 
     @property
     def maps_folder(self) -> Path | None:
@@ -57,9 +59,9 @@ class ImageFolder(PictureFiles):
     def all_rows(self) -> list[Row]:
         folders = split_folders(self.folder)
         ids = find_pictures(self.folder, folders or [""], SUFFIXES)
-        if self.maps_folder is not None and self.maps_folder.is_relative_to(self.folder):
-            apart = self.maps_folder.relative_to(self.folder).as_posix() + "/"
-            ids = [i for i in ids if not i.startswith(apart)]
+        root, maps = self.folder.resolve(), self.maps_folder
+        if maps is not None and maps.resolve().is_relative_to(root):
+            ids = [i for i in ids if not (root / i).is_relative_to(maps.resolve())]
         if folders:
             splits = [folders[i.split("/", 1)[0]] for i in ids]
         else:
@@ -71,8 +73,8 @@ class ImageFolder(PictureFiles):
         if self.maps_folder is None:
             return known
         classes = class_list(self.folder, self.map_classes)
-        maps, names = read_maps(self.folder, self.maps_folder, [r.id for r in rows], self.size, classes)
-        return replace(known, segmentation=maps, segments=names)
+        maps = read_maps(self.folder, self.maps_folder, [r.id for r in rows], self.size, classes)
+        return replace(known, segmentation=maps, segments=classes)
 
     def fingerprint(self) -> Fingerprint:
         """Maps enter by the bytes of their files, so that they are not drawn small for a digest."""

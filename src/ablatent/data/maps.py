@@ -17,12 +17,14 @@ UNLABELLED = "unlabelled"
 
 
 def maps_folder(root: Path, maps: str) -> Path:
-    """The folder that `maps` names, relative to root. Raises ConfigError when it is not there."""
+    """The folder that `maps` names, relative to root. Raises ConfigError when it is not there, or is root itself."""
     folder = root / Path(maps).expanduser()
     if not folder.is_dir():
         near = [p.name for p in folder.parent.iterdir() if p.is_dir()] if folder.parent.is_dir() else []
         expected = f"a folder of PNG files; looked for {folder}"
         raise ConfigError("data.maps", expected, maps, did_you_mean(folder.name, near))
+    if folder.resolve() == root.resolve():
+        raise ConfigError("data.maps", "another folder than that of the images", maps)
     return folder
 
 
@@ -37,45 +39,56 @@ def map_names(folder: Path, ids: Sequence[str]) -> list[str]:
     return names
 
 
-def class_list(root: Path, file: str | None) -> tuple[str, ...] | None:
-    """The names of a text file, one a line, in order of their numbers; None without a file. Raises ConfigError."""
-    if file is None:
-        return None
-    path = root / Path(file).expanduser()
+def class_list(root: Path, classes: int | str | None) -> tuple[str, ...]:
+    """The names of the classes by their numbers, "unlabelled" as the last. Raises ConfigError.
+
+    classes: how many there are, which then are named by number, or a text file, relative to root, with a name a line.
+    """
+    if not isinstance(classes, str):
+        if not isinstance(classes, int) or isinstance(classes, bool) or not 1 <= classes < VOID:
+            expected = f"the number of classes, up to {VOID - 1}, or a text file with a name a line"
+            raise ConfigError("data.map_classes", expected, classes)
+        return (*(str(k) for k in range(classes)), UNLABELLED)
+    path = root / Path(classes).expanduser()
     if not path.is_file():
-        raise ConfigError("data.map_classes", f"a text file with a name a line; looked for {path}", file)
+        raise ConfigError("data.map_classes", f"a text file with a name a line; looked for {path}", classes)
     names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    if twice := sorted({n for n in names if names.count(n) > 1}):
-        raise ConfigError("data.map_classes", "different names", twice[0], f"It stands twice in {path}.")
-    if not 2 <= len(names) <= VOID:
-        raise ConfigError("data.map_classes", f"2 to {VOID} names", f"{len(names)} in {path}")
-    return tuple(names)
+    if twice := sorted({n for n in (*names, UNLABELLED) if (*names, UNLABELLED).count(n) > 1}):
+        raise ConfigError("data.map_classes", f"different names, and none that is {UNLABELLED!r}", twice[0])
+    if not 1 <= len(names) < VOID:
+        raise ConfigError("data.map_classes", f"up to {VOID - 1} names", f"{len(names)} in {path}")
+    return (*names, UNLABELLED)
 
 
 def read_maps(
-    root: Path, folder: Path, ids: Sequence[str], size: int, classes: tuple[str, ...] | None
-) -> tuple[UInt8[np.ndarray, "n {size} {size}"], tuple[str, ...]]:
-    """(maps, names of their classes), cut and made small as the pictures are, each pixel the nearest one.
+    root: Path, folder: Path, ids: Sequence[str], size: int, classes: Sequence[str]
+) -> UInt8[np.ndarray, "n {size} {size}"]:
+    """The maps, cut and made small as the pictures are, each pixel the nearest one; 255 as the last of the classes.
 
-    classes: the names; None: their numbers. Where a map has pixels of 255, a last class, "unlabelled", is theirs.
-    Raises DataError for a map that is no map, is not of its picture's size, or has a number without a name.
+    Raises DataError for a map that is no map, is not of its picture's size, or has a number that is no class.
     """
     maps = np.zeros((len(ids), size, size), dtype=np.uint8)
     with track("reading segmentation maps", len(ids), "maps") as bar:
         for one, i, name in zip(maps, ids, map_names(folder, ids), strict=True):
-            one[...] = _read(folder / name, picture_size(root / i), size)
-            most = int(one[one != VOID].max(initial=0))
-            if classes is not None and most >= len(classes):
-                raise DataError(f"{folder / name}: expected numbers below {len(classes)}, of data.map_classes; {most}.")
+            numbers = _numbers(folder / name, picture_size(root / i))
+            if (most := numbers[numbers != VOID].max(initial=0)) >= len(classes) - 1:
+                expected = f"numbers below {len(classes) - 1}, as data.map_classes says, or {VOID}"
+                raise DataError(f"{folder / name}: expected {expected}; got {most}.")
+            one[...] = square(np.where(numbers == VOID, len(classes) - 1, numbers).astype(np.uint8), size)
             bar.advance()
-    void = maps == VOID
-    named = classes or tuple(str(k) for k in range(int(maps[~void].max(initial=0)) + 1))
-    if void.any():
-        maps[void], named = len(named), (*named, UNLABELLED)
-    return maps, named
+    return maps
 
 
-def _read(path: Path, size: tuple[int, int], side: int) -> UInt8[np.ndarray, "side side"]:
+def square(numbers: UInt8[np.ndarray, "h w"], side: int) -> UInt8[np.ndarray, "{side} {side}"]:
+    """The middle square, as `read_picture` cuts it, each pixel the nearest one."""
+    height, width = numbers.shape
+    short = min(height, width)
+    left, top = (width - short) / 2, (height - short) / 2
+    box = (left, top, left + short, top + short)
+    return np.asarray(Image.fromarray(numbers).resize((side, side), Image.Resampling.NEAREST, box=box))
+
+
+def _numbers(path: Path, size: tuple[int, int]) -> UInt8[np.ndarray, "h w"]:
     """size: (width, height) of the picture."""
     try:
         with Image.open(path) as image:
@@ -90,8 +103,4 @@ def _read(path: Path, size: tuple[int, int], side: int) -> UInt8[np.ndarray, "si
     if image.size != size:
         got = "x".join(str(n) for n in image.size)
         raise DataError(f"{path}: expected the size of its image, {size[0]}x{size[1]}; got {got}")
-    numbers = Image.fromarray(np.asarray(image))
-    short = min(size)
-    left, top = (size[0] - short) / 2, (size[1] - short) / 2
-    box = (left, top, left + short, top + short)
-    return np.asarray(numbers.resize((side, side), Image.Resampling.NEAREST, box=box))
+    return np.asarray(image)

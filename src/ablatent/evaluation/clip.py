@@ -75,7 +75,9 @@ class ClipExtractor(Extractor):
 
     @torch.inference_mode()
     def __call__(self, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
-        """Of square pictures."""
+        """Of square pictures; raises DataError for others, of which CLIP would see the middle alone."""
+        if images.shape[-1] != images.shape[-2]:
+            raise DataError(f"{self.name}: expected square pictures; got {images.shape[-1]}x{images.shape[-2]}.")
         if self._model is None:
             self.load(images.device)
         side = self._model.config.vision_config.image_size
@@ -131,9 +133,15 @@ class ClipScore(Metric):
             raise DataError(f"{self.name}: expected {expected}; got {len(fake)} pictures.")
         each, n = _scores(fake, real), len(fake)
         half = float(1.96 * each.std(ddof=1) / np.sqrt(n))
-        protocol: dict[str, Any] = {"count_fake": n, "scale": "max(100 cos, 0)"}
+        protocol: dict[str, Any] = {
+            "count_fake": n,
+            "scale": "max(100 cos, 0)",
+            "spread": "half of the 95 % interval, normal",
+        }
         shuffled = [_scores(fake, real[stream(0, "chance", k).permutation(n)]).mean() for k in range(SHUFFLES)]
-        told = protocol | {"chance": f"captions shuffled among the pictures, mean of {SHUFFLES} orders"}
+        told = {k: v for k, v in protocol.items() if k != "spread"} | {
+            "chance": f"captions shuffled among the pictures, mean of {SHUFFLES} orders"
+        }
         return {
             self.name: Score(float(each.mean()), half, protocol),
             f"{self.name}_chance": Score(float(np.mean(shuffled)), None, told),

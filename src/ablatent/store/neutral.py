@@ -13,7 +13,6 @@ NEUTRAL: dict[str, dict[str, Any]] = {
     "diffusion": {"start_from": None},
     "samples": {"prompts": None, "decode_tile": None, "decode_overlap": 16},
     "task": {"prompts": None, "decode_tile": None, "decode_overlap": 16},
-    "Conditional": {"same_noise": False},
     "AutoencoderLoss": {"r1_weight": 0.0, "r1_every": 1},
     "VQAutoencoder": {"update": "gradient", "ema_decay": 0.99, "beta_placement": "paper"},
 }

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -63,13 +63,16 @@ class Bench:
 class Restored:
     """Pictures of which it is known what they should be, to be scored: drawn[i] is compared with truth[i].
 
-    baseline: what stands there without a model; baseline_name: ends the names of its scores.
+    baseline: what stands there without a model; baseline_name: ends the names of its scores. each: so many rows, one
+    after the other, are of one true picture. lost: what was taken from the true pictures, for the protocol.
     """
 
     drawn: UInt8[np.ndarray, "n H W 3"]
     truth: UInt8[np.ndarray, "n H W 3"]
     baseline: UInt8[np.ndarray, "n H W 3"]
     baseline_name: str
+    each: int = 1
+    lost: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

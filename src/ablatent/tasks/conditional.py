@@ -15,7 +15,7 @@ from ablatent.conditioning.source import NAMES, PARTS, Source
 from ablatent.core.errors import ConfigError, did_you_mean
 from ablatent.samplers.base import Sampler
 from ablatent.tasks.base import Bench, Outcome, Reads, Restored, Task, distances
-from ablatent.tasks.conditions import conditions, enlarged
+from ablatent.tasks.conditions import conditions, enlarged, made_small
 from ablatent.tasks.fill import TRAINED
 from ablatent.tasks.generate import prior
 
@@ -29,17 +29,16 @@ class Conditional(Task):
     reads: what the model must be conditioned on: labels, captions, boxes, segmentation or pixels (small pictures);
     count: conditions, those of validation pictures (classes in turn; samples.prompts are asked for in their place);
     each: samples of one condition; shown: conditions in the figure; same_noise: sample j of each condition starts from
-    the same x_T, so that a column shows what the condition alone changes; restores: there is one right answer, the
-    picture itself, so samples are scored against it, beside a bicubic enlargement. Always measured, as mean feature
-    distances: to the truth and to the truths of other rows, where they are known; between samples of one condition and
-    of different ones, where there are several of each.
+    the same x_T, so that a column shows what the condition alone changes. Small pictures have one right answer, the
+    picture itself: samples are scored against it, beside a bicubic enlargement, and each picture counts once. Always
+    measured, as mean feature distances: to the truth and to the truths of other rows, where they are known; between
+    samples of one condition and of different ones, where there are several of each.
     """
 
     reads: str
     count: int = 8
     each: int = 4
     shown: int = 8
-    restores: bool = False
     same_noise: bool = False
 
     draws: ClassVar[bool] = True
@@ -50,6 +49,11 @@ class Conditional(Task):
         for name in ("count", "each", "shown"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"task.{name}", "an integer of at least 1", getattr(self, name))
+
+    @property
+    def restores(self) -> bool:
+        """Whether there is one right answer."""
+        return self.reads == "pixels"
 
     def check_model(self, reads: Reads, size: int) -> None:
         # a model that fills holes reads pictures too, and more than this task could give
@@ -69,40 +73,41 @@ class Conditional(Task):
         return bench.draw(prior(bench.model, bench.seed, index), index, bench.sampler, source=source)
 
     def run(self, bench: Bench) -> Outcome:
-        source = bench.asked(range(self.count))
-        rows = [k for k in range(self.count) for _ in range(self.each)]
-        index = [j for _ in range(self.count) for j in range(self.each)] if self.same_noise else range(len(rows))
+        known = bench.known.n if self.restores and bench.known is not None else self.count
+        count = min(self.count, known)
+        source = bench.asked(range(count))
+        rows = [k for k in range(count) for _ in range(self.each)]
+        index = [j for _ in range(count) for j in range(self.each)] if self.same_noise else range(len(rows))
+        given = conditions(bench.model.conditioner, source.rows(rows), bench.seed, index)
         drawn = self.draw(bench, source.rows(rows), index)
+        restored = self._restored(bench, drawn, given, source) if self.restores else None
         drawn = rearrange(drawn, "(k e) H W c -> k e H W c", e=self.each)
-        given = conditions(bench.model.conditioner, source, bench.seed, index[:: self.each])
         pictures = bench.model.conditioner.shown(given)
         parts, columns = [drawn], [f"sample {j}" for j in range(self.each)]
         if pictures is not None:
-            parts, columns = [pictures[:, None], *parts], ["condition", *columns]
+            parts, columns = [pictures[:: self.each, None], *parts], ["condition", *columns]
         if source.pixels is not None:
             parts, columns = [*parts, np.asarray(source.pixels)[:, None]], [*columns, "truth"]
         figure = rearrange(np.concatenate(parts, axis=1)[: self.shown], "k e H W c -> (k e) H W c")
         names = described(source)[: self.shown]
-        note = f"Euclidean distance of features, means over {self.count} conditions with {self.each} samples each"
-        restored = self._restored(drawn, given, source) if self.restores else None
+        note = f"Euclidean distance of features, means over {count} conditions with {self.each} samples each"
+        note += ", sample j of each from one x_T" if self.same_noise else ""
         return Outcome(figure, columns, names, self._numbers(bench, drawn, source), note, restored=restored)
 
-    def _restored(self, drawn: np.ndarray, given: Rows, source: Source) -> Restored:
+    def _restored(self, bench: Bench, drawn: np.ndarray, given: Rows, source: Source) -> Restored:
         truth = np.repeat(np.asarray(source.pixels), self.each, axis=0)
-        plain = np.repeat(enlarged(given, (truth.shape[1], truth.shape[2])), self.each, axis=0)
-        return Restored(rearrange(drawn, "k e H W c -> (k e) H W c"), truth, plain, "bicubic")
+        plain = enlarged(given, (truth.shape[1], truth.shape[2]))
+        return Restored(drawn, truth, plain, "bicubic", self.each, made_small(bench.model.conditioner))
 
     def _numbers(self, bench: Bench, drawn: np.ndarray, source: Source) -> dict[str, float]:
-        flat = rearrange(drawn, "k e H W c -> (k e) H W c")
-        f = rearrange(bench.features(flat), "(k e) d -> k e d", e=self.each)
-        numbers = spread(f)
+        f = bench.features(rearrange(drawn, "k e H W c -> (k e) H W c"))
+        numbers = spread(rearrange(f, "(k e) d -> k e d", e=self.each))
         if source.pixels is not None:
             truth = np.asarray(source.pixels)
             real = np.repeat(bench.features(truth), self.each, axis=0)
-            ours = rearrange(f, "k e d -> (k e) d")
-            numbers["distance_to_truth"] = float(distances(ours, real).mean())
+            numbers["distance_to_truth"] = float(distances(f, real).mean())
             if len(truth) > 1:
-                numbers["distance_to_other_truths"] = float(distances(ours, np.roll(real, self.each, axis=0)).mean())
+                numbers["distance_to_other_truths"] = float(distances(f, np.roll(real, self.each, axis=0)).mean())
         return numbers
 
 
@@ -116,8 +121,8 @@ CONDITIONERS = {
 
 
 def spread(f: Float[np.ndarray, "k e d"]) -> dict[str, float]:
-    """Mean feature distance of two samples of one condition, and of two of different ones: equal where the condition
-    has no effect. Each where there are such pairs."""
+    """Mean feature distance of two samples of one condition, and of samples j of two conditions: equal where the
+    condition has no effect, the latter zero if they are of one noise. Each where there are such pairs."""
     x, numbers = torch.from_numpy(f.astype(np.float64)), {}
     if f.shape[1] > 1:
         numbers["distance_within_conditions"] = float(torch.stack([torch.pdist(row) for row in x]).mean())

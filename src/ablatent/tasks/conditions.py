@@ -1,12 +1,15 @@
 """Which condition a sample has: labels in turn, or those of validation pictures in turn, or what somebody asks for."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
 from ablatent.conditioning.base import Conditioner, Rows
+from ablatent.conditioning.low_resolution import LowResolution
+from ablatent.conditioning.several import Several
 from ablatent.conditioning.source import Source
 from ablatent.core.rng import stream
 from ablatent.data.base import Annotations
@@ -35,6 +38,15 @@ def conditions(conditioner: Conditioner, source: Source, seed: int, indices: Seq
         return {}
     flipped = np.zeros(source.n, dtype=bool)
     return conditioner.draw({**rows, "flipped": flipped}, [stream(seed, "condition", i) for i in indices])
+
+
+def made_small(conditioner: Conditioner) -> dict[str, Any]:
+    """How a condition makes pictures small; nothing where it does not."""
+    if isinstance(conditioner, Several):
+        return {name: value for _, part in conditioner for name, value in made_small(part).items()}
+    if isinstance(conditioner, LowResolution):
+        return {name: getattr(conditioner, name) for name in ("factor", "degradation", "blur", "noise", "jpeg")}
+    return {}
 
 
 def enlarged(rows: Rows, size: tuple[int, int]) -> UInt8[np.ndarray, "n H W 3"]:

@@ -143,13 +143,14 @@ class Fill(Task):
     ) -> np.ndarray:
         """Before pasting. The condition is that of the picture itself, with what is to be filled left out."""
         given = replace(source, pixels=emptied(images, masks), masks=masks)
-        z = bench.model.encode(np.asarray(given.pixels))
-        x_T = prior(bench.model, bench.seed, index, (z.shape[1], z.shape[2], z.shape[3]))
+        height, width = masks.shape[1:]
+        x_T = prior(bench.model, bench.seed, index, bench.model.first_stage.latent_shape(height, width))
         # labels without a condition: those of guidance by a classifier
         asked = bool(bench.model.conditioner.needs) or given.annotations.labels is not None
         own = given if asked else None
         if self.method != "blend" and bench.takes_mask(given):
             return bench.draw(x_T, index, bench.sampler, source=given)
+        z = bench.model.encode(np.asarray(given.pixels))
         blend = Blend(bench.model.denoiser.schedule, z, latent_hole(masks, z.shape).to(z), bench.seed)
         return bench.draw(x_T, index, Resampled.of(bench.sampler, self.resample), blend, own)
 

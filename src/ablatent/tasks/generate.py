@@ -23,6 +23,8 @@ from ablatent.samplers.guidance import Guidance, unguided
 from ablatent.samplers.guidance_classifier import LogitsFn, label_gradient
 from ablatent.tasks.tiles import Tiling, decode_in_tiles
 
+ENCODED = 32  # images at once
+
 
 @dataclass(frozen=True)
 class Model:
@@ -39,8 +41,11 @@ class Model:
     @torch.no_grad()
     def encode(self, images: UInt8[np.ndarray, "n H W 3"]) -> Float[Tensor, "n c h w"]:
         """The mean latents of images, normalised."""
-        x = torch.from_numpy(to_unit(np.asarray(images))).to(self.device)
-        return self.normalizer.normalize(self.first_stage.moments(x).mean)
+        parts = []
+        for first in range(0, len(images), ENCODED):
+            x = torch.from_numpy(to_unit(np.asarray(images[first : first + ENCODED]))).to(self.device)
+            parts.append(self.normalizer.normalize(self.first_stage.moments(x).mean))
+        return torch.cat(parts)
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:

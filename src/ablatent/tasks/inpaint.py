@@ -9,6 +9,7 @@ from jaxtyping import UInt8
 
 from ablatent.conditioning.masks import KINDS, Masks
 from ablatent.core.errors import ConfigError
+from ablatent.core.files import sha256 as file_sha256
 from ablatent.core.images import read_mask
 from ablatent.core.rng import stream
 from ablatent.tasks.base import Bench, Reads, Restored
@@ -59,4 +60,5 @@ class Inpaint(Fill):
         }
 
     def restored(self, filled: np.ndarray, images: np.ndarray, masks: np.ndarray) -> Restored:
-        return Restored(filled, images, mean_filled(images, masks), "mean_colour")
+        lost = {"mask": self.mask} if self.file is None else {"mask": file_sha256(Path(self.file))}
+        return Restored(filled, images, mean_filled(images, masks), "mean_colour", lost=lost)

@@ -105,7 +105,7 @@ def _remarks(sweep: Sweep, by_seed: bool) -> list[str]:
         each = "job by job, " if by_seed else ""
         found.append(f"± of {', '.join(sorted(shares))}: {each}half of the 95 % interval (see the protocols).")
     if any(m.endswith("_chance") for m in shown):
-        found.append("By chance: the same share with what was asked for shuffled among the samples.")
+        found.append("By chance: the same with what was asked for shuffled among the samples.")
     if own:
         found.append(f"{'Job by job, ' if by_seed else ''}± is the metric's own spread ({', '.join(sorted(own))}).")
     if any(m.endswith("_baseline") for m in shown):

@@ -73,7 +73,7 @@ def metric_names(sweep: Sweep) -> list[str]:
 
 
 def shown_metrics(sweep: Sweep) -> list[str]:
-    """Of the baselines only KID's has a column: it is unbiased, so it tells noise from samples also at small counts."""
+    """Of decoded noise only KID has a column: it is unbiased, so it tells noise from samples also at small counts."""
     return [m for m in metric_names(sweep) if not m.endswith("_baseline") or m.startswith("kid")]
 
 

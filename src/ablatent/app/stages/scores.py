@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ def build(ctx: Context) -> None:
     extractor = make(config["extractor"])
     metrics = {name: make(metric) for name, metric in config["metrics"].items()}
     captions = samples.json("summary.json").get("captions")
+    texts = None if captions is None else cache(lambda used: used.texts(captions, ctx.device))
     scores: dict[str, Score] = {}
     for file, suffix, title in (("images", "", "samples"), ("prior", "_baseline", "decoded noise")):
         images = np.load(samples.path / f"{file}.npy")
@@ -33,7 +35,7 @@ def build(ctx: Context) -> None:
             extractor,
             lambda used, images=images, title=title: cached_features(ctx, used, images, title),  # type: ignore[misc]
             lambda used: real,
-            None if captions is None else lambda used: used.texts(captions, ctx.device),
+            texts,
         )
         scores |= {name + suffix: score for name, score in scored.items()}
     write_json(ctx.work.files / "scores.json", {"metrics": as_json(scores)})

@@ -1,5 +1,7 @@
 """task: a trained model put to a use that ends in a figure and numbers of its own, not in scored samples."""
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -11,20 +13,18 @@ from ablatent.app.stages.scores import as_json, cached_features
 from ablatent.core.files import write_json
 from ablatent.core.images import labelled, save_gif, save_png
 from ablatent.core.progress import track
-from ablatent.evaluation.features import extract
-from ablatent.evaluation.reconstruction import reconstruction_scores
-from ablatent.evaluation.scores import Score, score_features, versions
+from ablatent.evaluation.scores import Score, versions
 from ablatent.samplers.base import Sampler
-from ablatent.tasks.base import Bench, Restored, Task
+from ablatent.tasks.base import Bench, Task
 
-FEWEST = 50
-"""From so many pictures on, restored ones are also compared as a set (FID and the like)."""
+RESTORED = ("restored.npy", "truth.npy", "baseline.npy")
 
 
 @torch.no_grad()
 def build(ctx: Context) -> None:
     """figure.png, images.npy (n, H, W, 3) uint8 (row by row of the figure), animation.gif where the task has frames,
-    restored.npy (n, H, W, 3) uint8, all pictures of a task that restores some; scores.json, summary.json."""
+    scores.json, summary.json; of a task that restores pictures, all of them, what they should be, and a baseline:
+    restored.npy, truth.npy, baseline.npy, (n, H, W, 3) uint8."""
     config = ctx.config
     task: Task = make(config["task"])
     sampler: Sampler = make(config["sampler"])
@@ -39,7 +39,7 @@ def build(ctx: Context) -> None:
         draw = generator.drawing(seed, size, bar)
 
         def features(drawn: np.ndarray) -> np.ndarray:
-            return extract(extractor, drawn, ctx.device, size, f"{ctx.title}: features")
+            return cached_features(ctx, extractor, drawn, "pictures")
 
         outcome = task.run(Bench(model, sampler, seed, draw, features, known, generator.source))
     np.save(ctx.work.files / "images.npy", outcome.images)
@@ -53,31 +53,10 @@ def build(ctx: Context) -> None:
         save_gif(ctx.work.files / "animation.gif", outcome.frames)
     protocol = {"measure": outcome.note, **extractor.protocol(), "versions": versions()}
     scores = {name: Score(value, None, protocol) for name, value in outcome.numbers.items()}
-    if outcome.restored is not None:
-        np.save(ctx.work.files / "restored.npy", outcome.restored.drawn)
-        scores |= _against_truth(ctx, outcome.restored)
     write_json(ctx.work.files / "scores.json", {"metrics": as_json(scores)})
-    write_json(
-        ctx.work.files / "summary.json", {"columns": outcome.columns, "rows": outcome.rows, "note": outcome.note}
-    )
-
-
-def _against_truth(ctx: Context, restored: Restored) -> dict[str, Score]:
-    """PSNR, SSIM, perceptual distance, and of enough pictures the metrics of sets, of restored pictures and of their
-    baseline; the real set is the pictures themselves."""
-    config = ctx.config
-    extractor, perceptual = make(config["extractor"]), make(config["perceptual"])
-    metrics = {name: make(metric) for name, metric in config["metrics"].items()}
-    metrics = {name: metric for name, metric in metrics.items() if metric.against != "captions"}
-    scores: dict[str, Score] = {}
-    for images, suffix in ((restored.drawn, ""), (restored.baseline, f"_of_{restored.baseline_name}")):
-        found = reconstruction_scores(restored.truth, images, perceptual, ctx.device)
-        if len(images) >= FEWEST:
-            found |= score_features(
-                metrics,
-                extractor,
-                lambda used, images=images: cached_features(ctx, used, images, "restored pictures"),  # type: ignore[misc]
-                lambda used: cached_features(ctx, used, restored.truth, "true pictures"),
-            )
-        scores |= {name + suffix: score for name, score in found.items()}
-    return scores
+    summary: dict[str, Any] = {"columns": outcome.columns, "rows": outcome.rows, "note": outcome.note}
+    if (restored := outcome.restored) is not None:
+        for name, images in zip(RESTORED, (restored.drawn, restored.truth, restored.baseline), strict=True):
+            np.save(ctx.work.files / name, images)
+        summary |= {"baseline": restored.baseline_name, "each": restored.each, "lost": restored.lost}
+    write_json(ctx.work.files / "summary.json", summary)
