@@ -136,7 +136,10 @@ def publish(store, key, files):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("judge", "names"),
-    [("objects", {"object_recall", "scene_accuracy"}), ("segmenter", {"pixel_accuracy", "miou", "box_hit_rate"})],
+    [
+        ("objects", {"object_recall", "scene_accuracy", "several_accuracy"}),
+        ("segmenter", {"pixel_accuracy", "miou", "box_hit_rate"}),
+    ],
 )
 def test_real_pictures_get_their_own_scores_and_other_conditions_get_chance(tmp_path, config, judge, names):
     """Held-out pictures stand in for samples: asked for what they show, and for what another one shows."""

@@ -52,6 +52,7 @@ def test_objects():
     answers = np.array([[0.9, 0.3, 0.1], [0.1, 0.1, 0.7], [0.2, 0.2, 0.2], [0.8, 0.1, 0.9]], dtype=np.float32)
     numbers, _, balanced = held_out(Objects(threshold=0.5), answers, known)
     assert numbers["object_recall"] == 3 / 4 and numbers["scene_accuracy"] == 2 / 3 and numbers["precision"] == 3 / 4
+    assert numbers["several_accuracy"] == 0, "the first alone was asked for two kinds"
     assert numbers["f1"] == 2 * 3 / (4 + 4) and numbers["exact_accuracy"] == 2 / 4
     assert balanced == pytest.approx({"sun": 1.0, "tree": 0.5, "car": (1 + 2 / 3) / 2})
     verdict = Objects()

@@ -31,7 +31,7 @@ VERSIONS = {
     "reconstruction": 2,  # also the use of a codebook
     "scores": 1,
     "judge": 1,
-    "agreement": 1,
+    "agreement": 2,  # also scenes of several objects alone
     "task": 2,  # also all restored pictures
     "restoration": 1,
     "imported": 1,

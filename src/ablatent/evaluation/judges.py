@@ -155,12 +155,16 @@ class Objects(Verdict):
         return answers >= self.threshold
 
     def shares(self, answers: np.ndarray, asked: Annotations) -> dict[str, Share]:
-        """object_recall: of the kinds of objects asked for; scene_accuracy: of pictures, those that have them all."""
+        """object_recall: of the kinds of objects asked for; scene_accuracy: of pictures, those that have them all;
+        several_accuracy: of pictures that were asked for two or more, those that have them all."""
         wanted = self.targets(asked) > 0
         hits, asks = (a.sum(axis=1, keepdims=True).astype(np.float64) for a in (wanted & self._found(answers), wanted))
         some = asks[:, 0] > 0
         every = (hits == asks)[some].astype(np.float64)
-        return {"object_recall": Share(hits, asks), "scene_accuracy": Share(every, np.ones_like(every))}
+        shares = {"object_recall": Share(hits, asks), "scene_accuracy": Share(every, np.ones_like(every))}
+        if len(several := (hits == asks)[asks[:, 0] > 1].astype(np.float64)):
+            shares["several_accuracy"] = Share(several, np.ones_like(several))
+        return shares
 
     def details(self, answers: np.ndarray, known: Annotations) -> tuple[dict[str, float], dict[str, float]]:
         """F1 and precision over all objects, the share of pictures with all classes right, and the mean over classes of

@@ -22,6 +22,7 @@ SPECIAL: dict[str, tuple[str, str | None]] = {
     "class_accuracy": ("class accuracy", "higher"),
     "object_recall": ("objects found", "higher"),
     "scene_accuracy": ("scenes complete", "higher"),
+    "several_accuracy": ("scenes of several objects complete", "higher"),
     "box_hit_rate": ("boxes hit", "higher"),
     "miou": ("mIoU", "higher"),
     "pixel_accuracy": ("pixel accuracy", "higher"),
@@ -30,7 +31,15 @@ SPECIAL: dict[str, tuple[str, str | None]] = {
     "codebook_perplexity": ("perplexity of the codes", None),
 }
 ARROW = {"lower": " ↓", "higher": " ↑", None: ""}
-JUDGED = ("class_accuracy", "object_recall", "scene_accuracy", "box_hit_rate", "miou", "pixel_accuracy")
+JUDGED = (
+    "class_accuracy",
+    "object_recall",
+    "scene_accuracy",
+    "several_accuracy",
+    "box_hit_rate",
+    "miou",
+    "pixel_accuracy",
+)
 ORDER = [
     *("fid", "kid", "precision", "recall", "is", "is_effnet_lite0", "clip_score_vit_l14", *JUDGED),
     *("rfid", "psnr_hole", "psnr", "ssim", "perceptual"),
