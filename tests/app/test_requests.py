@@ -12,11 +12,12 @@ from PIL import Image
 
 from ablatent.app.references import find, job_words
 from ablatent.app.request import Asker, Request, boxes_of, prompts_of
-from ablatent.app.sampling import _check_node, about_of, texts
+from ablatent.app.sampling import _check_node, _compared, about_of, repeat, texts
 from ablatent.app.tracking.base import run_id
 from ablatent.app.typed import check_words, quoted, unquoted, value_of
 from ablatent.core.errors import ConfigError
 from ablatent.core.images import save_png
+from ablatent.store.artifacts import Store
 from ablatent.tasks.inpaint import Inpaint
 from ablatent.tasks.sample import Sample
 
@@ -99,8 +100,8 @@ def test_classes_layouts_and_prompts_become_sources(tmp_path) -> None:
     Image.fromarray(np.eye(4, dtype=np.uint8)).save(tmp_path / "map.png")
     maps = asker({"segmentation"}).source(Request(image=str(tmp_path / "map.png"), n=1)).annotations.segmentation
     assert np.array_equal(maps[0], np.eye(4, dtype=np.uint8).repeat(2, 0).repeat(2, 1))
-    (tmp_path / "p.txt").write_text("a, b\n\n c=d \n")
-    assert prompts_of(tmp_path / "p.txt") == ["a, b", "c=d"]
+    (tmp_path / "p.txt").write_text("\ufeffa, b\r\n\n c=d \u2028 e\n")
+    assert prompts_of(tmp_path / "p.txt") == ["a, b", "c=d \u2028 e"]
 
 
 def test_pictures_and_masks_are_cut_alike(tmp_path) -> None:
@@ -149,6 +150,27 @@ def test_more_that_does_not_fit(tmp_path) -> None:
         assert error.value.key == key
     with pytest.raises(ConfigError, match="CLASS, x0"):
         boxes_of("dog, 1")
+    with pytest.raises(ConfigError, match="label=11"):
+        asker({"labels"}).source(Request(class_="11"))
+    with pytest.raises(ConfigError, match="at most 1, as many as the model reads; got '2 boxes'"):
+        replace(asker({"boxes"}), most_boxes=1).source(Request(boxes=[["bag", 0, 0, 1, 1]] * 2))
+    Image.new("L", (4, 4)).save(tmp_path / "map.png")
+    with pytest.raises(ConfigError, match="It would need two"):
+        asker({"segmentation"}, Inpaint()).source(Request(image=str(tmp_path / "map.png"), n=1))
+    with pytest.raises(ConfigError, match="text, in UTF-8"):
+        Request(["\udcff"])
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "huge.png")
+    with pytest.raises(ConfigError, match="decompression bomb"):
+        asker(set(), Inpaint()).source(Request(image=str(tmp_path / "huge.png")))
+
+
+def test_a_damaged_or_foreign_text_is_answered(tmp_path) -> None:
+    full = {"files": {}, "asked": {"n": 2}, "sampler": {}, "guidance": {}, "task": {}, "samples": {}, "index": 0}
+    for text in ([1], 3, {"a": 1}, {**full, "asked": {"m": 2}}, {**full, "files": 5}):
+        save_png(tmp_path / "a.png", np.zeros((4, 4, 3), np.uint8), {"ablatent": json.dumps(text)})
+        with pytest.raises(ConfigError, match="repeat: expected a"):
+            repeat(Store(tmp_path), {"repeat": str(tmp_path / "a.png"), "out": str(tmp_path / "new"), "runtime": {}})
+    assert "another size, 2x2" in _compared(np.zeros((2, 2, 3)), np.zeros((4, 4, 3)))
 
 
 def test_a_picture_says_how_it_was_made(tmp_path) -> None:

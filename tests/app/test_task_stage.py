@@ -5,12 +5,14 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from ablatent.app.report.metrics import describe
+from ablatent.core.errors import ConfigError
 from commands import ROOT, SMALL, built, run
 
 ROWS = re.findall(r"^\| `(\w+)` \|[^|]*\| `python run.py ([^`]*)` \|$", (ROOT / "README.md").read_text(), re.M)
@@ -25,6 +27,7 @@ KNOBS = {
     "super_resolution": ["task.count=50", "task.shown=3"],  # enough to be scored as a set
 }
 NONE = ("sample", "reconstruct")
+WEAK = {"_target_": "ablatent.samplers.guidance_auto.AutoGuidance", "scale": 2.0, "weights": "ema", "snapshot": "first"}
 # All in one process: most of a command's time would be imports.
 EACH = """
 import json, sys
@@ -137,6 +140,11 @@ def test_a_finished_model_answers(done, monkeypatch):
     drawn = model.sample(label="three", n=3, seed=5, steps=3)
     files = [np.asarray(Image.open(folder / f"a/000{i}.png")).astype(int) for i in range(3)]
     assert all(np.abs(np.asarray(d) - f).max() <= 1 for d, f in zip(drawn, files, strict=True))
+    with pytest.raises(ConfigError, match="label: expected the number of a class, or its name; got True"):
+        model.sample(label=True)
+    weak = replace(model, config={**model.config, "guidance": WEAK})
+    with pytest.raises(ConfigError, match=r"guidance\.snapshot: expected an earlier"):
+        weak.sample(label=3)
     filled = model.sample(label=3, n=2, image="a/0000.png", task=Inpaint(mask="halves"), steps=3)
     same = (np.asarray(filled[0]) == files[0]).all(axis=2).mean()
     assert 0.5 <= same < 1

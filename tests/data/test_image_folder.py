@@ -223,13 +223,16 @@ def test_maps_beside_images(tmp_path: Path) -> None:
         (lambda: folder(tmp_path, maps="maps"), ConfigError, "the number of classes, up to 254"),
         (lambda: folder(tmp_path, map_classes="names.txt"), ConfigError, "null without data.maps"),
         (lambda: folder(tmp_path, maps="maps", map_classes="no.txt"), ConfigError, "a name a line"),
-        (data.annotations, DataError, "numbers below 2"),
+        (data.fingerprint, DataError, "numbers below 2"),
     ]
     Image.new("L", (12, 20)).save(tmp_path / "deep/../maps/deep/b.png")
-    wrong += [(numbered.annotations, DataError, "size of its image, 20x12; got 12x20")]
+    wrong += [(numbered.fingerprint, DataError, "size of its image, 20x12; got 12x20")]
     for make, kind, said in wrong:
         with pytest.raises(kind, match=said):
             make()
+    (tmp_path / "latin.csv").write_bytes("file,caption\na.jpg,caf\u00e9\n".encode("latin-1"))
+    with pytest.raises(DataError, match="expected text in UTF-8"):
+        folder(tmp_path, captions="latin.csv").fingerprint()
     picture(tmp_path / "maps/deep/b.png")
     with pytest.raises(DataError, match="write the numbers, not colours"):
-        numbered.annotations()
+        numbered.fingerprint()

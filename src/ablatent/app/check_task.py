@@ -22,8 +22,9 @@ def check_prompts(cfg: Mapping[str, Any]) -> None:
         return
     if not needs & {"captions", "labels"}:
         raise ConfigError("samples.prompts", "null with a conditioner that reads no captions and no classes", prompts)
-    if not prompts or not all(isinstance(p, str) for p in prompts):
-        raise ConfigError("samples.prompts", "a list of texts, or null", prompts)
+    if not isinstance(prompts, list) or not prompts or not all(isinstance(p, str) for p in prompts):
+        do = "For example 'samples.prompts=[\"a dog, left of a car\"]'."
+        raise ConfigError("samples.prompts", "a list of texts, or null", prompts, do)
     if needs - {"captions", "labels"}:
         others = ", ".join(sorted(needs - {"captions", "labels"}))
         raise ConfigError("samples.prompts", f"null where the condition also reads {others}", prompts)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from rich.markup import escape
 
 from ablatent.app.preflight import preflight
 from ablatent.app.references import find, job_words
@@ -35,7 +36,7 @@ def main(root: Path) -> None:
             overrides = words
         preflight(root, overrides, multirun)
     except AblatentError as e:
-        console.print(f"[red]error[/] {e}", soft_wrap=True)
+        console.print(f"[red]error[/] {escape(str(e))}", soft_wrap=True)
         sys.exit(2)
     hydra.main(config_path=str(root / "conf"), config_name="config", version_base="1.3")(one_job)()
 
@@ -99,7 +100,7 @@ def finish(jobs: "list[Composed]") -> int:
     try:
         return execute(jobs, command_line())
     except AblatentError as e:
-        console.print(f"[red]error[/] {e}", soft_wrap=True)
+        console.print(f"[red]error[/] {escape(str(e))}", soft_wrap=True)
         return 2
     except KeyboardInterrupt:
         console.print("interrupted; what was built is kept, the same command goes on from the last checkpoint")

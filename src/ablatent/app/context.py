@@ -125,7 +125,8 @@ def weights_path(folder: Path, weights: str, snapshot: str | int) -> Path:
 
     there = {int(p.stem.rsplit("-", 1)[1]): p for p in folder.glob(f"{weights}-*.safetensors")}
     if not there:
-        raise ConfigError("samples.weights", "weights that the diffusion stage kept", weights)
+        kept = sorted({p.stem.rsplit("-", 1)[0] for p in folder.glob("*-*.safetensors")})
+        raise ConfigError("samples.weights", f"one of {', '.join(kept)}, which the diffusion stage kept", weights)
     step = max(there) if snapshot == "last" else int(snapshot)
     if step not in there:
         raise ConfigError("samples.snapshot", f"last, or one of {sorted(there)}", snapshot, "See training.snapshots.")

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from rich.markup import escape
+
 from ablatent.app.build import Builder
 from ablatent.app.context import short
 from ablatent.app.graph import Stage
@@ -34,7 +36,7 @@ class Inline:
         """`finished` is called after each job with role → outcome and the seconds that the job took."""
         for job in plan.jobs:
             if len(plan.jobs) > 1:
-                console.print(f"[bold]job {job.index}[/] {job.name}")
+                console.print(f"[bold]job {job.index}[/] {escape(job.name)}")
             start = time.monotonic()
             if job.refused is None:
                 for stage in job.stages.values():
@@ -53,7 +55,7 @@ class Inline:
             return Outcome("built" if built else "found", spent)
         except Exception as e:
             message = str(e) if isinstance(e, AblatentError) else f"{type(e).__name__}: {e}"
-            console.print(f"  {short(stage.key):<24} [red]failed[/]: {message}")
+            console.print(f"  {short(stage.key):<24} [red]failed[/]: {escape(message)}")
             trace = "".join(traceback.format_exception(e))
             error = {"stage": stage.key, "kind": stage.kind, "message": message, "traceback": trace}
             return Outcome("failed", time.monotonic() - start, error)

@@ -21,6 +21,7 @@ from ablatent.app.stages.samples import Generator, load_generator, tiling_of
 from ablatent.app.tracking.base import NoRun, RunSpec
 from ablatent.conditioning.base import Conditioner
 from ablatent.conditioning.class_label import ClassLabel
+from ablatent.conditioning.layout import Layout
 from ablatent.conditioning.low_resolution import LowResolution
 from ablatent.conditioning.several import Several
 from ablatent.conditioning.source import Source
@@ -42,6 +43,7 @@ PLAIN: dict[str, Any] = {
     "runtime": {"device": "auto", "devices": 1, "compile": False, "threads": None, "batch_size": 64,
                 "checkpoint_seconds": 10.0, "precision": "32-true"},
 }  # fmt: skip
+EXAMPLES = {"task": "Inpaint()", "sampler": "DDPM(steps=200)"}
 CLASSIFIER_FREE = {"_target_": "ablatent.samplers.guidance.ClassifierFree", "interval": None, "unit": "t"}
 IMPORTED_SIZE = 256
 """Pixels: of the pictures of most released models. The weights do not tell."""
@@ -109,9 +111,19 @@ class Finished:
             usual["steps"] = steps
         if scale is not None:
             guidance = {**(guidance if "scale" in guidance else CLASSIFIER_FREE), "scale": scale}
+        for name, value, kind in (("task", task, Task), ("sampler", sampler, Sampler)):
+            if value is not None and not isinstance(value, kind):
+                raise ConfigError(name, f"an object of ablatent.{name}s, for example {EXAMPLES[name]}", value)
+        for name, file in (("image", image), ("mask", mask)):
+            if file is not None and not isinstance(file, str | Path):
+                raise ConfigError(name, "the path of a file", type(file).__name__)
+        if label is not None and (isinstance(label, bool) or not isinstance(label, int | str)):
+            raise ConfigError("label", "the number of a class, or its name", label)
+        several = isinstance(prompt, list | tuple)
+        prompts: tuple[Any, ...] = tuple(prompt or ()) if several or prompt is None else (prompt,)
         named = isinstance(label, str)
         request = Request(
-            (prompt,) if isinstance(prompt, str) else tuple(prompt or ()),
+            prompts,
             str(label) if named else None,
             None if named or label is None else int(label),
             None if image is None else str(image),
@@ -133,7 +145,7 @@ class Finished:
         generator, classes, segments = self._generator(ctx)
         model = generator.model
         size = model.latent_shape[1] * model.first_stage.downsample
-        asker = Asker(asked_task, generator.needs, classes, segments, size, small_side(model.conditioner))
+        asker = Asker(asked_task, generator.needs, classes, segments, size, *sides(model.conditioner))
         check_sampling_of(model, asked_task, sampler, generator.guidance, size)
         source, hole = asker.source(request), asker.hole(request)
         with track("sampling", request.count * asked_task.steps_each(sampler), "image steps") as bar:
@@ -157,6 +169,8 @@ class Finished:
         if guidance.needs_classifier and "classifier" not in self.reference.inputs:
             do = "Its job had none: run one with guidance=classifier, or choose guidance=none."
             raise ConfigError("guidance", "one that needs no classifier", type(guidance).__name__, do)
+        if guidance.weak is not None and not self.reference.imported:
+            self._check_weak(ctx, *guidance.weak)
         if not self.reference.imported:
             generator, summary = load_generator(ctx), ctx.input("diffusion").json("summary.json")
             return generator, generator.known.annotations.classes, summary.get("segment_names", [])
@@ -166,6 +180,15 @@ class Finished:
         model = replace(model, tiling=tiling_of(ctx.config))
         classes = [str(i) for i in range(class_count(model.conditioner))]
         return Generator(model, guidance, None, None, Source(0, Annotations(classes=tuple(classes)))), classes, []
+
+    def _check_weak(self, ctx: Context, weights: str, snapshot: str | int) -> None:
+        """Raise ConfigError unless these weights are of an earlier step than those that are sampled."""
+        kept = sorted(ctx.input("diffusion").json("summary.json")["snapshots"])
+        sampled = kept[-1] if ctx.config["snapshot"] == "last" else int(ctx.config["snapshot"])
+        weak = kept[0] if snapshot == "first" else int(snapshot)
+        if weak not in kept or (weak, weights) == (sampled, ctx.config["weights"]) or weak > sampled:
+            do = "Its training must keep an earlier one (training.snapshots). Or choose guidance=none."
+            raise ConfigError("guidance.snapshot", f"an earlier one of {kept} than {sampled}", snapshot, do)
 
     def _about(self, request: Request, ctx: Context, size: int) -> dict[str, Any]:
         """Everything that decides the pictures: enough for `repeat`, and for a person to know what they are."""
@@ -191,11 +214,11 @@ def class_count(conditioner: Conditioner) -> int:
     return conditioner.classes if isinstance(conditioner, ClassLabel) else 0
 
 
-def small_side(conditioner: Conditioner) -> int | None:
-    """Of the pictures that a model enlarges, None where it does not."""
-    if isinstance(conditioner, Several):
-        return next((s for _, part in conditioner if (s := small_side(part)) is not None), None)
-    return conditioner.small if isinstance(conditioner, LowResolution) else None
+def sides(conditioner: Conditioner) -> tuple[int | None, int | None]:
+    """(side of the pictures that a model enlarges, how many boxes it reads), None where it does not."""
+    parts = [part for _, part in conditioner] if isinstance(conditioner, Several) else [conditioner]
+    small = next((part.small for part in parts if isinstance(part, LowResolution)), None)
+    return small, next((part.max_boxes for part in parts if isinstance(part, Layout)), None)
 
 
 def _no_features(images: np.ndarray) -> np.ndarray:

@@ -153,11 +153,20 @@ def _check_keys(
                 if top not in known and "." not in key:
                     raise ConfigError(key, "a config group or key", _text(override), did_you_mean(key, known))
                 option = f" with {top}={options[top]}" if top in options else ""
-                inside = sorted(k for k in known if k.startswith(f"{top}.")) or sorted(known)
+                inside = sorted(k for k in known if k.startswith(f"{top}.") and "._target_" not in k)
                 siblings = [k for k in inside if k.count(".") == key.count(".")]
+                listed = f" ({', '.join(siblings[:12])}{', …' if len(siblings) > 12 else ''})" if siblings else ""
                 raise ConfigError(
                     key,
-                    f"a key that exists{option} ({', '.join(siblings[:12])}{', …' if len(siblings) > 12 else ''})",
+                    f"a key that exists{option}{listed}",
                     _text(override),
-                    did_you_mean(key, inside),
+                    _elsewhere(root, top, key, groups.get(top, [])) or did_you_mean(key, inside or known),
                 )
+
+
+def _elsewhere(root: Path, group: str, key: str, options: Sequence[str]) -> str:
+    """Which options of a group have a key that the chosen one has not."""
+    name = key.split(".")[1] if "." in key else ""
+    files = {option: OmegaConf.load(root / "conf" / group / f"{option}.yaml") for option in options}
+    having = [option for option, node in files.items() if isinstance(node, DictConfig) and name in node]
+    return f"It is a key of {group}={','.join(having)}: choose that too." if having else ""

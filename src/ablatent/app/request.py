@@ -46,6 +46,9 @@ class Request:
             raise ConfigError("label", "null beside class", self.label, "Name the class once.")
         if self.label is not None and (isinstance(self.label, bool) or not isinstance(self.label, int)):
             raise ConfigError("label", "the number of a class", self.label, "A name is said with class=….")
+        for prompt in self.prompts:
+            if not isinstance(prompt, str) or any("\ud800" <= c <= "\udfff" for c in prompt):
+                raise ConfigError("prompt", "text, in UTF-8", prompt)
         for key in ("image", "mask"):
             file = getattr(self, key)
             if file is not None and not Path(file).is_file():
@@ -82,7 +85,7 @@ class Request:
 def prompts_of(path: Path) -> list[str]:
     """One prompt a line; empty lines are left out."""
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").split("\n")]
     except (OSError, UnicodeDecodeError) as e:
         raise ConfigError("prompts", "a text file with one prompt a line", str(path), str(e)) from None
     if not any(lines):
@@ -104,7 +107,8 @@ def boxes_of(text: str) -> list[Any]:
 @dataclass(frozen=True)
 class Asker:
     """Turns requests into sources, for one model. needs: what its condition (and the classifier that guides it) reads;
-    size: of its pictures; small: of those that it enlarges, where it does; said: lines for the person who asks."""
+    size: of its pictures; small: of those that it enlarges, where it does; most_boxes: that it reads, where it does;
+    said: lines for the person who asks."""
 
     task: Task
     needs: frozenset[str]
@@ -112,6 +116,7 @@ class Asker:
     segments: Sequence[str]
     size: int
     small: int | None = None
+    most_boxes: int | None = None
     said: list[str] = field(default_factory=list)
 
     def check(self, request: Request) -> None:
@@ -120,13 +125,22 @@ class Asker:
         given |= {key: getattr(request, key) for key in ("label", "boxes", "image")}
         takes = {GIVES[need] for need in self.needs} | ({"image"} if self.task.needs_images else set())
         takes |= {"label"} if "class" in takes else set()
+        if self.task.needs_images and "segmentation" in self.needs:
+            do = "It would need two: a picture and a map."
+            raise ConfigError("task", "one that starts from noise, with a model of maps", type(self.task).__name__, do)
         reads = " and ".join(sorted(NAMES[n] for n in self.needs)) or "no condition"
         for key, value in given.items():
             if value is not None and key not in takes:
                 do = "A class is asked for with class=NAME." if key == "prompt" and "class" in takes else ""
+                do = "To fill a part of it: task=inpaint." if key == "image" and request.mask else do
                 raise ConfigError(key, f"null with a model of {reads} and this task", value, do)
             if key in takes and value is None and key not in ("class", "label"):
-                raise ConfigError(key, f"a value: the model is one of {reads}", None, f"Say {key}=….")
+                starts = key == "image" and self.task.needs_images
+                why = "the task starts from a picture" if starts else f"the model is one of {reads}"
+                raise ConfigError(key, f"a value: {why}", None, f"Say {key}=….")
+        if self.most_boxes is not None and len(request.boxes or ()) > self.most_boxes:
+            got = f"{len(request.boxes or ())} boxes"
+            raise ConfigError("boxes", f"at most {self.most_boxes}, as many as the model reads", got)
         if request.mask is not None and not self.task.fills:
             raise ConfigError("mask", "null with a task that fills nothing", request.mask, "Choose task=inpaint.")
 
@@ -151,6 +165,9 @@ class Asker:
 
     def _labels(self, request: Request) -> np.ndarray:
         """The class that was asked for; classes in turn where none was."""
+        if request.class_ is not None and request.class_.isdecimal() and request.class_ not in self.classes:
+            do = f"A number is said with label={request.class_}."
+            raise ConfigError("class", "the name of a class", request.class_, do)
         if request.class_ is not None:
             return np.full(request.count, class_index(request.class_, self.classes, "class"), dtype=np.int64)
         if request.label is not None:
@@ -164,7 +181,7 @@ class Asker:
         try:
             with Image.open(path) as picture:
                 picture.load()
-        except (OSError, ValueError) as e:
+        except (OSError, ValueError, Image.DecompressionBombError) as e:
             raise ConfigError("image", "a picture file", str(path), f"It cannot be read: {e}") from None
         if picture.mode not in ("L", "P"):
             do = "Save class indices, not colours."

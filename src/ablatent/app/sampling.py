@@ -12,7 +12,6 @@ import numpy as np
 
 from ablatent.app.references import ABOUT_SAMPLING, Reference, find
 from ablatent.app.request import Request
-from ablatent.app.typed import KEYS
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.files import sha256
 from ablatent.core.progress import console
@@ -41,8 +40,11 @@ def answered(
     from ablatent.app.finished import Finished
     from ablatent.core.images import grid, save_png
 
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise ConfigError("out", "a folder that can be made", str(folder), str(e)) from None
     answer = Finished(store, reference, config, size).answer(request)
-    folder.mkdir(parents=True, exist_ok=True)
     for line in answer.said:
         console.print(f"  {line}", markup=False, soft_wrap=True)
     for index, image in enumerate(answer.images):
@@ -69,11 +71,13 @@ def about_of(path: Path) -> dict[str, Any]:
     try:
         with Image.open(path) as picture:
             picture.load()
-            about: dict[str, Any] = json.loads(picture.info[CHUNK])
-            return about
-    except (OSError, KeyError, TypeError, ValueError):
-        got = str(path)
-        raise ConfigError("repeat", "a PNG file that do=sample wrote", got, "Its text chunks say how.") from None
+            return dict(json.loads(picture.info[CHUNK]))
+    except (OSError, KeyError, TypeError, ValueError, Image.DecompressionBombError):
+        raise _unknown(path) from None
+
+
+def _unknown(path: Path) -> ConfigError:
+    return ConfigError("repeat", "a PNG file that do=sample wrote", str(path), "Its text chunks say how.")
 
 
 def _folder(out: str | None) -> Path:
@@ -91,25 +95,32 @@ def repeat(store: Store, config: Mapping[str, Any]) -> int:
     from PIL import Image
 
     path, folder = Path(config["repeat"]).expanduser(), _folder(config["out"])
-    said = [k for k in (*KEYS, "model") if k not in ("n", "seed") and config[k] is not None]
-    if said:
-        raise ConfigError(said[0], "null beside repeat", config[said[0]], "The file says what was asked for.")
     about = about_of(path)
-    request, nodes = _request(about), {name: about[name] for name in ABOUT_SAMPLING}
-    for name in ("sampler", "guidance", "task"):
-        _check_node(name, nodes[name])
-    now = config["runtime"]
-    runtime = {**now, **{k: about["runtime"][k] for k in ("batch_size", "threads")}}
-    reference = Reference(dict(about["keys"]), [], None)
-    images = answered(store, reference, {**nodes, "runtime": runtime}, int(about["size"]), request, folder)
-    if about["index"] is None:
+    try:
+        request, nodes, index = _request(about), {name: about[name] for name in ABOUT_SAMPLING}, about["index"]
+        for name in ("sampler", "guidance", "task"):
+            _check_node(name, nodes[name])
+        runtime = {**config["runtime"], **{k: about["runtime"][k] for k in ("batch_size", "threads")}}
+        reference, size = Reference(dict(about["keys"]), [], None), int(about["size"])
+        known = index is None or 0 <= int(index) < request.count
+    except (KeyError, TypeError, ValueError, AttributeError):
+        known = False
+    if not known:
+        raise _unknown(path)
+    images = answered(store, reference, {**nodes, "runtime": runtime}, size, request, folder)
+    if index is None:
         return 0
     with Image.open(path) as picture:
         before = np.asarray(picture.convert("RGB")).astype(np.int64)
-    apart = int(np.abs(before - images[int(about["index"])]).max())
-    same = "the same as in the file, bit for bit" if apart == 0 else f"up to {apart} grey levels from the file"
-    console.print(f"{folder}/{about['index']:04d}.png: {same}", markup=False, soft_wrap=True)
+    console.print(f"{folder}/{index:04d}.png: {_compared(before, images[index])}", markup=False, soft_wrap=True)
     return 0
+
+
+def _compared(before: np.ndarray, image: np.ndarray) -> str:
+    if before.shape != image.shape:
+        return f"the file is of another size, {before.shape[1]}x{before.shape[0]}: it was changed since"
+    apart = int(np.abs(before - image).max())
+    return "the same as in the file, bit for bit" if apart == 0 else f"up to {apart} grey levels from the file"
 
 
 def _request(about: Mapping[str, Any]) -> Request:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from ablatent.app.build import Builder
@@ -34,7 +35,7 @@ def execute(jobs: Sequence[Composed], command: str) -> int:
     if verb == "report":
         return report(store, config["sweep"])
     if verb == "status":
-        return status(store)
+        return status(store, config["sweep"])
     if verb == "verify":
         return verify_all(store)
     if verb == "sample":
@@ -55,7 +56,7 @@ def execute(jobs: Sequence[Composed], command: str) -> int:
     for job in plan.jobs:
         if job.refused is not None:
             named = f"job {job.index} {job.name}: " if len(plan.jobs) > 1 else ""
-            console.print(f"[red]refused[/] {named}{job.refused}", markup=True)
+            console.print(f"[red]refused[/] {escape(named + job.refused)}")
     if verb == "plan" or not plan.stages:
         if verb == "plan":
             from ablatent.app.sizes import table as sizes
@@ -138,7 +139,7 @@ def track_job(
             if said["status"] != "finished":
                 run.fail(said["error"]["message"] if said["error"] else "a stage that it needs failed")
     except Exception as e:  # what was computed must not be lost because a tracker cannot be reached
-        console.print(f"[yellow]tracking of job {job['index']} failed[/]: {type(e).__name__}: {e}")
+        console.print(f"[yellow]tracking of job {job['index']} failed[/]: {type(e).__name__}: {escape(str(e))}")
 
 
 def newest_sweep(store: Store) -> str:
@@ -162,8 +163,8 @@ def report(store: Store, sweep: str | None, tracking: Tracking | None = None) ->
     return 0
 
 
-def status(store: Store) -> int:
-    """Objects by kind, builds in progress, sweeps."""
+def status(store: Store, sweep: str | None) -> int:
+    """Objects by kind, builds in progress, sweeps; the jobs of the one that is named."""
     objects = Table("objects", "kind", "bytes", title=f"store {store.root}", title_justify="left")
     for kind in sorted(p for p in (store.root / "objects").glob("*") if p.is_dir()):
         files = [f for f in kind.rglob("*") if f.is_file()]
@@ -175,9 +176,11 @@ def status(store: Store) -> int:
     for plan in sorted((store.root / "sweeps").glob("*/plan.json")):
         said = read_json(plan)
         done = [read_json(j)["status"] for j in sorted((plan.parent / "jobs").glob("*.json"))]
-        console.print(
-            f"  sweep {said['id']}: {done.count('finished')} of {len(said['jobs'])} jobs finished  {said['command']}"
-        )
+        counted = f"{done.count('finished')} of {len(said['jobs'])} jobs finished"
+        console.print(f"  sweep {said['id']}: {counted}  {said['command']}", markup=False)
+        if said["id"] == sweep:
+            for job in said["jobs"]:
+                console.print(f"    {sweep}:{job['index']}  {job['name']}", markup=False)
     return 0
 
 
@@ -190,7 +193,7 @@ def verify_all(store: Store) -> int:
             verify(folder, folder.name, everything=True)
         except Damaged as e:
             bad += 1
-            console.print(f"[red]damaged[/] {e}")
+            console.print(f"[red]damaged[/] {escape(str(e))}")
             store.find(folder.parent.name, folder.name)
     console.print(f"{len(folders) - bad} of {len(folders)} objects are whole")
     return 1 if bad else 0

@@ -17,7 +17,8 @@ KEYS = ("prompt", "prompts", "class", "label", "image", "mask", "boxes", "n", "s
 """What somebody asks of a finished model."""
 AS_TYPED = ("prompt", "prompts", "class", "image", "mask", "boxes", "out", "repeat", "model")
 # What may be typed beside the request: how to sample, where, and with what.
-TYPED = (*KEYS, *ABOUT_SAMPLING, "do", "model", "out", "repeat", "runtime", "store", "size")
+TYPED = (*KEYS, *ABOUT_SAMPLING, "do", "model", "out", "repeat", "runtime", "store", "size", "tracking")
+BESIDE_REPEAT = ("do", "out", "repeat", "runtime", "store", "tracking")
 INSTEAD = {"samples.count": "n", "samples.seed": "seed", "samples.prompts": "prompt", "task.file": "mask"}
 
 
@@ -47,8 +48,12 @@ def check_words(overrides: list[str], multirun: bool) -> None:
     if multirun:
         do = "Several prompts are read from a file: prompts=FILE."
         raise ConfigError("do", "run or plan with -m", "sample", do)
+    repeated = value_of(overrides, "repeat") is not None
     for override in overrides:
         key = override.partition("=")[0].lstrip("+~")
+        if repeated and key.split(".")[0] not in BESIDE_REPEAT:
+            do = "The file says how it was made: leave this out, or ask anew with model=…."
+            raise ConfigError(key, "nothing but out and runtime beside repeat", override.partition("=")[2], do)
         if key in INSTEAD:
             raise ConfigError(key, f"{INSTEAD[key]}=… with do=sample", override.partition("=")[2])
         if key not in TYPED and key.split(".")[0] not in TYPED:

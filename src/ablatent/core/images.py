@@ -83,7 +83,7 @@ def read_mask(path: Path, size: tuple[int, int], key: str) -> np.ndarray:
     picture = _opened(path, key).convert("L")
     if picture.size != (size[1], size[0]):
         expected, got = f"a mask of the picture's size, {size[1]}x{size[0]}", f"{picture.width}x{picture.height}"
-        raise ConfigError(key, expected, got, f"It is the size of {path}.")
+        raise ConfigError(key, expected, got, f"See {path}.")
     mask = (np.asarray(picture) >= 128).astype(np.uint8)
     if mask.all() or not mask.any():
         got = "all white" if mask.all() else "all black"
@@ -92,7 +92,7 @@ def read_mask(path: Path, size: tuple[int, int], key: str) -> np.ndarray:
 
 
 def _opened(path: Path, key: str) -> "Image.Image":
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
         with Image.open(path) as picture:
@@ -100,7 +100,7 @@ def _opened(path: Path, key: str) -> "Image.Image":
             return picture
     except FileNotFoundError:
         raise ConfigError(key, "a picture file", str(path), "There is no such file.") from None
-    except (UnidentifiedImageError, OSError, ValueError) as e:
+    except (OSError, ValueError, Image.DecompressionBombError) as e:
         raise ConfigError(key, "a picture file", str(path), f"It cannot be read: {e}") from None
 
 

@@ -1,6 +1,7 @@
 """Captions of an image folder: a .jsonl or .csv file, or a .txt beside each image. Free of torch."""
 
 import csv
+import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -34,7 +35,7 @@ def read_captions(root: Path, captions: str, ids: Sequence[str]) -> list[str]:
     path = caption_file(root, captions)
     if path is None:
         files = {i: (root / i).with_suffix(".txt") for i in ids}
-        found = {i: file.read_text(encoding="utf-8").strip() for i, file in files.items() if file.is_file()}
+        found = {i: _text(file).strip() for i, file in files.items() if file.is_file()}
     else:
         found = _found(root, path, set(ids))
     missing = [i for i in ids if not found.get(i)]
@@ -65,7 +66,7 @@ def _found(root: Path, path: Path, ids: set[str]) -> dict[str, str]:
 def _lines(path: Path) -> Iterator[tuple[int, str, str]]:
     """(number, file, caption) of each line."""
     expected = f"{path}: expected the keys {' and '.join(KEYS)}"
-    with path.open(encoding="utf-8-sig", newline="") as f:
+    with io.StringIO(_text(path), newline="") as f:
         if path.suffix == ".csv":
             reader = csv.DictReader(f)
             if not set(KEYS) <= set(reader.fieldnames or ()):
@@ -78,6 +79,13 @@ def _lines(path: Path) -> Iterator[tuple[int, str, str]]:
             if not all(isinstance(v, str) for v in values):
                 raise DataError(f"{expected} with text in line {number}; got {row}")
             yield number, Path(str(values[0]).strip()).as_posix(), str(values[1]).strip()
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: expected text in UTF-8; got {error}. Do: save it as UTF-8") from error
 
 
 def _parse(path: Path, number: int, line: str) -> dict[str, object]:

@@ -11,8 +11,7 @@ from ablatent.core.errors import ConfigError
 from ablatent.data.base import Annotations, Fingerprint, Row, check_fraction, digest_of, split_by_hash
 from ablatent.data.captions import caption_file, read_captions
 from ablatent.data.files import PictureFiles, find_pictures, split_folders, too_few
-from ablatent.data.hashing import file_digests
-from ablatent.data.maps import class_list, map_names, maps_folder, read_maps
+from ablatent.data.maps import class_list, map_digests, maps_folder, read_maps
 from ablatent.data.pictures import SUFFIXES, check_option
 
 CLASS_WAYS = ("auto", "folder", "none")
@@ -73,18 +72,17 @@ class ImageFolder(PictureFiles):
         if self.maps_folder is None:
             return known
         classes = class_list(self.folder, self.map_classes)
-        maps = read_maps(self.folder, self.maps_folder, [r.id for r in rows], self.size, classes)
+        maps = read_maps(self.maps_folder, [r.id for r in rows], self.size, classes)
         return replace(known, segmentation=maps, segments=classes)
 
     def fingerprint(self) -> Fingerprint:
-        """Maps enter by the bytes of their files, so that they are not drawn small for a digest."""
+        """Maps enter by the bytes of their files, which are checked here."""
         if self.maps_folder is None:
             return super().fingerprint()
-        rows = self.rows()
-        names = map_names(self.maps_folder, [r.id for r in rows])
+        rows, classes = self.rows(), class_list(self.folder, self.map_classes)
         maps = {
-            "files": file_digests(self.maps_folder, names, self.cache),
-            "classes": class_list(self.folder, self.map_classes),
+            "files": map_digests(self.folder, self.maps_folder, [r.id for r in rows], classes, self.cache),
+            "classes": classes,
             "size": self.size,
         }
         known = digest_of({"known": self._without_maps(rows).digest(), "maps": maps})

@@ -1,5 +1,6 @@
 """Segmentation maps beside the pictures of a folder: PNG files of class numbers. Free of torch."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from PIL import Image
 
 from ablatent.core.errors import ConfigError, DataError, did_you_mean
 from ablatent.core.progress import track
+from ablatent.data.hashing import file_digests
 from ablatent.data.pictures import picture_size
 
 VOID = 255
@@ -52,7 +54,10 @@ def class_list(root: Path, classes: int | str | None) -> tuple[str, ...]:
     path = root / Path(classes).expanduser()
     if not path.is_file():
         raise ConfigError("data.map_classes", f"a text file with a name a line; looked for {path}", classes)
-    names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    try:
+        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise ConfigError("data.map_classes", "a text file in UTF-8", f"{path}: {error}") from None
     if twice := sorted({n for n in (*names, UNLABELLED) if (*names, UNLABELLED).count(n) > 1}):
         raise ConfigError("data.map_classes", f"different names, and none that is {UNLABELLED!r}", twice[0])
     if not 1 <= len(names) < VOID:
@@ -60,23 +65,47 @@ def class_list(root: Path, classes: int | str | None) -> tuple[str, ...]:
     return (*names, UNLABELLED)
 
 
-def read_maps(
-    root: Path, folder: Path, ids: Sequence[str], size: int, classes: Sequence[str]
-) -> UInt8[np.ndarray, "n {size} {size}"]:
-    """The maps, cut and made small as the pictures are, each pixel the nearest one; 255 as the last of the classes.
+def map_digests(
+    root: Path, folder: Path, ids: Sequence[str], classes: Sequence[str], cache: str | None
+) -> list[tuple[str, str]]:
+    """(id, digest of its map) of each picture. All maps are checked here, before anything is trained.
 
-    Raises DataError for a map that is no map, is not of its picture's size, or has a number that is no class.
+    What is known of a file that has not changed is remembered with its digest. Raises DataError for a map that is
+    missing, is no map, is not of its picture's size, or has a number that is no class.
     """
+    names = map_names(folder, ids)
+    found = file_digests(folder, names, cache, ("segmentation map", _described))
+    digests = []
+    for i, name, said in zip(ids, names, found, strict=True):
+        digest, width, height, most = said.split()
+        if (int(width), int(height)) != (size := picture_size(root / i)):
+            expected = f"the size of its image, {size[0]}x{size[1]}"
+            raise DataError(f"{folder / name}: expected {expected}; got {width}x{height}")
+        if int(most) >= len(classes) - 1:
+            expected = f"numbers below {len(classes) - 1}, as data.map_classes says, or {VOID}"
+            raise DataError(f"{folder / name}: expected {expected}; got {most}.")
+        digests.append((i, digest))
+    return digests
+
+
+def read_maps(
+    folder: Path, ids: Sequence[str], size: int, classes: Sequence[str]
+) -> UInt8[np.ndarray, "n {size} {size}"]:
+    """The maps, cut and made small as the pictures are, each pixel the nearest one; 255 as the last of the classes."""
     maps = np.zeros((len(ids), size, size), dtype=np.uint8)
     with track("reading segmentation maps", len(ids), "maps") as bar:
-        for one, i, name in zip(maps, ids, map_names(folder, ids), strict=True):
-            numbers = _numbers(folder / name, picture_size(root / i))
-            if (most := numbers[numbers != VOID].max(initial=0)) >= len(classes) - 1:
-                expected = f"numbers below {len(classes) - 1}, as data.map_classes says, or {VOID}"
-                raise DataError(f"{folder / name}: expected {expected}; got {most}.")
+        for one, name in zip(maps, map_names(folder, ids), strict=True):
+            numbers = _numbers(folder / name)
             one[...] = square(np.where(numbers == VOID, len(classes) - 1, numbers).astype(np.uint8), size)
             bar.advance()
     return maps
+
+
+def _described(path: Path) -> str:
+    """Digest of the bytes, width, height, and the largest number that is not 255."""
+    numbers = _numbers(path)
+    digest = hashlib.blake2b(path.read_bytes(), digest_size=32).hexdigest()
+    return f"{digest} {numbers.shape[1]} {numbers.shape[0]} {numbers[numbers != VOID].max(initial=0)}"
 
 
 def square(numbers: UInt8[np.ndarray, "h w"], side: int) -> UInt8[np.ndarray, "{side} {side}"]:
@@ -88,19 +117,15 @@ def square(numbers: UInt8[np.ndarray, "h w"], side: int) -> UInt8[np.ndarray, "{
     return np.asarray(Image.fromarray(numbers).resize((side, side), Image.Resampling.NEAREST, box=box))
 
 
-def _numbers(path: Path, size: tuple[int, int]) -> UInt8[np.ndarray, "h w"]:
-    """size: (width, height) of the picture."""
+def _numbers(path: Path) -> UInt8[np.ndarray, "h w"]:
     try:
         with Image.open(path) as image:
             image.load()
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: cannot be read as an image: {error}. Do: mend or remove the file") from error
     if image.mode not in ("L", "P"):
         raise DataError(
             f"{path}: expected a map of class numbers, a PNG of 8-bit grey levels or with a palette; got mode "
             f"{image.mode}. Do: write the numbers, not colours"
         )
-    if image.size != size:
-        got = "x".join(str(n) for n in image.size)
-        raise DataError(f"{path}: expected the size of its image, {size[0]}x{size[1]}; got {got}")
     return np.asarray(image)

@@ -57,7 +57,7 @@ def picture_size(path: Path) -> tuple[int, int]:
         with Image.open(path) as image:
             width, height = image.size
             return (height, width) if image.getexif().get(ORIENTATION, 1) >= SIDEWAYS else (width, height)
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: cannot be read as an image: {error}. Do: mend or remove the file") from error
 
 

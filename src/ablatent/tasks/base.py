@@ -35,7 +35,7 @@ class Bench:
 
     features: images -> (n, d), of the evaluation's extractor; known: validation pictures and what is known of them, for
     tasks that start from some; asked: what the samples of these indices are conditioned on; hole: what somebody wants
-    filled (1), for tasks that fill.
+    filled (1), for tasks that fill; most: how many conditions there are, where more would come in turn again.
     """
 
     model: Model
@@ -46,6 +46,7 @@ class Bench:
     known: Source | None = None
     asked: Callable[[Sequence[int]], Source] = _nothing
     hole: UInt8[np.ndarray, "H W"] | None = None
+    most: int | None = None
 
     def first(self, count: int) -> Source:
         """The first known pictures, at most so many."""
@@ -133,6 +134,14 @@ class Task(ABC):
     @abstractmethod
     def run(self, bench: Bench) -> Outcome:
         """Do it."""
+
+
+def check_counts(task: Task, **least: int) -> None:
+    """Raise ConfigError for a field that is no integer of at least so much."""
+    for name, fewest in least.items():
+        value = getattr(task, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < fewest:
+            raise ConfigError(f"task.{name}", f"an integer of at least {fewest}", value)
 
 
 def refuse_maps(reads: Reads) -> None:

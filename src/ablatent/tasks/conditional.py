@@ -14,7 +14,7 @@ from ablatent.conditioning.base import Rows
 from ablatent.conditioning.source import NAMES, PARTS, Source
 from ablatent.core.errors import ConfigError, did_you_mean
 from ablatent.samplers.base import Sampler
-from ablatent.tasks.base import Bench, Outcome, Reads, Restored, Task, distances
+from ablatent.tasks.base import Bench, Outcome, Reads, Restored, Task, check_counts, distances
 from ablatent.tasks.conditions import conditions, enlarged, made_small
 from ablatent.tasks.fill import TRAINED
 from ablatent.tasks.generate import prior
@@ -27,7 +27,8 @@ class Conditional(Task):
     """A row of the figure for each condition: the condition as a picture where it is one, samples, the truth.
 
     reads: what the model must be conditioned on: labels, captions, boxes, segmentation or pixels (small pictures);
-    count: conditions, those of validation pictures (classes in turn; samples.prompts are asked for in their place);
+    count: conditions, those of validation pictures (classes in turn; samples.prompts are asked for in their place), at
+    most as many as there are;
     each: samples of one condition; shown: conditions in the figure; same_noise: sample j of each condition starts from
     the same x_T, so that a column shows what the condition alone changes. Small pictures have one right answer, the
     picture itself: samples are scored against it, beside a bicubic enlargement, and each picture counts once. Always
@@ -46,9 +47,9 @@ class Conditional(Task):
     def __post_init__(self) -> None:
         if self.reads not in PARTS:
             raise ConfigError("task.reads", "one of " + ", ".join(PARTS), self.reads, did_you_mean(self.reads, PARTS))
-        for name in ("count", "each", "shown"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"task.{name}", "an integer of at least 1", getattr(self, name))
+        check_counts(self, count=1, each=1, shown=1)
+        if not isinstance(self.same_noise, bool):
+            raise ConfigError("task.same_noise", "true or false", self.same_noise)
 
     @property
     def restores(self) -> bool:
@@ -73,8 +74,7 @@ class Conditional(Task):
         return bench.draw(prior(bench.model, bench.seed, index), index, bench.sampler, source=source)
 
     def run(self, bench: Bench) -> Outcome:
-        known = bench.known.n if self.restores and bench.known is not None else self.count
-        count = min(self.count, known)
+        count = min(self.count, bench.most or self.count)
         source = bench.asked(range(count))
         rows = [k for k in range(count) for _ in range(self.each)]
         index = [j for _ in range(count) for j in range(self.each)] if self.same_noise else range(len(rows))

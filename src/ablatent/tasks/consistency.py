@@ -9,7 +9,7 @@ import numpy as np
 from ablatent.core.errors import ConfigError
 from ablatent.samplers.base import Sampler
 from ablatent.schedules.base import NoiseSchedule
-from ablatent.tasks.base import Bench, Outcome, Task, distances
+from ablatent.tasks.base import Bench, Outcome, Task, check_counts, distances
 from ablatent.tasks.generate import prior
 
 
@@ -28,8 +28,7 @@ class Consistency(Task):
         steps = tuple(self.steps)
         if len(steps) < 2 or any(b <= a for a, b in pairwise(steps)) or steps[0] < 1:
             raise ConfigError("task.steps", "two or more numbers of steps, ascending", list(steps))
-        if self.count < 2:
-            raise ConfigError("task.count", "an integer of at least 2", self.count)
+        check_counts(self, count=2)
         object.__setattr__(self, "steps", steps)
 
     def check(self, sampler: Sampler, schedule: NoiseSchedule) -> None:

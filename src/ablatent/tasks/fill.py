@@ -21,7 +21,7 @@ from ablatent.data.pixels import to_uint8
 from ablatent.samplers.base import Sampler
 from ablatent.samplers.resampled import Resampled
 from ablatent.schedules.base import NoiseSchedule
-from ablatent.tasks.base import Bench, Outcome, Reads, Restored, Task
+from ablatent.tasks.base import Bench, Outcome, Reads, Restored, Task, check_counts
 from ablatent.tasks.generate import prior
 
 METHODS = ("auto", "blend", "model")
@@ -110,9 +110,7 @@ class Fill(Task):
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ConfigError("task.method", "one of " + ", ".join(METHODS), self.method)
-        for name in ("resample", "count", "shown"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"task.{name}", "an integer of at least 1", getattr(self, name))
+        check_counts(self, resample=1, count=1, shown=1)
 
     def check(self, sampler: Sampler, schedule: NoiseSchedule) -> None:
         Resampled.of(sampler, self.resample).check(schedule)

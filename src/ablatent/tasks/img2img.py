@@ -12,7 +12,7 @@ from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
 from ablatent.samplers.base import Sampler
 from ablatent.schedules.base import NoiseSchedule, is_real
-from ablatent.tasks.base import Bench, Outcome, Task, distances
+from ablatent.tasks.base import Bench, Outcome, Task, check_counts, distances
 from ablatent.tasks.generate import prior
 
 
@@ -34,8 +34,7 @@ class Img2Img(Task):
     def __post_init__(self) -> None:
         if not (is_real(self.strength) and 0 < self.strength <= 1):
             raise ConfigError("task.strength", "a number above 0 and up to 1", self.strength)
-        if self.count < 2:
-            raise ConfigError("task.count", "an integer of at least 2", self.count)
+        check_counts(self, count=2)
 
     def check(self, sampler: Sampler, schedule: NoiseSchedule) -> None:
         replace(sampler, start=self.strength).check(schedule)

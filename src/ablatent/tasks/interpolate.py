@@ -8,9 +8,8 @@ from einops import rearrange, reduce
 from jaxtyping import Float
 from torch import Tensor
 
-from ablatent.core.errors import ConfigError
 from ablatent.samplers.base import Sampler
-from ablatent.tasks.base import Bench, Outcome, Task, distances
+from ablatent.tasks.base import Bench, Outcome, Task, check_counts, distances
 from ablatent.tasks.generate import prior
 
 
@@ -47,9 +46,7 @@ class Interpolate(Task):
     points: int = 9
 
     def __post_init__(self) -> None:
-        for name, least in (("pairs", 1), ("points", 2)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"task.{name}", f"an integer of at least {least}", getattr(self, name))
+        check_counts(self, pairs=1, points=2)
 
     def image_steps(self, sampler: Sampler) -> int:
         return self.pairs * self.points * sampler.steps

@@ -12,7 +12,7 @@ from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
 from ablatent.samplers.base import Sampler
 from ablatent.schedules.base import is_real
-from ablatent.tasks.base import Bench, Outcome, Reads, Task, distances, refuse_maps
+from ablatent.tasks.base import Bench, Outcome, Reads, Task, check_counts, distances, refuse_maps
 from ablatent.tasks.generate import prior
 
 
@@ -40,8 +40,7 @@ class LargerCanvas(Task):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise ConfigError(f"task.{name}", "a number of pixels, at least 1, or null", value)
-        if self.count < 2:
-            raise ConfigError("task.count", "an integer of at least 2", self.count)
+        check_counts(self, count=2)
 
     def check_model(self, reads: Reads, size: int) -> None:
         refuse_maps(reads)

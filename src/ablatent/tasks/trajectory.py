@@ -12,7 +12,7 @@ from ablatent.core.types import Prediction
 from ablatent.data.pixels import to_uint8
 from ablatent.samplers.base import Sampler
 from ablatent.schedules.base import NoiseSchedule
-from ablatent.tasks.base import Bench, Outcome, Task, distances
+from ablatent.tasks.base import Bench, Outcome, Task, check_counts, distances
 from ablatent.tasks.generate import prior
 
 
@@ -29,9 +29,7 @@ class Trajectory(Task):
     points: int = 8
 
     def __post_init__(self) -> None:
-        for name, least in (("count", 1), ("points", 2)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"task.{name}", f"an integer of at least {least}", getattr(self, name))
+        check_counts(self, count=1, points=2)
 
     def check(self, sampler: Sampler, schedule: NoiseSchedule) -> None:
         super().check(sampler, schedule)

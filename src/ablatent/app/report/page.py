@@ -120,10 +120,13 @@ def _remarks(sweep: Sweep, by_seed: bool) -> list[str]:
 
 
 def _warnings(sweep: Sweep) -> list[str]:
+    alike: dict[str, list[str]] = {}
+    for metric, fields in tables.incomparable(sweep).items():
+        alike.setdefault(", ".join(fields), []).append(describe(metric).label)
     return [
-        f"{describe(metric).label}: jobs were measured by different protocols "
-        f"({', '.join(fields)} differ), so these numbers are not comparable and none is marked as best."
-        for metric, fields in tables.incomparable(sweep).items()
+        f"{', '.join(labels)}: jobs were measured by different protocols ({fields} differ), so these numbers are not "
+        "comparable and none is marked as best."
+        for fields, labels in alike.items()
     ]
 
 

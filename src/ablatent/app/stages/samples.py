@@ -97,6 +97,15 @@ class Generator:
         """The parts of a source that the samples are conditioned on, also by a classifier."""
         return frozenset(self.model.conditioner.needs) | ({"labels"} if self.classifier is not None else set())
 
+    @property
+    def most(self) -> int | None:
+        """How many conditions `source` gives before they come again; None without any."""
+        if self.prompts is not None:
+            return len(self.prompts)
+        if self.needs == {"labels"}:
+            return len(self.known.annotations.classes)
+        return self.known.n if self.needs else None
+
     def source(self, indices: Sequence[int]) -> Source:
         """What the samples of these indices are conditioned on, a row an index."""
         if self.prompts is not None and "labels" in self.model.conditioner.needs:

@@ -41,7 +41,8 @@ def build(ctx: Context) -> None:
         def features(drawn: np.ndarray) -> np.ndarray:
             return cached_features(ctx, extractor, drawn, "pictures")
 
-        outcome = task.run(Bench(model, sampler, seed, draw, features, known, generator.source))
+        bench = Bench(model, sampler, seed, draw, features, known, generator.source, most=generator.most)
+        outcome = task.run(bench)
     np.save(ctx.work.files / "images.npy", outcome.images)
     scale = max(1, 64 // outcome.images.shape[1])
     save_png(
@@ -52,6 +53,8 @@ def build(ctx: Context) -> None:
     if outcome.frames:
         save_gif(ctx.work.files / "animation.gif", outcome.frames)
     protocol = {"measure": outcome.note, **extractor.protocol(), "versions": versions()}
+    if outcome.restored is not None:
+        protocol["lost"] = outcome.restored.lost
     scores = {name: Score(value, None, protocol) for name, value in outcome.numbers.items()}
     write_json(ctx.work.files / "scores.json", {"metrics": as_json(scores)})
     summary: dict[str, Any] = {"columns": outcome.columns, "rows": outcome.rows, "note": outcome.note}
