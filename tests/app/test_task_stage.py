@@ -26,7 +26,7 @@ KNOBS = {
     "semantic": ["task.count=2", "task.each=1"],
     "super_resolution": ["task.count=50", "task.shown=3"],  # enough to be scored as a set
 }
-NONE = ("sample", "reconstruct")
+NONE = ("sample", "unconditional", "reconstruct")
 WEAK = {"_target_": "ablatent.samplers.guidance_auto.AutoGuidance", "scale": 2.0, "weights": "ema", "snapshot": "first"}
 # All in one process: most of a command's time would be imports.
 EACH = """

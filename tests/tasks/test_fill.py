@@ -31,6 +31,7 @@ from ablatent.tasks.generate import prior as generate_prior
 from ablatent.tasks.inpaint import Inpaint
 from ablatent.tasks.larger_canvas import LargerCanvas, apart, corners
 from ablatent.tasks.outpaint import Outpaint
+from ablatent.tasks.sample import Sample
 from ablatent.training.first_stage import to_images
 
 S = Linear(1000, 0.0001, 0.02, False)
@@ -199,6 +200,7 @@ CLASSES, NOTHING = {"ClassLabel": ("labels",)}, {"NoConditioner": ()}
         (lambda: Outpaint().check_model({"LowResolution": ("pixels",)}, 8), "task"),
         (lambda: LargerCanvas().check_model({"Map": ("segmentation",)}, 8), "task"),
         (lambda: Conditional("lables"), "task.reads"),
+        (lambda: Sample(unconditional=True).check_model(CLASSES, 8), "task"),
         (lambda: Conditional("captions").check_model(CLASSES, 8), "task"),
         (lambda: Conditional("labels").check_model(NOTHING, 8), "task"),
         (lambda: Conditional("pixels").check_model({"MaskedImage": ("pixels",)}, 8), "task"),
@@ -209,6 +211,7 @@ def test_what_cannot_be_names_its_key(refused, key: str) -> None:
         refused()
     assert error.value.key == key
     Conditional("labels").check_model(CLASSES, 8)
+    Sample(unconditional=True).check_model(NOTHING, 8)
     for task in (Inpaint(method="model"), Outpaint(method="model")):
         task.check_model({"MaskedImage": ("pixels",)}, 8)
 

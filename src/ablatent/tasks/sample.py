@@ -7,18 +7,29 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import UInt8
 
-from ablatent.conditioning.source import Source
+from ablatent.conditioning.source import NAMES, Source
+from ablatent.core.errors import ConfigError
 from ablatent.samplers.base import Sampler
-from ablatent.tasks.base import Bench, Outcome, Task
+from ablatent.tasks.base import Bench, Outcome, Reads, Task
 from ablatent.tasks.generate import prior
 
 
 @dataclass(frozen=True)
 class Sample(Task):
-    """N(0, I) to images, as many as samples.count: the stages samples and scores do it, not `run`."""
+    """N(0, I) to images, as many as samples.count: the stages samples and scores do it, not `run`.
+
+    unconditional: for a model without a condition alone.
+    """
+
+    unconditional: bool = False
 
     scored: ClassVar[bool] = True
     draws: ClassVar[bool] = True
+
+    def check_model(self, reads: Reads, size: int) -> None:
+        if self.unconditional and (got := " and ".join(sorted(NAMES[p] for parts in reads.values() for p in parts))):
+            do = "Choose conditioner=none, or task=sample."
+            raise ConfigError("task", "a model without a condition", f"one of {got}", do)
 
     def image_steps(self, sampler: Sampler) -> int:
         return 0
