@@ -150,8 +150,7 @@ def classes_of(cfg: Mapping[str, Any]) -> tuple[int, int]:
     needs = needs_of(cfg["conditioner"]) - {"pixels"}
     if not needs:
         return 0, 0
-    data = make(cfg["data"])
-    annotations = data.annotate(data.rows()[:1])  # which parts there are, and all names, are the same for every row
+    annotations = make(cfg["data"]).outline()
     Source(1, annotations).check(sorted(needs))
     return len(annotations.classes), len(annotations.segments)
 
@@ -169,8 +168,7 @@ def check_sampling(cfg: Mapping[str, Any]) -> None:
 
 def check_classifier(cfg: Mapping[str, Any]) -> None:
     """The classifier of noisy latents that guidance asks for: labels, arguments, and shapes from latents to logits."""
-    data = make(cfg["data"])
-    annotations = data.annotate(data.rows()[:1])
+    annotations = make(cfg["data"]).outline()
     if annotations.labels is None:
         raise ConfigError(
             "guidance", "data with class labels", f"{cfg['data']['_target_'].rsplit('.', 1)[-1]} without labels",

@@ -29,8 +29,7 @@ def check_prompts(cfg: Mapping[str, Any]) -> None:
         others = ", ".join(sorted(needs - {"captions", "labels"}))
         raise ConfigError("samples.prompts", f"null where the condition also reads {others}", prompts)
     if "labels" in needs:
-        data = make(cfg["data"])
-        classes = data.annotate(data.rows()[:1]).classes
+        classes = make(cfg["data"]).outline().classes
         for prompt in prompts:
             class_index(prompt, classes, "samples.prompts")
 

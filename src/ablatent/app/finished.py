@@ -51,7 +51,10 @@ IMPORTED_SIZE = 256
 
 @dataclass(frozen=True)
 class Answer:
-    """images, a row a sample; about: all that decides them, as plain values; said: lines for the person who asked."""
+    """images, a row a sample; said: lines for the person who asked.
+
+    about: what decides them, as plain values; of do=sample, since objects that Python hands over are not described.
+    """
 
     images: UInt8[np.ndarray, "n H W 3"]
     about: dict[str, Any]

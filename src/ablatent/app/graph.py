@@ -40,6 +40,8 @@ VERSIONS = {
 READ_THEIR_PICTURES = ("Inpaint", "Outpaint", "Conditional")
 # Conditioners that read nothing but pictures: captions or classes may change without them.
 PICTURES_ALONE = ("NoConditioner", "LowResolution", "MaskedImage")
+# Stages whose artifacts hold scores.json; each is a role of a job too.
+SCORED = ("reconstruction", "scores", "agreement", "task", "restoration")
 TRAINED = ("first_stage", "diffusion", "noisy_classifier", "judge")
 
 

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from ablatent.app.build import Builder
 from ablatent.app.executors import Inline, Outcome
+from ablatent.app.graph import SCORED
 from ablatent.app.objects import make
 from ablatent.app.plan import Composed, Job, Plan, make_plan, table
 from ablatent.app.pretrained import with_pretrained
@@ -20,7 +21,7 @@ from ablatent.core.files import read_json, write_json
 from ablatent.core.progress import console, seconds
 from ablatent.store.artifacts import Damaged, Store, verify
 
-PUBLISHED = ("reconstruction", "samples", "scores", "agreement", "task", "restoration")
+PUBLISHED = (*SCORED, "samples")
 """Roles whose results a job's tracker run shows."""
 
 
@@ -125,7 +126,7 @@ def track_job(
     try:
         with tracking.job_run(sweep, job, command) as run:
             made = {role: store.find(role, job["stages"][role]) for role in PUBLISHED if role in job["stages"]}
-            for role in ("reconstruction", "scores", "agreement", "task", "restoration"):
+            for role in SCORED:
                 if (found := made.get(role)) is not None:
                     metrics = found.json("scores.json")["metrics"]
                     run.summary({name: score["value"] for name, score in metrics.items()})

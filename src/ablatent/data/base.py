@@ -154,6 +154,10 @@ class ImageData(ABC):
         """Labels and captions, aligned with the prepared pixels."""
         return self.annotate(self.rows())
 
+    def outline(self) -> Annotations:
+        """Those of the first row alone: which parts there are, and all names, are the same for every row."""
+        return self.annotate(self.rows()[:1])
+
     def fingerprint(self) -> Fingerprint:
         """Digests of the source, equal on every machine that has the same data."""
         rows = self.rows()

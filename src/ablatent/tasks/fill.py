@@ -158,13 +158,17 @@ class Fill(Task):
         drawn = self._drawn(bench, images, masks, source, range(source.n))
         filled, outside = pasted(drawn, images, masks), masks == 0
         border, inside = steps_at_border(filled, masks)
+        restored = self.restored(filled, images, masks)
         numbers = {
             "error_outside": float(_error(filled, images, outside).max()),
             "error_outside_before_pasting": float(_error(drawn, images, outside).mean()),
             "step_at_border": border,
             "step_inside": inside,
-            **self.in_holes(filled, images, masks),
         }
+        if restored is not None:
+            baseline = f"psnr_hole_of_{restored.baseline_name}"
+            numbers |= {"psnr_hole": psnr_inside(filled, images, masks)}
+            numbers |= {baseline: psnr_inside(restored.baseline, images, masks)}
         note = (
             f"{source.n} pictures; known pixels are pasted back: error_outside is their greatest difference in grey "
             "levels afterwards, error_outside_before_pasting the mean before. step_at_border: mean grey-level step "
@@ -173,11 +177,7 @@ class Fill(Task):
         columns = ["picture", "given", "filled"]
         rows = np.stack([images, emptied(images, masks), filled], axis=1)[: self.shown]
         figure, names = rearrange(rows, "n k H W c -> (n k) H W c"), [str(i) for i in range(len(rows))]
-        return Outcome(figure, columns, names, numbers, note, restored=self.restored(filled, images, masks))
-
-    def in_holes(self, filled: np.ndarray, images: np.ndarray, masks: np.ndarray) -> dict[str, float]:
-        """Numbers of the filled pixels alone, where it is known what was there."""
-        return {}
+        return Outcome(figure, columns, names, numbers, note, restored=restored)
 
     def restored(self, filled: np.ndarray, images: np.ndarray, masks: np.ndarray) -> Restored | None:
         """The whole pictures, where it is known what was in the holes."""

@@ -13,7 +13,7 @@ from ablatent.core.files import sha256 as file_sha256
 from ablatent.core.images import read_mask
 from ablatent.core.rng import stream
 from ablatent.tasks.base import Bench, Reads, Restored
-from ablatent.tasks.fill import Fill, mean_filled, psnr_inside
+from ablatent.tasks.fill import Fill, mean_filled
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,6 @@ class Inpaint(Fill):
             return images, np.repeat(one[None], len(images), axis=0)
         masks = Masks(self.mask)
         return images, np.stack([masks(stream(bench.seed, "mask", i), size[0]) for i in range(len(images))])
-
-    def in_holes(self, filled: np.ndarray, images: np.ndarray, masks: np.ndarray) -> dict[str, float]:
-        return {
-            "psnr_hole": psnr_inside(filled, images, masks),
-            "psnr_hole_of_mean_colour": psnr_inside(mean_filled(images, masks), images, masks),
-        }
 
     def restored(self, filled: np.ndarray, images: np.ndarray, masks: np.ndarray) -> Restored:
         lost = {"mask": self.mask} if self.file is None else {"mask": file_sha256(Path(self.file))}

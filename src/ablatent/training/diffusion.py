@@ -17,8 +17,9 @@ from ablatent.data.latents import Latents
 from ablatent.diffusion.loss import DiffusionLoss, by_timestep
 from ablatent.diffusion.timesteps import TimestepSampler
 from ablatent.training.ema import EMAs
-from ablatent.training.loop import Batch, Trainee, Training, epoch_rows, learning_rate
+from ablatent.training.loop import Batch, Trainee, epoch_rows
 from ablatent.training.record import Recorder
+from ablatent.training.settings import Training, learning_rate
 from ablatent.training.sharded import gathered, groups_of
 
 # From parameters, or groups of them.

@@ -13,8 +13,9 @@ from ablatent.core.rng import normal, stream
 from ablatent.data.pixels import to_uint8, to_unit
 from ablatent.first_stage.base import FirstStage, Reconstruction
 from ablatent.first_stage.losses import AutoencoderLoss
-from ablatent.training.loop import Batch, Trainee, Training, epoch_rows, learning_rate
+from ablatent.training.loop import Batch, Trainee, epoch_rows
 from ablatent.training.record import Recorder
+from ablatent.training.settings import Training, learning_rate
 
 
 @dataclass(frozen=True)

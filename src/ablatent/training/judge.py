@@ -13,8 +13,9 @@ from ablatent.core.errors import StageError
 from ablatent.core.ranks import Share, whole_batch
 from ablatent.training.diffusion import OptimizerFactory
 from ablatent.training.first_stage import to_tensor
-from ablatent.training.loop import Batch, Trainee, Training, epoch_rows, learning_rate
+from ablatent.training.loop import Batch, Trainee, epoch_rows
 from ablatent.training.record import Recorder
+from ablatent.training.settings import Training, learning_rate
 
 Augment = Callable[..., tuple[np.ndarray, ...]]
 """(seed, samples, arrays …) → the arrays, changed; a function of seed and sample."""

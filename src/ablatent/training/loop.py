@@ -8,8 +8,7 @@ training that was killed and resumed ends with the same bits as one that was not
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from math import cos, pi
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -19,7 +18,7 @@ from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from ablatent.core.errors import ConfigError, StageError
+from ablatent.core.errors import StageError
 from ablatent.core.progress import console, track
 from ablatent.core.ranks import Share, from_rank_zero, mean_over_ranks, rank_device, several_ranks, this_share
 from ablatent.core.rng import stream
@@ -141,39 +140,6 @@ class Trainee(pl.LightningModule):
             logs = dict(zip(logs, mean_over_ranks(torch.stack(values)), strict=True))
         self.logs = logs
         self.step += 1
-
-
-def learning_rate(step: int, base: float, steps: int, warmup: int, decay: str) -> float:
-    """Linear warm-up over `warmup` steps, then constant (none), or to zero at `steps` (cosine, linear)."""
-    if step < warmup:
-        return base * (step + 1) / warmup
-    left = 1 - (step - warmup) / max(steps - warmup, 1)
-    factors = {"none": 1.0, "linear": left, "cosine": 0.5 - 0.5 * cos(pi * left)}
-    if decay not in factors:
-        raise ConfigError("decay", "none, cosine or linear", decay)
-    return base * factors[decay]
-
-
-@dataclass(frozen=True)
-class Training:
-    """What every training is told; subclasses add fields of their own. key: where these stand in the configuration."""
-
-    steps: int
-    batch_size: int
-    warmup_steps: int
-    decay: str
-    clip: float | None
-    validate_every: int
-    precision: str
-
-    key: ClassVar[str]
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "validate_every"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigError(f"{self.key}.{name}", "an integer of at least 1", value)
-        learning_rate(0, 1.0, self.steps, 0, self.decay)
 
 
 def epoch_rows(rows: np.ndarray, seed: int, step: int, batch_size: int) -> np.ndarray:

@@ -12,8 +12,9 @@ from ablatent.core.ranks import whole_batch
 from ablatent.diffusion.loss import by_timestep
 from ablatent.samplers.guidance_classifier import NoisyLogits
 from ablatent.training.diffusion import OptimizerFactory
-from ablatent.training.loop import Batch, Trainee, Training, learning_rate
+from ablatent.training.loop import Batch, Trainee
 from ablatent.training.record import Recorder
+from ablatent.training.settings import Training, learning_rate
 
 PARTS = 5
 """Accuracy is told for so many equal parts of the times: near 1 where little noise is, near chance at the end."""

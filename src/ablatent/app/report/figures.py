@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ablatent.app.report.metrics import describe
+from ablatent.app.report.metrics import describe, without_beside
 from ablatent.app.report.model import UNREADABLE, Stored, Sweep, show_value
 from ablatent.app.report.tables import Row, metric_names, row_score, seed_rows
 
@@ -197,12 +197,13 @@ def _line(sweep: Sweep, row: Row, axis: str) -> str:
 
 
 def over_axis(sweep: Sweep, axis: str) -> bytes | None:
-    """Every metric that depends on a numeric axis, over that axis; one line a setting of the others.
+    """Every metric that depends on a numeric axis, over that axis; one line a setting of the others. Baselines and
+    chance stand in the table alone.
 
     Bars: over seeds where there are several, else the interval of a share that has one.
     """
     rows = seed_rows(sweep)
-    metrics = [m for m in metric_names(sweep) if _varies(sweep, rows, m, axis)]
+    metrics = [m for m in metric_names(sweep) if without_beside(m) == m and _varies(sweep, rows, m, axis)]
     if not metrics:
         return None
     lines: dict[str, list[Row]] = {}

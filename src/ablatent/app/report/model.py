@@ -12,17 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from ablatent.app.graph import SCORED
 from ablatent.core.errors import ConfigError, DataError, did_you_mean
 from ablatent.core.files import read_json, sha256
 
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, DataError)  # what a damaged file can raise
-SCORED = (
-    "reconstruction",
-    "scores",
-    "agreement",
-    "task",
-    "restoration",
-)  # kinds of stages whose artifacts hold scores.json
 HASHED_BELOW = 256 * 2**20  # bytes; larger files are checked by size here and by hash in do=verify
 
 
