@@ -5,6 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
+from ablatent.core.files import sync
 from ablatent.core.progress import console
 
 
@@ -24,6 +25,7 @@ def write_checkpoint(scratch: Scratch, state: dict[str, Any]) -> None:
     scratch.check()
     part = scratch.checkpoint.with_suffix(".part")
     torch.save(state, part)
+    sync(part)
     scratch.check()
     part.replace(scratch.checkpoint)
 

@@ -213,9 +213,10 @@ def fit(
             "optimizers": [optimizer_state(o) for o in trainee.trainer.optimizers],
             "extra": gathered(trainee.resume_state()),
         }
+        # Rows first: a resume drops those after its checkpoint, but could not bring back any that are missing.
+        recorder.flush()
         if recorder.writes:
             write_checkpoint(scratch, state)
-        recorder.flush()
 
     if runtime.compile:
         compile_modules(trainee.to_compile())

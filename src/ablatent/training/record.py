@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from torch import Tensor
 
+from ablatent.core.files import sync
 from ablatent.core.images import save_png
 
 
@@ -89,10 +90,11 @@ class Recorder:
             save_file(own, str(self.folder / f"{name}.safetensors"))
 
     def flush(self) -> None:
-        """Rows reach the file with each checkpoint, so that the file never runs ahead of what a resume would see."""
+        """Append the rows to the file. Called before each checkpoint, which then counts on every row up to its step."""
         if not self.writes:
             return
         self.check()
         with self.path.open("a", newline="") as f:
             csv.writer(f).writerows([(s, n, repr(v)) for s, n, v in self.rows])
+        sync(self.path)
         self.rows.clear()

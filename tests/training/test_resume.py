@@ -1,0 +1,93 @@
+"""A training that dies at the worst moment of a checkpoint resumes to the same weights and the same curves."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from ablatent.training import loop
+from ablatent.training.loop import Runtime, Trainee, fit
+from ablatent.training.record import Recorder
+
+STEPS = 30
+
+
+@dataclass
+class Folder:
+    path: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "last.ckpt"
+
+    def check(self) -> None:
+        pass
+
+
+class Nowhere:
+    def log(self, *_):
+        pass
+
+    def images(self, *_):
+        pass
+
+
+class Line(Trainee):
+    """One weight and one bias, drawn towards the data; a value is logged beside the means, as validations are."""
+
+    def __init__(self):
+        super().__init__()
+        self.seed, self.steps, self.validate_every = 0, STEPS, 10
+        torch.manual_seed(0)
+        self.layer = torch.nn.Linear(1, 1)
+
+    def make_optimizers(self):
+        return [torch.optim.Adam(self.parameters(), 1e-2)]
+
+    def take_step(self, batches, step):
+        x = batches[0]["x"]
+        loss = (self.layer(x) - 2 * x).square().mean()
+        optimizer = self.optimizers()
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        return {"loss": loss.detach(), "grad_norm": self.descend(optimizer, self.parameters(), 1e-2, None)}
+
+    def after_step(self, step, recorder):
+        if step % self.validate_every == 0:
+            recorder.log(step, {"validation/weight": self.layer.weight.item()})
+
+
+def batch_at(step, share):
+    return [{"x": torch.arange(4.0)[:, None] + step % 5}]
+
+
+def train(folder):
+    folder.mkdir(exist_ok=True)
+    trainee = Line()
+    fit(trainee, batch_at, Folder(folder), Recorder(folder, Nowhere()), Runtime(checkpoint_seconds=0.0), "a line")
+    return trainee.layer.weight.item(), (folder / "curves.csv").read_bytes()
+
+
+class Died(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("written", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("at", [10, 20])
+def test_a_death_beside_a_checkpoint_loses_and_repeats_no_row(tmp_path, monkeypatch, written, at):
+    whole = train(tmp_path / "whole")
+    write = loop.write_checkpoint
+
+    def dying(scratch, state):
+        if state["step"] < at:
+            return write(scratch, state)
+        if written:
+            write(scratch, state)
+        raise Died
+
+    with monkeypatch.context() as patched, pytest.raises(Died):
+        patched.setattr(loop, "write_checkpoint", dying)
+        train(tmp_path / "killed")
+    assert train(tmp_path / "killed") == whole
+    assert whole[1].count(b"train/loss") == STEPS / 10
