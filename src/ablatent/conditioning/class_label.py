@@ -62,7 +62,7 @@ class ClassLabel(Conditioner):
         n = 0 if given is None else len(given)
         return self._cond(torch.full((n,), self.classes, device=self.embedding.weight.device))
 
-    def _cond(self, rows: Int[Tensor, "b"]) -> Cond:
+    def _cond(self, rows: Int[Tensor, " b"]) -> Cond:
         vectors = self.embedding(rows.to(self.embedding.weight.device))
         if self.inject == "vector":
             return Cond(vector=vectors)

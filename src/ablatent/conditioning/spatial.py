@@ -10,7 +10,7 @@ from ablatent.core.errors import ConfigError
 from ablatent.core.types import Cond
 
 
-def flip(images: Shaped[np.ndarray, "n h w ..."], flipped: Bool[np.ndarray, "n"]) -> Shaped[np.ndarray, "n h w ..."]:
+def flip(images: Shaped[np.ndarray, "n h w ..."], flipped: Bool[np.ndarray, " n"]) -> Shaped[np.ndarray, "n h w ..."]:
     """The images with those rows mirrored, left to right, that `flipped` names."""
     if not flipped.any():
         return images

@@ -15,7 +15,7 @@ class ChannelHistograms:
 
     channels: int
     counts: Int[np.ndarray, "c bins"] = field(init=False)
-    outside: Int[np.ndarray, "c"] = field(init=False)
+    outside: Int[np.ndarray, " c"] = field(init=False)
     sums: Float[np.ndarray, "2 c"] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -35,7 +35,7 @@ class Denoiser(nn.Module):
         self.learned_variance = learned_variance
 
     def output(
-        self, x_t: Float[Tensor, "b c h w"], t: Real[Tensor, "b"], cond: Cond
+        self, x_t: Float[Tensor, "b c h w"], t: Real[Tensor, " b"], cond: Cond
     ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c h w"] | None]:
         """The network's own answer, in whatever parameterization it was trained, and the variance fraction where it
         is learned (0: log beta_tilde, 1: log beta). Never below float32."""
@@ -45,7 +45,7 @@ class Denoiser(nn.Module):
         mean, variance = out.chunk(2, dim=1)
         return mean, 0.5 * (variance + 1.0)
 
-    def forward(self, x_t: Float[Tensor, "b c h w"], t: Real[Tensor, "b"], cond: Cond) -> Prediction:
+    def forward(self, x_t: Float[Tensor, "b c h w"], t: Real[Tensor, " b"], cond: Cond) -> Prediction:
         """x_0 and eps as the network sees them; dtype of x_t, never below float32."""
         alpha, sigma = self.schedule.alpha_sigma(t)
         out, fraction = self.output(x_t, t, cond)

@@ -15,8 +15,8 @@ def bound(
     x0: Float[Tensor, "b c h w"],
     x0_hat: Float[Tensor, "b c h w"],
     fraction: Float[Tensor, "b c h w"],
-    t: Int[Tensor, "b"],
-) -> Float[Tensor, "b"]:
+    t: Int[Tensor, " b"],
+) -> Float[Tensor, " b"]:
     """The term L_t of the variational bound for one step of the schedule, mean over dimensions, in nats.
 
     t > 0: KL of q(x_{t-1} | x_t, x_0) from the Gaussian of the same form with x0_hat, whose log-variance lies

@@ -52,8 +52,8 @@ class DiffusionLoss:
             )
 
     def __call__(
-        self, x0: Float[Tensor, "b c h w"], t: Int[Tensor, "b"], eps: Float[Tensor, "b c h w"], cond: Cond
-    ) -> Float[Tensor, "b"]:
+        self, x0: Float[Tensor, "b c h w"], t: Int[Tensor, " b"], eps: Float[Tensor, "b c h w"], cond: Cond
+    ) -> Float[Tensor, " b"]:
         """x0: clean, normalised latents; t: integers in 0 … T-1; eps: N(0, 1). Never below float32."""
         x0 = at_least_float32(x0)
         schedule, parameterization = self.denoiser.schedule, self.denoiser.parameterization
@@ -75,7 +75,7 @@ class DiffusionLoss:
         return loss + self.vlb_weight * schedule.T * bound(schedule, x0, x0_hat, fraction, t)
 
 
-def by_timestep(loss: Float[Tensor, "n"], t: Int[Tensor, "n"], T: int, buckets: int = 4) -> dict[str, float]:
+def by_timestep(loss: Float[Tensor, " n"], t: Int[Tensor, " n"], T: int, buckets: int = 4) -> dict[str, float]:
     """Mean loss within equal parts of [0, T), as `loss_t/000-249`: a single mean hides which noise levels learn.
 
     Parts without a sample are left out.

@@ -30,8 +30,8 @@ class Parameterization(ABC):
         self,
         x0: Float[Tensor, "b c h w"],
         eps: Float[Tensor, "b c h w"],
-        alpha: Float[Tensor, "b"],
-        sigma: Float[Tensor, "b"],
+        alpha: Float[Tensor, " b"],
+        sigma: Float[Tensor, " b"],
     ) -> Float[Tensor, "b c h w"]:
         """What the network should have answered for x_t = alpha x0 + sigma eps."""
 
@@ -40,13 +40,13 @@ class Parameterization(ABC):
         self,
         out: Float[Tensor, "b c h w"],
         x_t: Float[Tensor, "b c h w"],
-        alpha: Float[Tensor, "b"],
-        sigma: Float[Tensor, "b"],
+        alpha: Float[Tensor, " b"],
+        sigma: Float[Tensor, " b"],
     ) -> Prediction:
         """What the output says of x_0 and eps; together they give back x_t."""
 
     @abstractmethod
-    def g(self, alpha2: Float64[Tensor, "T"], sigma2: Float64[Tensor, "T"]) -> Float64[Tensor, "T"]:
+    def g(self, alpha2: Float64[Tensor, " T"], sigma2: Float64[Tensor, " T"]) -> Float64[Tensor, " T"]:
         """|d x0_hat / d out|²: turns a squared error of the output into one of x_0. alpha2, sigma2: squares."""
 
     def check(self, schedule: NoiseSchedule) -> None:
@@ -63,8 +63,8 @@ class Eps(Parameterization):
         self,
         x0: Float[Tensor, "b c h w"],
         eps: Float[Tensor, "b c h w"],
-        alpha: Float[Tensor, "b"],
-        sigma: Float[Tensor, "b"],
+        alpha: Float[Tensor, " b"],
+        sigma: Float[Tensor, " b"],
     ) -> Float[Tensor, "b c h w"]:
         return at_least_float32(eps)
 
@@ -72,13 +72,13 @@ class Eps(Parameterization):
         self,
         out: Float[Tensor, "b c h w"],
         x_t: Float[Tensor, "b c h w"],
-        alpha: Float[Tensor, "b"],
-        sigma: Float[Tensor, "b"],
+        alpha: Float[Tensor, " b"],
+        sigma: Float[Tensor, " b"],
     ) -> Prediction:
         eps, x_t = at_least_float32(out), at_least_float32(x_t)
         return Prediction(x0=(x_t - per_row(sigma, x_t) * eps) / per_row(alpha, x_t), eps=eps)
 
-    def g(self, alpha2: Float64[Tensor, "T"], sigma2: Float64[Tensor, "T"]) -> Float64[Tensor, "T"]:
+    def g(self, alpha2: Float64[Tensor, " T"], sigma2: Float64[Tensor, " T"]) -> Float64[Tensor, " T"]:
         return sigma2 / alpha2
 
 
@@ -91,8 +91,8 @@ class X0(Parameterization):
         self,
         x0: Float[Tensor, "b c h w"],
         eps: Float[Tensor, "b c h w"],
-        alpha: Float[Tensor, "b"],
-        sigma: Float[Tensor, "b"],
+        alpha: Float[Tensor, " b"],
+        sigma: Float[Tensor, " b"],
     ) -> Float[Tensor, "b c h w"]:
         return at_least_float32(x0)
 
@@ -100,13 +100,13 @@ class X0(Parameterization):
         self,
         out: Float[Tensor, "b c h w"],
         x_t: Float[Tensor, "b c h w"],
-        alpha: Float[Tensor, "b"],
-        sigma: Float[Tensor, "b"],
+        alpha: Float[Tensor, " b"],
+        sigma: Float[Tensor, " b"],
     ) -> Prediction:
         x0, x_t = at_least_float32(out), at_least_float32(x_t)
         return Prediction(x0=x0, eps=(x_t - per_row(alpha, x_t) * x0) / per_row(sigma, x_t))
 
-    def g(self, alpha2: Float64[Tensor, "T"], sigma2: Float64[Tensor, "T"]) -> Float64[Tensor, "T"]:
+    def g(self, alpha2: Float64[Tensor, " T"], sigma2: Float64[Tensor, " T"]) -> Float64[Tensor, " T"]:
         return torch.ones_like(alpha2)
 
 
@@ -119,8 +119,8 @@ class V(Parameterization):
         self,
         x0: Float[Tensor, "b c h w"],
         eps: Float[Tensor, "b c h w"],
-        alpha: Float[Tensor, "b"],
-        sigma: Float[Tensor, "b"],
+        alpha: Float[Tensor, " b"],
+        sigma: Float[Tensor, " b"],
     ) -> Float[Tensor, "b c h w"]:
         return per_row(alpha, x0) * eps - per_row(sigma, x0) * x0
 
@@ -128,12 +128,12 @@ class V(Parameterization):
         self,
         out: Float[Tensor, "b c h w"],
         x_t: Float[Tensor, "b c h w"],
-        alpha: Float[Tensor, "b"],
-        sigma: Float[Tensor, "b"],
+        alpha: Float[Tensor, " b"],
+        sigma: Float[Tensor, " b"],
     ) -> Prediction:
         v, x_t = at_least_float32(out), at_least_float32(x_t)
         a, s = per_row(alpha, x_t), per_row(sigma, x_t)
         return Prediction(x0=a * x_t - s * v, eps=s * x_t + a * v)
 
-    def g(self, alpha2: Float64[Tensor, "T"], sigma2: Float64[Tensor, "T"]) -> Float64[Tensor, "T"]:
+    def g(self, alpha2: Float64[Tensor, " T"], sigma2: Float64[Tensor, " T"]) -> Float64[Tensor, " T"]:
         return sigma2.clone()

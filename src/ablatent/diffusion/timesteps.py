@@ -22,17 +22,17 @@ class TimestepSampler(nn.Module, ABC):
         self.T = T
 
     @abstractmethod
-    def forward(self, u: Float[Tensor, "b"]) -> tuple[Int[Tensor, "b"], Float[Tensor, "b"]]:
+    def forward(self, u: Float[Tensor, " b"]) -> tuple[Int[Tensor, " b"], Float[Tensor, " b"]]:
         """u: float64 numbers in [0, 1), one a row. Returns times in 0 … T-1 and the weights of their losses."""
 
-    def update(self, t: Int[Tensor, "b"], loss: Float[Tensor, "b"]) -> None:
+    def update(self, t: Int[Tensor, " b"], loss: Float[Tensor, " b"]) -> None:
         """Told the loss of each row, unweighted, after each step."""
 
 
 class Uniform(TimestepSampler):
     """Each time equally often (Ho et al. 2020, algorithm 1)."""
 
-    def forward(self, u: Float[Tensor, "b"]) -> tuple[Int[Tensor, "b"], Float[Tensor, "b"]]:
+    def forward(self, u: Float[Tensor, " b"]) -> tuple[Int[Tensor, " b"], Float[Tensor, " b"]]:
         return _scaled(u, self.T), torch.ones_like(u)
 
 
@@ -40,7 +40,7 @@ class Stratified(TimestepSampler):
     """Row k draws from the k-th of b equal parts of [0, T): every batch sees all noise levels, so that its mean loss
     varies less (low-discrepancy sampling, after Kingma et al. 2021, appendix I.1)."""
 
-    def forward(self, u: Float[Tensor, "b"]) -> tuple[Int[Tensor, "b"], Float[Tensor, "b"]]:
+    def forward(self, u: Float[Tensor, " b"]) -> tuple[Int[Tensor, " b"], Float[Tensor, " b"]]:
         places = (torch.arange(len(u), dtype=u.dtype, device=u.device) + u) / len(u)
         return _scaled(places, self.T), torch.ones_like(u)
 
@@ -65,7 +65,7 @@ class Importance(TimestepSampler):
         self.register_buffer("losses", torch.zeros(T, history, dtype=torch.float64))
         self.register_buffer("counts", torch.zeros(T, dtype=torch.int64))
 
-    def probabilities(self) -> Float[Tensor, "T"]:
+    def probabilities(self) -> Float[Tensor, " T"]:
         """p_t, float64, adding up to 1."""
         even = torch.full_like(self.losses[:, 0], 1.0 / self.T)
         if bool((self.counts < self.history).any()):
@@ -74,18 +74,18 @@ class Importance(TimestepSampler):
         total = root.sum()
         return even if float(total) == 0 else torch.lerp(root / total, even, self.uniform)
 
-    def forward(self, u: Float[Tensor, "b"]) -> tuple[Int[Tensor, "b"], Float[Tensor, "b"]]:
+    def forward(self, u: Float[Tensor, " b"]) -> tuple[Int[Tensor, " b"], Float[Tensor, " b"]]:
         p = self.probabilities()
         edges = p.cumsum(0)
         t = torch.searchsorted(edges, u.to(p.dtype) * edges[-1], right=True).clamp(max=self.T - 1)
         return t, 1.0 / (self.T * p[t])
 
     @torch.no_grad()
-    def update(self, t: Int[Tensor, "b"], loss: Float[Tensor, "b"]) -> None:
+    def update(self, t: Int[Tensor, " b"], loss: Float[Tensor, " b"]) -> None:
         for time, value in zip(t.tolist(), loss.double().tolist(), strict=True):  # a time may stand twice in a batch
             self.losses[time, self.counts[time] % self.history] = value
             self.counts[time] += 1
 
 
-def _scaled(u: Float[Tensor, "b"], T: int) -> Int[Tensor, "b"]:
+def _scaled(u: Float[Tensor, " b"], T: int) -> Int[Tensor, " b"]:
     return (u * T).long().clamp(max=T - 1)

@@ -141,7 +141,7 @@ class DiT(nn.Module):
             zero_init(layer)
 
     def forward(
-        self, x: Float[Tensor, "b c h w"], t: Float[Tensor, "b"], cond: Cond | None = None
+        self, x: Float[Tensor, "b c h w"], t: Float[Tensor, " b"], cond: Cond | None = None
     ) -> Float[Tensor, "b o h w"]:
         """x: x_t; h and w divisible by patch_size. t: real-valued times in [0, T-1]. cond: None is the empty one.
 

@@ -63,7 +63,7 @@ class NoisyClassifier(nn.Module):
         for p in self.head.parameters():  # every class is as likely before the first step
             nn.init.zeros_(p)
 
-    def forward(self, x: Float[Tensor, "b c h w"], t: Float[Tensor, "b"]) -> Float[Tensor, "b k"]:
+    def forward(self, x: Float[Tensor, "b c h w"], t: Float[Tensor, " b"]) -> Float[Tensor, "b k"]:
         """x: h and w divisible by 2^(levels-1). t: real-valued times in [0, T-1]."""
         if x.shape[1] != self.in_channels or x.shape[2] % self.factor or x.shape[3] % self.factor:
             raise ConfigError(

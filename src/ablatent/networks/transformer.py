@@ -25,7 +25,7 @@ def zero_init(module: M) -> M:
     return module
 
 
-def timestep_embedding(t: Float[Tensor, "b"], dim: int, max_period: float = 10_000.0) -> Float[Tensor, "b {dim}"]:
+def timestep_embedding(t: Float[Tensor, " b"], dim: int, max_period: float = 10_000.0) -> Float[Tensor, "b {dim}"]:
     """Cosines, then sines, of t at dim // 2 frequencies from 1 down towards 1 / max_period.
 
     t: real-valued times in [0, T-1]. An odd `dim` ends in a zero column. Same dtype as t.

@@ -137,7 +137,7 @@ class UNet(nn.Module):
         self.norm_out.eps = 1e-5
 
     def forward(
-        self, x: Float[Tensor, "b c h w"], t: Float[Tensor, "b"], cond: Cond | None = None
+        self, x: Float[Tensor, "b c h w"], t: Float[Tensor, " b"], cond: Cond | None = None
     ) -> Float[Tensor, "b o h w"]:
         """x: x_t; h and w divisible by 2^(levels-1). t: real-valued times in [0, T-1]. cond: None is the empty one.
 

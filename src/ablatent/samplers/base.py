@@ -47,7 +47,7 @@ class Node:
         return math.log(self.alpha / self.sigma) if self.alpha > 0 else -math.inf
 
 
-def nodes_of(schedule: NoiseSchedule, times: Float64[np.ndarray, "S1"]) -> list[Node]:
+def nodes_of(schedule: NoiseSchedule, times: Float64[np.ndarray, " S1"]) -> list[Node]:
     """The node of each time, integer or real."""
     alpha, sigma = schedule.alpha_sigma(torch.from_numpy(np.ascontiguousarray(times, dtype=np.float64)))
     return [Node(*row) for row in zip(times.tolist(), alpha.tolist(), sigma.tolist(), strict=True)]
@@ -129,7 +129,7 @@ class Sampler(ABC):
         """Everything that depends on the schedule: raises ConfigError if this sampler cannot run on it."""
         self._check_first(nodes_of(schedule, self.times(schedule))[0])
 
-    def times(self, schedule: NoiseSchedule) -> Float64[np.ndarray, "S1"]:
+    def times(self, schedule: NoiseSchedule) -> Float64[np.ndarray, " S1"]:
         """The S times and the clean state that a call visits."""
         return time_grid(self.grid, schedule, self.steps, self.start)
 
@@ -149,7 +149,7 @@ class Sampler(ABC):
         x: Float[Tensor, "b c h w"],
         noise: NoiseFn,
         on_step: OnStep | None = None,
-        times: Float64[np.ndarray, "S1"] | None = None,
+        times: Float64[np.ndarray, " S1"] | None = None,
     ) -> Float[Tensor, "b c h w"]:
         """x: the initial state, N(0, 1) noise or a noised image, float32 or float64; the result has its dtype.
 

@@ -18,12 +18,12 @@ RHO = 7.0
 """Of the karras grid: Karras et al. 2022, table 1."""
 
 
-def trailing(schedule: NoiseSchedule, used: int, steps: int) -> Float64[np.ndarray, "S"]:
+def trailing(schedule: NoiseSchedule, used: int, steps: int) -> Float64[np.ndarray, " S"]:
     """round(T (S - i) / S) - 1: starts at T-1, where training's noisiest state is (Lin et al. 2023, table 2)."""
     return np.round(used * np.arange(steps, 0, -1) / steps) - 1.0
 
 
-def leading(schedule: NoiseSchedule, used: int, steps: int) -> Float64[np.ndarray, "S"]:
+def leading(schedule: NoiseSchedule, used: int, steps: int) -> Float64[np.ndarray, " S"]:
     """floor(T i / S): ends at t = 0 and starts one stride *below* T, as the released DDIM and LDM code does.
 
     For comparison with published samples only: from pure noise it starts at a time whose x_t is not pure noise.
@@ -31,25 +31,25 @@ def leading(schedule: NoiseSchedule, used: int, steps: int) -> Float64[np.ndarra
     return (used * np.arange(steps - 1, -1, -1) // steps).astype(np.float64)
 
 
-def linspace(schedule: NoiseSchedule, used: int, steps: int) -> Float64[np.ndarray, "S"]:
+def linspace(schedule: NoiseSchedule, used: int, steps: int) -> Float64[np.ndarray, " S"]:
     """Rounded equal distances from T-1 to 0, both included (Nichol & Dhariwal 2021); one step starts at T-1."""
     if steps == 1:
         return np.array([used - 1.0])
     return np.round((used - 1) * np.arange(steps - 1, -1, -1) / (steps - 1))
 
 
-def quadratic(schedule: NoiseSchedule, used: int, steps: int) -> Float64[np.ndarray, "S"]:
+def quadratic(schedule: NoiseSchedule, used: int, steps: int) -> Float64[np.ndarray, " S"]:
     """(T-1) ((S - i) / S)²: denser towards the image (Song et al. 2021, appendix D.2)."""
     return (used - 1) * (np.arange(steps, 0, -1) / steps) ** 2
 
 
-def log_snr(schedule: NoiseSchedule, used: int, steps: int) -> Float64[np.ndarray, "S"]:
+def log_snr(schedule: NoiseSchedule, used: int, steps: int) -> Float64[np.ndarray, " S"]:
     """Equal distances in log-SNR from the first time to t = 0 (Lu et al. 2022, "DPM-Solver")."""
     first, last = _range(schedule, used, "log_snr")
     return _times_at(schedule, used, np.linspace(first, last, steps))
 
 
-def karras(schedule: NoiseSchedule, used: int, steps: int) -> Float64[np.ndarray, "S"]:
+def karras(schedule: NoiseSchedule, used: int, steps: int) -> Float64[np.ndarray, " S"]:
     """Equal distances in (sigma / alpha)^(1/7) from the first time to t = 0 (Karras et al. 2022, eq. 5, rho = 7)."""
     first, last = (np.exp(-0.5 * v / RHO) for v in _range(schedule, used, "karras"))
     return _times_at(schedule, used, -2.0 * RHO * np.log(np.linspace(first, last, steps)))
@@ -69,7 +69,7 @@ def _range(schedule: NoiseSchedule, used: int, name: str) -> tuple[float, float]
     return first, last
 
 
-def _times_at(schedule: NoiseSchedule, used: int, log_snr: Float64[np.ndarray, "S"]) -> Float64[np.ndarray, "S"]:
+def _times_at(schedule: NoiseSchedule, used: int, log_snr: Float64[np.ndarray, " S"]) -> Float64[np.ndarray, " S"]:
     """The times of these log-SNRs; both ends, which are known, without the rounding of the way there and back."""
     times = schedule.t_of_log_snr(torch.from_numpy(log_snr)).cpu().numpy()
     times[0] = used - 1.0
@@ -95,7 +95,7 @@ def check_grid(name: str) -> None:
         raise ConfigError("sampler.grid", f"one of {', '.join(GRIDS)}", name, did_you_mean(name, GRIDS))
 
 
-def time_grid(name: str, schedule: NoiseSchedule, steps: int, start: float = 1.0) -> Float64[np.ndarray, "S1"]:
+def time_grid(name: str, schedule: NoiseSchedule, steps: int, start: float = 1.0) -> Float64[np.ndarray, " S1"]:
     """`steps` times and the clean state: (steps + 1,) float64, strictly descending, ending with CLEAN.
 
     start: the share of the T times that is sampled; 0.8 leaves out the noisiest fifth and spends the same number of

@@ -147,7 +147,7 @@ class ClassifierFree(Guidance):
             return unguided(denoiser, null)
         both = Cond.cat([cond, null])
 
-        def denoise(x: Float[Tensor, "b c h w"], t: Float[Tensor, "b"]) -> Prediction:
+        def denoise(x: Float[Tensor, "b c h w"], t: Float[Tensor, " b"]) -> Prediction:
             scale = torch.full_like(t, self.scale)
             if self.interval is not None:
                 inside = self._inside(denoiser.schedule, t)
@@ -165,7 +165,7 @@ class ClassifierFree(Guidance):
         """What subclasses change: the guided prediction, with the conditional one beside it."""
         return guided
 
-    def _inside(self, schedule: NoiseSchedule, t: Float[Tensor, "b"]) -> Bool[Tensor, "b"]:
+    def _inside(self, schedule: NoiseSchedule, t: Float[Tensor, " b"]) -> Bool[Tensor, " b"]:
         low, high = self.interval or (-torch.inf, torch.inf)
         if self.unit == "t":
             return (t >= low) & (t <= high)
@@ -194,7 +194,7 @@ def unguided(denoiser: ConditionalDenoiser, cond: Cond) -> DenoiseFn:
     return lambda x, t: denoiser(x, t, cond)
 
 
-def extrapolated(base: Prediction, better: Prediction, scale: Float[Tensor, "b"]) -> Prediction:
+def extrapolated(base: Prediction, better: Prediction, scale: Float[Tensor, " b"]) -> Prediction:
     """base + scale (better - base), each row by its own scale; exactly `better` at 1. The variance is that of `better`.
 
     The weights of the two predictions add up to 1, so that x_0 and eps stay consistent.

@@ -58,7 +58,7 @@ class AutoGuidance(Guidance):
         if self.scale == 0:
             return weak
 
-        def denoise(x: Float[Tensor, "b c h w"], t: Float[Tensor, "b"]) -> Prediction:
+        def denoise(x: Float[Tensor, "b c h w"], t: Float[Tensor, " b"]) -> Prediction:
             return extrapolated(weak(x, t), denoiser(x, t, cond), torch.full_like(t, self.scale))
 
         return denoise

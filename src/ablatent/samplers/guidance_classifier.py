@@ -54,7 +54,7 @@ class ClassifierGuidance(Guidance):
                 "guidance", "a classifier of noisy latents", "none", "The samples stage gives it where data has labels."
             )
 
-        def denoise(x: Float[Tensor, "b c h w"], t: Float[Tensor, "b"]) -> Prediction:
+        def denoise(x: Float[Tensor, "b c h w"], t: Float[Tensor, " b"]) -> Prediction:
             p = denoiser(x, t, cond)
             gradient = self.scale * classifier(x, t)
             alpha, sigma = denoiser.schedule.alpha_sigma(t)
@@ -83,7 +83,7 @@ class NoisyLogits(nn.Module):
         super().__init__()
         self.network, self.schedule = network, schedule
 
-    def forward(self, x_t: Float[Tensor, "b c h w"], t: Real[Tensor, "b"]) -> Float[Tensor, "b k"]:
+    def forward(self, x_t: Float[Tensor, "b c h w"], t: Real[Tensor, " b"]) -> Float[Tensor, "b k"]:
         """Never below float32."""
         alpha, _ = self.schedule.alpha_sigma(t)
         seen = per_row(alpha, x_t) * x_t
@@ -91,11 +91,11 @@ class NoisyLogits(nn.Module):
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
-def label_gradient(logits: LogitsFn, labels: Int[Tensor, "b"]) -> GradientFn:
+def label_gradient(logits: LogitsFn, labels: Int[Tensor, " b"]) -> GradientFn:
     """The gradient of log p(label | x_t) by x_t, each row by its own label; also inside torch.no_grad."""
     chosen = rearrange(labels, "b -> b 1")
 
-    def gradient(x: Float[Tensor, "b c h w"], t: Float[Tensor, "b"]) -> Float[Tensor, "b c h w"]:
+    def gradient(x: Float[Tensor, "b c h w"], t: Float[Tensor, " b"]) -> Float[Tensor, "b c h w"]:
         with torch.enable_grad():
             x = x.detach().requires_grad_(True)
             log_p = log_softmax(logits(x, t), dim=1).gather(1, chosen)

@@ -18,7 +18,7 @@ def invert(
     denoise: DenoiseFn,
     schedule: NoiseSchedule,
     x0: Float[Tensor, "b c h w"],
-    steps: int | Float64[np.ndarray, "S1"],
+    steps: int | Float64[np.ndarray, " S1"],
     on_step: OnStep | None = None,
 ) -> Float[Tensor, "b c h w"]:
     """The x_T from which DDIM with eta = 0 comes back to x0, but for an error of first order in the step.

@@ -35,7 +35,7 @@ class Resampled(Sampler):
     def check(self, schedule: NoiseSchedule) -> None:
         self.inner.check(schedule)
 
-    def times(self, schedule: NoiseSchedule) -> Float64[np.ndarray, "S1"]:
+    def times(self, schedule: NoiseSchedule) -> Float64[np.ndarray, " S1"]:
         return self.inner.times(schedule)
 
     def nfe(self, steps: int | None = None) -> int:
@@ -52,7 +52,7 @@ class Resampled(Sampler):
         x: Float[Tensor, "b c h w"],
         noise: NoiseFn,
         on_step: OnStep | None = None,
-        times: Float64[np.ndarray, "S1"] | None = None,
+        times: Float64[np.ndarray, " S1"] | None = None,
     ) -> Float[Tensor, "b c h w"]:
         """As the base's. on_step is called after each repetition, which counts as a step of its own; noise is asked for
         twice as many numbers: for the steps, and for the ways back."""

@@ -20,7 +20,7 @@ CLEAN = -1.0
 """The time of the clean state: alpha 1, sigma 0. One step below the first noisy time, t = 0."""
 
 
-def per_row(value: Float[Tensor, "b"], like: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 1 1"]:
+def per_row(value: Float[Tensor, " b"], like: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 1 1"]:
     """One number per row, ready to multiply images, in the dtype of `like` but never below float32."""
     return rearrange(value, "b -> b 1 1 1").to(torch.promote_types(like.dtype, torch.float32))
 
@@ -37,7 +37,7 @@ def check_steps_of_time(T: object, least: int = 1) -> int:
     return T
 
 
-def rescale_zero_terminal_snr(alphas_cumprod: Float64[np.ndarray, "T"]) -> Float64[np.ndarray, "T"]:
+def rescale_zero_terminal_snr(alphas_cumprod: Float64[np.ndarray, " T"]) -> Float64[np.ndarray, " T"]:
     """Shift and scale sqrt(alpha_bar) so that it ends at exactly 0 and starts where it started.
 
     Lin et al. 2023, "Common diffusion noise schedules and sample steps are flawed", algorithm 1.
@@ -68,7 +68,7 @@ class NoiseSchedule(nn.Module):
     _sigmas: Tensor
     _angles: Tensor
 
-    def __init__(self, betas: Float64[np.ndarray, "T"], zero_terminal_snr: bool = False):
+    def __init__(self, betas: Float64[np.ndarray, " T"], zero_terminal_snr: bool = False):
         super().__init__()
         betas = np.asarray(betas, dtype=np.float64)
         self.T = check_steps_of_time(len(betas), least=2 if zero_terminal_snr else 1)
@@ -106,7 +106,7 @@ class NoiseSchedule(nn.Module):
         last = float(self._tables["alphas_cumprod"][-1])
         return last / (1.0 - last)
 
-    def _rows(self, t: Real[Tensor, "b"]) -> tuple[Tensor, Tensor, Tensor]:
+    def _rows(self, t: Real[Tensor, " b"]) -> tuple[Tensor, Tensor, Tensor]:
         """Rows of the tables below and above t, and how far t lies between them. Outside [-1, T-1]: an index error."""
         t = t.to(self.betas.device, torch.float64)
         floor = torch.floor(t)
@@ -116,7 +116,7 @@ class NoiseSchedule(nn.Module):
         low = torch.where(low < 0, self.T + 1, low)
         return low, low + (part > 0).long(), part
 
-    def alpha_sigma(self, t: Real[Tensor, "b"]) -> tuple[Float64[Tensor, "b"], Float64[Tensor, "b"]]:
+    def alpha_sigma(self, t: Real[Tensor, " b"]) -> tuple[Float64[Tensor, " b"], Float64[Tensor, " b"]]:
         """alpha and sigma at times in [-1, T-1], integer or real; t = CLEAN gives 1 and 0.
 
         Raises IndexError for a time outside (a device-side assertion on CUDA).
@@ -128,12 +128,12 @@ class NoiseSchedule(nn.Module):
         sigma = torch.where(between, torch.sin(angle), self._sigmas[low])
         return alpha, sigma
 
-    def log_snr(self, t: Real[Tensor, "b"]) -> Float64[Tensor, "b"]:
+    def log_snr(self, t: Real[Tensor, " b"]) -> Float64[Tensor, " b"]:
         """log(alpha² / sigma²): decreasing in t, +inf at the clean state, -inf at zero terminal SNR."""
         alpha, sigma = self.alpha_sigma(t)
         return 2.0 * (torch.log(alpha) - torch.log(sigma))
 
-    def t_of_log_snr(self, log_snr: Float[Tensor, "b"]) -> Float64[Tensor, "b"]:
+    def t_of_log_snr(self, log_snr: Float[Tensor, " b"]) -> Float64[Tensor, " b"]:
         """The real time in [-1, T-1] with that log-SNR: the inverse of `log_snr`.
 
         A value below that of t = T-1 gives T-1: the schedule has no noisier state.
@@ -145,7 +145,7 @@ class NoiseSchedule(nn.Module):
         return (high - 2).to(torch.float64) + part
 
     def q_sample(
-        self, x0: Float[Tensor, "b c h w"], t: Real[Tensor, "b"], eps: Float[Tensor, "b c h w"]
+        self, x0: Float[Tensor, "b c h w"], t: Real[Tensor, " b"], eps: Float[Tensor, "b c h w"]
     ) -> Float[Tensor, "b c h w"]:
         """x_t = alpha_t x0 + sigma_t eps (Ho et al. 2020, eq. 4), in the dtype of x0, never below float32."""
         alpha, sigma = self.alpha_sigma(t)

@@ -15,7 +15,7 @@ def check_betas(beta_start: float, beta_end: float) -> None:
         raise ConfigError("schedule.beta_end", f"a number from beta_start ({beta_start:g}) to below 1", beta_end)
 
 
-def linear_betas(T: int, beta_start: float, beta_end: float) -> Float64[np.ndarray, "T"]:
+def linear_betas(T: int, beta_start: float, beta_end: float) -> Float64[np.ndarray, " T"]:
     """T betas at equal distances from beta_start to beta_end, both included."""
     return np.linspace(beta_start, beta_end, T, dtype=np.float64)
 

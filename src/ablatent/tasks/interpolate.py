@@ -14,7 +14,7 @@ from ablatent.tasks.generate import prior
 
 
 def slerp(
-    a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"], w: Float[Tensor, "k"]
+    a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"], w: Float[Tensor, " k"]
 ) -> Float[Tensor, "n k c h w"]:
     """Spherical interpolation at weights w in [0, 1]: 0 gives a, 1 gives b (Song et al. 2021, eq. 67; Shoemake 1985).
 
