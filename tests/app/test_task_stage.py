@@ -142,6 +142,8 @@ def test_a_finished_model_answers(done, monkeypatch):
     assert all(np.abs(np.asarray(d) - f).max() <= 1 for d, f in zip(drawn, files, strict=True))
     with pytest.raises(ConfigError, match="label: expected the number of a class, or its name; got True"):
         model.sample(label=True)
+    with pytest.raises(ConfigError, match=r"label: expected the name of one class .*Did you mean 'three'"):
+        model.sample(label="thre")
     weak = replace(model, config={**model.config, "guidance": WEAK})
     with pytest.raises(ConfigError, match=r"guidance\.snapshot: expected an earlier"):
         weak.sample(label=3)

@@ -136,7 +136,13 @@ class Finished:
             seed,
         )
         chosen = replace(self, config={**self.config, "sampler": usual, "guidance": guidance})
-        return [Image.fromarray(picture) for picture in chosen.answer(request, task, sampler).images]
+        try:
+            images = chosen.answer(request, task, sampler).images
+        except ConfigError as e:
+            if e.key != "class":  # which is a keyword of Python: here it is said as label
+                raise
+            raise ConfigError("label", e.expected, e.got, e.do) from None
+        return [Image.fromarray(picture) for picture in images]
 
     @torch.no_grad()
     def answer(self, request: Request, task: Task | None = None, sampler: Sampler | None = None) -> Answer:
