@@ -1,31 +1,17 @@
 """runtime.compile: a first stage with its critic trains to the same weights. Traced by torch.compile, run eagerly."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from plain_folder import Folder
 
-from ablatent.app.tracking.base import NoTracking, RunSpec
 from ablatent.first_stage.discriminator import PatchGAN
 from ablatent.first_stage.kl import KLAutoencoder
 from ablatent.first_stage.losses import AutoencoderLoss
 from ablatent.training.first_stage import FirstStageTrainee, FirstStageTraining, ImageBatches
 from ablatent.training.loop import Runtime, fit
-from ablatent.training.record import Recorder
-
-
-@dataclass(frozen=True)
-class Folder:
-    path: Path
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.path / "last.ckpt"
-
-    def check(self) -> None:
-        pass
 
 
 def trained(folder: Path, compile: bool) -> dict[str, torch.Tensor]:
@@ -43,8 +29,7 @@ def trained(folder: Path, compile: bool) -> dict[str, torch.Tensor]:
     images = np.random.default_rng(0).integers(0, 255, (16, 32, 32, 3), dtype=np.uint8)
     trainee = FirstStageTrainee(model, loss, how, 0, images[:4])
     batches = ImageBatches(images, np.arange(16), model.latent_shape(32, 32), how, 0)
-    run = NoTracking().open(RunSpec("", "", "", "", {}))
-    fit(trainee, batches, Folder(folder), Recorder(folder, run), Runtime(compile=compile), "test")
+    fit(trainee, batches, Folder(folder), Folder(folder).recorder(), Runtime(compile=compile), "test")
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 

@@ -1,36 +1,13 @@
 """A training that dies at the worst moment of a checkpoint resumes to the same weights and the same curves."""
 
-from dataclasses import dataclass
-from pathlib import Path
-
 import pytest
 import torch
+from plain_folder import Folder
 
 from ablatent.training import loop
 from ablatent.training.loop import Runtime, Trainee, fit
-from ablatent.training.record import Recorder
 
 STEPS = 30
-
-
-@dataclass
-class Folder:
-    path: Path
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.path / "last.ckpt"
-
-    def check(self) -> None:
-        pass
-
-
-class Nowhere:
-    def log(self, *_):
-        pass
-
-    def images(self, *_):
-        pass
 
 
 class Line(Trainee):
@@ -65,7 +42,7 @@ def batch_at(step, share):
 def train(folder):
     folder.mkdir(exist_ok=True)
     trainee = Line()
-    fit(trainee, batch_at, Folder(folder), Recorder(folder, Nowhere()), Runtime(checkpoint_seconds=0.0), "a line")
+    fit(trainee, batch_at, Folder(folder), Folder(folder).recorder(), Runtime(checkpoint_seconds=0.0), "a line")
     return trainee.layer.weight.item(), (folder / "curves.csv").read_bytes()
 
 
