@@ -192,6 +192,8 @@ def test_a_picture_says_how_it_was_made(tmp_path) -> None:
         {"_target_": "ablatent.tasks.sample.Sample"},
         {"_target_": "ablatent.samplers.ddim.DDIM", "steps": {"_target_": "os.getcwd"}},
         {"_target_": "ablatent.samplers.ddim.DDIM", "_args_": [5]},
+        {"_target_": "ablatent.samplers.ddim.DDIM", "steps": [[{"_target_": "pathlib.Path.touch"}]]},
+        {"_target_": "ablatent.samplers.ddim.DDIM", "steps": "${oc.env:HOME}"},
     ],
 )
 def test_a_picture_runs_nothing_else(node) -> None:

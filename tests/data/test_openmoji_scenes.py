@@ -118,6 +118,13 @@ def test_captions_are_true_to_the_boxes() -> None:
     assert len(said) == 4
 
 
+@pytest.mark.parametrize("size", [19, 35])
+def test_four_objects_fit_on_an_odd_canvas(size: int) -> None:
+    data = OpenMojiScenes(size=size, count=40, min_objects=4, max_objects=4)
+    for row in data.rows():
+        assert all(0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1 for _, x0, y0, x1, y1 in data.scene(row).boxes)
+
+
 def test_boxes_of_pictures() -> None:
     left, right = (2, 0.0, 0.25, 0.5, 0.75), (0, 0.5, 0.0, 1.0, 0.5)
     assert (relation(left, right), relation(right, left)) == ("left of", "right of")

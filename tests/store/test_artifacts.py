@@ -70,6 +70,41 @@ def test_one_flipped_byte_is_detected_said_and_rebuilt(tmp_path, victim, capsys)
     assert len(list((tmp_path / "damaged").iterdir())) == 1
 
 
+def test_what_another_process_has_mended_is_not_set_aside(tmp_path):
+    store = Store(tmp_path)
+    store.get_or_build("toy", KEY, toy())
+    store.set_aside("toy", KEY, "thought to be damaged")
+    assert store.find("toy", KEY) is not None
+    store.set_aside("toy", KEY, "unwanted", lambda there: there.manifest["files"]["value.txt"]["size"] == 2)
+    assert store.find("toy", KEY) is None and len(list((tmp_path / "damaged").iterdir())) == 1
+
+
+def test_a_large_array_is_set_aside_by_verify_alone(tmp_path, monkeypatch, capsys):
+    from ablatent.app.sweep import verify_all
+
+    monkeypatch.setattr("ablatent.store.artifacts.HASH_LIMIT", 4)
+    artifact, _ = Store(tmp_path).get_or_build("toy", KEY, toy(**{"mean.npy": "hello"}))
+    (artifact.path / "mean.npy").write_text("hallo")
+    assert Store(tmp_path).find("toy", KEY) is not None, "checked by size"
+    assert verify_all(Store(tmp_path)) == 1 and "0 of 1 objects are whole" in capsys.readouterr().out
+    assert Store(tmp_path).find("toy", KEY) is None and len(list((tmp_path / "damaged").iterdir())) == 1
+
+
+def test_what_a_publisher_left_over_is_not_resumed_from(tmp_path):
+    """One that was killed between the rename and the end leaves its checkpoint, without the files that belong to it."""
+    store = Store(tmp_path)
+    work = store.work_folder(KEY)
+    work.mkdir(parents=True)
+    for name in ("token", "attempt", "last.ckpt"):
+        (work / name).write_text("old")
+
+    def build(work):
+        assert not work.checkpoint.exists() and work.attempt != "old"
+        toy()(work)
+
+    assert store.get_or_build("toy", KEY, build)[1]
+
+
 def test_missing_and_additional_bytes(tmp_path):
     artifact, _ = Store(tmp_path).get_or_build("toy", KEY, toy())
     (artifact.path / "value.txt").write_text("421")
@@ -80,6 +115,7 @@ def test_missing_and_additional_bytes(tmp_path):
 def test_a_killed_build_leaves_its_work_and_frees_the_lock(tmp_path):
     child = start(tmp_path, 60)
     while not (tmp_path / "log").exists():
+        assert child.poll() is None, child.communicate()
         time.sleep(0.05)
     store = Store(tmp_path / "store")
     (store.work_folder(KEY) / "last.ckpt").write_text("half way")

@@ -4,7 +4,9 @@ import pytest
 import torch
 from plain_folder import Folder
 
-from ablatent.training import loop
+from ablatent.core.errors import StageError
+from ablatent.training import loop, record
+from ablatent.training.checkpoint import read_checkpoint, write_checkpoint
 from ablatent.training.loop import Runtime, Trainee, fit
 
 STEPS = 30
@@ -68,3 +70,39 @@ def test_a_death_beside_a_checkpoint_loses_and_repeats_no_row(tmp_path, monkeypa
         train(tmp_path / "killed")
     assert train(tmp_path / "killed") == whole
     assert whole[1].count(b"train/loss") == STEPS / 10
+
+
+def test_a_death_in_a_resume_loses_no_row(tmp_path, monkeypatch):
+    """The rows up to the checkpoint are kept whole while those after it are dropped."""
+    whole = train(tmp_path / "whole")
+
+    def dying(*_):
+        raise Died
+
+    write = loop.write_checkpoint
+    with monkeypatch.context() as patched, pytest.raises(Died):
+        patched.setattr(loop, "write_checkpoint", lambda *a: write(*a) if a[1]["step"] == 10 else dying())
+        train(tmp_path / "killed")
+    with monkeypatch.context() as patched, pytest.raises(Died):
+        patched.setattr(record, "write_atomic", dying)
+        train(tmp_path / "killed")
+    assert train(tmp_path / "killed") == whole
+
+
+def test_a_checkpoint_that_cannot_be_read_now_stays(tmp_path, monkeypatch):
+    folder = Folder(tmp_path)
+    write_checkpoint(folder, {"step": 3})
+
+    def broken(*_, **__):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched, pytest.raises(StageError, match="cannot be read"):
+        patched.setattr(torch, "load", broken)
+        read_checkpoint(folder, "a line")
+    assert read_checkpoint(folder, "a line") == {"step": 3}
+
+
+def test_a_checkpoint_of_another_model_says_so(tmp_path):
+    write_checkpoint(Folder(tmp_path), {"step": 3, "module": {}, "extra": {}, "optimizers": [], "seconds": 0.0})
+    with pytest.raises(StageError, match=r"of another model .*rebuild"):
+        train(tmp_path)

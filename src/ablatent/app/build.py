@@ -3,6 +3,7 @@
 import importlib
 import platform
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -17,11 +18,15 @@ from ablatent.app.context import Context, prepared, set_up_torch, short
 from ablatent.app.graph import TRAINED, VERSIONS, Stage
 from ablatent.app.tracking.base import NoTracking, Tracking
 from ablatent.core.errors import StageError
+from ablatent.core.files import write_atomic
 from ablatent.core.progress import console, seconds
 from ablatent.store.artifacts import Artifact, Store, Work
 from ablatent.store.code import code_digest
+from ablatent.store.identity import digest
 
 PACKAGES = ("ablatent", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "torch-fidelity", "numpy", "scipy")
+BEGUN = "code"
+"""The file beside a checkpoint that says by what code the build was begun."""
 
 
 @dataclass
@@ -45,7 +50,7 @@ class Builder:
             stage.kind,
             stage.key,
             lambda work: self._build(stage, work),
-            lambda: record(stage, self.runtime),
+            lambda: record(stage, self.runtime, (self.store.work_folder(stage.key) / BEGUN).read_text()),
             self.invocation,
         )
         spent = time.monotonic() - start
@@ -54,6 +59,7 @@ class Builder:
         return artifact, built, spent
 
     def _build(self, stage: Stage, work: Work) -> None:
+        self._begin(stage, work)
         set_up_torch(self.runtime)
         if "images" in stage.digests:
             prepared(self.store, stage)
@@ -65,16 +71,39 @@ class Builder:
             else:
                 importlib.import_module(f"ablatent.app.stages.{stage.kind}").build(context)
 
+    def _code(self, stage: Stage) -> str:
+        """Of the stage, with what its inputs say they were built by."""
+        inputs = {role: self.store.find(key.rsplit("-", 1)[0], key) for role, key in stage.inputs.items()}
+        return stage_code(stage, {role: a.manifest.get("code", "") for role, a in inputs.items() if a is not None})
+
+    def _begin(self, stage: Stage, work: Work) -> None:
+        """Note by what code this build was begun; obey store.on_code_change where other code left a checkpoint."""
+        mark, code = work.path / BEGUN, self._code(stage)
+        if work.checkpoint.exists() and mark.exists() and mark.read_text() != code:
+            text = f"{short(stage.key)}: other code than this began it"
+            if self.on_code_change == "error":
+                do = "Use store.on_code_change=rebuild to build it from the start."
+                raise StageError(f"store.on_code_change=error: {text}. {do}")
+            if self.on_code_change == "warn":
+                console.print(f"  [yellow]{text}[/]; it goes on from there, and counts as built by that code.")
+                return
+            console.print(f"  {text}; it starts anew.")
+            work.checkpoint.unlink()
+            shutil.rmtree(work.files)
+            work.files.mkdir()
+        write_atomic(mark, code.encode())
+
     def _still_good(self, found: Artifact, stage: Stage) -> bool:
         """What store.on_code_change says of an artifact that other code built."""
-        if found.manifest.get("code") == stage_code(stage):
+        code = self._code(stage)
+        if found.manifest.get("code") == code:
             return True
         if self.on_code_change == "rebuild":
-            console.print(f"  {short(stage.key):<24} built by other code: it is built again")
-            self.store.set_aside(found, "built by other code")
+            why = f"{short(stage.key)} was built by other code."
+            self.store.set_aside(stage.kind, stage.key, why, lambda there: there.manifest.get("code") != code)
             return False
         text = (
-            f"{short(stage.key)} was built by other code than this "
+            f"{short(stage.key)} was built by other code than this, or from what other code built "
             f"({found.manifest.get('git', {}).get('commit', 'unknown')[:12]})."
         )
         if self.on_code_change == "error":
@@ -93,9 +122,10 @@ def targets(value: Any) -> list[str]:
     return []
 
 
-def stage_code(stage: Stage) -> str:
-    """Digest of the code that builds this stage."""
-    return code_digest([f"ablatent.app.stages.{stage.kind}", *targets(stage.config), *targets(stage.data)])
+def stage_code(stage: Stage, inputs: Mapping[str, str] | None = None) -> str:
+    """Digest of the code that builds this stage, and of the codes that its inputs say they were built by."""
+    own = code_digest([f"ablatent.app.stages.{stage.kind}", *targets(stage.config), *targets(stage.data)])
+    return digest({"own": own, "inputs": dict(inputs)}) if inputs else own
 
 
 @cache
@@ -121,7 +151,7 @@ def packages() -> dict[str, str]:
     return {name: version(name) for name in PACKAGES}
 
 
-def record(stage: Stage, runtime: Mapping[str, Any]) -> dict[str, Any]:
+def record(stage: Stage, runtime: Mapping[str, Any], code: str) -> dict[str, Any]:
     """What a manifest says beside its files: the stage, and by what it was built."""
     import torch
 
@@ -134,7 +164,7 @@ def record(stage: Stage, runtime: Mapping[str, Any]) -> dict[str, Any]:
         "config": stage.config,
         "inputs": stage.inputs,
         "data": {**stage.digests, "source": stage.data.get("_target_")},
-        "code": stage_code(stage),
+        "code": code,
         "git": git_state(),
         "packages": packages(),
         "python": platform.python_version(),

@@ -20,6 +20,8 @@ def check_prompts(cfg: Mapping[str, Any]) -> None:
     prompts, needs = cfg["samples"]["prompts"], needs_of(cfg["conditioner"])
     if prompts is None:
         return
+    if make(cfg["guidance"]).needs_classifier:
+        needs = needs | {"labels"}  # the classifier is told a class
     if not needs & {"captions", "labels"}:
         raise ConfigError("samples.prompts", "null with a conditioner that reads no captions and no classes", prompts)
     if not isinstance(prompts, list) or not prompts or not all(isinstance(p, str) for p in prompts):
@@ -28,6 +30,9 @@ def check_prompts(cfg: Mapping[str, Any]) -> None:
     if needs - {"captions", "labels"}:
         others = ", ".join(sorted(needs - {"captions", "labels"}))
         raise ConfigError("samples.prompts", f"null where the condition also reads {others}", prompts)
+    if needs >= {"captions", "labels"}:
+        do = "A prompt is a text or a class, not both."
+        raise ConfigError("samples.prompts", "null where a sample is given a text and a class", prompts, do)
     if "labels" in needs:
         classes = make(cfg["data"]).outline().classes
         for prompt in prompts:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ablatent.app.graph import Stage
 from ablatent.app.objects import make
 from ablatent.app.tracking.base import Run
-from ablatent.data.base import Images, load_images
+from ablatent.core.errors import DataError
+from ablatent.data.base import ImageData, Images, load_images
 from ablatent.store.artifacts import Artifact, Store, Work
 
 if TYPE_CHECKING:
@@ -53,8 +54,12 @@ class Context:
         return load_images(prepared(self.store, self.stage).path)
 
     def annotations(self) -> Any:
-        """Labels, class names and captions, aligned with the images."""
-        return make(self.stage.data).annotations()
+        """Labels, class names and captions, aligned with the images. Raises DataError where the data are not those that
+        were planned."""
+        data = make(self.stage.data)
+        found = data.annotations()
+        check_unchanged(data, self.stage)
+        return found
 
     @property
     def compute(self) -> "Runtime":
@@ -89,9 +94,22 @@ def prepared(store: Store, stage: Stage) -> Artifact:
     key = f"data-{stage.digests['images']}"
 
     def write(work: Work) -> None:
-        make(stage.data).prepare(work.files)
+        data = make(stage.data)
+        data.prepare(work.files)
+        check_unchanged(data, stage)
 
     return store.get_or_build("data", key, write)[0]
+
+
+def check_unchanged(data: ImageData, stage: Stage) -> None:
+    """Raise DataError where the data were edited since their digests were taken: rows would no longer fit together.
+
+    To be called after they were read.
+    """
+    now = data.fingerprint()
+    if any(getattr(now, part) != digest for part, digest in stage.digests.items()):
+        do = "Run the command again: it plans anew, and finds whatever did not change."
+        raise DataError(f"{stage.key}: expected {data.name} as it was when this was planned; it was changed. Do: {do}")
 
 
 def resolve_device(name: str) -> str:

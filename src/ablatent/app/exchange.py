@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ablatent.app.build import record
+from ablatent.app.build import record, stage_code
 from ablatent.app.context import short
 from ablatent.app.graph import Stage
 from ablatent.core.errors import ConfigError, DataError, did_you_mean
@@ -89,7 +89,9 @@ def publish_first_stage(store: Store, part: FirstStagePart, source: Mapping[str,
             },
         )
 
-    return store.get_or_build(stage.kind, stage.key, write, lambda: {**record(stage, {}), "source": source})
+    return store.get_or_build(
+        stage.kind, stage.key, write, lambda: {**record(stage, {}, stage_code(stage)), "source": source}
+    )
 
 
 def publish_diffusion(
@@ -111,7 +113,9 @@ def publish_diffusion(
             {"parameters": _learned(network), "snapshots": [0], "weights": sorted(part.weights)},
         )
 
-    return store.get_or_build(stage.kind, stage.key, write, lambda: {**record(stage, {}), "source": source})
+    return store.get_or_build(
+        stage.kind, stage.key, write, lambda: {**record(stage, {}, stage_code(stage)), "source": source}
+    )
 
 
 def _learned(state: Mapping[str, Any]) -> int:

@@ -144,9 +144,8 @@ def _check_node(group: str, node: Mapping[str, Any]) -> None:
 
     target = str(node.get("_target_"))
     kinds = {"sampler": Sampler, "guidance": Guidance, "task": Task}
-    plain = not any(k.startswith("_") and k != "_target_" for k in node) and not any(
-        isinstance(v, Mapping) for v in node.values()
-    )
+    plain = all(_plain(value) for key, value in node.items() if key != "_target_")
+    plain &= not any(key.startswith("_") and key != "_target_" for key in node)
     try:
         fits = plain and target.startswith("ablatent.") and issubclass(get_class(target), kinds[group])
     except Exception:  # whatever stands there is not one of ours
@@ -154,3 +153,10 @@ def _check_node(group: str, node: Mapping[str, Any]) -> None:
     if not fits:
         do = "Ask for it with model=… and the settings that the file shows."
         raise ConfigError("repeat", f"a file whose {group} is one of this package", target, do)
+
+
+def _plain(value: Any) -> bool:
+    """Numbers, words, null and lists of these: nothing that could be made into an object, or looked up."""
+    if isinstance(value, list):
+        return all(_plain(v) for v in value)
+    return value is None or isinstance(value, bool | int | float) or (isinstance(value, str) and "${" not in value)

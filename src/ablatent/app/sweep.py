@@ -194,7 +194,6 @@ def verify_all(store: Store) -> int:
             verify(folder, folder.name, everything=True)
         except Damaged as e:
             bad += 1
-            console.print(f"[red]damaged[/] {escape(str(e))}")
-            store.find(folder.parent.name, folder.name)
+            store.set_aside(folder.parent.name, folder.name, f"[red]damaged[/] {escape(str(e))}")
     console.print(f"{len(folders) - bad} of {len(folders)} objects are whole")
     return 1 if bad else 0

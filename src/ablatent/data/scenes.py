@@ -88,7 +88,7 @@ def _quarters(rng: np.random.Generator, side: int, aspects: Sequence[Extent]) ->
     start, turn, half = int(rng.integers(4)), 1 if rng.integers(2) else -1, side // 2
     placed = []
     for k, aspect in enumerate(aspects):
-        extent = fitted(aspect, _between(rng, side, QUARTER))
+        extent = fitted(aspect, min(half, _between(rng, side, QUARTER)))
         corner = []
         for axis, cell in enumerate(RING[(start + turn * k) % 4]):
             slack = half - extent[axis]

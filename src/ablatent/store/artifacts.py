@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ablatent.core.errors import AblatentError, ConfigError, StageError
-from ablatent.core.files import read_json, sha256, sync, write_json
+from ablatent.core.files import read_json, sha256, sync, write_atomic, write_json
 from ablatent.core.progress import console
 from ablatent.store.identity import digest
 from ablatent.store.locks import locked
@@ -99,36 +99,48 @@ class Store:
         return self.root / "work" / key
 
     def find(self, kind: str, key: str) -> Artifact | None:
-        """The checked artifact, or None. A damaged one is set aside, and said."""
-        if key in self._verified:
-            return self._verified[key]
-        path = self.folder(kind, key)
-        if not path.exists():
-            return None
+        """The checked artifact, or None where it is not there or damaged."""
         try:
-            artifact = Artifact(kind, key, path, verify(path, key))
-        except Damaged as e:
-            self.set_aside(Artifact(kind, key, path, {}), f"[yellow]damaged[/] {e}")
+            return self._checked(kind, key)
+        except Damaged:
             return None
-        self._verified[key] = artifact
-        return artifact
 
-    def set_aside(self, artifact: Artifact, why: str) -> None:
-        """Move an object out of the way, so that it is built again; nothing is deleted."""
-        self._verified.pop(artifact.key, None)
-        aside = self.root / "damaged" / f"{artifact.key}-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
+    def _checked(self, kind: str, key: str) -> Artifact | None:
+        """As `find`, but raises Damaged."""
+        path = self.folder(kind, key)
+        if key not in self._verified and path.exists():
+            self._verified[key] = Artifact(kind, key, path, verify(path, key))
+        return self._verified.get(key)
+
+    def set_aside(self, kind: str, key: str, why: str, unwanted: Callable[[Artifact], bool] = lambda _: False) -> None:
+        """Move an object out of the way if it is damaged, or whole but unwanted; nothing is deleted.
+
+        It is looked at again under the lock of its key: another process may have built it anew meanwhile.
+        """
+        with locked(self.root / "locks" / key, key):
+            self._verified.pop(key, None)
+            path = self.folder(kind, key)
+            try:
+                if not path.exists() or not unwanted(Artifact(kind, key, path, verify(path, key, everything=True))):
+                    return
+            except Damaged:
+                pass
+            self._move_aside(kind, key, why)
+
+    def _move_aside(self, kind: str, key: str, why: str) -> None:
+        """The lock is held."""
+        self._verified.pop(key, None)
+        aside = self.root / "damaged" / f"{key}-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
         aside.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            artifact.path.rename(aside)
-        except FileNotFoundError:  # another process was faster
-            return
+        self.folder(kind, key).rename(aside)
         console.print(f"  {why} Set aside in {aside}; it will be built again.")
 
     def open(self, kind: str, key: str) -> Artifact:
         """The checked artifact; StageError when it is not there."""
         found = self.find(kind, key)
         if found is None:
-            raise StageError(f"{key}: expected this {kind} in the store {self.root}; it is not there. Build it first.")
+            do = "Build it first; do=verify names what is damaged."
+            raise StageError(f"{key}: expected this {kind}, whole, in the store {self.root}; it is not there. {do}")
         return found
 
     def get_or_build(
@@ -149,8 +161,11 @@ class Store:
             return found, False
         asked = time.time()
         with locked(self.root / "locks" / key, key):
-            if found := self.find(kind, key):
-                return found, False
+            try:
+                if found := self._checked(kind, key):
+                    return found, False
+            except Damaged as e:
+                self._move_aside(kind, key, f"[yellow]damaged[/] {e}")
             self._replay_error(key, invocation, asked)
             work = self._begin(key)
             try:
@@ -167,13 +182,15 @@ class Store:
 
     def _begin(self, key: str) -> Work:
         path = self.work_folder(key)
+        if path.exists() and not (path / "files").exists():  # left over by one that was killed after it had published
+            shutil.rmtree(path)
         (path / "files").mkdir(parents=True, exist_ok=True)
         (path / "error.json").unlink(missing_ok=True)
         attempt = path / "attempt"
         if not attempt.exists():
-            attempt.write_text(uuid.uuid4().hex[:12])
+            write_atomic(attempt, uuid.uuid4().hex[:12].encode())
         token = uuid.uuid4().hex
-        (path / "token").write_text(token)
+        write_atomic(path / "token", token.encode())
         return Work(key, path, token, attempt.read_text())
 
     def _spent_before(self, work: Work) -> float:

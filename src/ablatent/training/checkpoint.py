@@ -5,6 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
+from ablatent.core.errors import StageError
 from ablatent.core.files import sync
 from ablatent.core.progress import console
 
@@ -31,12 +32,17 @@ def write_checkpoint(scratch: Scratch, state: dict[str, Any]) -> None:
 
 
 def read_checkpoint(scratch: Scratch, title: str) -> dict[str, Any] | None:
-    """The checkpoint of a killed training, None where there is none, or one that had to be set aside."""
+    """The checkpoint of a killed training, None where there is none, or one that had to be set aside.
+
+    Raises StageError where it cannot be read now: it stays where it is."""
     if not scratch.checkpoint.exists():
         return None
     try:
         state: dict[str, Any] = torch.load(scratch.checkpoint, map_location="cpu", weights_only=True)
         return {**state, "step": int(state["step"])}
+    except (OSError, MemoryError) as e:
+        reason = f"{type(e).__name__}: {e}"
+        raise StageError(f"{title}: the checkpoint {scratch.checkpoint} cannot be read ({reason}). Try again.") from e
     except Exception as e:
         aside = scratch.checkpoint.with_suffix(".refused")
         scratch.checkpoint.replace(aside)

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from ablatent.core.errors import StageError
+from ablatent.core.files import write_atomic
 from ablatent.core.progress import console, track
 from ablatent.core.ranks import Share, from_rank_zero, mean_over_ranks, rank_device, several_ranks, this_share
 from ablatent.core.rng import stream
@@ -68,6 +69,7 @@ class Trainee(pl.LightningModule):
         self.logs: dict[str, Tensor | float] = {}
         self.share = Share()
         self.pending_optimizers: list[dict[str, Any]] = []
+        self.pending_scaler: dict[str, Any] = {}
 
     def make_optimizers(self) -> list[torch.optim.Optimizer]:
         """The optimisers, in a fixed order."""
@@ -78,6 +80,8 @@ class Trainee(pl.LightningModule):
         optimizers = self.make_optimizers()
         for optimizer, state in zip(optimizers, self.pending_optimizers, strict=False):
             load_optimizer_state(optimizer, state)
+        if self.pending_scaler:
+            self.scaler().load_state_dict(self.pending_scaler)
         return optimizers
 
     def configure_model(self) -> None:
@@ -105,14 +109,18 @@ class Trainee(pl.LightningModule):
         """
         trained = [p for p in parameters if p.requires_grad]
         average_gradients(trained)
-        plugin = self.trainer.precision_plugin
-        scaler = plugin.scaler if isinstance(plugin, MixedPrecision) else None
+        scaler = self.scaler()
         scale = 1.0 if scaler is None else float(scaler.get_scale())  # by which 16-mixed has enlarged the gradients
         norm = clip_gradients(trained, float("inf") if clip is None else clip * scale) / scale
         for group in optimizer.param_groups:
             group["lr"] = lr
         optimizer.step()
         return norm
+
+    def scaler(self) -> Any:
+        """What enlarges the gradients of 16-mixed, None in other precisions."""
+        plugin = self.trainer.precision_plugin
+        return plugin.scaler if isinstance(plugin, MixedPrecision) else None
 
     def after_step(self, step: int, recorder: Recorder) -> None:
         """Called with the number of steps taken: validation, panels, snapshots."""
@@ -212,6 +220,7 @@ def fit(
             "module": gathered(trainee.state_dict()),
             "optimizers": [optimizer_state(o) for o in trainee.trainer.optimizers],
             "extra": gathered(trainee.resume_state()),
+            "scaler": {} if trainee.scaler() is None else trainee.scaler().state_dict(),
         }
         # Rows first: a resume drops those after its checkpoint, but could not bring back any that are missing.
         recorder.flush()
@@ -256,18 +265,25 @@ def _resume(trainee: Trainee, scratch: Scratch, recorder: Recorder, title: str) 
     """Take up the checkpoint, if there is a sound one; returns the seconds spent before it."""
     state = read_checkpoint(scratch, title) if recorder.writes else None
     found = torch.tensor(state is not None, dtype=torch.uint8, device=rank_device())
+    spent = scratch.path / "resumed_seconds"
     if not bool(from_rank_zero(found)):  # the first rank judges for all
         recorder.truncate(0)
+        if recorder.writes:
+            spent.unlink(missing_ok=True)
         return 0.0
     state = state or read_checkpoint(scratch, title)
     if state is None:
         raise StageError(f"{title}: expected the checkpoint {scratch.checkpoint} on every rank; it is not there.")
-    trainee.load_state_dict(state["module"])
-    trainee.load_resume_state(state["extra"])
+    try:
+        trainee.load_state_dict(state["module"])
+        trainee.load_resume_state(state["extra"])
+    except (RuntimeError, KeyError) as e:
+        do = "Say store.on_code_change=rebuild to train from the start."
+        raise StageError(f"{title}: its checkpoint is of another model ({str(e).splitlines()[0]}). {do}") from e
     trainee.step = step = int(state["step"])
-    trainee.pending_optimizers = state["optimizers"]
+    trainee.pending_optimizers, trainee.pending_scaler = state["optimizers"], state.get("scaler", {})
     recorder.truncate(step)
     if recorder.writes:
-        (scratch.path / "resumed_seconds").write_text(str(state["seconds"]))
+        write_atomic(spent, str(state["seconds"]).encode())
     console.print(f"  {title}: resumed at step {step} of {trainee.steps}")
     return float(state["seconds"])

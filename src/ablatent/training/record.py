@@ -1,6 +1,7 @@
 """What a training says of itself: rows of (step, name, value), kept with the artifact and mirrored to a tracker."""
 
 import csv
+import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -8,7 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from torch import Tensor
 
-from ablatent.core.files import sync
+from ablatent.core.files import sync, write_atomic
 from ablatent.core.images import save_png
 
 
@@ -51,8 +52,9 @@ class Recorder:
         if step and self.path.exists():
             with self.path.open(newline="") as f:
                 kept = [r for r in list(csv.reader(f))[1:] if len(r) == 3 and int(r[0]) <= step]
-        with self.path.open("w", newline="") as f:
-            csv.writer(f).writerows([("step", "name", "value"), *kept])
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows([("step", "name", "value"), *kept])
+        write_atomic(self.path, text.getvalue().encode())
 
     def train(self, step: int, values: Mapping[str, Tensor | float]) -> dict[str, float]:
         """One step's values, each named train/NAME; returns the means when they are due, else an empty dict."""

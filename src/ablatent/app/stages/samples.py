@@ -108,7 +108,7 @@ class Generator:
 
     def source(self, indices: Sequence[int]) -> Source:
         """What the samples of these indices are conditioned on, a row an index."""
-        if self.prompts is not None and "labels" in self.model.conditioner.needs:
+        if self.prompts is not None and "labels" in self.needs:
             classes = self.known.annotations.classes
             named = [class_index(p, classes, "samples.prompts") for p in self.prompts]
             labels = np.array([named[i % len(named)] for i in indices], dtype=np.int64)
