@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from report_store import NOTE, build, pictures
 from rich.console import Console
 
-from ablatent.app.report import cost, figures, images, metrics, tables
+from ablatent.app.report import cost, figures, images, metrics, page, tables
 from ablatent.app.report.build import finish
 from ablatent.app.report.model import axis_value, load_sweep
 from ablatent.app.report.terminal import failures_table, final_table
@@ -124,6 +125,15 @@ def test_different_protocols_are_not_compared(tmp_path: Path) -> None:
     said = [line for line in page.splitlines() if "jobs were measured by different protocols" in line]
     assert len(said) == 1 and "FID(quick), " in said[0] and "(n_fake differ)" in said[0], "one for all of one reason"
     assert len(tables.protocols(sweep).columns) == 1 + 2  # two distinct protocols, each once
+
+
+def test_samples_that_were_shown_pictures_are_named(seeds: tuple[Path, str]) -> None:
+    sweep = load_sweep(*seeds)
+    told = "conditioned on parts of validation pictures"
+    assert not any(told in line for line in page.gather(sweep).remarks)
+    part = {"_target_": "ablatent.conditioning.masked_image.MaskedImage"}
+    sweep.jobs[0] = replace(sweep.jobs[0], config={"conditioner": {"parts": {"image": part}}})
+    assert any(told in line for line in page.gather(sweep).remarks)
 
 
 def test_failures_are_listed(broken: tuple[Path, str, ReportPaths], seeds: tuple[Path, str]) -> None:

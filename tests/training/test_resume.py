@@ -37,13 +37,28 @@ class Line(Trainee):
             recorder.log(step, {"validation/weight": self.layer.weight.item()})
 
 
+class Scaled(Line):
+    """With a gradient scale that grows at each step, as that of 16-mixed does now and then; it divides grad_norm."""
+
+    def __init__(self):
+        super().__init__()
+        self.grows = torch.amp.GradScaler("cpu", init_scale=4.0)
+        self.grows.scale(torch.zeros(1))  # makes its tensor
+
+    def scaler(self):
+        return self.grows
+
+    def after_step(self, step, recorder):
+        self.grows.update(new_scale=1.5 * self.grows.get_scale())
+
+
 def batch_at(step, share):
     return [{"x": torch.arange(4.0)[:, None] + step % 5}]
 
 
-def train(folder):
+def train(folder, kind=Line):
     folder.mkdir(exist_ok=True)
-    trainee = Line()
+    trainee = kind()
     fit(trainee, batch_at, Folder(folder), Folder(folder).recorder(), Runtime(checkpoint_seconds=0.0), "a line")
     return trainee.layer.weight.item(), (folder / "curves.csv").read_bytes()
 
@@ -53,9 +68,9 @@ class Died(BaseException):
 
 
 @pytest.mark.parametrize("written", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("at", [10, 20])
-def test_a_death_beside_a_checkpoint_loses_and_repeats_no_row(tmp_path, monkeypatch, written, at):
-    whole = train(tmp_path / "whole")
+@pytest.mark.parametrize(("at", "kind"), [(10, Line), (20, Line), (20, Scaled)])
+def test_a_death_beside_a_checkpoint_loses_and_repeats_no_row(tmp_path, monkeypatch, written, at, kind):
+    whole = train(tmp_path / "whole", kind)
     write = loop.write_checkpoint
 
     def dying(scratch, state):
@@ -67,8 +82,8 @@ def test_a_death_beside_a_checkpoint_loses_and_repeats_no_row(tmp_path, monkeypa
 
     with monkeypatch.context() as patched, pytest.raises(Died):
         patched.setattr(loop, "write_checkpoint", dying)
-        train(tmp_path / "killed")
-    assert train(tmp_path / "killed") == whole
+        train(tmp_path / "killed", kind)
+    assert train(tmp_path / "killed", kind) == whole
     assert whole[1].count(b"train/loss") == STEPS / 10
 
 

@@ -1,6 +1,6 @@
 """What a report shows, gathered once for HTML and Markdown. A part that cannot be drawn becomes a problem."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -116,7 +116,19 @@ def _remarks(sweep: Sweep, by_seed: bool) -> list[str]:
             found.append("The baselines of the other metrics are in report.csv.")
     if any("is_effnet_lite0" in j.scores for j in sweep.jobs):
         found.append("IS* uses another classifier than the Inception Score: compare it with itself only.")
+    if any("scores" in j.stages and _shows_pictures(j.config.get("conditioner", {})) for j in sweep.jobs):
+        found.append(
+            "Samples that are conditioned on parts of validation pictures look like these: their FID flatters."
+        )
     return found
+
+
+def _shows_pictures(conditioner: Any) -> bool:
+    """Whether a conditioner node, or a part of it, hands pixels of pictures over."""
+    if not isinstance(conditioner, Mapping):
+        return False
+    shown = str(conditioner.get("_target_", "")).endswith((".LowResolution", ".MaskedImage"))
+    return shown or any(_shows_pictures(part) for part in conditioner.get("parts", {}).values())
 
 
 def _warnings(sweep: Sweep) -> list[str]:
@@ -124,8 +136,8 @@ def _warnings(sweep: Sweep) -> list[str]:
     for metric, fields in tables.incomparable(sweep).items():
         alike.setdefault(", ".join(fields), []).append(describe(metric).label)
     return [
-        f"{', '.join(labels)}: jobs were measured by different protocols ({fields} differ), so these numbers are not "
-        "comparable and none is marked as best."
+        f"{', '.join(labels)}: jobs were measured by different protocols ({fields} differ). Compare only jobs that "
+        "agree in that; none is marked as best."
         for fields, labels in alike.items()
     ]
 
