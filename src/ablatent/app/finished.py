@@ -1,7 +1,7 @@
 """A finished model out of a store, ready to answer requests: for do=sample, and for `ablatent.load`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from ablatent.app.build import git_state, packages
 from ablatent.app.check_task import check_sampling_of
 from ablatent.app.context import Context, set_up_torch
 from ablatent.app.graph import Stage
-from ablatent.app.models import load_imported
+from ablatent.app.models import load_imported, reads_in
 from ablatent.app.objects import make
 from ablatent.app.references import Reference, find
 from ablatent.app.request import Asker, Request
@@ -33,6 +33,9 @@ from ablatent.samplers.guidance import Guidance
 from ablatent.store.artifacts import Store, Work
 from ablatent.store.identity import with_neutral
 from ablatent.tasks.base import Bench, Task
+from ablatent.tasks.fill import TRAINED
+from ablatent.tasks.inpaint import Inpaint
+from ablatent.tasks.sample import Sample
 
 # For models of which no job is known: imported ones, and stages built by themselves.
 PLAIN: dict[str, Any] = {
@@ -43,6 +46,8 @@ PLAIN: dict[str, Any] = {
     "runtime": {"device": "auto", "devices": 1, "compile": False, "threads": None, "batch_size": 64,
                 "checkpoint_seconds": 10.0, "precision": "32-true"},
 }  # fmt: skip
+INPAINT: dict[str, Any] = {"_target_": "ablatent.tasks.inpaint.Inpaint", **asdict(Inpaint())}
+"""In place of plain sampling, of a model that was trained to fill holes: it reads a picture and a mask."""
 EXAMPLES = {"task": "Inpaint()", "sampler": "DDPM(steps=200)"}
 CLASSIFIER_FREE = {"_target_": "ablatent.samplers.guidance.ClassifierFree", "interval": None, "unit": "t"}
 IMPORTED_SIZE = 256
@@ -93,6 +98,7 @@ class Finished:
         label: int | str | None = None,
         image: str | Path | None = None,
         mask: str | Path | None = None,
+        map: str | Path | None = None,
         boxes: Sequence[Sequence[Any]] | None = None,
         task: Task | None = None,
         sampler: Sampler | None = None,
@@ -101,8 +107,9 @@ class Finished:
     ) -> list[Any]:
         """n PIL pictures (of each prompt, where there are several).
 
-        label: a class, by number or name; task, sampler: for example tasks.inpaint.Inpaint(), samplers.ddpm.DDPM();
-        steps: of the job's sampler; scale: of its guidance, or of classifier-free guidance where it had none. Raises
+        label: a class, by number or name; image, mask, map: files; task, sampler: for example tasks.inpaint.Inpaint(),
+        samplers.ddpm.DDPM(). None: plain sampling, or Inpaint() of a model that fills holes; the sampler of the job.
+        steps: of that sampler; scale: of the job's guidance, or of classifier-free guidance where it had none. Raises
         ConfigError for what the model does not read.
         """
         from PIL import Image
@@ -117,7 +124,7 @@ class Finished:
         for name, value, kind in (("task", task, Task), ("sampler", sampler, Sampler)):
             if value is not None and not isinstance(value, kind):
                 raise ConfigError(name, f"an object of ablatent.{name}s, for example {EXAMPLES[name]}", value)
-        for name, file in (("image", image), ("mask", mask)):
+        for name, file in (("image", image), ("mask", mask), ("map", map)):
             if file is not None and not isinstance(file, str | Path):
                 raise ConfigError(name, "the path of a file", type(file).__name__)
         if label is not None and (isinstance(label, bool) or not isinstance(label, int | str)):
@@ -127,13 +134,14 @@ class Finished:
         named = isinstance(label, str)
         request = Request(
             prompts,
-            str(label) if named else None,
-            None if named or label is None else int(label),
-            None if image is None else str(image),
-            None if mask is None else str(mask),
-            boxes,
-            n,
-            seed,
+            class_=str(label) if named else None,
+            label=None if named or label is None else int(label),
+            image=None if image is None else str(image),
+            mask=None if mask is None else str(mask),
+            map=None if map is None else str(map),
+            boxes=boxes,
+            n=n,
+            seed=seed,
         )
         chosen = replace(self, config={**self.config, "sampler": usual, "guidance": guidance})
         try:
@@ -148,20 +156,28 @@ class Finished:
     def answer(self, request: Request, task: Task | None = None, sampler: Sampler | None = None) -> Answer:
         """The pictures that are asked for; everything is checked before the first step."""
         set_up_torch(self.config["runtime"])
-        asked_task: Task = make(self.config["task"]) if task is None else task
+        node = self.config["task"]
+        asked_task: Task = make(node) if task is None else task
         sampler = make(self.config["sampler"]) if sampler is None else sampler
         ctx = self._context()
         generator, classes, segments = self._generator(ctx)
         model = generator.model
         size = model.latent_shape[1] * model.first_stage.downsample
-        asker = Asker(asked_task, generator.needs, classes, segments, size, *sides(model.conditioner))
+        fills = TRAINED in reads_in(model.conditioner)
+        instead = fills and task is None and asked_task == Sample()
+        if instead:
+            node, asked_task = INPAINT, Inpaint()
+        asker = Asker(asked_task, generator.needs, classes, segments, size, *sides(model.conditioner), fills)
+        if instead:
+            drawn = "" if request.mask else "; each picture gets a hole of its own, and mask=FILE says which"
+            asker.said.append(f"the model fills holes of pictures: task=inpaint{drawn}")
         check_sampling_of(model, asked_task, sampler, generator.guidance, size)
         source, hole = asker.source(request), asker.hole(request)
         with track("sampling", request.count * asked_task.steps_each(sampler), "image steps") as bar:
             draw = generator.drawing(request.seed, ctx.compute.batch_size, bar)
             bench = Bench(model, sampler, request.seed, draw, _no_features, hole=hole)
             images = asked_task.draw(bench, source, range(request.count))
-        return Answer(images, self._about(request, ctx, size), asker.said)
+        return Answer(images, self._about(request, node, ctx, size), asker.said)
 
     def _context(self) -> Context:
         """A samples stage that is read from, and never built."""
@@ -199,12 +215,13 @@ class Finished:
             do = "Its training must keep an earlier one (training.snapshots). Or choose guidance=none."
             raise ConfigError("guidance.snapshot", f"an earlier one of {kept} than {sampled}", snapshot, do)
 
-    def _about(self, request: Request, ctx: Context, size: int) -> dict[str, Any]:
+    def _about(self, request: Request, task: Mapping[str, Any], ctx: Context, size: int) -> dict[str, Any]:
         """Everything that decides the pictures: enough for `repeat`, and for a person to know what they are."""
         asked = {key: getattr(request, key) for key in ("class_", "label", "n", "seed")}
         return {
             "keys": dict(self.reference.inputs),
-            **{name: self.config[name] for name in ("sampler", "guidance", "task", "samples")},
+            **{name: self.config[name] for name in ("sampler", "guidance", "samples")},
+            "task": dict(task),
             "asked": {**asked, "prompts": list(request.prompts), "boxes": request.boxes},
             "files": request.files(),
             "size": size,

@@ -19,20 +19,22 @@ from ablatent.data.base import Annotations
 from ablatent.data.maps import UNLABELLED, VOID, square
 from ablatent.data.pictures import picture_size, read_picture
 from ablatent.tasks.base import Task
+from ablatent.tasks.fill import Fill
 
-GIVES = {"captions": "prompt", "labels": "class", "boxes": "boxes", "segmentation": "image", "pixels": "image"}
+GIVES = {"captions": "prompt", "labels": "class", "boxes": "boxes", "segmentation": "map", "pixels": "image"}
 
 
 @dataclass(frozen=True)
 class Request:
-    """prompts: each is sampled n times; label: a class by number, class_: by name; image, mask: files; boxes: a list of
-    [class name, x0, y0, x1, y1], shares of the picture from left and top."""
+    """prompts: each is sampled n times; label: a class by number, class_: by name; image, mask, map: files; boxes: a
+    list of [class name, x0, y0, x1, y1], shares of the picture from left and top."""
 
     prompts: Sequence[str] = ()
     class_: str | None = None
     label: int | None = None
     image: str | None = None
     mask: str | None = None
+    map: str | None = None
     boxes: Sequence[Sequence[Any]] | None = None
     n: int = 8
     seed: int = 0
@@ -49,7 +51,7 @@ class Request:
         for prompt in self.prompts:
             if not isinstance(prompt, str) or any("\ud800" <= c <= "\udfff" for c in prompt):
                 raise ConfigError("prompt", "text, in UTF-8", prompt)
-        for key in ("image", "mask"):
+        for key in ("image", "mask", "map"):
             file = getattr(self, key)
             if file is not None and not Path(file).is_file():
                 raise ConfigError(key, "a picture file", file, "There is no such file.")
@@ -65,7 +67,7 @@ class Request:
                 raise ConfigError("prompts", "null beside prompt", config["prompts"], "Say one of them.")
             prompts = prompts_of(Path(config["prompts"]))
         boxes = None if config["boxes"] is None else boxes_of(config["boxes"])
-        said = {key: config[key] for key in ("label", "image", "mask", "n", "seed")}
+        said = {key: config[key] for key in ("label", "image", "mask", "map", "n", "seed")}
         return Request(prompts, config["class"], boxes=boxes, **said)
 
     @property
@@ -78,7 +80,7 @@ class Request:
 
     def files(self) -> dict[str, dict[str, str]]:
         """Path and digest of the files that it reads."""
-        named = {"image": self.image, "mask": self.mask}
+        named = {"image": self.image, "mask": self.mask, "map": self.map}
         return {k: {"path": str(Path(f).resolve()), "sha256": sha256(Path(f))} for k, f in named.items() if f}
 
 
@@ -108,7 +110,7 @@ def boxes_of(text: str) -> list[Any]:
 class Asker:
     """Turns requests into sources, for one model. needs: what its condition (and the classifier that guides it) reads;
     size: of its pictures; small: of those that it enlarges, where it does; most_boxes: that it reads, where it does;
-    said: lines for the person who asks."""
+    fills: it was trained to fill holes of pictures; said: lines for the person who asks."""
 
     task: Task
     needs: frozenset[str]
@@ -117,17 +119,26 @@ class Asker:
     size: int
     small: int | None = None
     most_boxes: int | None = None
+    fills: bool = False
     said: list[str] = field(default_factory=list)
+
+    def files(self, request: Request) -> tuple[str | None, str | None, str]:
+        """(picture, map, key of the map): where the model reads maps and nobody reads a picture, the image is a map."""
+        pictures = self.task.needs_images or "pixels" in self.needs
+        if request.map is None and "segmentation" in self.needs and not pictures:
+            return None, request.image, "map" if request.image is None else "image"
+        return request.image, request.map, "map"
 
     def check(self, request: Request) -> None:
         """Raise ConfigError for what the model does not read, and for what it needs and nobody gave."""
+        if self.fills and not isinstance(self.task, Fill):
+            expected = "one that fills: the model reads a picture with a hole, which would be cut at random"
+            raise ConfigError("task", expected, type(self.task).__name__, "Say task=inpaint mask=FILE.")
+        picture, segmentation, _ = self.files(request)
         given: dict[str, Any] = {"prompt": list(request.prompts) or None, "class": request.class_}
-        given |= {key: getattr(request, key) for key in ("label", "boxes", "image")}
+        given |= {"label": request.label, "boxes": request.boxes, "image": picture, "map": segmentation}
         takes = {GIVES[need] for need in self.needs} | ({"image"} if self.task.needs_images else set())
         takes |= {"label"} if "class" in takes else set()
-        if self.task.needs_images and "segmentation" in self.needs:
-            do = "It would need two: a picture and a map."
-            raise ConfigError("task", "one that starts from noise, with a model of maps", type(self.task).__name__, do)
         reads = " and ".join(sorted(NAMES[n] for n in self.needs)) or "no condition"
         for key, value in given.items():
             if value is not None and key not in takes:
@@ -151,15 +162,17 @@ class Asker:
         captions = [request.caption(i) or "" for i in range(n)] if "captions" in self.needs else None
         labels = self._labels(request) if "labels" in self.needs else None
         boxes = [parse_boxes(request.boxes or (), self.classes)] * n if "boxes" in self.needs else None
+        picture, segmentation, key = self.files(request)
         maps = pixels = small = None
-        if request.image is not None and "segmentation" in self.needs and not self.task.needs_images:
-            maps = np.repeat(self._segmentation(Path(request.image))[None], n, axis=0)
-        elif (
-            request.image is not None and self.small is not None and min(picture_size(Path(request.image))) < self.size
-        ):
-            small = np.repeat(self.picture(Path(request.image), self.small)[None], n, axis=0)
-        elif request.image is not None:
-            pixels = np.repeat(self.picture(Path(request.image), self.size)[None], n, axis=0)
+        if segmentation is not None:
+            maps = np.repeat(self._segmentation(Path(segmentation), key)[None], n, axis=0)
+        if picture is not None:
+            # a task that starts from a picture needs a whole one, which the model makes small itself
+            enlarges = self.small is not None and not self.task.needs_images
+            if enlarges and min(picture_size(Path(picture))) < self.size:
+                small = np.repeat(self.picture(Path(picture), self.small or self.size)[None], n, axis=0)
+            else:
+                pixels = np.repeat(self.picture(Path(picture), self.size)[None], n, axis=0)
         known = Annotations(labels, tuple(self.classes), captions, boxes, maps, tuple(self.segments))
         return Source(n, known, pixels, low_resolution=small)
 
@@ -176,22 +189,23 @@ class Asker:
             return np.full(request.count, request.label, dtype=np.int64)
         return np.arange(request.count, dtype=np.int64) % len(self.classes)
 
-    def _segmentation(self, path: Path) -> UInt8[np.ndarray, "size size"]:
-        """A picture whose levels (or palette indices) are classes, of the model's size or resized by nearest."""
+    def _segmentation(self, path: Path, key: str) -> UInt8[np.ndarray, "size size"]:
+        """A picture whose levels (or palette indices) are classes: its middle square, resized by nearest. key: as what
+        it was given."""
         try:
             with Image.open(path) as picture:
                 picture.load()
-        except (OSError, ValueError, Image.DecompressionBombError) as e:
-            raise ConfigError("image", "a picture file", str(path), f"It cannot be read: {e}") from None
+        except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as e:
+            raise ConfigError(key, "a picture file", str(path), f"It cannot be read: {e}") from None
         if picture.mode not in ("L", "P"):
             do = "Save class indices, not colours."
-            raise ConfigError("image", "a map: a picture in grey or with a palette", picture.mode, do)
+            raise ConfigError(key, "a map: a picture in grey or with a palette", picture.mode, do)
         numbers, last = np.asarray(picture), len(self.segments) - 1
         if self.segments[last] == UNLABELLED:
             numbers = np.where(numbers == VOID, last, numbers).astype(np.uint8)
         if (most := int(numbers.max())) > last:
             named = ", ".join(f"{i} {name}" for i, name in enumerate(self.segments))
-            raise ConfigError("image", f"a map of the classes {named}", f"the class {most}")
+            raise ConfigError(key, f"a map of the classes {named}", f"the class {most}")
         return square(numbers, self.size)
 
     def picture(self, path: Path, size: int) -> UInt8[np.ndarray, "size size 3"]:

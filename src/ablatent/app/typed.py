@@ -13,9 +13,9 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from ablatent.app.references import ABOUT_SAMPLING
 from ablatent.core.errors import ConfigError, did_you_mean
 
-KEYS = ("prompt", "prompts", "class", "label", "image", "mask", "boxes", "n", "seed")
+KEYS = ("prompt", "prompts", "class", "label", "image", "mask", "map", "boxes", "n", "seed")
 """What somebody asks of a finished model."""
-AS_TYPED = ("prompt", "prompts", "class", "image", "mask", "boxes", "out", "repeat", "model")
+AS_TYPED = ("prompt", "prompts", "class", "image", "mask", "map", "boxes", "out", "repeat", "model")
 # What may be typed beside the request: how to sample, where, and with what.
 TYPED = (*KEYS, *ABOUT_SAMPLING, "do", "model", "out", "repeat", "runtime", "store", "size", "tracking")
 BESIDE_REPEAT = ("do", "out", "repeat", "runtime", "store", "tracking")

@@ -60,7 +60,7 @@ class Source:
 
 OTHER_DATA = {
     "labels": "Use conditioner=none, or data with classes (data=fashion_mnist, digits, image_folder with subfolders).",
-    "captions": "Use data=openmoji, openmoji_scenes, coco_captions, or image_folder with data.captions.",
+    "captions": "Use data=openmoji, openmoji_scenes, coco_captions, image_folder with data.captions, or webdataset.",
     "boxes": "Use data=openmoji_scenes or openimages_boxes.",
     "segmentation": "Use data=openmoji_scenes, or image_folder with data.maps.",
     "pixels": "Use data of pictures.",

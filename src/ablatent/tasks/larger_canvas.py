@@ -1,5 +1,5 @@
 """Pictures larger than those of the training: a convolutional network takes any size (Rombach et al. 2022, section
-4.3.2 and appendix D.1)."""
+4.3.2 and appendix D.1), and so does a transformer whose positions are defined for any."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
