@@ -3,6 +3,8 @@
 import csv
 import inspect
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,9 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from PIL import Image
 
+from ablatent import load
 from ablatent.app.check import check_plan
 from ablatent.app.cli import plain
 from ablatent.app.models import (
@@ -136,3 +140,26 @@ def test_conditions_of_scenes_train_and_sample(tmp_path: Path) -> None:
     images = [np.load(p) for p in (store / "samples").glob("*/images.npy")]
     assert len(images) == 5 and all(i.shape == (8, 32, 32, 3) for i in images)
     assert len({i.tobytes() for i in images}) == 5
+    (sweep,) = (p.name for p in (tmp_path / "store/sweeps").iterdir())
+    finished_models_answer(tmp_path, sweep, names)
+
+
+def finished_models_answer(folder: Path, sweep: str, names: list[str]) -> None:
+    """The document's request of a hybrid, from the command line; a map, from Python."""
+    picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    halves = np.zeros((32, 32), dtype=np.uint8)
+    halves[:, 16:] = 1
+    for name, pixels in (("scene", picture), ("hole", halves * 255), ("map", halves)):
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+    asked = r"^python run.py (do=sample .*image=scene.png mask=hole.png boxes=(?!.*map=).*)$"
+    (command,) = re.findall(asked, (ROOT / "docs/conditioning.md").read_text(), re.M)
+    words = [w if "model=" not in w else f"model={sweep}:{names.index('hybrid')}" for w in shlex.split(command)]
+    done = run(folder, *words, "n=2", "out=answer", "runtime=cpu")
+    assert done.returncode == 0 and "task=inpaint" in done.stdout, done.stdout + done.stderr
+    one, two = (np.asarray(Image.open(folder / f"answer/000{i}.png")) for i in range(2))
+    assert np.array_equal(one[:, :16], picture[:, :16]) and not np.array_equal(one[:, 16:], two[:, 16:])
+    model = load(str(folder / "store"), f"{sweep}:{names.index('semantic')}")
+    by_map, by_image = (model.sample(seed=1, **{key: folder / "map.png"})[0] for key in ("map", "image"))
+    assert np.array_equal(np.asarray(by_map), np.asarray(by_image))
+    with pytest.raises(ConfigError, match=r"^map: expected a map of the classes 0 "):
+        model.sample(map=folder / "hole.png")
