@@ -1,8 +1,11 @@
 """Mistakes end with one message that names the key, what was expected and the nearest spelling; nothing is trained."""
 
 import pytest
+from omegaconf import DictConfig
 
-from commands import run
+from ablatent.app import preflight
+from ablatent.core.errors import ConfigError
+from commands import ROOT, run
 
 MISTAKES = {
     "first_stage=kk": ["first_stage", "identity, kl, pretrained, vq", "Did you mean 'kl'"],
@@ -63,3 +66,61 @@ def test_refused_jobs_do_not_stop_the_plan_of_others(tmp_path):
     done = run(tmp_path, "-m", "sampler.steps=0,5", "do=plan", "preset=tiny", "data=digits")
     assert "refused" in done.stdout and "sampler.steps=0" in done.stdout and done.returncode == 2
     assert "2 jobs, 1 refused" in done.stdout
+
+
+BY_PREFLIGHT = {
+    "+metric=clip_score": r"Type \+metric@evaluation.metrics.clip_score=clip_score",
+    "+metric@evaluation.metric.clip=clip_score": r"Type \+metric@evaluation.metrics.clip=clip_score",
+    "metric=clip_score": r"Type \+metric@evaluation.metrics.clip_score=clip_score",
+    "conditioner=hybrid +conditioner@conditioner.part.map=semantic": r"Type \+conditioner@conditioner.parts.map=sem",
+    "+sampler=ddpm": "Type sampler=ddpm, without +",
+    "conditioner=hybrid conditioner.parts.objects=class": "as conditioner@conditioner.parts.objects=class",
+    "conditioner=hybrid conditioner.dropout=0.1": "'conditioner.parts.objects.dropout' or 'conditioner.parts.picture.d",
+    "evaluation.metrics=clip_score": r"as \+metric@evaluation.metrics.NAME=clip_score",
+    "evaluation.metrics.clip=clip_score": r"as \+metric@evaluation.metrics.clip=clip_score",
+    "evaluation.extractor=inception_2048": "as extractor@evaluation.extractor=inception_2048",
+    "first_stage.loss.perceptual=alex": "chosen as perceptual=alex",
+    "judge.verdict=classifier": "chosen as judge=classifier",
+    "training.ema=0.99": "values for its keys .training.ema.decay",
+    "steps=50": "'training.steps', 'sampler.steps'",
+    "scale=3": "'guidance.scale' .with guidance=auto",
+    "guidance=cfg": "Did you mean 'classifier_free'",
+}
+TAKEN = [
+    "+metric@evaluation.metrics.clip=clip_score evaluation.metrics.clip.name=x",
+    "conditioner=hybrid +conditioner@conditioner.parts.map=semantic conditioner@conditioner.parts.objects=class",
+    "training.ema={decay:0.9} judge.verdict=null training.clip=null",
+]
+
+
+@pytest.fixture(scope="module")
+def composed_once():
+    """Composing takes most of a preflight: once for all cases with the same options."""
+    known: dict[str, DictConfig] = {}
+    compose = preflight._composed
+
+    def composed(root, options):
+        if str(options) not in known:
+            known[str(options)] = compose(root, options)
+        return known[str(options)]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preflight, "_composed", composed)
+        yield
+
+
+@pytest.mark.parametrize("command", [*BY_PREFLIGHT, *TAKEN])
+def test_options_stand_where_they_are_read(command, composed_once):
+    if command in TAKEN:
+        preflight.preflight(ROOT, command.split(), multirun=False)
+        return
+    with pytest.raises(ConfigError, match=BY_PREFLIGHT[command]):
+        preflight.preflight(ROOT, command.split(), multirun=False)
+
+
+def test_an_experiment_sets_nothing_that_no_group_has(tmp_path):
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "conf").symlink_to(ROOT / "conf")
+    (tmp_path / "experiments" / "mine.yaml").write_text("# @package _global_\ntitle: x\nsmapler: {steps: 5}\n")
+    with pytest.raises(ConfigError, match=r"got 'smapler'\. Did you mean 'sampler'"):
+        preflight.preflight(tmp_path, ["experiments=mine"], multirun=False)

@@ -6,7 +6,7 @@ Runs before Hydra: option names that do not exist, keys that no chosen option ha
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -16,6 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ablatent.app.places import by_last_part, check_experiment, check_place, check_value, option_form, tops
 from ablatent.core.errors import AblatentError, ConfigError, did_you_mean
 
 HYDRA_GROUPS = ("hydra",)
@@ -37,6 +38,7 @@ def preflight(root: Path, overrides: Sequence[str], multirun: bool) -> None:
         ) from None
     groups = {name: sorted(options) for name, options in _groups(root)}
     chosen: dict[str, list[str]] = {}
+    top_keys, top_groups = tops(root)
     for override in parsed:
         key = override.key_or_group
         if key.split(".")[0].split("/")[0] in HYDRA_GROUPS:
@@ -45,18 +47,22 @@ def preflight(root: Path, overrides: Sequence[str], multirun: bool) -> None:
             do = f"Sweep over several with: python run.py -m {key}=…; a text with commas needs quotes of its own."
             raise ConfigError(key, "one value", _text(override), do)
         if key in groups:
+            check_place(override, groups[key], top_groups)
             at = "" if override.package is None else f"@{override.package}"
             chosen[f"{'+' if override.is_add() else ''}{key}{at}"] = list(_check_options(override, groups[key]))
+            for name in chosen.get("experiments", []) if key == "experiments" else []:
+                check_experiment(root, name, top_keys)
         elif _globbed(override) is not None:
             raise ConfigError(
                 key, "glob(…) over the options of a config group", _text(override), did_you_mean(key, groups)
             )
         elif override.is_add() and override.package is None:
+            keys = list(_keys(_composed(root, {})))
             raise ConfigError(
                 f"+{key}",
                 "an existing key (options are never added: every key stands in conf/)",
                 _text(override),
-                did_you_mean(key, [*groups, *_keys(_composed(root, {}))]),
+                by_last_part(root, key, keys, top_groups) or did_you_mean(key, [*groups, *keys]),
             )
     plain = [o for o in parsed if o.key_or_group not in groups and not o.is_add() and not o.is_delete()]
     _check_keys(root, groups, chosen, [o for o in plain if o.key_or_group.split(".")[0] not in HYDRA_GROUPS])
@@ -102,9 +108,15 @@ def _check_options(override: Override, options: Sequence[str]) -> Iterator[str]:
         if value in ("null", "None") and group == "experiments":
             continue
         if value not in options:
-            near = did_you_mean(value, options)
+            short = [o for o in options if value.lower() in (_initials(o), _initials(f"{o}_{group}"))]
+            near = f"Did you mean '{short[0]}'?" if short else did_you_mean(value, options)
             raise ConfigError(group, "one of " + ", ".join(options), value, near)
         yield value
+
+
+def _initials(name: str) -> str:
+    """cfg for classifier_free_guidance."""
+    return "".join(word[:1] for word in name.split("_"))
 
 
 def _composed(root: Path, options: dict[str, str]) -> DictConfig:
@@ -136,37 +148,48 @@ def _top(group: str) -> str:
 def _check_keys(
     root: Path, groups: dict[str, list[str]], chosen: dict[str, list[str]], overrides: list[Override]
 ) -> None:
-    """Each key must exist under every combination of the options that are swept."""
-    tops = {o.key_or_group.split(".")[0] for o in overrides}
-    if tops <= set(ALWAYS):
+    """Each key must exist under every combination of the options that are swept, and take what was typed."""
+    wanted = {o.key_or_group.split(".")[0] for o in overrides}
+    if wanted <= set(ALWAYS):
         return
     # Only these options decide which keys there are below the overridden ones.
-    wanted = (*tops, "preset", "experiments")
+    wanted |= {"preset", "experiments"}
     deciding = {group: options for group, options in chosen.items() if _top(group) in wanted}
     for combination in itertools.islice(itertools.product(*deciding.values()), 64):
         options = dict(zip(deciding, combination, strict=True))
-        known = set(_keys(_composed(root, options)))
+        cfg = _composed(root, options)
+        known, values = list(_keys(cfg)), cast(dict[str, Any], OmegaConf.to_container(cfg))
         for override in overrides:
-            key = override.key_or_group
-            if key not in known:
-                top = key.split(".")[0]
-                if top not in known and "." not in key:
-                    raise ConfigError(key, "a config group or key", _text(override), did_you_mean(key, known))
-                option = f" with {top}={options[top]}" if top in options else ""
-                inside = sorted(k for k in known if k.startswith(f"{top}.") and "._target_" not in k)
-                siblings = [k for k in inside if k.count(".") == key.count(".")]
-                listed = f" ({', '.join(siblings[:12])}{', …' if len(siblings) > 12 else ''})" if siblings else ""
-                raise ConfigError(
-                    key,
-                    f"a key that exists{option}{listed}",
-                    _text(override),
-                    _elsewhere(root, top, key, groups.get(top, [])) or did_you_mean(key, inside or known),
-                )
+            if override.key_or_group in known:
+                check_value(override, values, groups, root)
+            else:
+                raise _unknown(root, override, known, groups, options)
+
+
+def _unknown(
+    root: Path, override: Override, known: list[str], groups: dict[str, list[str]], options: dict[str, str]
+) -> ConfigError:
+    """What to say of a key that is not among the known ones, under these options."""
+    key, typed = override.key_or_group, _text(override)
+    top, last = key.split(".")[0], key.split(".")[-1]
+    if top not in known and "." not in key:
+        near = by_last_part(root, key, known, tops(root)[1]) or did_you_mean(key, known)
+        return ConfigError(key, "a config group or key", typed, near)
+    if form := option_form(key, typed, groups, there=False):
+        return ConfigError(key, f"an option of a config group, chosen as {form}", typed)
+    option = f" with {top}={options[top]}" if top in options else ""
+    inside = sorted(k for k in known if k.startswith(f"{top}.") and "._target_" not in k)
+    siblings = [k for k in inside if k.count(".") == key.count(".")]
+    listed = f" ({', '.join(siblings[:12])}{', …' if len(siblings) > 12 else ''})" if siblings else ""
+    near = by_last_part(root, last, inside, [])
+    if not near and ".".join(key.split(".")[:2]) not in known:
+        near = _elsewhere(root, top, key, groups.get(top, []))
+    return ConfigError(key, f"a key that exists{option}{listed}", typed, near or did_you_mean(key, inside or known))
 
 
 def _elsewhere(root: Path, group: str, key: str, options: Sequence[str]) -> str:
     """Which options of a group have a key that the chosen one has not."""
-    name = key.split(".")[1] if "." in key else ""
+    name = key.split(".")[1]
     files = {option: OmegaConf.load(root / "conf" / group / f"{option}.yaml") for option in options}
     having = [option for option, node in files.items() if isinstance(node, DictConfig) and name in node]
     return f"It is a key of {group}={','.join(having)}: choose that too." if having else ""
