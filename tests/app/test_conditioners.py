@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from ablatent import load
-from ablatent.app.check import check_plan
+from ablatent.app.check import check_conditioner, check_plan
 from ablatent.app.cli import plain
 from ablatent.app.models import (
     blank_condition,
@@ -28,7 +28,7 @@ from ablatent.app.models import (
 )
 from ablatent.app.plan import Composed, make_plan
 from ablatent.app.preflight import preflight
-from ablatent.app.rules import READ_CAPTIONS, captions_stay_true
+from ablatent.app.rules import READ_CAPTIONS, captions_stay_true, check_dropout
 from ablatent.core.errors import ConfigError
 from ablatent.store.identity import stable_name
 from commands import ROOT, run
@@ -117,6 +117,32 @@ def test_data_that_lacks_the_condition_is_refused(conditioner: str, part: str) -
     plan = make_plan([Composed([], composed(*COMMON, "data=digits", f"conditioner={conditioner}"))])
     check_plan(plan)
     assert part in (plan.jobs[0].refused or "") and "openmoji_scenes" in (plan.jobs[0].refused or "")
+
+
+def test_keys_and_dropouts_of_parts_are_named_where_they_stand() -> None:
+    masked = {"_target_": "ablatent.conditioning.masked_image.MaskedImage", "dropout": 0.0}
+    hybrid = {"_target_": "ablatent.conditioning.several.Several", "parts": {"picture": masked}}
+    check_conditioner("conditioner", hybrid)
+    with pytest.raises(ConfigError, match=r"conditioner\.part: .* Did you mean 'parts'"):
+        check_conditioner("conditioner", {**hybrid, "part": {"map": masked}})
+    with pytest.raises(ConfigError, match=r"no parts with MaskedImage; got 'a'.*choose that too"):
+        check_conditioner("conditioner", {**masked, "parts": {"a": masked}})
+    guided: dict[str, Any] = {"conditioner": hybrid, "guidance": {"scale": 2.0}}
+    with pytest.raises(ConfigError, match=r"^conditioner\.parts\.picture\.dropout: expected above 0"):
+        check_dropout(guided)
+    masked["dropout"] = 0.1
+    check_dropout(guided)
+
+
+@pytest.mark.slow
+def test_a_value_of_the_wrong_type_is_told_by_its_key(tmp_path: Path) -> None:
+    wrong = ["conditioner.fraction=0.5,[0.1,0.5]", "conditioner.dropout=yes,0.1", "guidance.interval=0.2,null"]
+    chosen = ["conditioner=masked_image", "guidance=classifier_free", "task=outpaint", "data=digits", "do=plan"]
+    done = run(tmp_path, "-m", *COMMON, *chosen, *wrong, "task.sides=left,[left]")
+    said = done.stdout + done.stderr
+    assert done.returncode == 2 and "Traceback" not in said and "16 jobs, 15 refused" in said, said
+    for key, got in (("fraction", "0.5"), ("dropout", "'yes'"), ("interval", "0.2"), ("sides", "'left'")):
+        assert re.search(rf"\w+\.{key}: expected [^;]+; got {got}\.", said.replace("\n", " ")), said
 
 
 @pytest.mark.slow

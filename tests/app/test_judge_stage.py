@@ -13,7 +13,8 @@ from hydra import compose, initialize_config_dir
 from squares import COLOURS, HELD_OUT, Squares
 
 from ablatent.app.build import Builder
-from ablatent.app.check import check_captions, check_plan
+from ablatent.app.check import check_plan
+from ablatent.app.check_task import check_captions
 from ablatent.app.cli import plain
 from ablatent.app.graph import Stage
 from ablatent.app.judges import check_judge, make_judge
@@ -64,13 +65,23 @@ def test_it_adds_two_stages_and_changes_none(config):
 
 
 NONE = option("conditioner", "none")
+OPENMOJI = {**option("data", "openmoji"), "size": 32, "limit": None}
 SQUARES = {"_target_": "squares.Squares", "size": 16, "limit": None}
 REFUSED = {
-    "nothing is asked for": ("classifier", {"conditioner": NONE}, "none with conditioner=none"),
+    "nothing is asked for": (
+        "classifier",
+        {"conditioner": NONE},
+        "Choose conditioner=class or conditioner=text_minilm, another judge",
+    ),
+    "no labels": (
+        "classifier",
+        {"conditioner": NONE, "data": OPENMOJI},
+        "data with labels",
+    ),
     "no boxes": ("objects", {}, "data with boxes"),
     "no maps": ("segmenter", {}, "data with segmentation"),
     "not asked for objects": ("objects", {"data": SQUARES}, "asked for one of: captions, boxes"),
-    "no samples": ("classifier", {"task": option("task", "trajectory")}, "a task whose images are no samples"),
+    "no samples": ("classifier", {"task": option("task", "trajectory")}, "Use task=sample"),
     "prompts": ("classifier", {"samples.prompts": ["a shoe"]}, "samples.prompts: expected null with a judge"),
     "steps": ("classifier", {"judge.training.steps": 0}, "judge.training.steps"),
     "levels": ("classifier", {"judge.network.ch_mult": [1] * 7}, "divisible by 128"),

@@ -21,8 +21,12 @@ MISTAKES = {
     "data.size=30": ["data.size", "multiple of 4", "data.size=32"],
     "parameterization=eps schedule.zero_terminal_snr=true": ["parameterization", "v or x0"],
     "guidance.scale=3": ["guidance.scale", "It is a key of guidance=auto,classifier,classifier_free"],
-    "guidance=classifier_free": ["guidance", "conditioner=class"],
+    "guidance=classifier_free": ["guidance", "This data allows conditioner=text_minilm. Or"],
     "runtime.strategy=fsdp": ["runtime.strategy", "ddp with runtime.devices=1"],
+    "data=openmoji_scenes guidance=classifier_free": [
+        "conditioner=text_minilm or conditioner=layout or conditioner=sem"
+    ],
+    "data=digits conditioner=class training.snapshots=100": ["training.snapshots", "training.snapshots=[NUMBER"],
     "do=plann": ["do", "Did you mean 'plan'"],
     "do=import format=compvis": ["path", "path=…"],
     "do=import path=file format=compviss": ["format", "Did you mean 'compvis'"],

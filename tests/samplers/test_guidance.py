@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ablatent.app.objects import make
 from ablatent.core.errors import ConfigError
 from ablatent.core.types import Cond, Prediction
-from ablatent.samplers.guidance import ClassifierFree, Guidance, NoGuidance
+from ablatent.samplers.guidance import ClassifierFree, Guidance, NoGuidance, check_interval
 from ablatent.samplers.guidance_auto import AutoGuidance
 from ablatent.samplers.guidance_classifier import ClassifierGuidance, NoisyLogits, label_gradient
 from ablatent.samplers.guidance_rescaled import RescaledClassifierFree, deviation
@@ -316,6 +316,7 @@ def test_refusals() -> None:
     for build, key in (
         (lambda: ClassifierFree(scale=2.0, interval=[5.0]), "guidance.interval"),
         (lambda: ClassifierFree(scale=2.0, interval=[5.0, 1.0]), "guidance.interval"),
+        (lambda: check_interval(0.2, "t"), "guidance.interval"),
         (lambda: ClassifierFree(scale=2.0, unit="snr"), "guidance.unit"),
         (lambda: RescaledClassifierFree(scale=2.0, phi=1.5), "guidance.phi"),
         (lambda: AutoGuidance(scale=2.0, snapshot="last"), "guidance.snapshot"),

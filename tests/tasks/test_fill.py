@@ -30,7 +30,7 @@ from ablatent.tasks.generate import Model, generate
 from ablatent.tasks.generate import prior as generate_prior
 from ablatent.tasks.inpaint import Inpaint
 from ablatent.tasks.larger_canvas import LargerCanvas, apart, corners
-from ablatent.tasks.outpaint import Outpaint
+from ablatent.tasks.outpaint import Outpaint, check_sides
 from ablatent.tasks.sample import Sample
 from ablatent.training.first_stage import to_images
 
@@ -194,6 +194,7 @@ CLASSES, NOTHING = {"ClassLabel": ("labels",)}, {"NoConditioner": ()}
         (lambda: Inpaint(method="model").check_model(CLASSES, 8), "task.method"),
         (lambda: Outpaint(sides=["lefft"]), "task.sides"),
         (lambda: Outpaint(sides=[]), "task.sides"),
+        (lambda: check_sides("left"), "task.sides"),
         (lambda: Outpaint(by=0.0), "task.by"),
         (lambda: LargerCanvas(factor=0.0), "task.factor"),
         (lambda: LargerCanvas(height=0), "task.height"),

@@ -10,21 +10,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from hydra.utils import get_class
 
-from ablatent.app.check_task import check_model, check_prompts
+from ablatent.app.check_task import check_captions, check_model, check_prompts
 from ablatent.app.context import resolve_device
 from ablatent.app.graph import TRAINED, Stage, guided_by, judged
 from ablatent.app.models import blank_condition, conditioner_class, make_network, needs_of, shapes_alone
 from ablatent.app.objects import NOT_MODEL, make, make_first_stage
 from ablatent.app.plan import Job, Plan
-from ablatent.app.rules import dropout_of
+from ablatent.app.rules import check_dropout
 from ablatent.conditioning.source import Source
 from ablatent.core.errors import AblatentError, ConfigError, did_you_mean
 from ablatent.diffusion.denoiser import Denoiser
 from ablatent.diffusion.loss import DiffusionLoss
-from ablatent.evaluation.scores import Metric
-from ablatent.store.identity import digest, stable_name
+from ablatent.store.identity import digest
 from ablatent.training.ema import EMAs
 
 # Arguments that the builders add from neighbouring stages, and node fields that are not constructor arguments.
@@ -63,8 +61,8 @@ class Checker:
 
             parts = {k: cfg[k] for k in ("judge", "conditioner", "data", "guidance")}
             self._once("judge", parts, lambda: check_judge(cfg))
+        check_captions(cfg)  # before weights are looked for, which may be large
         self._once("evaluation", cfg["evaluation"], lambda: check_evaluation(cfg["evaluation"]))
-        check_captions(cfg)
         self._once("runtime", cfg["runtime"], lambda: check_runtime(cfg["runtime"]))
         self._once("tracking", cfg["tracking"], lambda: _made("tracking", cfg["tracking"]))
 
@@ -138,6 +136,10 @@ def check_conditioner(path: str, config: Mapping[str, Any]) -> None:
     if "parts" not in config:
         check_arguments(path, config, len(conditioner_class(config).filled))
         return
+    if "parts" not in inspect.signature(kind := conditioner_class(config)).parameters:
+        do = "Parts belong to conditioner=hybrid: choose that too."
+        raise ConfigError(f"{path}.parts", f"no parts with {kind.__name__}", ", ".join(config["parts"]), do)
+    check_options(path, config, kind)
     for name, part in config["parts"].items():
         check_conditioner(f"{path}.parts.{name}", part)
 
@@ -162,8 +164,8 @@ def check_sampling(cfg: Mapping[str, Any]) -> None:
     _made("task", cfg["task"]).check(sampler, schedule)
     check_prompts(cfg)
     guidance = _made("guidance", cfg["guidance"])
-    if guidance.needs_null and dropout_of(cfg["conditioner"]) == 0:
-        raise ConfigError("conditioner.dropout", "above 0 where guidance uses the null condition", 0.0, "0.1 is usual.")
+    if guidance.needs_null:
+        check_dropout(cfg)
 
 
 def check_classifier(cfg: Mapping[str, Any]) -> None:
@@ -203,22 +205,6 @@ def check_evaluation(evaluation: Mapping[str, Any]) -> None:
         weights.check()
 
 
-def check_captions(cfg: Mapping[str, Any]) -> None:
-    """Metrics that compare samples with their captions have some."""
-    evaluation, do = cfg["evaluation"], "Leave the metric out."
-    for name, metric in evaluation["metrics"].items():
-        kind: type[Metric] = get_class(metric["_target_"])
-        if kind.against != "captions":
-            continue
-        if "captions" not in needs_of(cfg["conditioner"]):
-            do = "Leave the metric out, or choose conditioner=text_minilm or another that reads captions."
-            raise ConfigError(f"evaluation.metrics.{name}", "samples of captions", "a model that reads none", do)
-        if (task := stable_name(cfg["task"]["_target_"])) != "Sample":
-            raise ConfigError(f"evaluation.metrics.{name}", "task=sample, whose samples are scored", task, do)
-        if name in evaluation["reconstruction_metrics"]:
-            raise ConfigError("evaluation.reconstruction_metrics", "metrics that need no captions", name, do)
-
-
 def check_runtime(runtime: Mapping[str, Any]) -> None:
     if resolve_device(runtime["device"]) == "gpu" and not torch.cuda.is_available():
         raise ConfigError("runtime.device", "cpu or auto where torch sees no GPU", "gpu", "Use runtime=cpu.")
@@ -254,15 +240,7 @@ def check_arguments(path: str, config: Mapping[str, Any], filled: int = 0, besid
                 f"{path}._target_", "a class that can be imported", target, str(e).splitlines()[0]
             ) from None
         parameters = inspect.signature(made).parameters
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-            unknown = [k for k in config if k not in parameters and k not in beside and not k.startswith("_")]
-            if unknown:
-                raise ConfigError(
-                    f"{path}.{unknown[0]}",
-                    f"an option of {target.rsplit('.', 1)[-1]} ({', '.join(parameters)})",
-                    config[unknown[0]],
-                    did_you_mean(unknown[0], parameters),
-                )
+        check_options(path, config, made, beside)
         missing = [
             n for n, p in parameters.items() if p.default is p.empty and n not in config and "VAR" not in p.kind.name
         ]
@@ -271,6 +249,17 @@ def check_arguments(path: str, config: Mapping[str, Any], filled: int = 0, besid
     for key, value in config.items():
         if isinstance(value, Mapping):
             check_arguments(f"{path}.{key}", value)
+
+
+def check_options(path: str, config: Mapping[str, Any], made: Any, beside: tuple[str, ...] = ()) -> None:
+    """Keys of a node are constructor arguments of what it makes, or among those that stand beside."""
+    parameters = inspect.signature(made).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    for key in config:
+        if key not in parameters and key not in beside and not key.startswith("_"):
+            expected = f"an option of {made.__name__} ({', '.join(parameters)})"
+            raise ConfigError(f"{path}.{key}", expected, config[key], did_you_mean(key, parameters))
 
 
 def _pretrained(config: Any) -> Iterator[Any]:

@@ -1,16 +1,21 @@
-"""What a plan knows of a task before anything is trained: its model, what its samples are asked for, its canvas."""
+"""What a plan knows of a task before anything is trained: its model, what its samples are asked for, its canvas, and
+whether there are captions to compare samples with."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import torch
+from hydra.utils import get_class
 
 from ablatent.app.models import blank_condition, make_network, needs_of, reads_in, reads_of, shapes_alone
 from ablatent.app.objects import make, make_first_stage
+from ablatent.app.rules import readers_of
 from ablatent.conditioning.source import class_index
 from ablatent.core.errors import AblatentError, ConfigError
+from ablatent.evaluation.scores import Metric
 from ablatent.samplers.base import Sampler
 from ablatent.samplers.guidance import Guidance
+from ablatent.store.identity import stable_name
 from ablatent.tasks.base import Task
 from ablatent.tasks.generate import Model
 
@@ -37,6 +42,23 @@ def check_prompts(cfg: Mapping[str, Any]) -> None:
         classes = make(cfg["data"]).outline().classes
         for prompt in prompts:
             class_index(prompt, classes, "samples.prompts")
+
+
+def check_captions(cfg: Mapping[str, Any]) -> None:
+    """Metrics that compare samples with their captions have some."""
+    evaluation, do = cfg["evaluation"], "Leave the metric out."
+    for name, metric in evaluation["metrics"].items():
+        kind: type[Metric] = get_class(metric["_target_"])
+        if kind.against != "captions":
+            continue
+        if "captions" not in needs_of(cfg["conditioner"]):
+            readers = readers_of(cfg, ["captions"])
+            do = f"Leave the metric out{f', or choose {readers}' if readers else ': this data has no captions'}."
+            raise ConfigError(f"evaluation.metrics.{name}", "samples of captions", "a model that reads none", do)
+        if (task := stable_name(cfg["task"]["_target_"])) != "Sample":
+            raise ConfigError(f"evaluation.metrics.{name}", "task=sample, whose samples are scored", task, do)
+        if name in evaluation["reconstruction_metrics"]:
+            raise ConfigError("evaluation.reconstruction_metrics", "metrics that need no captions", name, do)
 
 
 def check_model(cfg: Mapping[str, Any], classes: tuple[int, int]) -> None:

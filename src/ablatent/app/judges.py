@@ -10,6 +10,7 @@ from ablatent.app.check import SMALL, check_arguments
 from ablatent.app.graph import guided_by
 from ablatent.app.models import needs_of
 from ablatent.app.objects import make, stored_config
+from ablatent.app.rules import readers_of
 from ablatent.core.errors import ConfigError
 from ablatent.evaluation.judges import Verdict
 from ablatent.store.artifacts import Artifact
@@ -42,12 +43,12 @@ def check_judge(cfg: Mapping[str, Any]) -> None:
     verdict.check(known)
     asked = needs_of(cfg["conditioner"]) | ({"labels"} if guided_by(cfg) == "ClassifierGuidance" else set())
     if not asked & set(verdict.asked_by):
-        name = type(verdict).__name__
+        name, readers = type(verdict).__name__, readers_of(cfg, verdict.asked_by)
         raise ConfigError(
             "judge",
             f"for {name}, samples that are asked for one of: {', '.join(verdict.asked_by)}",
             f"a condition of {', '.join(sorted(asked)) or 'nothing'}",
-            "Choose another conditioner or judge, or judge=none.",
+            f"Choose {readers + ', ' if readers else ''}another judge, or judge=none.",
         )
     outputs, size = len(verdict.names(known)), int(cfg["data"]["size"])
     with torch.device("meta"):

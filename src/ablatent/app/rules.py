@@ -3,10 +3,11 @@
 The classes themselves check the same where they are constructed; here the answer comes in a second.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ablatent.app.graph import conditioned, guided_by, judged
+from ablatent.app.objects import make
 from ablatent.core.errors import ConfigError, did_you_mean
 from ablatent.diffusion.compatibility import check_terminal_snr
 from ablatent.store.identity import stable_name
@@ -50,6 +51,9 @@ POSITIVE = (
     "schedule.T",
 )
 
+LISTS = ("training.snapshots", "training.ema.others")
+# A part of what may be known of pictures → an option of conditioner that reads it.
+READERS = {"labels": "class", "captions": "text_minilm", "boxes": "layout", "segmentation": "semantic"}
 READ_CAPTIONS = ("TextTransformer", "FrozenText")
 
 
@@ -75,6 +79,14 @@ def positive(cfg: Config) -> None:
         value = get(cfg, key)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise ConfigError(key, "an integer of at least 1", value)
+
+
+def lists(cfg: Config) -> None:
+    """Keys whose values other rules go through."""
+    for key in LISTS:
+        value = get(cfg, key) or []
+        if not isinstance(value, list) or any(type(v) not in (int, float) for v in value):
+            raise ConfigError(key, f"a list of numbers, {key}=[NUMBER, …]", value)
 
 
 def sampler_steps(cfg: Config) -> None:
@@ -123,25 +135,37 @@ def guidance_needs_condition(cfg: Config) -> None:
     """Classifier-free guidance combines two predictions of a model that learned both, by dropping its condition."""
     if guided_by(cfg) not in ("ClassifierFree", "RescaledClassifierFree"):
         return
-    scale = get(cfg, "guidance.scale")
     if not conditioned(cfg):
+        readers = readers_of(cfg) or "conditioner=low_resolution conditioner.dropout=0.1"
+        do = f"This data allows {readers}. Or choose guidance=none."
+        raise ConfigError("guidance", "none with conditioner=none", f"scale {get(cfg, 'guidance.scale')}", do)
+    check_dropout(cfg)
+
+
+def check_dropout(cfg: Config) -> None:
+    """Raise ConfigError for a model that never went without its condition, or without any part of it."""
+    dropouts = dropouts_of("conditioner", cfg["conditioner"])
+    if all(dropout in (0, None) for dropout in dropouts.values()):
         raise ConfigError(
-            "guidance", "none with conditioner=none", f"scale {scale}", "Choose conditioner=class, or guidance=none."
-        )
-    dropout = dropout_of(cfg["conditioner"])
-    if not dropout:
-        raise ConfigError(
-            "conditioner.dropout",
-            f"above 0 where guidance (scale {scale}) uses the null condition",
-            dropout,
+            " or ".join(dropouts) or "conditioner",
+            f"above 0 where guidance (scale {get(cfg, 'guidance.scale')}) uses the null condition",
+            0.0,
             "0.1 is usual. Or choose guidance=none, auto or classifier, which need no null condition.",
         )
 
 
-def dropout_of(conditioner: Config) -> float:
-    """The highest probability with which a conditioner node, or one of its parts, is dropped in training."""
-    parts = [dropout_of(part) for part in conditioner.get("parts", {}).values()]
-    return max([float(conditioner.get("dropout") or 0.0), *parts])
+def dropouts_of(path: str, conditioner: Config) -> dict[str, Any]:
+    """Key → probability with which a conditioner node, or each of its parts, is dropped in training."""
+    own = {f"{path}.dropout": conditioner["dropout"]} if "dropout" in conditioner else {}
+    parts = conditioner.get("parts", {})
+    return own | {k: v for name, part in parts.items() for k, v in dropouts_of(f"{path}.parts.{name}", part).items()}
+
+
+def readers_of(cfg: Config, parts: Iterable[str] = tuple(READERS)) -> str:
+    """The options of conditioner that read one of these parts of what is known of the job's data: 'conditioner=class or
+    conditioner=layout'; empty where the data has none of them. Raises ConfigError or DataError for data not there."""
+    known = make(cfg["data"]).outline()
+    return " or ".join(f"conditioner={READERS[p]}" for p in READERS if p in parts and getattr(known, p) is not None)
 
 
 def guidance_needs_snapshot(cfg: Config) -> None:
@@ -210,14 +234,13 @@ def decode_tiles(cfg: Config) -> None:
 
 
 def judge_has_work(cfg: Config) -> None:
-    """A judge looks at samples of a conditional model for what they were asked for."""
+    """A judge looks at samples for what they were asked for, by validation pictures or by classes in turn."""
     if not judged(cfg):
         return
     do = "Choose judge=none."
     if (task := stable_name(cfg["task"]["_target_"])) != "Sample":
-        raise ConfigError("judge", "none with a task whose images are no samples", task, do)
-    if not conditioned(cfg) and guided_by(cfg) != "ClassifierGuidance":
-        raise ConfigError("judge", "none with conditioner=none", "a judge", f"Choose conditioner=class. Or: {do}")
+        do = "Use task=sample: its samples are asked for all that the model reads. Or choose judge=none."
+        raise ConfigError("judge", "none with a task whose images the judge does not look at", task, do)
     if get(cfg, "samples.prompts") is not None:
         raise ConfigError("samples.prompts", "null with a judge, which cannot know what they ask for", "prompts", do)
 
@@ -247,6 +270,7 @@ RULES = (
     requests,
     choices,
     positive,
+    lists,
     sampler_steps,
     size_divides,
     fsdp_fits,

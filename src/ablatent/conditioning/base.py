@@ -48,21 +48,22 @@ class Conditioner(nn.Module, ABC):
 
     needs: the parts of a `Source` that it reads. filled: those of its arguments that follow from the `Setting`, by the
     names they have there. vector_dim, context_dim, spatial_channels: the parts of `Cond` that it gives, so that the
-    network can be built for them; length: context tokens a row. dropout: probability of the null condition in
-    training. drops: uniform numbers a row that `drop` takes.
+    network can be built for them; length: context tokens a row; width_option: the argument that sets context_dim.
+    dropout: probability of the null condition in training. drops: uniform numbers a row that `drop` takes.
     """
 
     needs: tuple[str, ...] = ()
     filled: ClassVar[tuple[str, ...]] = ()
     vector_dim: int | None = None
     context_dim: int | None = None
+    width_option: ClassVar[str] = "width"
     spatial_channels: int = 0
     length: int = 0
     drops: int = 1
 
     def __init__(self, dropout: float = 0.0) -> None:
         super().__init__()
-        if not 0 <= dropout <= 1:
+        if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout <= 1:
             raise ConfigError("conditioner.dropout", "a probability in [0, 1]", dropout)
         self.dropout = dropout
 

@@ -23,6 +23,7 @@ class ClassLabel(Conditioner):
 
     needs = ("labels",)
     filled = ("classes",)
+    width_option = "dim"
 
     def __init__(self, classes: int, dim: int, inject: str = "tokens", dropout: float = 0.1) -> None:
         super().__init__(dropout)

@@ -41,7 +41,7 @@ class MaskedImage(Conditioner):
     ) -> None:
         super().__init__(dropout)
         self.size, self.downsample, self.encode = size, size // latent_shape[1], encode
-        self.masks = Masks(masks, tuple(fraction))
+        self.masks = Masks(masks, fraction)
         self.spatial_channels = latent_shape[0] + 1
 
     def rows(self, source: Source) -> Rows:

@@ -30,6 +30,7 @@ class Masks:
         low, high = check_range("conditioner.fraction", self.fraction, 0.0, 1.0)
         if high - low < 0.05 or low < 0.01:
             raise ConfigError("conditioner.fraction", "a range from 0.01 or more, at least 0.05 wide", self.fraction)
+        object.__setattr__(self, "fraction", (low, high))  # hashable, and no longer the config's own list
 
     def __call__(self, rng: np.random.Generator, size: int) -> Mask:
         """A mask that depends on the generator alone."""

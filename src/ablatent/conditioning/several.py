@@ -29,7 +29,9 @@ class Several(Conditioner):
             raise ConfigError("conditioner.parts", "at least one conditioner, by a name of your choice", "none")
         widths = {name: p.context_dim for name, p in parts.items() if p.context_dim is not None}
         if len(set(widths.values())) > 1:
-            raise ConfigError("conditioner.parts", "tokens of one width (context_dim)", str(widths))
+            width = next(iter(widths.values()))
+            keys = [f"conditioner.parts.{n}.{parts[n].width_option}={width}" for n, w in widths.items() if w != width]
+            raise ConfigError("conditioner.parts", "tokens of one width", widths, f"For example {', '.join(keys)}.")
         self.parts = nn.ModuleDict(parts)
         self.needs = tuple(dict.fromkeys(need for p in parts.values() for need in p.needs))
         self.context_dim = next(iter(widths.values()), None)

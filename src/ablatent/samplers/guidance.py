@@ -113,9 +113,7 @@ class ClassifierFree(Guidance):
         if self.unit not in UNITS:
             raise ConfigError("guidance.unit", "t or sigma", self.unit)
         if self.interval is not None:
-            interval = tuple(self.interval)
-            if len(interval) != 2 or not all(map(is_real, interval)) or interval[0] > interval[1]:
-                raise ConfigError("guidance.interval", f"[lowest {self.unit}, highest], or null", list(interval))
+            interval = check_interval(self.interval, self.unit)
             object.__setattr__(self, "interval", interval)  # hashable, and no longer the config's own list
 
     @property
@@ -181,6 +179,14 @@ class ClassifierFree(Guidance):
             for rows in (slice(0, n), slice(n, None))
         )
         return first, second
+
+
+def check_interval(interval: object, unit: str) -> tuple[float, float]:
+    """The interval as a pair. Raise ConfigError unless it is two finite numbers, the smaller one first."""
+    pair = tuple(interval) if isinstance(interval, list | tuple) else ()
+    if len(pair) != 2 or not all(map(is_real, pair)) or pair[0] > pair[1]:
+        raise ConfigError("guidance.interval", f"[lowest {unit}, highest], or null", interval)
+    return pair
 
 
 def check_scale(scale: object, meaning: str) -> None:

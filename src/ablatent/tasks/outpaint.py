@@ -29,14 +29,10 @@ class Outpaint(Fill):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        sides = tuple(self.sides)
-        wrong = [s for s in sides if s not in SIDES]
-        if not sides or wrong or len(set(sides)) < len(sides):
-            near = did_you_mean(str(wrong[0]), SIDES) if wrong else ""
-            raise ConfigError("task.sides", "some of left, right, top, bottom, each once", list(sides), near)
+        check_sides(self.sides)
         if not (is_real(self.by) and 0 < self.by <= 2):
             raise ConfigError("task.by", "a share of the side above 0 and up to 2", self.by)
-        object.__setattr__(self, "sides", sides)
+        object.__setattr__(self, "sides", tuple(self.sides))
 
     def check_model(self, reads: Reads, size: int) -> None:
         super().check_model(reads, size)
@@ -59,3 +55,14 @@ class Outpaint(Fill):
         larger = np.pad(images, ((0, 0), rows, columns, (0, 0)), constant_values=GREY)
         known = np.zeros(images.shape[:3], dtype=np.uint8)
         return larger, np.pad(known, ((0, 0), rows, columns), constant_values=1)
+
+
+def check_sides(sides: object) -> None:
+    """Raise ConfigError unless these are some of SIDES, each once, in a list."""
+    expected = "a list of some of left, right, top, bottom, each once"
+    if not isinstance(sides, list | tuple):
+        raise ConfigError("task.sides", expected, sides, f"Write task.sides=[{sides}]." if sides in SIDES else "")
+    wrong = [s for s in sides if s not in SIDES]
+    if not sides or wrong or len(set(sides)) < len(sides):
+        near = did_you_mean(str(wrong[0]), SIDES) if wrong else ""
+        raise ConfigError("task.sides", expected, list(sides), near)
