@@ -22,7 +22,22 @@ from ablatent.core.errors import AblatentError, ConfigError, did_you_mean
 HYDRA_GROUPS = ("hydra",)
 ALWAYS = (
     *("do", "sweep", "title", "question", "path", "format", "key"),
-    *("model", "prompt", "prompts", "class", "label", "image", "mask", "boxes", "n", "seed", "out", "repeat", "size"),
+    *(
+        "model",
+        "prompt",
+        "prompts",
+        "class",
+        "label",
+        "image",
+        "mask",
+        "map",
+        "boxes",
+        "n",
+        "seed",
+        "out",
+        "repeat",
+        "size",
+    ),
 )
 # keys of config.yaml itself, under any options
 

@@ -261,7 +261,20 @@ def captions_stay_true(cfg: Config) -> None:
 
 def requests(cfg: Config) -> None:
     """What do=sample reads means nothing to a job."""
-    for key in ("model", "prompt", "prompts", "class", "label", "image", "mask", "boxes", "out", "repeat", "size"):
+    for key in (
+        "model",
+        "prompt",
+        "prompts",
+        "class",
+        "label",
+        "image",
+        "mask",
+        "map",
+        "boxes",
+        "out",
+        "repeat",
+        "size",
+    ):
         if get(cfg, key) is not None:
             raise ConfigError(key, f"null with do={cfg['do']}", get(cfg, key), "It belongs to do=sample.")
 
