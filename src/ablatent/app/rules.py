@@ -29,28 +29,14 @@ CHOICES = {
     "judge.training.decay": ("none", "cosine", "linear"),
 }
 POSITIVE = (
-    "sampler.steps",
-    "samples.count",
-    "samples.decode_tile",
-    "training.steps",
-    "training.batch_size",
-    "training.validate_every",
-    "first_stage.training.steps",
-    "first_stage.training.batch_size",
-    "first_stage.training.validate_every",
-    "classifier.training.steps",
-    "classifier.training.batch_size",
-    "classifier.training.validate_every",
-    "judge.training.steps",
-    "judge.training.batch_size",
-    "judge.training.validate_every",
-    "data.size",
-    "runtime.batch_size",
-    "runtime.devices",
-    "runtime.accumulate",
-    "schedule.T",
+    *("sampler.steps", "samples.count", "samples.decode_tile", "data.size", "schedule.T"),
+    *("runtime.batch_size", "runtime.devices", "runtime.accumulate"),
+    *(
+        f"{whose}training.{what}"
+        for whose in ("", "first_stage.", "classifier.", "judge.")
+        for what in ("steps", "batch_size", "validate_every")
+    ),
 )
-
 LISTS = ("training.snapshots", "training.ema.others")
 # A part of what may be known of pictures → an option of conditioner that reads it.
 READERS = {"labels": "class", "captions": "text_minilm", "boxes": "layout", "segmentation": "semantic"}
