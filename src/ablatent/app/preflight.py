@@ -17,29 +17,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ablatent.app.places import by_last_part, check_experiment, check_place, check_value, option_form, tops
+from ablatent.app.typed import KEYS
 from ablatent.core.errors import AblatentError, ConfigError, did_you_mean
 
 HYDRA_GROUPS = ("hydra",)
-ALWAYS = (
-    *("do", "sweep", "title", "question", "path", "format", "key"),
-    *(
-        "model",
-        "prompt",
-        "prompts",
-        "class",
-        "label",
-        "image",
-        "mask",
-        "map",
-        "boxes",
-        "n",
-        "seed",
-        "out",
-        "repeat",
-        "size",
-    ),
-)
 # keys of config.yaml itself, under any options
+ALWAYS = ("do", "sweep", "title", "question", "path", "format", "key", "model", *KEYS, "out", "repeat", "size")
 
 
 def preflight(root: Path, overrides: Sequence[str], multirun: bool) -> None:

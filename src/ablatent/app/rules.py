@@ -8,6 +8,7 @@ from typing import Any
 
 from ablatent.app.graph import conditioned, guided_by, judged
 from ablatent.app.objects import make
+from ablatent.app.typed import KEYS
 from ablatent.core.errors import ConfigError, did_you_mean
 from ablatent.diffusion.compatibility import check_terminal_snr
 from ablatent.store.identity import stable_name
@@ -247,21 +248,8 @@ def captions_stay_true(cfg: Config) -> None:
 
 def requests(cfg: Config) -> None:
     """What do=sample reads means nothing to a job."""
-    for key in (
-        "model",
-        "prompt",
-        "prompts",
-        "class",
-        "label",
-        "image",
-        "mask",
-        "map",
-        "boxes",
-        "out",
-        "repeat",
-        "size",
-    ):
-        if get(cfg, key) is not None:
+    for key in ("model", *KEYS, "out", "repeat", "size"):
+        if key not in ("n", "seed") and get(cfg, key) is not None:
             raise ConfigError(key, f"null with do={cfg['do']}", get(cfg, key), "It belongs to do=sample.")
 
 
