@@ -130,10 +130,10 @@ def test_different_protocols_are_not_compared(tmp_path: Path) -> None:
 def test_samples_that_were_shown_pictures_are_named(seeds: tuple[Path, str]) -> None:
     sweep = load_sweep(*seeds)
     told = "conditioned on parts of validation pictures"
-    assert not any(told in line for line in page.gather(sweep).remarks)
+    assert not any(told in line for line in page._remarks(sweep, by_seed=False))
     part = {"_target_": "ablatent.conditioning.masked_image.MaskedImage"}
     sweep.jobs[0] = replace(sweep.jobs[0], config={"conditioner": {"parts": {"image": part}}})
-    assert any(told in line for line in page.gather(sweep).remarks)
+    assert any(told in line for line in page._remarks(sweep, by_seed=False))
 
 
 def test_failures_are_listed(broken: tuple[Path, str, ReportPaths], seeds: tuple[Path, str]) -> None:
