@@ -12,6 +12,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 from ablatent.app.check import check_classifier, check_plan
+from ablatent.app.check_task import check_prompts
 from ablatent.app.cli import plain
 from ablatent.app.graph import guided_by
 from ablatent.app.objects import make
@@ -279,3 +280,15 @@ def test_validation_sees_every_row_at_every_noise_level():
     batches = at_every_noise_level([{"z": torch.zeros(7, 1, 1, 1)} for _ in range(5)])
     parts = torch.stack([(b["u"] * 5).long() for b in batches])
     assert parts.shape == (5, 7) and (parts.sort(dim=0).values == torch.arange(5)[:, None]).all()
+
+
+def test_prompts_of_guided_samples_are_classes_or_texts():
+    """A classifier is told a class, so that a text beside it would leave one of them without a word."""
+    check_prompts(composed("conditioner=none guidance=classifier samples.prompts=[three,five]"))
+    check_prompts(composed("conditioner=class guidance=classifier samples.prompts=[three]"))
+    with pytest.raises(
+        ConfigError, match=r"samples\.prompts: expected null where a sample is given a text and a class"
+    ):
+        check_prompts(composed("conditioner=text_transformer guidance=classifier samples.prompts=[three]"))
+    with pytest.raises(ConfigError, match=r"samples\.prompts: expected the name of one class"):
+        check_prompts(composed("conditioner=none guidance=classifier samples.prompts=[shoe]"))
