@@ -38,8 +38,8 @@ VERSIONS = {
 }
 # Tasks whose samples have the conditions of validation pictures, their classes too; others take classes in turn.
 READ_THEIR_PICTURES = ("Inpaint", "Outpaint", "Conditional")
-# Conditioners that read nothing but pictures: captions or classes may change without them.
-PICTURES_ALONE = ("NoConditioner", "LowResolution", "MaskedImage")
+# Conditioners that read pictures, and nothing that is known of them: captions or classes may change without these.
+PICTURES_ALONE = ("LowResolution", "MaskedImage")
 # Stages whose artifacts hold scores.json; each is a role of a job too.
 SCORED = ("reconstruction", "scores", "agreement", "task", "restoration")
 TRAINED = ("first_stage", "diffusion", "noisy_classifier", "judge")
@@ -91,7 +91,7 @@ def reads_annotations(conditioner: Mapping[str, Any]) -> bool:
     """Whether a conditioner node, or a part of it, reads annotations."""
     if "parts" in conditioner:
         return any(reads_annotations(part) for part in conditioner["parts"].values())
-    return stable_name(conditioner["_target_"]) not in PICTURES_ALONE
+    return stable_name(conditioner["_target_"]) not in ("NoConditioner", *PICTURES_ALONE)
 
 
 def only_classes(cfg: Mapping[str, Any]) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, cast
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from ablatent.app.rules import get
 from ablatent.core.errors import ConfigError, did_you_mean
 
 OPEN = {"metric": r"evaluation\.metrics", "conditioner": r"conditioner\.parts(\.[^.]+\.parts)*"}
@@ -27,6 +28,11 @@ def tops(root: Path) -> tuple[set[str], set[str]]:
     return {*map(str, config), *groups} - {"defaults"}, groups
 
 
+def typed_value(override: Override) -> str:
+    """What was typed after the =."""
+    return (override.input_line or "").partition("=")[2]
+
+
 def check_place(override: Override, options: Sequence[str], top: Iterable[str]) -> None:
     """Raise ConfigError for an option of a group where nobody would read it. top: the groups of config.yaml."""
     group, package, added = override.key_or_group, override.package, override.is_add()
@@ -34,7 +40,7 @@ def check_place(override: Override, options: Sequence[str], top: Iterable[str]) 
         return
     if override.is_delete() or (not added and (package or group in top)):
         return
-    typed = (override.input_line or "").partition("=")[2]
+    typed = typed_value(override)
     option = typed if typed in options else "OPTION"
     if group in FORMS and (added or group not in top):
         name = option if option != "OPTION" else "NAME"
@@ -64,7 +70,7 @@ def check_value(override: Override, cfg: Mapping[str, Any], groups: Mapping[str,
 
     cfg: the configuration as composed without this override, plain and not resolved. The override's key is in it.
     """
-    key, typed = override.key_or_group, (override.input_line or "").partition("=")[2]
+    key, typed = override.key_or_group, typed_value(override)
     top, _, rest = key.partition(".")
     value = get(cfg, key)
     linked = re.fullmatch(r"\$\{(\w+)\}", value) if isinstance(value, str) else None
@@ -103,13 +109,6 @@ def option_form(key: str, typed: str, groups: Mapping[str, Sequence[str]], there
         return f"{name}@{key}={typed if typed in groups[name] else 'OPTION'}"
     top = key.partition(".")[0]
     return f"{top}={typed}" if typed in groups.get(top, ()) else ""
-
-
-def get(cfg: Any, key: str) -> Any:
-    """The value at a dotted key of nested mappings, or None."""
-    for part in key.split("."):
-        cfg = cfg.get(part) if isinstance(cfg, Mapping) else None
-    return cfg
 
 
 def by_last_part(root: Path, name: str, known: Iterable[str], groups: Iterable[str]) -> str:

@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ablatent.app.places import by_last_part, check_experiment, check_place, check_value, option_form, tops
+from ablatent.app.places import by_last_part, check_experiment, check_place, check_value, option_form, tops, typed_value
 from ablatent.app.typed import KEYS
 from ablatent.core.errors import AblatentError, ConfigError, did_you_mean
 
@@ -43,7 +43,7 @@ def preflight(root: Path, overrides: Sequence[str], multirun: bool) -> None:
             continue
         if override.is_sweep_override() and not multirun:
             do = f"Sweep over several with: python run.py -m {key}=…; a text with commas needs quotes of its own."
-            raise ConfigError(key, "one value", _text(override), do)
+            raise ConfigError(key, "one value", typed_value(override), do)
         if key in groups:
             check_place(override, groups[key], top_groups)
             at = "" if override.package is None else f"@{override.package}"
@@ -52,14 +52,14 @@ def preflight(root: Path, overrides: Sequence[str], multirun: bool) -> None:
                 check_experiment(root, name, top_keys)
         elif _globbed(override) is not None:
             raise ConfigError(
-                key, "glob(…) over the options of a config group", _text(override), did_you_mean(key, groups)
+                key, "glob(…) over the options of a config group", typed_value(override), did_you_mean(key, groups)
             )
         elif override.is_add() and override.package is None:
             keys = list(_keys(_composed(root, {})))
             raise ConfigError(
                 f"+{key}",
                 "an existing key (options are never added: every key stands in conf/)",
-                _text(override),
+                typed_value(override),
                 by_last_part(root, key, keys, top_groups) or did_you_mean(key, [*groups, *keys]),
             )
     plain = [o for o in parsed if o.key_or_group not in groups and not o.is_add() and not o.is_delete()]
@@ -73,11 +73,6 @@ def _groups(root: Path) -> Iterator[tuple[str, set[str]]]:
             options = {p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml")}
             yield folder.relative_to(root / "conf").as_posix(), options
     yield "experiments", {p.stem for p in (root / "experiments").glob("*.yaml")}
-
-
-def _text(override: Override) -> str:
-    """What was typed after the =."""
-    return (override.input_line or "").partition("=")[2]
 
 
 def _values(override: Override) -> list[str]:
@@ -99,7 +94,7 @@ def _check_options(override: Override, options: Sequence[str]) -> Iterator[str]:
         # Hydra's patterns see what is directly in the folder of a group
         found = pattern.filter([o for o in options if "/" not in o])
         if not found:
-            raise ConfigError(group, "a pattern that fits some of " + ", ".join(options), _text(override))
+            raise ConfigError(group, "a pattern that fits some of " + ", ".join(options), typed_value(override))
         yield from found
         return
     for value in _values(override):
@@ -168,7 +163,7 @@ def _unknown(
     root: Path, override: Override, known: list[str], groups: dict[str, list[str]], options: dict[str, str]
 ) -> ConfigError:
     """What to say of a key that is not among the known ones, under these options."""
-    key, typed = override.key_or_group, _text(override)
+    key, typed = override.key_or_group, typed_value(override)
     top, last = key.split(".")[0], key.split(".")[-1]
     if top not in known and "." not in key:
         near = by_last_part(root, key, known, tops(root)[1]) or did_you_mean(key, known)

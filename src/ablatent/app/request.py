@@ -122,7 +122,7 @@ class Asker:
     fills: bool = False
     said: list[str] = field(default_factory=list)
 
-    def files(self, request: Request) -> tuple[str | None, str | None, str]:
+    def picture_and_map(self, request: Request) -> tuple[str | None, str | None, str]:
         """(picture, map, key of the map): where the model reads maps and nobody reads a picture, the image is a map."""
         pictures = self.task.needs_images or "pixels" in self.needs
         if request.map is None and "segmentation" in self.needs and not pictures:
@@ -134,7 +134,7 @@ class Asker:
         if self.fills and not isinstance(self.task, Fill):
             expected = "one that fills: the model reads a picture with a hole, which would be cut at random"
             raise ConfigError("task", expected, type(self.task).__name__, "Say task=inpaint mask=FILE.")
-        picture, segmentation, _ = self.files(request)
+        picture, segmentation, _ = self.picture_and_map(request)
         given: dict[str, Any] = {"prompt": list(request.prompts) or None, "class": request.class_}
         given |= {"label": request.label, "boxes": request.boxes, "image": picture, "map": segmentation}
         takes = {GIVES[need] for need in self.needs} | ({"image"} if self.task.needs_images else set())
@@ -162,7 +162,7 @@ class Asker:
         captions = [request.caption(i) or "" for i in range(n)] if "captions" in self.needs else None
         labels = self._labels(request) if "labels" in self.needs else None
         boxes = [parse_boxes(request.boxes or (), self.classes)] * n if "boxes" in self.needs else None
-        picture, segmentation, key = self.files(request)
+        picture, segmentation, key = self.picture_and_map(request)
         maps = pixels = small = None
         if segmentation is not None:
             maps = np.repeat(self._segmentation(Path(segmentation), key)[None], n, axis=0)

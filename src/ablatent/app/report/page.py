@@ -7,11 +7,13 @@ from typing import Any, TypeVar
 
 from hydra.utils import get_class
 
+from ablatent.app.graph import PICTURES_ALONE
 from ablatent.app.report import cost, figures, images, judges, tables
 from ablatent.app.report.metrics import describe
 from ablatent.app.report.model import Sweep
 from ablatent.app.report.tables import Table
 from ablatent.core.progress import seconds
+from ablatent.store.identity import stable_name
 
 T = TypeVar("T")
 LATENTS = (
@@ -127,8 +129,9 @@ def _shows_pictures(conditioner: Any) -> bool:
     """Whether a conditioner node, or a part of it, hands pixels of pictures over."""
     if not isinstance(conditioner, Mapping):
         return False
-    shown = str(conditioner.get("_target_", "")).endswith((".LowResolution", ".MaskedImage"))
-    return shown or any(_shows_pictures(part) for part in conditioner.get("parts", {}).values())
+    return stable_name(str(conditioner.get("_target_"))) in PICTURES_ALONE or any(
+        _shows_pictures(part) for part in conditioner.get("parts", {}).values()
+    )
 
 
 def _warnings(sweep: Sweep) -> list[str]:
