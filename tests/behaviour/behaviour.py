@@ -1,0 +1,154 @@
+"""What a change of names and places must leave alone: which stages are the same, and the numbers that they hold.
+
+`python tests/behaviour/behaviour.py partition|bits` writes the fixture beside this file again; a fixture that differs
+from the one before is a change of results, which wants a reason in the commit.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.global_hydra import GlobalHydra
+
+from ablatent.app.cli import composed
+from ablatent.app.graph import Fingerprints
+from ablatent.app.plan import Composed, make_plan
+from ablatent.app.sweep import execute
+from ablatent.data.base import Fingerprint
+from ablatent.store.identity import digest
+from hydra_plugins.ablatent.launcher import ParsedOnce
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+PARTITION, BITS = HERE / "partition.json", HERE / "bits.json"
+
+
+@contextlib.contextmanager
+def _composer() -> Iterator[Any]:
+    """Hydra's compose with experiments/ in reach, each file read once."""
+    os.environ["ABLATENT_ROOT"] = str(ROOT)
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(config_dir=str(ROOT / "conf"), version_base="1.3"):
+        loader = GlobalHydra.instance().hydra.config_loader
+        assert isinstance(loader, ConfigLoaderImpl)
+        loader.repository = ParsedOnce(loader.repository)
+        yield lambda overrides: composed(list(overrides), compose("config", overrides=list(overrides)))
+
+
+class _ByConfiguration(Fingerprints):
+    """Data sets by their configuration, so that none has to be there."""
+
+    def of(self, config: Any) -> Fingerprint:
+        return Fingerprint(f"images-{digest(dict(config))}", f"annotations-{digest(dict(config))}")
+
+
+def partition(jobs: Sequence[Sequence[str]]) -> list[dict[str, int] | str]:
+    """For each job role → number of its stage, counted in the order of their first appearance over all jobs; of a job
+    that planning refuses the key that it names."""
+    import ablatent.app.plan as plan
+
+    kept, plan.Fingerprints = plan.Fingerprints, _ByConfiguration  # type: ignore[misc]
+    try:
+        with _composer() as composer:
+            planned = make_plan([composer(overrides) for overrides in jobs]).jobs
+    finally:
+        plan.Fingerprints = kept  # type: ignore[misc]
+    numbers: dict[str, int] = {}
+    out: list[dict[str, int] | str] = []
+    for job in planned:
+        if job.refused is not None:
+            key = job.refused.split(":")[0]
+            out.append("refused" if " " in key else f"refused: {key}")  # some messages speak of the machine
+        else:
+            out.append({role: numbers.setdefault(s.key, len(numbers)) for role, s in sorted(job.stages.items())})
+    return out
+
+
+def machine() -> dict[str, str]:
+    """What bits depend on beside the code."""
+    cpu = next(
+        (x.split(":", 1)[1].strip() for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x), ""
+    )
+    return {
+        "cpu": cpu or platform.processor(),
+        "torch": torch.__version__,
+        "capability": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def bits(jobs: dict[str, list[str]], store: Path) -> dict[str, Any]:
+    """name → {"weights": {role/file: sha256}, "scores": {name: value}} of each job, all built in one store."""
+    common = [f"store.path={store}", "tracking=none", "runtime=cpu", "runtime.threads=1"]
+    with _composer() as composer:
+        ready: list[Composed] = [composer([*overrides, *common]) for overrides in jobs.values()]
+    assert execute(ready, "behaviour") == 0
+    (plan,) = store.glob("sweeps/*/plan.json")
+    out = {}
+    for name, job in zip(jobs, json.loads(plan.read_text())["jobs"], strict=True):
+        weights, scores = {}, {}
+        for role, key in sorted(job["stages"].items()):
+            folder = store / "objects" / key.rsplit("-", 1)[0] / key
+            for path in sorted(
+                [*folder.glob("*.safetensors"), *folder.glob("images.npy"), *folder.glob("restored.npy")]
+            ):
+                weights[f"{role}/{path.name}"] = hashlib.sha256(path.read_bytes()).hexdigest()
+            if (folder / "scores.json").exists():
+                metrics = json.loads((folder / "scores.json").read_text())["metrics"]
+                scores |= {f"{role}/{metric}": score["value"] for metric, score in metrics.items()}
+        out[name] = {"weights": weights, "scores": scores}
+    return out
+
+
+def imported_bits(folder: Path) -> dict[str, str]:
+    """file → sha256 of what do=import makes of a checkpoint in CompVis' names, and of two pictures sampled from it."""
+    from test_compvis import checkpoint
+
+    from ablatent import load
+
+    torch.save({"state_dict": checkpoint()}, folder / "model.ckpt")
+    with _composer() as composer:
+        job = composer(["do=import", f"path={folder}/model.ckpt", "format=compvis", f"store.path={folder}/imported"])
+    assert execute([job], "behaviour") == 0
+    files = sorted((folder / "imported" / "objects").rglob("*.safetensors"))
+    found = {f"{p.parents[1].name}/{p.name}": hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+    key = next((folder / "imported" / "objects" / "imported").iterdir()).name
+    pictures = load(str(folder / "imported"), key, size=32).sample(n=2, seed=1, steps=2)
+    return found | {f"picture {i}": hashlib.sha256(picture.tobytes()).hexdigest() for i, picture in enumerate(pictures)}
+
+
+def main(what: str) -> None:
+    """Write a fixture again, for the jobs that it names."""
+    if what == "partition":
+        known = json.loads(PARTITION.read_text())
+        jobs = [job for part in known["jobs"].values() for job in part]
+        known["stages"] = partition(jobs)
+        lines = ",\n".join(json.dumps(row) for row in known["stages"])
+        parts = ",\n".join(
+            f"{json.dumps(name)}: [\n" + ",\n".join(json.dumps(job) for job in part) + "\n]"
+            for name, part in known["jobs"].items()
+        )
+        PARTITION.write_text('{"jobs": {\n' + parts + '\n},\n"stages": [\n' + lines + "\n]}\n")
+    else:
+        from tempfile import TemporaryDirectory
+
+        torch.set_num_threads(1)
+        known = json.loads(BITS.read_text())
+        with TemporaryDirectory() as folder:
+            built = bits(known["jobs"], Path(folder) / "store")
+            imported = imported_bits(Path(folder))
+        about = {"machine": machine(), "jobs": known["jobs"], "built": built, "imported": imported}
+        BITS.write_text(json.dumps(about, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    sys.path[:0] = [str(HERE.parent), str(HERE.parent / "interop")]
+    main(sys.argv[1])
