@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ablatent.app.cli import main
+from ablatent.cli.main import main
 
 if __name__ == "__main__":
     main(Path(__file__).resolve().parent)

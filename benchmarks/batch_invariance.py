@@ -12,13 +12,13 @@ import sys
 import numpy as np
 import torch
 
-from ablatent.app.context import Context, set_up_torch
-from ablatent.app.graph import Stage
-from ablatent.app.objects import make
-from ablatent.app.stages.samples import load_generator
-from ablatent.app.sweep import newest_sweep
-from ablatent.app.tracking.base import NoTracking, RunSpec
+from ablatent.stages.context import Context, set_up_torch
+from ablatent.stages.graph import Stage
+from ablatent.stages.objects import make
+from ablatent.stages.samples.build import load_generator
 from ablatent.store.artifacts import Store, Work
+from ablatent.sweep.life import newest_sweep
+from ablatent.tracking.base import NoTracking, RunSpec
 from ablatent.training.first_stage import to_images
 
 SIZES = (64, 7, 1)

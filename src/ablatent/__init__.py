@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ablatent.app.finished import Finished
+    from ablatent.inference.pipeline import Finished
 
 
 def load(store: str, model: str, size: int | None = None) -> "Finished":
@@ -11,6 +11,6 @@ def load(store: str, model: str, size: int | None = None) -> "Finished":
 
     size: pixels of an imported model's pictures, which its weights do not tell (256).
     """
-    from ablatent.app.finished import Finished
+    from ablatent.inference.pipeline import Finished
 
     return Finished.load(store, model, size)

@@ -14,9 +14,9 @@ from ablatent.core.progress import console
 
 def main(path: str) -> int:
     """Build the stage that the file describes."""
-    from ablatent.app.build import Builder
-    from ablatent.app.graph import Stage
+    from ablatent.stages.graph import Stage
     from ablatent.store.artifacts import Store
+    from ablatent.sweep.build import Builder
 
     try:
         spec = read_json(Path(path))

@@ -19,12 +19,12 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
 
-from ablatent.app.cli import composed
-from ablatent.app.graph import Fingerprints
-from ablatent.app.plan import Composed, make_plan
-from ablatent.app.sweep import execute
+from ablatent.cli.main import composed
 from ablatent.data.base import Fingerprint
+from ablatent.stages.graph import Fingerprints
 from ablatent.store.identity import digest
+from ablatent.sweep.life import execute
+from ablatent.sweep.plan import Composed, make_plan
 from hydra_plugins.ablatent.launcher import ParsedOnce
 
 HERE = Path(__file__).parent
@@ -54,7 +54,7 @@ class _ByConfiguration(Fingerprints):
 def partition(jobs: Sequence[Sequence[str]]) -> list[dict[str, int] | str]:
     """For each job role → number of its stage, counted in the order of their first appearance over all jobs; of a job
     that planning refuses the key that it names."""
-    import ablatent.app.plan as plan
+    import ablatent.sweep.plan as plan
 
     kept, plan.Fingerprints = plan.Fingerprints, _ByConfiguration  # type: ignore[misc]
     try:

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from ablatent.app.stages.latents import histograms
 from ablatent.data.histograms import ChannelHistograms
 from ablatent.data.latents import LatentNormalizer, Latents
 from ablatent.first_stage.identity import IdentityFirstStage
 from ablatent.first_stage.vq import VQAutoencoder
+from ablatent.stages.latents.build import histograms
 
 
 def test_counts_and_moments_whatever_the_batches() -> None:

@@ -10,12 +10,12 @@ from torchmetrics.functional.image import lpips
 from torchmetrics.functional.image.lpips import _LPIPS
 from torchvision.models.vgg import cfgs, make_layers
 
-from ablatent.app.check import check_evaluation
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.files import sha256
 from ablatent.core.weights import PretrainedFile
 from ablatent.first_stage.lpips import LPIPS
 from ablatent.store.identity import canonical
+from ablatent.sweep.check import check_evaluation
 
 CONF = yaml.safe_load((Path(__file__).parents[2] / "conf" / "perceptual" / "lpips_vgg.yaml").read_text())
 HEADS = PretrainedFile(**{k: v for k, v in CONF["weights"]["heads"].items() if k != "_target_"})

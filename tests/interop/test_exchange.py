@@ -9,12 +9,12 @@ import torch
 from safetensors.torch import load_file
 from test_compvis import SMALL_UNET, checkpoint, drawn
 
-from ablatent.app.exchange import export_weights, import_weights
-from ablatent.app.plan import Composed
-from ablatent.app.pretrained import with_pretrained
 from ablatent.core.errors import ConfigError
 from ablatent.core.files import sha256
+from ablatent.inference.import_export import export_weights, import_weights
+from ablatent.inference.pretrained import with_pretrained
 from ablatent.store.artifacts import Store
+from ablatent.sweep.plan import Composed
 from commands import SMALL, built, found, run
 
 pytestmark = pytest.mark.slow

@@ -10,8 +10,8 @@ from test_compvis import SMALL_UNET, checkpoint, drawn
 from test_text_exchange import PREFIX, WIDTH, named
 
 from ablatent import load
-from ablatent.app.exchange import import_weights
 from ablatent.core.errors import ConfigError
+from ablatent.inference.import_export import import_weights
 from ablatent.interop.text import TOKENIZER
 from ablatent.samplers.ddim import DDIM
 from ablatent.store.artifacts import Store

@@ -9,11 +9,11 @@ from safetensors.torch import load_file
 from test_compvis import SMALL_UNET, checkpoint, drawn
 from test_exchange import config
 
-from ablatent.app.exchange import export_weights, import_weights
 from ablatent.conditioning.text_transformer import TextTransformer
 from ablatent.conditioning.tokens import Vocabulary
 from ablatent.core.errors import DataError
 from ablatent.core.hub import HubFolder
+from ablatent.inference.import_export import export_weights, import_weights
 from ablatent.interop import text
 from ablatent.store.artifacts import Store
 

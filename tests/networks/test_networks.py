@@ -12,9 +12,9 @@ from network_parts import T2, filled, noise
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from ablatent.app.objects import make
 from ablatent.core.errors import ConfigError
 from ablatent.core.types import Cond
+from ablatent.stages.objects import make
 
 CONF = Path(__file__).parents[2] / "conf"
 NAMES = sorted(p.stem for p in (CONF / "network").glob("*.yaml"))

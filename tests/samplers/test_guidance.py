@@ -9,7 +9,6 @@ import yaml
 from hydra.utils import get_class
 from torch import Tensor, nn
 
-from ablatent.app.objects import make
 from ablatent.core.errors import ConfigError
 from ablatent.core.types import Cond, Prediction
 from ablatent.samplers.guidance import ClassifierFree, Guidance, NoGuidance, check_interval
@@ -19,6 +18,7 @@ from ablatent.samplers.guidance_rescaled import RescaledClassifierFree, deviatio
 from ablatent.schedules.base import NoiseSchedule
 from ablatent.schedules.cosine import Cosine
 from ablatent.schedules.linear import Linear
+from ablatent.stages.objects import make
 
 CONF = Path(__file__).parents[2] / "conf" / "guidance"
 CONFIGS = {p.stem: yaml.safe_load(p.read_text()) for p in sorted(CONF.glob("*.yaml"))}

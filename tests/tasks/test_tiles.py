@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ablatent.app.rules import decode_tiles
 from ablatent.conditioning.none import NoConditioner
 from ablatent.core.errors import ConfigError, StageError
 from ablatent.data.latents import LatentNormalizer
@@ -16,6 +15,7 @@ from ablatent.diffusion.denoiser import Denoiser
 from ablatent.diffusion.parameterization import V
 from ablatent.first_stage.kl import KLAutoencoder
 from ablatent.schedules.linear import Linear
+from ablatent.sweep.rules import decode_tiles
 from ablatent.tasks.generate import Model
 from ablatent.tasks.tiles import Tiling, decode_in_tiles
 

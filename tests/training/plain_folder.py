@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ablatent.app.tracking.base import NoTracking, RunSpec
+from ablatent.tracking.base import NoTracking, RunSpec
 from ablatent.training.record import Recorder
 
 

@@ -2,7 +2,7 @@
 
 A key must not change because a class moved to another file, a comment changed or a new option stands at its neutral
 value; it must change with anything that can change the result. Runtime knobs never reach this module: a stage's
-configuration is put together by inclusion (app/graph.py).
+configuration is put together by inclusion (stages/graph.py).
 """
 
 import hashlib

@@ -17,7 +17,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 if TYPE_CHECKING:
-    from ablatent.app.plan import Composed
+    from ablatent.sweep.plan import Composed
 
 # From so many jobs on, composing is shared among processes: a job takes a third of a second.
 SHARED_FROM = 4
@@ -51,7 +51,7 @@ class AblatentLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         # Hydra imports every plugin module at each start: what is heavy is imported here.
-        from ablatent.app.cli import finish
+        from ablatent.cli.main import finish
         from ablatent.core.progress import console
 
         try:
@@ -93,7 +93,7 @@ def _compose_shared(overrides: list[str]) -> "Composed":
 
 def compose_job(loader: Any, config: DictConfig, overrides: list[str]) -> "Composed":
     """What Hydra makes of one job's overrides, in plain values."""
-    from ablatent.app.cli import composed
+    from ablatent.cli.main import composed
 
     cfg = loader.load_sweep_config(config, overrides)
     with open_dict(cfg):

@@ -1,0 +1,114 @@
+"""The command line, around Hydra: early answers to mistakes, one job or many, exit codes."""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.markup import escape
+
+from ablatent.cli.preflight import preflight
+from ablatent.cli.raw_overrides import check_words, quoted, unquoted, value_of
+from ablatent.core.errors import AblatentError, ConfigError
+from ablatent.core.progress import console
+from ablatent.inference.model_reference import find, job_words
+
+if TYPE_CHECKING:
+    from ablatent.sweep.plan import Composed
+
+
+def main(root: Path) -> None:
+    """root: the folder with conf/ and experiments/."""
+    os.environ["ABLATENT_ROOT"] = str(root)
+    sys.argv[1:] = [quoted(a) for a in sys.argv[1:]]
+    overrides = [a for a in sys.argv[1:] if not a.startswith("-") and "=" in a]
+    multirun = any(a in ("-m", "--multirun") for a in sys.argv[1:])
+    try:
+        check_store_path(overrides)
+        if value_of(overrides, "do") == "sample":
+            check_words(overrides, multirun)
+            words = with_the_jobs(root, overrides)
+            sys.argv[1:] = [*(a for a in sys.argv[1:] if a not in overrides), *words]
+            overrides = words
+        preflight(root, overrides, multirun)
+    except AblatentError as e:
+        console.print(f"[red]error[/] {escape(str(e))}", soft_wrap=True)
+        sys.exit(2)
+    hydra.main(config_path=str(root / "conf"), config_name="config", version_base="1.3")(one_job)()
+
+
+def with_the_jobs(root: Path, overrides: list[str]) -> list[str]:
+    """What is typed with do=sample, after what the model's job was made with: its options are the defaults."""
+    model = value_of(overrides, "model")
+    if value_of(overrides, "repeat") is not None:
+        return overrides
+    store = Path(value_of(overrides, "store.path") or OmegaConf.load(root / "conf" / "store" / "local.yaml").path)
+    return job_words(find(store, None if model is None else unquoted(model)).overrides, overrides)
+
+
+def check_store_path(overrides: list[str]) -> None:
+    """Hydra makes folders below the store before any job runs: refuse a path that leads through a file."""
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key == "store.path":
+            path = Path(value)
+            blocking = next((p for p in [path, *path.parents] if p.exists() and not p.is_dir()), None)
+            if blocking is not None:
+                raise ConfigError(
+                    "store.path", "a folder, or a path where one can be made", value, f"{blocking} is a file."
+                )
+
+
+def command_line() -> str:
+    """The exact command, for reports."""
+    name = Path(sys.argv[0]).name
+    return shlex.join(["python", name, *sys.argv[1:]])
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """The resolved configuration as plain values; ConfigError for what is missing or cannot be resolved."""
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise ConfigError(missing[0], "a value", "???", f"Give it on the command line: {missing[0]}=…")
+    try:
+        config: Any = OmegaConf.to_container(cfg, resolve=True)
+    except OmegaConfBaseException as e:
+        raise AblatentError(f"configuration: {str(e).splitlines()[0]}") from None
+    for name in ("hydra", "experiments"):
+        config.pop(name, None)
+    return dict(config)
+
+
+def composed(overrides: list[str], cfg: DictConfig) -> "Composed":
+    """A job's configuration in plain values, or why it has none: one such job does not stop the others."""
+    from ablatent.sweep.plan import Composed
+
+    try:
+        return Composed(overrides, plain(cfg))
+    except AblatentError as e:
+        return Composed(overrides, {}, str(e))
+
+
+def finish(jobs: "list[Composed]") -> int:
+    """Run jobs to their end; errors become one message."""
+    from ablatent.sweep.life import execute
+
+    try:
+        return execute(jobs, command_line())
+    except AblatentError as e:
+        console.print(f"[red]error[/] {escape(str(e))}", soft_wrap=True)
+        return 2
+    except KeyboardInterrupt:
+        console.print("interrupted; what was built is kept, the same command goes on from the last checkpoint")
+        return 130
+
+
+def one_job(cfg: DictConfig) -> None:
+    """Hydra's task function without -m."""
+    from hydra.core.hydra_config import HydraConfig
+
+    sys.exit(finish([composed(list(HydraConfig.get().overrides.task), cfg)]))

@@ -1,0 +1,134 @@
+"""Where options of config groups stand, how one is chosen there, and which keys end in a word that was typed alone.
+
+For the answers of `preflight`. Reads files of conf/ and plain values; free of torch.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from ablatent.core.errors import ConfigError, did_you_mean
+from ablatent.sweep.rules import get
+
+OPEN = {"metric": r"evaluation\.metrics", "conditioner": r"conditioner\.parts(\.[^.]+\.parts)*"}
+"""Group → the keys of the mappings that take further options of it, each by a name of one's own."""
+FORMS = {"metric": "+metric@evaluation.metrics.{}={}", "conditioner": "+conditioner@conditioner.parts.{}={}"}
+GROUP_FILE = re.compile(r"(?:optional |override )?/?([\w/]+)")
+
+
+def tops(root: Path) -> tuple[set[str], set[str]]:
+    """(all keys at the top of a configuration, those of them that are config groups), as config.yaml has them."""
+    config = cast(DictConfig, OmegaConf.load(root / "conf" / "config.yaml"))
+    entries = [str(k) for entry in config["defaults"] if isinstance(entry, DictConfig) for k in entry]
+    groups = {m[1] for entry in entries if not entry.startswith("override ") and (m := GROUP_FILE.match(entry))}
+    return {*map(str, config), *groups} - {"defaults"}, groups
+
+
+def typed_value(override: Override) -> str:
+    """What was typed after the =."""
+    return (override.input_line or "").partition("=")[2]
+
+
+def check_place(override: Override, options: Sequence[str], top: Iterable[str]) -> None:
+    """Raise ConfigError for an option of a group where nobody would read it. top: the groups of config.yaml."""
+    group, package, added = override.key_or_group, override.package, override.is_add()
+    if group in OPEN and added and package and re.fullmatch(OPEN[group], package.rpartition(".")[0]):
+        return
+    if override.is_delete() or (not added and (package or group in top)):
+        return
+    typed = typed_value(override)
+    option = typed if typed in options else "OPTION"
+    if group in FORMS and (added or group not in top):
+        name = option if option != "OPTION" else "NAME"
+        if package and not re.fullmatch(OPEN[group], package):
+            name = package.rpartition(".")[2]
+        expected, do = FORMS[group].format("NAME", "OPTION"), f"Type {FORMS[group].format(name, option)}."
+        if group in top and not package:
+            do = f"Type {group}={option} to have it alone, or {FORMS[group].format(name, option)} as a part of hybrid."
+    elif group in top:
+        expected, do = f"{group}=OPTION", f"Type {group}={option}, without +."
+    else:
+        expected = f"{group}@KEY=OPTION, with the key at which an option of {group} stands"
+        do = f"For example extractor@evaluation.extractor={option}." if group == "extractor" else ""
+    raise ConfigError(f"{'+' if added else ''}{group}", expected, override.input_line, do)
+
+
+def check_experiment(root: Path, name: str, top: Iterable[str]) -> None:
+    """The file of an experiment sets nothing at the top that config.yaml does not have: Hydra would let it."""
+    known = {*top, "defaults"}
+    for key in map(str, cast(DictConfig, OmegaConf.load(root / "experiments" / f"{name}.yaml"))):
+        if key not in known:
+            raise ConfigError(f"experiments={name}", "keys that config.yaml has", key, did_you_mean(key, known))
+
+
+def check_value(override: Override, cfg: Mapping[str, Any], groups: Mapping[str, Sequence[str]], root: Path) -> None:
+    """Raise ConfigError where one value is typed in place of a node, such as the option of a group.
+
+    cfg: the configuration as composed without this override, plain and not resolved. The override's key is in it.
+    """
+    key, typed = override.key_or_group, typed_value(override)
+    top, _, rest = key.partition(".")
+    value = get(cfg, key)
+    linked = re.fullmatch(r"\$\{(\w+)\}", value) if isinstance(value, str) else None
+    node = isinstance(value, Mapping) or (linked is not None and linked[1] in groups)
+    if typed.lstrip("'\"").startswith(("{", "${")) or (not node and typed in ("null", "")):
+        return
+    group = linked[1] if linked else top
+    if not node and value is None:  # where the chosen option has nothing, others may have a node
+        files = (OmegaConf.load(root / "conf" / top / f"{option}.yaml") for option in groups.get(top, ()))
+        node = any(isinstance(OmegaConf.select(f, rest), DictConfig) for f in files)
+    if not node:
+        return
+    if linked or value is None:
+        form = f"{group}={typed if typed in groups[group] else 'OPTION'}"
+    else:
+        form = option_form(key, typed, groups, there=True)
+    if form:
+        do = f"Leave it out by '~{form.partition('=')[0]}'." if typed == "null" and "@" in form else ""
+        raise ConfigError(key, f"an option of a config group, chosen as {form}", typed, do)
+    keys = [f"{key}.{name}" for name in value if name != "_target_"] if isinstance(value, Mapping) else []
+    raise ConfigError(key, f"values for its keys ({', '.join(keys[:8])}{', …' if len(keys) > 8 else ''})", typed)
+
+
+def option_form(key: str, typed: str, groups: Mapping[str, Sequence[str]], there: bool) -> str:
+    """How an option of a group is chosen at a key, with what was typed where it is one; empty where none stands there.
+
+    there: whether the key exists, so that the option takes the place of another."""
+    parent, _, name = key.rpartition(".")
+    for group, place in OPEN.items():
+        option = typed if typed in groups.get(group, ()) else "OPTION"
+        if re.fullmatch(place, parent):
+            return f"{'' if there else '+'}{group}@{key}={option}"
+        if re.fullmatch(place, key):
+            return f"+{group}@{key}.NAME={option}"
+    if parent and name in groups:
+        return f"{name}@{key}={typed if typed in groups[name] else 'OPTION'}"
+    top = key.partition(".")[0]
+    return f"{top}={typed}" if typed in groups.get(top, ()) else ""
+
+
+def by_last_part(root: Path, name: str, known: Iterable[str], groups: Iterable[str]) -> str:
+    """'Did you mean …?' with all keys whose last part is exactly `name`: those that are there, then those of options
+    that could be chosen. Empty where there are none. known: keys of the composed configuration."""
+    there = [k for k in known if k.rpartition(".")[2] == name and k != name and not k.startswith("preset.")]
+    others: dict[str, list[str]] = {}
+    for group, option in _having(root, name, groups):
+        if f"{group}.{name}" not in there:
+            others.setdefault(f"{group}.{name}", []).append(option)
+    named = [(k, "") for k in there] + [(k, f" (with {k.split('.')[0]}={','.join(v[:3])})") for k, v in others.items()]
+    named = sorted(named, key=lambda n: n[0].count("."))
+    texts = [f"'{key}'{note}" for key, note in named][:6]
+    return f"Did you mean {' or '.join([', '.join(texts[:-1]), texts[-1]] if texts[1:] else texts)}?" if texts else ""
+
+
+def _having(root: Path, name: str, groups: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """(group, option) of all files of these groups that have the key."""
+    for group in sorted({*groups} - {"preset"}):
+        for file in sorted((root / "conf" / group).glob("*.yaml")):
+            node: DictConfig | ListConfig = OmegaConf.load(file)
+            if isinstance(node, DictConfig) and name in node:
+                yield group, file.stem

@@ -1,0 +1,196 @@
+"""Mistakes on the command line that the configuration files alone show: answered at once, with the nearest spelling.
+
+Runs before Hydra: option names that do not exist, keys that no chosen option has, keys added with `+`. Free of torch.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ablatent.cli.override_targets import (
+    by_last_part,
+    check_experiment,
+    check_place,
+    check_value,
+    option_form,
+    tops,
+    typed_value,
+)
+from ablatent.cli.raw_overrides import KEYS
+from ablatent.core.errors import AblatentError, ConfigError, did_you_mean
+
+HYDRA_GROUPS = ("hydra",)
+# keys of config.yaml itself, under any options
+ALWAYS = ("do", "sweep", "title", "question", "path", "format", "key", "model", *KEYS, "out", "repeat", "size")
+
+
+def preflight(root: Path, overrides: Sequence[str], multirun: bool) -> None:
+    """Raise ConfigError for the first mistake. root: the folder that holds conf/ and experiments/."""
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as e:
+        raise AblatentError(
+            f"command line: {str(e).splitlines()[0]} Values with commas, quotes, brackets or = need quotes of their "
+            "own: 'key=\"a, b\"'."
+        ) from None
+    groups = {name: sorted(options) for name, options in _groups(root)}
+    chosen: dict[str, list[str]] = {}
+    top_keys, top_groups = tops(root)
+    for override in parsed:
+        key = override.key_or_group
+        if key.split(".")[0].split("/")[0] in HYDRA_GROUPS:
+            continue
+        if override.is_sweep_override() and not multirun:
+            do = f"Sweep over several with: python run.py -m {key}=…; a text with commas needs quotes of its own."
+            raise ConfigError(key, "one value", typed_value(override), do)
+        if key in groups:
+            check_place(override, groups[key], top_groups)
+            at = "" if override.package is None else f"@{override.package}"
+            chosen[f"{'+' if override.is_add() else ''}{key}{at}"] = list(_check_options(override, groups[key]))
+            for name in chosen.get("experiments", []) if key == "experiments" else []:
+                check_experiment(root, name, top_keys)
+        elif _globbed(override) is not None:
+            raise ConfigError(
+                key, "glob(…) over the options of a config group", typed_value(override), did_you_mean(key, groups)
+            )
+        elif override.is_add() and override.package is None:
+            keys = list(_keys(_composed(root, {})))
+            raise ConfigError(
+                f"+{key}",
+                "an existing key (options are never added: every key stands in conf/)",
+                typed_value(override),
+                by_last_part(root, key, keys, top_groups) or did_you_mean(key, [*groups, *keys]),
+            )
+    plain = [o for o in parsed if o.key_or_group not in groups and not o.is_add() and not o.is_delete()]
+    _check_keys(root, groups, chosen, [o for o in plain if o.key_or_group.split(".")[0] not in HYDRA_GROUPS])
+
+
+def _groups(root: Path) -> Iterator[tuple[str, set[str]]]:
+    """(group, option names) of every folder of conf/, and experiments. Options in a folder below are FOLDER/NAME."""
+    for folder in [root / "conf", *(p for p in (root / "conf").rglob("*") if p.is_dir())]:
+        if folder != root / "conf" and any(folder.glob("*.yaml")):
+            options = {p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml")}
+            yield folder.relative_to(root / "conf").as_posix(), options
+    yield "experiments", {p.stem for p in (root / "experiments").glob("*.yaml")}
+
+
+def _values(override: Override) -> list[str]:
+    if override.is_sweep_override():
+        return [str(v) for v in override.sweep_string_iterator()]
+    value = override.value()
+    return [str(v) for v in value] if isinstance(value, list) else [str(value)]
+
+
+def _globbed(override: Override) -> Glob | None:
+    """The pattern of GROUP=glob(…), or None."""
+    value: Any = override.value()
+    return value if isinstance(value, Glob) else None
+
+
+def _check_options(override: Override, options: Sequence[str]) -> Iterator[str]:
+    group = override.key_or_group
+    if (pattern := _globbed(override)) is not None:
+        # Hydra's patterns see what is directly in the folder of a group
+        found = pattern.filter([o for o in options if "/" not in o])
+        if not found:
+            raise ConfigError(group, "a pattern that fits some of " + ", ".join(options), typed_value(override))
+        yield from found
+        return
+    for value in _values(override):
+        if value in ("null", "None") and group == "experiments":
+            continue
+        if value not in options:
+            short = [o for o in options if value.lower() in (_initials(o), _initials(f"{o}_{group}"))]
+            near = f"Did you mean '{short[0]}'?" if short else did_you_mean(value, options)
+            raise ConfigError(group, "one of " + ", ".join(options), value, near)
+        yield value
+
+
+def _initials(name: str) -> str:
+    """cfg for classifier_free_guidance."""
+    return "".join(word[:1] for word in name.split("_"))
+
+
+def _composed(root: Path, options: dict[str, str]) -> DictConfig:
+    """The configuration with the given group options and nothing else."""
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(config_dir=str(root / "conf"), version_base="1.3"):
+            return compose("config", overrides=[f"{k}={v}" for k, v in options.items()])
+    except (HydraException, OmegaConfBaseException) as e:
+        raise AblatentError(f"configuration: {e}") from None
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def _keys(cfg: Any, prefix: str = "") -> Iterator[str]:
+    """Every dotted key, of nodes and leaves."""
+    if isinstance(cfg, DictConfig):
+        for key in map(str, cfg):
+            yield f"{prefix}{key}"
+            if not OmegaConf.is_interpolation(cfg, key) and not OmegaConf.is_missing(cfg, key):
+                yield from _keys(cfg[key], f"{prefix}{key}.")
+
+
+def _top(group: str) -> str:
+    """Below which key the options of GROUP or GROUP@KEY stand."""
+    return group.lstrip("+").rpartition("@")[2].split(".")[0]
+
+
+def _check_keys(
+    root: Path, groups: dict[str, list[str]], chosen: dict[str, list[str]], overrides: list[Override]
+) -> None:
+    """Each key must exist under every combination of the options that are swept, and take what was typed."""
+    wanted = {o.key_or_group.split(".")[0] for o in overrides}
+    if wanted <= set(ALWAYS):
+        return
+    # Only these options decide which keys there are below the overridden ones.
+    wanted |= {"preset", "experiments"}
+    deciding = {group: options for group, options in chosen.items() if _top(group) in wanted}
+    for combination in itertools.islice(itertools.product(*deciding.values()), 64):
+        options = dict(zip(deciding, combination, strict=True))
+        cfg = _composed(root, options)
+        known, values = list(_keys(cfg)), cast(dict[str, Any], OmegaConf.to_container(cfg))
+        for override in overrides:
+            if override.key_or_group in known:
+                check_value(override, values, groups, root)
+            else:
+                raise _unknown(root, override, known, groups, options)
+
+
+def _unknown(
+    root: Path, override: Override, known: list[str], groups: dict[str, list[str]], options: dict[str, str]
+) -> ConfigError:
+    """What to say of a key that is not among the known ones, under these options."""
+    key, typed = override.key_or_group, typed_value(override)
+    top, last = key.split(".")[0], key.split(".")[-1]
+    if top not in known and "." not in key:
+        near = by_last_part(root, key, known, tops(root)[1]) or did_you_mean(key, known)
+        return ConfigError(key, "a config group or key", typed, near)
+    if form := option_form(key, typed, groups, there=False):
+        return ConfigError(key, f"an option of a config group, chosen as {form}", typed)
+    option = f" with {top}={options[top]}" if top in options else ""
+    inside = sorted(k for k in known if k.startswith(f"{top}.") and "._target_" not in k)
+    siblings = [k for k in inside if k.count(".") == key.count(".")]
+    listed = f" ({', '.join(siblings[:12])}{', …' if len(siblings) > 12 else ''})" if siblings else ""
+    near = by_last_part(root, last, inside, [])
+    if not near and ".".join(key.split(".")[:2]) not in known:
+        near = _elsewhere(root, top, key, groups.get(top, []))
+    return ConfigError(key, f"a key that exists{option}{listed}", typed, near or did_you_mean(key, inside or known))
+
+
+def _elsewhere(root: Path, group: str, key: str, options: Sequence[str]) -> str:
+    """Which options of a group have a key that the chosen one has not."""
+    name = key.split(".")[1]
+    files = {option: OmegaConf.load(root / "conf" / group / f"{option}.yaml") for option in options}
+    having = [option for option, node in files.items() if isinstance(node, DictConfig) and name in node]
+    return f"It is a key of {group}={','.join(having)}: choose that too." if having else ""

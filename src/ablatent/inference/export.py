@@ -1,0 +1,232 @@
+"""What do=export writes: an artifact gathered from the store, in one of the formats."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ablatent.core.errors import ConfigError
+from ablatent.core.files import read_json, write_atomic, write_json
+from ablatent.interop import compvis, compvis_config, diffusers, text
+from ablatent.interop.parts import network_of
+from ablatent.stages.context import weights_path
+from ablatent.stages.models import make_conditioner, shapes_alone
+from ablatent.stages.objects import NOT_MODEL, make, stored_config
+from ablatent.store.artifacts import Artifact, Store
+from ablatent.store.identity import stable_name
+
+
+@dataclass(frozen=True)
+class Diffusion:
+    """A UNet with what belongs to it. network: its whole node; weights: "raw", "ema", those that there are; chosen: the
+    one of them that a format with one takes; normalizer: {shift, scale} of raw latents; text: the
+    node of a text transformer."""
+
+    network: dict[str, Any]
+    weights: dict[str, dict[str, Tensor]]
+    chosen: str
+    schedule: dict[str, Any]
+    parameterization: str
+    normalizer: dict[str, list[float]]
+    ema_decay: float
+    steps: int
+    text: dict[str, Any] | None = None
+
+    @property
+    def betas(self) -> Tensor:
+        table: Tensor = make(self.schedule).betas
+        return table
+
+    @property
+    def scale_factor(self) -> float | None:
+        """By which raw latents are multiplied; None where they are shifted or scaled channel by channel."""
+        shift, scale = self.normalizer["shift"], self.normalizer["scale"]
+        return 1.0 / scale[0] if len(set(scale)) == 1 and not any(shift) else None
+
+    @property
+    def class_rows(self) -> Tensor | None:
+        return self.conditioner.get("embedding.weight")
+
+    @property
+    def conditioner(self) -> dict[str, Tensor]:
+        return network_of(self.weights[self.chosen], "conditioner.")
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """A first stage (its node and tensors), a diffusion network, or both."""
+
+    first_stage: tuple[dict[str, Any], dict[str, Tensor]] | None
+    diffusion: Diffusion | None
+
+
+def gather(store: Store, artifact: Artifact, weights: str, snapshot: str | int) -> Gathered:
+    """From an artifact of kind first_stage, diffusion or imported; ConfigError for weights that are not there."""
+    if artifact.kind == "first_stage":
+        return Gathered(_first_stage(artifact), None)
+    config = stored_config(artifact)
+    first_key = artifact.manifest["inputs"].get("first_stage")
+    first = None if first_key is None else store.open("first_stage", first_key)
+    if artifact.kind == "imported":
+        there = artifact.json("summary.json")["weights"]
+        channels = config["network"]["in_channels"]
+        scale = 1.0 / config["scale_factor"]
+        found = Diffusion(
+            dict(config["network"]),
+            _weights(artifact.path, there, "last"),
+            weights if weights in there else there[0],
+            config["schedule"],
+            stable_name(config["parameterization"]["_target_"]),
+            {"shift": [0.0] * channels, "scale": [scale] * channels},
+            0.9999,
+            0,
+            _text(config["conditioner"]),
+        )
+        return Gathered(None if first is None else _first_stage(first), found)
+    if first is None:
+        raise ConfigError("key", "a diffusion stage with its first stage", artifact.key)
+    latents = store.open("latents", artifact.manifest["inputs"]["latents"])
+    found = Diffusion(
+        _whole_network(artifact, int(first.json("summary.json")["latent_channels"])),
+        _weights(artifact.path, ["ema", "raw"], snapshot),
+        weights,
+        config["schedule"],
+        stable_name(config["parameterization"]["_target_"]),
+        read_json(latents.path / "normalizer.json"),
+        float(config["training"]["ema"]["decay"]),
+        int(config["training"]["steps"]),
+        _text(config["conditioner"]),
+    )
+    return Gathered(_first_stage(first), found)
+
+
+def _first_stage(artifact: Artifact) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+    from safetensors.torch import load_file
+
+    config = {k: v for k, v in stored_config(artifact).items() if k not in NOT_MODEL}
+    state = load_file(str(artifact.path / "model.safetensors"))
+    return (config, state) if state else None  # pixel space has no network
+
+
+def _text(node: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """A conditioner node, where it is LDM's text transformer: the only text model that the formats have a name for."""
+    return dict(node) if node is not None and stable_name(node["_target_"]) == "TextTransformer" else None
+
+
+def _weights(folder: Path, kinds: list[str], snapshot: str | int) -> dict[str, dict[str, Tensor]]:
+    from safetensors.torch import load_file
+
+    return {kind: load_file(str(weights_path(folder, kind, snapshot))) for kind in kinds}
+
+
+def _whole_network(artifact: Artifact, latent_channels: int) -> dict[str, Any]:
+    """A diffusion stage's network node with the arguments that follow from its neighbours."""
+    config, summary = stored_config(artifact), artifact.json("summary.json")
+    learned = bool(config["learned_variance"])
+    with torch.device("meta"):
+        setting = shapes_alone((latent_channels, 1, 1), 1, summary["classes"], summary.get("segments", 0))
+        conditioner = make_conditioner(config["conditioner"], setting)
+    return {
+        **config["network"],
+        "in_channels": latent_channels,
+        "out_channels": latent_channels * (2 if learned else 1),
+        "context_dim": conditioner.context_dim,
+        "vector_dim": conditioner.vector_dim,
+        "spatial_channels": conditioner.spatial_channels,
+    }
+
+
+def write(found: Gathered, format_: str, folder: Path) -> list[str]:
+    """Write the files; lines that say what was written and what the format has no place for."""
+    said = _compvis(found, folder) if format_ == "compvis" else _diffusers(found, folder)
+    diffusion = found.diffusion
+    if diffusion is not None and diffusion.scale_factor is None:
+        write_json(folder / "normalizer.json", diffusion.normalizer)
+        said.append(
+            f"{folder}/normalizer.json: latents are shifted and scaled channel by channel, z = (raw - shift) / scale; "
+            "the format knows one factor only (train with latents.normalizer=scalar or none for that)"
+        )
+    return said
+
+
+def _compvis(found: Gathered, folder: Path) -> list[str]:
+    """model.ckpt and the reference's config.yaml (JSON, which is YAML)."""
+    first, diffusion = found.first_stage, found.diffusion
+    state = {} if first is None else compvis.first_stage_out(*first)
+    if diffusion is None:
+        if first is None:
+            raise ConfigError("key", "an artifact with weights", "a first stage without any")
+        described = {"model": compvis_config.first_stage_config(first[0])}
+    else:
+        named = {k: compvis.unet_out(diffusion.network, network_of(v)) for k, v in diffusion.weights.items()}
+        rows, (said_of_text, theirs) = diffusion.class_rows, (None, None)
+        if diffusion.text is not None:
+            said_of_text, theirs = text.compvis_out(diffusion.text, diffusion.conditioner)
+        about = {
+            "class_rows": rows,
+            "text": theirs,
+            "scale_factor": None if diffusion.scale_factor == 1.0 else diffusion.scale_factor,
+            "betas": diffusion.betas,
+            "ema_decay": diffusion.ema_decay,
+            "ema_updates": diffusion.steps,
+        }
+        described = compvis_config.model_config(
+            diffusion.network,
+            None if first is None else first[0],
+            {
+                "schedule": diffusion.schedule,
+                "parameterization": diffusion.parameterization.lower(),
+                "scale_factor": diffusion.scale_factor or 1.0,
+                "ema": "ema" in named,
+                "classes": None if rows is None else tuple(rows.shape),
+                "text": said_of_text,
+            },
+        )
+        state = compvis.join(state, named["raw"], named.get("ema"), about)
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.save({"state_dict": state}, folder / "model.ckpt")
+    write_atomic(folder / "config.yaml", (json.dumps(described, indent=2) + "\n").encode())
+    return [f"{folder}/model.ckpt: {len(state)} tensors", f"{folder}/config.yaml: for the reference code"]
+
+
+def _diffusers(found: Gathered, folder: Path) -> list[str]:
+    """A model's folder for a first stage; unet, vae or vqvae, and scheduler for a diffusion network."""
+    first, diffusion = found.first_stage, found.diffusion
+    scale = 1.0 if diffusion is None else diffusion.scale_factor or 1.0
+    made = None if first is None else diffusers.first_stage_out(*first, scale)
+    if diffusion is None:
+        if made is None:
+            raise ConfigError("key", "an artifact with weights", "a first stage without any")
+        return [_model(folder, *made)]
+    unet = diffusers.unet_out(diffusion.network, network_of(diffusion.weights[diffusion.chosen]))
+    scheduler = diffusers.scheduler_out(diffusion.schedule, diffusion.parameterization, diffusion.betas.tolist())
+    said = [_model(folder / "unet", *unet) + f" ({diffusion.chosen})"]
+    if made is not None:
+        said.append(_model(folder / ("vae" if made[0]["_class_name"] == "AutoencoderKL" else "vqvae"), *made))
+    (folder / "scheduler").mkdir(parents=True, exist_ok=True)
+    write_json(folder / "scheduler" / diffusers.SCHEDULER, scheduler)
+    said.append(f"{folder}/scheduler: {scheduler['_class_name']}, {scheduler['prediction_type']}")
+    if diffusion.text is not None:
+        described, theirs = text.diffusers_out(diffusion.text, diffusion.conditioner)
+        said.append(_model(folder / diffusers.TEXT, described, theirs, diffusers.TEXT_WEIGHTS[0]))
+    if diffusion.class_rows is not None:
+        from safetensors.torch import save_file
+
+        save_file({"embedding.weight": diffusion.class_rows}, str(folder / "class_embedding.safetensors"))
+        said.append(
+            f"{folder}/class_embedding.safetensors: a row a class, then the null class; diffusers has no model for it"
+        )
+    return said
+
+
+def _model(folder: Path, config: Mapping[str, Any], state: dict[str, Tensor], name: str = diffusers.WEIGHTS[0]) -> str:
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(state, str(folder / name), metadata={"format": "pt"})
+    write_json(folder / diffusers.CONFIG, config)
+    return f"{folder}: {config['_class_name']}, {len(state)} tensors"

@@ -1,0 +1,162 @@
+"""do=import and do=export: weights of other programs into the store, and out of it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ablatent.core.errors import ConfigError, DataError, did_you_mean
+from ablatent.core.files import sha256, write_json
+from ablatent.core.progress import console
+from ablatent.interop import compvis, diffusers
+from ablatent.interop.parts import DiffusionPart, FirstStagePart, Parts
+from ablatent.interop.published import Options
+from ablatent.stages.context import short
+from ablatent.stages.graph import Stage
+from ablatent.store.artifacts import Artifact, Store, Work
+from ablatent.sweep.build import record, stage_code
+
+FORMATS = ("compvis", "diffusers")
+FILES = (".ckpt", ".safetensors", ".pt", ".pth", ".bin")
+
+
+def import_weights(store: Store, config: Mapping[str, Any]) -> int:
+    """Read a file or folder, put its parts into the store, say what was read, assumed and left; the exit code."""
+    path, format_ = path_and_format(config, "a file or folder to read")
+    parts, source = read(path, format_, Options.of(config["interop"]))
+    first_stage = None
+    if parts.first_stage is not None:
+        first_stage, new = publish_first_stage(store, parts.first_stage, source)
+        _say(first_stage, new, f"use it: first_stage=pretrained first_stage.key={first_stage.key}")
+    if parts.diffusion is not None:
+        found, new = publish_diffusion(store, parts.diffusion, source, first_stage)
+        _say(found, new, f"start a training from it: diffusion.start_from={found.key}")
+    for line in parts.said:
+        console.print(f"  not told by the shapes: {line}", soft_wrap=True)
+    for name, count in sorted(parts.not_read.items()):
+        unit = "files" if name.endswith("/") else "tensors"
+        console.print(f"  [yellow]not read[/] {name}: {count} {unit}", soft_wrap=True)
+    return 0
+
+
+def path_and_format(config: Mapping[str, Any], what: str) -> tuple[Path, str]:
+    """`path` and `format`, checked; ConfigError otherwise."""
+    if config["path"] is None:
+        raise ConfigError("path", what, None, "Say path=… on the command line.")
+    if config["format"] not in FORMATS:
+        near = did_you_mean(str(config["format"]), FORMATS)
+        raise ConfigError("format", "one of " + ", ".join(FORMATS), config["format"], near)
+    return Path(str(config["path"])).expanduser(), str(config["format"])
+
+
+def read(path: Path, format_: str, options: Options) -> tuple[Parts, dict[str, Any]]:
+    """(what was read, where from: path, format, the SHA-256 of every file). Raises ConfigError, DataError."""
+    if not path.exists():
+        raise ConfigError("path", "a file or folder that exists", str(path))
+    if format_ == "compvis":
+        path = _only_file(path)
+        parts, files = compvis.read(path, options), [path]
+    else:
+        parts, files = diffusers.read(path, options), diffusers.files_of(path)
+    folder = path if path.is_dir() else path.parent
+    digests = {f.relative_to(folder).as_posix(): sha256(f) for f in files}
+    return parts, {"path": str(path.resolve()), "format": format_, "sha256": digests}
+
+
+def _only_file(path: Path) -> Path:
+    if path.is_file():
+        return path
+    files = sorted(p for p in path.iterdir() if p.suffix in FILES)
+    if len(files) != 1:
+        names = ", ".join(p.name for p in files) or "none"
+        raise ConfigError("path", f"a file, or a folder with one ({', '.join(FILES)})", str(path), f"In it: {names}.")
+    return files[0]
+
+
+def publish_first_stage(store: Store, part: FirstStagePart, source: Mapping[str, Any]) -> tuple[Artifact, bool]:
+    """(the artifact, whether it is new): the same key for the same tensors, whatever file they came from."""
+    stage = Stage("first_stage", {**part.config, "digest": part.digest, "weights": dict(source)})
+
+    def write(work: Work) -> None:
+        from safetensors.torch import save_file
+
+        save_file(part.state, str(work.files / "model.safetensors"))
+        write_json(
+            work.files / "summary.json",
+            {
+                "parameters": _learned(part.state),
+                "latent_channels": part.config["z_channels"],
+                "downsample": part.config["stem"] * 2 ** (len(part.config["ch_mult"]) - 1),
+            },
+        )
+
+    return store.get_or_build(
+        stage.kind, stage.key, write, lambda: {**record(stage, {}, stage_code(stage)), "source": source}
+    )
+
+
+def publish_diffusion(
+    store: Store, part: DiffusionPart, source: Mapping[str, Any], first_stage: Artifact | None
+) -> tuple[Artifact, bool]:
+    """(the artifact of kind `imported`, whether it is new), with its first stage as an input where it is known."""
+    inputs = {} if first_stage is None else {"first_stage": first_stage.key}
+    stage = Stage("imported", {**part.config, "digest": part.digest, "weights": dict(source)}, inputs)
+
+    def write(work: Work) -> None:
+        from safetensors.torch import save_file
+
+        for kind, state in part.weights.items():
+            # the names of a diffusion stage's files; no step of a training here is known
+            save_file(state, str(work.files / f"{kind}-{0:07d}.safetensors"))
+        network = {k: v for k, v in part.weights["raw"].items() if k.startswith("network.")}
+        write_json(
+            work.files / "summary.json",
+            {"parameters": _learned(network), "snapshots": [0], "weights": sorted(part.weights)},
+        )
+
+    return store.get_or_build(
+        stage.kind, stage.key, write, lambda: {**record(stage, {}, stage_code(stage)), "source": source}
+    )
+
+
+def _learned(state: Mapping[str, Any]) -> int:
+    counters = ("codebook.usage", "codebook.used", "codebook.recent", "codebook.initialised")
+    return sum(v.numel() for k, v in state.items() if not k.startswith(counters))
+
+
+def _say(artifact: Artifact, new: bool, use: str) -> None:
+    count = artifact.json("summary.json")["parameters"]
+    word = "[green]imported[/]" if new else "found"
+    console.print(f"  {short(artifact.key):<24} {word}, {count:,} parameters; {use}", soft_wrap=True)
+
+
+def export_weights(store: Store, config: Mapping[str, Any]) -> int:
+    """Write an artifact's weights into a folder for other programs; the exit code."""
+    from ablatent.inference.export import gather, write
+
+    folder, format_ = path_and_format(config, "a folder to write")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError("path", "a new or empty folder", str(folder), "Nothing is overwritten.")
+    artifact = stored(store, str(config["key"]), ("first_stage", "diffusion", "imported"), "key")
+    options = config["interop"]
+    if options["weights"] not in ("ema", "raw"):
+        raise ConfigError("interop.weights", "ema or raw", options["weights"])
+    found = gather(store, artifact, options["weights"], options["snapshot"])
+    for line in write(found, format_, folder):
+        console.print(f"  {line}", soft_wrap=True)
+    return 0
+
+
+def stored(store: Store, key: str, kinds: tuple[str, ...], config_key: str) -> Artifact:
+    """The artifact of a key, which may be cut short where it stays unique; ConfigError otherwise."""
+    kind = key.rsplit("-", 1)[0]
+    if kind not in kinds:
+        raise ConfigError(config_key, "a key of the store: " + ", ".join(f"{k}-…" for k in kinds), key)
+    known = sorted(p.name for p in (store.root / "objects" / kind).glob("*") if p.is_dir())
+    fitting = [k for k in known if k.startswith(key)]
+    if len(fitting) != 1:
+        near = did_you_mean(key, known) or "do=status shows what the store holds."
+        raise ConfigError(config_key, f"the key of one {kind} in {store.root}", key, near)
+    found = store.find(kind, fitting[0])
+    if found is None:
+        raise DataError(f"{config_key}: {fitting[0]} was damaged and has been set aside. Import or build it again.")
+    return found

@@ -1,0 +1,226 @@
+"""The figures of a report as PNG bytes: training curves and metrics over numeric axes. Alone loads matplotlib."""
+
+import io
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ablatent.report.metrics import describe, without_beside
+from ablatent.report.model import UNREADABLE, Stored, Sweep, show_value
+from ablatent.report.tables import Row, metric_names, row_score, seed_rows
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe & Ito 2008: told apart with any colour vision
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31"]
+RC: dict[str, Any] = {
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+}
+
+
+@contextmanager
+def _panels(count: int, wide: int = 3) -> Iterator[tuple[list["Axes"], dict[str, bytes]]]:
+    """`count` axes in a grid; on leaving, the picture is in out["png"]. No pyplot, so no state outlives the call."""
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = min(wide, count)
+    rows = math.ceil(count / columns)
+    out: dict[str, bytes] = {}
+    with rc_context(RC):  # type: ignore[arg-type]  # the stubs list every key
+        width = 3.9 * max(columns, 2)
+        figure = Figure(dpi=110, facecolor="white")
+        FigureCanvasAgg(figure)
+        grid = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+        for empty in grid[count:]:
+            empty.set_axis_off()
+        yield grid[:count], out
+        entries: dict[str, Any] = {}
+        for axes in grid[:count]:
+            for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+                entries.setdefault(label, handle)
+        # inches by hand: constrained layout takes longer than all the drawing
+        in_a_row = min(4, len(entries), int(width / (0.6 + 0.075 * max(map(len, entries), default=0)))) or 1
+        top, body, bottom = 0.3, 2.55 * rows - 0.7, 0.55 + 0.2 * math.ceil(len(entries) / in_a_row)
+        height = top + body + bottom
+        figure.set_size_inches(width, height)
+        figure.subplots_adjust(
+            left=0.74 / width,
+            right=1 - 0.15 / width,
+            top=1 - top / height,
+            bottom=bottom / height,
+            wspace=0.24,
+            hspace=0.42,
+        )
+        if entries:
+            figure.legend(entries.values(), entries.keys(), loc="lower center", ncols=in_a_row)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", metadata={"Software": None})
+        out["png"] = buffer.getvalue()
+
+
+def smooth(values: np.ndarray, span: float) -> np.ndarray:
+    """Exponential moving average over about `span` points, debiased at the start (as Adam's moments are)."""
+    keep, total, weight = 1 - 1 / max(span, 1.0), 0.0, 0.0
+    out = np.empty_like(values, dtype=np.float64)
+    for n, value in enumerate(values):
+        total, weight = keep * total + (1 - keep) * value, keep * weight + (1 - keep)
+        out[n] = total / weight
+    return out
+
+
+def _colour(n: int) -> str:
+    return COLOURS[n % len(COLOURS)]
+
+
+def _dashes(n: int) -> str:
+    """Lines of one colour are told apart by these."""
+    return ("-", "--", ":", "-.")[n // len(COLOURS) % 4]
+
+
+def curves(sweep: Sweep, kind: str) -> bytes | None:
+    """Training curves of all stages of one kind, one panel a quantity, one line a stage: raw faint, smoothed on top."""
+    found: list[tuple[Stored, dict[str, np.ndarray]]] = []
+    for stored in sweep.of_kind(kind):
+        try:
+            found.append((stored, stored.curves()))
+        except UNREADABLE as error:
+            sweep.problems.append(f"{stored.key}: curves.csv: {error}.")
+    names = list(dict.fromkeys(n for _, c in found for n in c))
+    names.sort(key=lambda n: (not n.startswith("validation"), n != "train/loss", n))
+    if not names:
+        return None
+    with _panels(len(names)) as (panels, out):
+        for name, axes in zip(names, panels, strict=True):
+            for n, (stored, values) in enumerate(found):
+                if name in values:
+                    _draw_curve(axes, values[name], n, sweep.label(stored.key))
+            axes.set(title=name, xlabel="step")
+    return out["png"]
+
+
+def _draw_curve(axes: "Axes", points: np.ndarray, n: int, label: str) -> None:
+    colour, ls = _colour(n), _dashes(n)
+    points = points[np.isfinite(points[:, 1])]
+    step, value = points[:, 0], points[:, 1]
+    if len(points) < 30:
+        axes.plot(step, value, color=colour, ls=ls, label=label, lw=1.4, marker="o", ms=3)
+        return
+    axes.plot(step, value, color=colour, alpha=0.22, lw=0.7)
+    axes.plot(step, smooth(value, len(value) / 25), color=colour, ls=ls, label=label, lw=1.5)
+
+
+def latents(sweep: Sweep) -> bytes | None:
+    """How the normalised training latents are spread, one panel a first stage, one line a channel, beside N(0, 1)."""
+    found = [stored for stored in sweep.of_kind("latents") if stored.has("histograms.json")]
+    if not found:
+        return None
+    with _panels(len(found)) as (panels, out):
+        for stored, axes in zip(found, panels, strict=True):
+            told = stored.json("histograms.json")
+            edges, counts = np.array(told["edges"]), np.array(told["counts"])
+            total = counts.sum(axis=1) + np.array(told["outside"])
+            few = len(counts) <= len(COLOURS)
+            for n, density in enumerate(counts / total[:, None] / np.diff(edges)):
+                label = f"channel {n}" if few else None
+                axes.stairs(density, edges, color=_colour(n), label=label, lw=1.2, alpha=1.0 if few else 0.4)
+            middle = (edges[:-1] + edges[1:]) / 2
+            unit = np.exp(-(middle**2) / 2) / math.sqrt(2 * math.pi)
+            axes.plot(middle, unit, color="black", ls="--", lw=1.1, label="N(0, 1)")
+            axes.set(title=sweep.label(stored.key), xlabel="normalised latent")
+    return out["png"]
+
+
+def schedules(sweep: Sweep) -> bytes | None:
+    """Signal left and log-SNR over time, one line a noise schedule of the sweep."""
+    noised = [j for j in sweep.jobs if "diffusion" in j.stages]
+    nodes = {json.dumps(j.config["schedule"], sort_keys=True): j for j in noised if "schedule" in j.config}
+    if not nodes:
+        return None
+    from ablatent.stages.objects import make  # needs torch, which the other figures do without
+
+    with _panels(2) as ((signal, snr), out):
+        for n, job in enumerate(nodes.values()):
+            schedule = make(job.config["schedule"])
+            alpha2 = schedule.alphas_cumprod.numpy()
+            t, label = np.arange(schedule.T) / schedule.T, _schedule_label(job.config["schedule"], len(nodes))
+            signal.plot(t, np.sqrt(alpha2), color=_colour(n), label=label, lw=1.5)
+            inside = alpha2 > 0  # log-SNR is -inf at zero terminal SNR
+            log_snr = np.log(alpha2[inside] / (1 - alpha2[inside]))
+            snr.plot(t[inside], log_snr, color=_colour(n), label=label, lw=1.5)
+        signal.set(title="signal left, alpha", xlabel="t / T")
+        snr.set(title="log-SNR", xlabel="t / T")
+    return out["png"]
+
+
+def _schedule_label(node: Mapping[str, Any], count: int) -> str:
+    """The class, and its options where several schedules are told apart."""
+    name = str(node["_target_"]).rsplit(".", 1)[-1]
+    options = " ".join(f"{k}={show_value(v)}" for k, v in node.items() if k != "_target_" and not isinstance(v, list))
+    return f"{name} {options}" if count > 1 else name
+
+
+def numeric_axes(sweep: Sweep) -> list[str]:
+    """Axes (seeds apart) with two or more different numbers and nothing else."""
+    found = []
+    for axis in sweep.plain_axes:
+        values = {j.axes.get(axis) for j in sweep.jobs if isinstance(j.axes.get(axis), int | float | str | None)}
+        if len(values) > 1 and all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
+            found.append(axis)
+    return found
+
+
+def _varies(sweep: Sweep, rows: Sequence[Row], metric: str, axis: str) -> bool:
+    """Whether the metric depends on the axis in any line; a reconstruction does not care for the sampler's steps."""
+    lines: dict[str, set[float]] = {}
+    for row in rows:
+        score = row_score(row, metric)
+        if score is not None:
+            lines.setdefault(_line(sweep, row, axis), set()).add(score.value)
+    return any(len(v) > 1 for v in lines.values())
+
+
+def _line(sweep: Sweep, row: Row, axis: str) -> str:
+    return " ".join(f"{a}={show_value(row.axes[a])}" for a in sweep.plain_axes if a != axis) or "all jobs"
+
+
+def over_axis(sweep: Sweep, axis: str) -> bytes | None:
+    """Every metric that depends on a numeric axis, over that axis; one line a setting of the others. Baselines and
+    chance stand in the table alone.
+
+    Bars: over seeds where there are several, else the interval of a share that has one.
+    """
+    rows = seed_rows(sweep)
+    metrics = [m for m in metric_names(sweep) if without_beside(m) == m and _varies(sweep, rows, m, axis)]
+    if not metrics:
+        return None
+    lines: dict[str, list[Row]] = {}
+    for row in sorted(rows, key=lambda r: r.axes[axis]):
+        lines.setdefault(_line(sweep, row, axis), []).append(row)
+    positions = sorted({r.axes[axis] for r in rows})
+    with _panels(len(metrics)) as (panels, out):
+        for metric, axes in zip(metrics, panels, strict=True):
+            for n, (label, members) in enumerate(lines.items()):
+                points = [(r.axes[axis], s) for r in members if (s := row_score(r, metric))]
+                barred = bool(sweep.seed_axes) or any("spread" in s.protocol for _, s in points)
+                spread = [s.std or 0.0 for _, s in points] if barred else None
+                x, y = [p[0] for p in points], [p[1].value for p in points]
+                axes.errorbar(x, y, yerr=spread, color=_colour(n), label=label, marker="o", ms=4, lw=1.4, capsize=2)
+            if positions[0] > 0 and positions[-1] / positions[0] >= 8:
+                axes.set_xscale("log")
+            axes.set_xticks(positions, [f"{p:g}" for p in positions])
+            axes.minorticks_off()
+            axes.set(title=describe(metric).title, xlabel=axis)
+    return out["png"]

@@ -1,0 +1,21 @@
+"""The report as one HTML file that needs no network: style inline, pictures as data URIs."""
+
+import base64
+from importlib import resources
+
+from jinja2 import Environment, StrictUndefined
+
+from ablatent.report.page import JUDGES, LATENTS, Page
+
+
+def data_uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def render(page: Page) -> str:
+    """The whole page; every text from the store is escaped."""
+    text = resources.files("ablatent.report").joinpath("templates/report.html.j2").read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["uri"] = data_uri
+    about = {"about_latents": LATENTS, "about_judges": JUDGES}
+    return environment.from_string(text).render(page=page, sweep=page.sweep, **about)

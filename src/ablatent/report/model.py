@@ -1,0 +1,284 @@
+"""A sweep as the store holds it, in plain dataclasses. What is missing or damaged becomes a problem, no error."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ablatent.core.errors import ConfigError, DataError, did_you_mean
+from ablatent.core.files import read_json, sha256
+from ablatent.stages.graph import SCORED
+
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, DataError)  # what a damaged file can raise
+HASHED_BELOW = 256 * 2**20  # bytes; larger files are checked by size here and by hash in do=verify
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric of one job, with the protocol that it was measured by."""
+
+    value: float
+    std: float | None = None
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class Stored:
+    """One artifact. `problem` says why it cannot be used, None when its manifest is fine."""
+
+    key: str
+    kind: str
+    folder: Path
+    inputs: Mapping[str, str]
+    manifest: Mapping[str, Any]
+    problem: str | None = None
+
+    def has(self, name: str) -> bool:
+        return name in self.manifest.get("files", {})
+
+    def file(self, name: str) -> Path:
+        """The path of a file that is what the manifest says. Raises DataError naming the artifact otherwise."""
+        if self.problem:
+            raise DataError(f"{self.key}: {self.problem}")
+        told = self.manifest["files"].get(name)
+        path = self.folder / name
+        if told is None or not path.is_file():
+            raise DataError(f"{self.key}: {name} is missing")
+        if path.stat().st_size != told["size"]:
+            raise DataError(f"{self.key}: {name} is damaged ({path.stat().st_size} bytes, expected {told['size']})")
+        if told["size"] < HASHED_BELOW and sha256(path) != told["sha256"]:
+            raise DataError(f"{self.key}: {name} is damaged (its sha256 is not the manifest's)")
+        return path
+
+    def json(self, name: str) -> dict[str, Any]:
+        value = read_json(self.file(name))
+        if not isinstance(value, dict):
+            raise DataError(f"{self.key}: {name} should hold a JSON object")
+        return value
+
+    def array(self, name: str) -> np.ndarray:
+        return np.load(self.file(name), allow_pickle=False)
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        return self.json("summary.json") if self.has("summary.json") else {}
+
+    def curves(self) -> dict[str, np.ndarray]:
+        """name -> (n, 2) float64 array of step and value, in order of steps; empty when nothing was recorded."""
+        if not self.has("curves.csv"):
+            return {}
+        points: dict[str, list[tuple[float, float]]] = {}
+        for row in csv.DictReader(io.StringIO(self.file("curves.csv").read_text())):
+            points.setdefault(row["name"], []).append((float(row["step"]), float(row["value"])))
+        return {name: np.array(sorted(rows, key=lambda r: r[0])) for name, rows in points.items()}
+
+    @property
+    def seconds(self) -> float | None:
+        value = self.manifest.get("wall_seconds")
+        return float(value) if isinstance(value, int | float) else None
+
+
+@dataclass
+class Job:
+    """One job of the sweep. status: finished, failed, refused or unfinished (killed before it could say)."""
+
+    index: int
+    name: str
+    axes: Mapping[str, Any]
+    config: Mapping[str, Any]
+    stages: Mapping[str, str]  # role -> key
+    status: str
+    error: Mapping[str, Any] | None
+    seconds: float | None
+    built: Mapping[str, str]  # key -> built | found | failed | skipped
+    scores: dict[str, Score] = field(default_factory=dict)
+    lost: bool = False  # some of its scores are in no readable file any more
+
+
+@dataclass
+class Sweep:
+    """Everything a report shows."""
+
+    id: str
+    folder: Path
+    created: str
+    command: str
+    verb: str
+    title: str
+    question: str
+    axes: Mapping[str, list[Any]]
+    jobs: list[Job]
+    objects: dict[str, Stored]
+    problems: list[str]
+
+    @property
+    def seed_axes(self) -> list[str]:
+        return [a for a in self.axes if a == "seed" or a.endswith(".seed")]
+
+    @property
+    def plain_axes(self) -> list[str]:
+        return [a for a in self.axes if a not in self.seed_axes]
+
+    def closure(self, keys: Iterable[str]) -> set[str]:
+        """The given stages and all that they stand on."""
+        found: set[str] = set()
+        todo = list(keys)
+        while todo:
+            key = todo.pop()
+            if key not in found:
+                found.add(key)
+                todo.extend(self.objects[key].inputs.values() if key in self.objects else ())
+        return found
+
+    def job_seconds(self, job: Job) -> float | None:
+        """What the job would have cost alone: wall seconds of all stages that it stands on; None when none is known."""
+        known = [
+            o.seconds for k in self.closure(job.stages.values()) if (o := self.objects.get(k)) and o.seconds is not None
+        ]
+        return math.fsum(known) if known else None
+
+    def of_kind(self, kind: str) -> list[Stored]:
+        """The readable artifacts of one kind, in the order in which jobs use them."""
+        order = {key: n for n, key in enumerate(k for j in self.jobs for k in j.stages.values())}
+        usable = [o for o in self.objects.values() if o.kind == kind and o.problem is None]
+        return sorted(usable, key=lambda o: order.get(o.key, len(order)))
+
+    def label(self, key: str) -> str:
+        """The axes that tell this stage from others of its kind, as `axis=value`; else its kind, or its key."""
+        users = [j for j in self.jobs if key in self.closure(j.stages.values())]
+        parts = []
+        for axis, values in self.axes.items():
+            mine = {json.dumps(j.axes.get(axis)) for j in users}
+            if len(values) > 1 and len(mine) == 1 and users:
+                parts.append(f"{axis}={show_value(users[0].axes.get(axis))}")
+        alone = key in self.objects and sum(o.kind == self.objects[key].kind for o in self.objects.values()) == 1
+        return " ".join(parts) or (self.objects[key].kind.replace("_", " ") if alone else key[:26])
+
+
+def show_value(value: Any) -> str:
+    """Axis values as a person writes them on the command line."""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, separators=(",", ":"))
+
+
+def axis_value(text: Any) -> Any:
+    """An override's value as it was meant: numbers and true/false/null from their text, other text as it is."""
+    if not isinstance(text, str):
+        return text
+    try:
+        value = json.loads(text)
+    except ValueError:
+        try:
+            value = float(text)  # 1e-3 and .5 are numbers on the command line, but not JSON
+        except ValueError:
+            return text
+    return value if isinstance(value, bool | int | float | None) else text
+
+
+def _read_object(store: Path, key: str, kind: str, inputs: Mapping[str, str]) -> Stored:
+    folder = store / "objects" / kind / key
+    stored = Stored(key, kind, folder, inputs, {})
+    if not (folder / "manifest.json").is_file():
+        stored.problem = "not in the store"
+        return stored
+    try:
+        manifest = read_json(folder / "manifest.json")
+        if manifest["key"] != key or not isinstance(manifest["files"], dict):
+            raise ValueError("it is the manifest of another artifact")
+    except UNREADABLE as error:
+        stored.problem = f"its manifest is damaged ({error})"
+        return stored
+    stored.manifest = manifest
+    return stored
+
+
+def _read_scores(stored: Stored) -> dict[str, Score]:
+    scores = {}
+    for name, told in stored.json("scores.json")["metrics"].items():
+        if told["value"] is not None and math.isfinite(told["value"]):
+            std = told.get("std")
+            notes = tuple(str(n) for n in told.get("notes") or ())
+            scores[name] = Score(
+                float(told["value"]), None if std is None else float(std), told.get("protocol") or {}, notes
+            )
+    return scores
+
+
+def _read_job(folder: Path, planned: Mapping[str, Any], problems: list[str]) -> Job:
+    path = folder / "jobs" / f"{planned['index']:03d}.json"
+    told: Mapping[str, Any] = {}
+    if path.is_file():
+        try:
+            told = read_json(path)
+            told["status"]
+        except UNREADABLE as error:
+            told = {}
+            problems.append(f"jobs/{path.name} cannot be read ({error}).")
+    refused = planned.get("refused")
+    status, error_ = told.get("status", "unfinished"), told.get("error")
+    if refused:
+        status, error_ = "refused", error_ or {"stage": None, "kind": "refused at planning", "message": refused}
+    built = {s["key"]: s["status"] for s in (told.get("stages") or {}).values()}
+    return Job(
+        index=planned["index"],
+        name=planned.get("name") or "single run",
+        axes={a: axis_value(v) for a, v in (planned.get("axes") or {}).items()},
+        config=planned.get("config") or {},
+        stages=planned.get("stages") or {},
+        status=status,
+        error=error_,
+        seconds=told.get("seconds"),
+        built=built,
+    )
+
+
+def load_sweep(store_root: Path, sweep_id: str) -> Sweep:
+    """Read a sweep from the store alone. Raises ConfigError (key "sweep") when it has no readable plan of that name."""
+    store = Path(store_root)
+    folder = store / "sweeps" / str(sweep_id)
+    if not (folder / "plan.json").is_file():
+        known = sorted((p.parent.name for p in store.glob("sweeps/*/plan.json")), reverse=True)
+        do = did_you_mean(sweep_id, known) or (
+            f"The newest is '{known[0]}'." if known else "This store holds no sweep yet."
+        )
+        raise ConfigError("sweep", f"a sweep in {store / 'sweeps'}", sweep_id, do)
+    try:
+        plan = read_json(folder / "plan.json")
+        planned = plan["jobs"]
+    except UNREADABLE as error:
+        raise ConfigError("sweep", "a sweep whose plan.json can be read", f"{sweep_id} ({error})") from error
+    problems: list[str] = []
+    jobs = [_read_job(folder, entry, problems) for entry in planned]
+    stages = dict(plan.get("stages") or {})
+    for key in {k for j in jobs for k in j.stages.values()} - set(stages):
+        stages[key] = {"kind": key.rsplit("-", 1)[0], "inputs": {}}
+    objects = {k: _read_object(store, k, s["kind"], s.get("inputs") or {}) for k, s in stages.items()}
+    for stored in objects.values():
+        wanted = any(j.built.get(stored.key) in ("built", "found") for j in jobs)
+        if stored.problem and (wanted or "damaged" in stored.problem):
+            problems.append(f"{stored.key}: {stored.problem}.")
+        if stored.kind not in SCORED:
+            continue
+        scores = None
+        try:
+            scores = None if stored.problem else _read_scores(stored)
+        except UNREADABLE as error:
+            problems.append(f"{stored.key}: scores.json: {error}.")
+        for job in jobs:
+            if stored.key in job.stages.values():
+                job.scores.update(scores or {})
+                job.lost |= scores is None
+    axes = {a: [axis_value(v) for v in values] for a, values in (plan.get("axes") or {}).items()}
+    config = next((job.config for job in jobs if job.config), {})
+    about = {name: str(plan.get(name) or "") for name in ("created", "command", "verb")}
+    about |= {name: str(plan.get(name) or config.get(name) or "") for name in ("title", "question")}
+    return Sweep(str(sweep_id), folder, axes=axes, jobs=jobs, objects=objects, problems=problems, **about)

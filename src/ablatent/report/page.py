@@ -1,0 +1,234 @@
+"""What a report shows, gathered once for HTML and Markdown. A part that cannot be drawn becomes a problem."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hydra.utils import get_class
+
+from ablatent.core.progress import seconds
+from ablatent.report import cost, figures, images, judges, tables
+from ablatent.report.metrics import describe
+from ablatent.report.model import Sweep
+from ablatent.report.tables import Table
+from ablatent.stages.graph import PICTURES_ALONE
+from ablatent.store.identity import stable_name
+
+T = TypeVar("T")
+LATENTS = (
+    "What diffusion is trained on: latents of the training images, with the encoder's noise. Noise schedules are made "
+    "for a deviation of 1, and sampling starts from N(0, 1), the dashed line."
+)
+JUDGES = (
+    "Networks trained on real training images of the same data, and measured on real held-out ones: what they find "
+    "there is what samples as good as real images would get."
+)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One picture: also a file under figures/."""
+
+    name: str
+    caption: str
+    png: bytes
+
+
+@dataclass
+class Page:
+    """The parts of a report, in the order in which they are read."""
+
+    sweep: Sweep
+    title: str
+    question: str
+    lead: str
+    main: Table
+    jobs: Table | None  # one row a job, when `main` is grouped over seeds
+    remarks: list[str]
+    warnings: list[str]
+    protocols: Table | None
+    judges: Table | None
+    failures: Table | None
+    tracebacks: list[tuple[str, str]]
+    reconstructions: list[images.Reconstructions]
+    latents: Table | None
+    latent_figures: list[Figure]
+    samples: images.Samples
+    task_figures: list[Figure]
+    axis_figures: list[Figure]
+    curve_figures: list[Figure]
+    sheets: list[Figure]
+    by_kind: Table
+    by_stage: Table
+    cost_line: str
+    provenance: Table | None
+    credits: list[str]
+    problems: list[str] = field(default_factory=list)
+
+
+def _lead(sweep: Sweep) -> str:
+    states = [j.status for j in sweep.jobs]
+    counted = ", ".join(
+        f"{states.count(s)} {s}" for s in ("finished", "failed", "refused", "unfinished") if s in states
+    )
+    said = [cost.stage_status(sweep, k) for k in sweep.objects]
+    jobs = f"{len(states)} job{'s' if len(states) != 1 else ''}: {counted or 'none'}"
+    return f"{jobs} · {len(said)} stages: {said.count('built')} built, {said.count('found')} found"
+
+
+def _credits(sweep: Sweep) -> list[str]:
+    """Whom the data sets ask to be named beside their images."""
+    targets = {str(j.config["data"]["_target_"]) for j in sweep.jobs if "data" in j.config}
+    kinds: list[Any] = [get_class(t) for t in sorted(targets)]
+    return [f"Images: {kind.credit}" for kind in kinds if kind.credit]
+
+
+def _task_figures(sweep: Sweep) -> list[Figure]:
+    """The figure of each task stage, which is its result."""
+    found = []
+    for n, stored in enumerate(sweep.of_kind("task")):
+        name = str(stored.manifest["config"]["task"]["_target_"]).rsplit(".", 1)[-1]
+        label = sweep.label(stored.key)
+        caption = f"{name}: {label}" if label != "task" else name
+        found.append(Figure(f"task-{n}", caption, (stored.folder / "figure.png").read_bytes()))
+    return found
+
+
+def _remarks(sweep: Sweep, by_seed: bool) -> list[str]:
+    found = []
+    if by_seed:
+        found.append(f"± is the sample standard deviation over seeds ({', '.join(sweep.seed_axes)}).")
+    shown = tables.shown_metrics(sweep)
+    told = {m: [j.scores[m] for j in sweep.jobs if m in j.scores and j.scores[m].std is not None] for m in shown}
+    shares = {describe(m).label for m, of in told.items() if any("spread" in s.protocol for s in of)}
+    own = {describe(m).label for m, of in told.items() if of} - shares
+    if shares:
+        each = "job by job, " if by_seed else ""
+        found.append(f"± of {', '.join(sorted(shares))}: {each}half of the 95 % interval (see the protocols).")
+    if any(m.endswith("_chance") for m in shown):
+        found.append("By chance: the same with what was asked for shuffled among the samples.")
+    if own:
+        found.append(f"{'Job by job, ' if by_seed else ''}± is the metric's own spread ({', '.join(sorted(own))}).")
+    if any(m.endswith("_baseline") for m in shown):
+        found.append(
+            "Decoded N(0, I): what the decoder makes of latents that are pure noise; samples must be well below it."
+        )
+        if len(shown) < len(tables.metric_names(sweep)):
+            found.append("The baselines of the other metrics are in report.csv.")
+    if any("is_effnet_lite0" in j.scores for j in sweep.jobs):
+        found.append("IS* uses another classifier than the Inception Score: compare it with itself only.")
+    if any("scores" in j.stages and _shows_pictures(j.config.get("conditioner", {})) for j in sweep.jobs):
+        found.append(
+            "Samples that are conditioned on parts of validation pictures look like these: their FID flatters."
+        )
+    return found
+
+
+def _shows_pictures(conditioner: Any) -> bool:
+    """Whether a conditioner node, or a part of it, hands pixels of pictures over."""
+    if not isinstance(conditioner, Mapping):
+        return False
+    return stable_name(str(conditioner.get("_target_"))) in PICTURES_ALONE or any(
+        _shows_pictures(part) for part in conditioner.get("parts", {}).values()
+    )
+
+
+def _warnings(sweep: Sweep) -> list[str]:
+    alike: dict[str, list[str]] = {}
+    for metric, fields in tables.incomparable(sweep).items():
+        alike.setdefault(", ".join(fields), []).append(describe(metric).label)
+    return [
+        f"{', '.join(labels)}: jobs were measured by different protocols ({fields} differ). Compare only jobs that "
+        "agree in that; none is marked as best."
+        for fields, labels in alike.items()
+    ]
+
+
+def gather(sweep: Sweep) -> Page:
+    """All parts of the report. Never raises for what the store lacks: the part is left out and named in `problems`."""
+
+    def guard(what: str, make: Callable[[], T], otherwise: T) -> T:
+        try:
+            return make()
+        except Exception as error:  # whatever one part meets, the rest of the report must be written
+            sweep.problems.append(f"{what} cannot be shown ({type(error).__name__}: {error}).")
+            return otherwise
+
+    by_seed = bool(sweep.seed_axes)
+    empty = Table([], [])
+    title = sweep.title or (f"Ablation over {', '.join(sweep.axes)}" if sweep.axes else "Single run")
+    no_rows: list[images.Reconstructions] = []
+    no_axes: list[str] = []
+    rows = guard("Reconstructions", lambda: images.reconstructions(sweep), no_rows)
+    cards = guard("Samples", lambda: images.samples(sweep), images.Samples())
+    axis_figures = []
+    for axis in guard("Numeric axes", lambda: figures.numeric_axes(sweep), no_axes):
+        drawn = guard(f"The figure over {axis}", lambda axis=axis: figures.over_axis(sweep, axis), None)  # type: ignore[misc]
+        if drawn:
+            axis_figures.append(Figure(f"over-{axis}", f"Metrics over {axis}", drawn))
+    curve_figures = []
+    for kind in dict.fromkeys(o.kind for o in sweep.objects.values()):
+        drawn = guard(f"Curves of {kind}", lambda kind=kind: figures.curves(sweep, kind), None)  # type: ignore[misc]
+        if drawn:
+            curve_figures.append(
+                Figure(f"curves-{kind}", f"Training curves: {kind} (raw faint, smoothed on top)", drawn)
+            )
+    drawn = guard("Latents", lambda: figures.latents(sweep), None)
+    latent_figures = [Figure("latents", "Normalised training latents, channel by channel", drawn)] if drawn else []
+    drawn = guard("Noise schedules", lambda: figures.schedules(sweep), None)
+    if drawn:
+        curve_figures.append(Figure("schedules", "Noise schedules", drawn))
+    no_figures: list[Figure] = []
+    task_figures = guard("Tasks", lambda: _task_figures(sweep), no_figures)
+    sheets = [
+        Figure(f"reconstructions-{n}" if len(rows) > 1 else "reconstructions", "Reconstructions", images.sheet(g.rows))
+        for n, g in enumerate(rows)
+    ]
+    if cards.cards:
+        pairs = [s for c in cards.cards for s in (c.samples, c.prior) if s]
+        sheets.append(Figure("samples", "Samples, beside decoded N(0, I) latents", images.sheet(pairs, 2)))
+    spent = guard("Cost", lambda: cost.totals(sweep), {"now": 0.0, "once": 0.0, "alone": 0.0})
+    page = Page(
+        sweep=sweep,
+        title=title,
+        question=sweep.question,
+        lead=guard("The summary", lambda: _lead(sweep), ""),
+        main=guard("Results", lambda: tables.results(sweep, by_seed), empty),
+        jobs=guard("Results by job", lambda: tables.results(sweep), empty) if by_seed else None,
+        remarks=_remarks(sweep, by_seed),
+        warnings=guard("Protocols", lambda: _warnings(sweep), []),
+        protocols=guard("Protocols", lambda: tables.protocols(sweep), None),
+        judges=guard("Judges", lambda: judges.table(sweep), None),
+        failures=guard("Failures", lambda: tables.failures(sweep), None),
+        tracebacks=[(j.name, str(j.error["traceback"])) for j in sweep.jobs if j.error and j.error.get("traceback")],
+        reconstructions=rows,
+        latents=guard("The table of latents", lambda: tables.latents(sweep), None),
+        latent_figures=latent_figures,
+        samples=cards,
+        task_figures=task_figures,
+        axis_figures=axis_figures,
+        curve_figures=curve_figures,
+        sheets=sheets,
+        by_kind=guard("Cost by kind", lambda: cost.by_kind(sweep), empty),
+        by_stage=guard("Cost by stage", lambda: cost.by_stage(sweep), empty),
+        cost_line=(
+            f"This sweep built for {seconds(spent['now'])}. All its stages took {seconds(spent['once'])} to build; "
+            f"with every job building its own they would have taken {seconds(spent['alone'])}."
+        ),
+        provenance=guard("Provenance", lambda: cost.provenance(sweep), None),
+        credits=guard("Credits", lambda: _credits(sweep), []),
+    )
+    page.problems = list(dict.fromkeys(sweep.problems))
+    return page
+
+
+def write_figures(page: Page, folder: Path) -> list[Path]:
+    """Every picture as figures/NAME.png."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for figure in [*page.axis_figures, *page.latent_figures, *page.curve_figures, *page.sheets, *page.task_figures]:
+        path = folder / f"{figure.name.replace('/', '_')}.png"
+        path.write_bytes(figure.png)
+        written.append(path)
+    return written

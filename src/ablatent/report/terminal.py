@@ -1,0 +1,63 @@
+"""The tables that a run ends with, on the terminal."""
+
+from pathlib import Path
+
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from ablatent.report.metrics import JUDGED, best_of, decimals, describe
+from ablatent.report.model import load_sweep, show_value
+from ablatent.report.tables import failures, incomparable, shown_metrics
+
+SHOWN = ("fid", "kid", "rfid", "psnr", "perceptual", "clip_score_vit_l14", *JUDGED)
+
+
+def final_table(store_root: Path, sweep_id: str) -> RichTable:
+    """One row a job: axes, FID, KID and its baseline, what a judge found, rFID, PSNR, perceptual distance (whichever
+    exist), and seconds.
+
+    seconds: wall time of all stages that the job stands on, whoever built them. Raises ConfigError: unknown sweep.
+    """
+    sweep = load_sweep(store_root, sweep_id)
+    every = shown_metrics(sweep)
+    metrics = [m for m in every if m in SHOWN or m.partition("_")[0] in SHOWN] or every  # a task has numbers of its own
+    bad = incomparable(sweep)
+    table = RichTable(header_style="bold", pad_edge=False, box=None)
+    for axis in sweep.axes or ["job"]:
+        table.add_column(Text(axis), overflow="fold")
+    columns: list[list[Text]] = []
+    for metric in metrics:
+        about = describe(metric)
+        table.add_column(Text(about.title), justify="right")
+        values = [j.scores[metric].value if metric in j.scores else None for j in sweep.jobs]
+        places = decimals(v for v in values if v is not None)
+        best = best_of(values, None if metric in bad else about.better, places)
+        texts = ["–" if v is None else f"{v:.{places}f}" for v in values]
+        columns.append([Text(t, style="bold green" if n in best else "") for n, t in enumerate(texts)])
+    table.add_column("seconds", justify="right")
+    unfinished = any(j.status != "finished" for j in sweep.jobs)
+    if unfinished:
+        table.add_column("status")
+    for n, job in enumerate(sweep.jobs):
+        axes = [show_value(job.axes.get(a)) for a in sweep.axes] or [job.name]
+        cost = sweep.job_seconds(job)
+        status = [Text(job.status, style="" if job.status == "finished" else "red")] if unfinished else []
+        table.add_row(
+            *(Text(a) for a in axes), *(c[n] for c in columns), "–" if cost is None else f"{cost:.1f}", *status
+        )
+    return table
+
+
+def failures_table(store_root: Path, sweep_id: str) -> RichTable | None:
+    """Jobs that did not finish: job, status, stage, kind and message; None when all did."""
+    found = failures(load_sweep(store_root, sweep_id))
+    if found is None:
+        return None
+    table = RichTable(
+        title="Jobs that did not finish", title_style="bold red", header_style="bold", pad_edge=False, box=None
+    )
+    for column in found.columns:
+        table.add_column(column, overflow="fold")
+    for row in found.rows:
+        table.add_row(*(Text(cell.text) for cell in row))
+    return table

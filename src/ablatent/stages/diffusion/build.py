@@ -1,0 +1,121 @@
+"""diffusion: latents → weights of the network and its conditioner, raw and EMA."""
+
+from functools import partial
+
+import numpy as np
+import torch
+from hydra.utils import get_class
+from torch import nn
+
+from ablatent.conditioning.source import Source
+from ablatent.core.errors import ConfigError
+from ablatent.core.files import write_json
+from ablatent.core.images import grid
+from ablatent.core.rng import stream
+from ablatent.data.latents import Latents
+from ablatent.diffusion.loss import DiffusionLoss
+from ablatent.interop.layout import attention_heads, on_meta
+from ablatent.networks.encoder import EncoderAttention
+from ablatent.samplers.ddim import DDIM
+from ablatent.samplers.guidance import NoGuidance
+from ablatent.stages.context import Context, weights_path
+from ablatent.stages.models import load_first_stage, make_denoiser, setting_of, source_of
+from ablatent.stages.objects import make
+from ablatent.store.artifacts import Artifact
+from ablatent.tasks.conditions import asked, conditions
+from ablatent.tasks.generate import Model, generate
+from ablatent.training.diffusion import DiffusionTrainee, DiffusionTraining, LatentBatches, Panel
+from ablatent.training.first_stage import to_images
+from ablatent.training.loop import fit
+
+PANEL, PANEL_STEPS = 16, 10
+
+
+def build(ctx: Context) -> None:
+    """raw-STEP.safetensors and ema-STEP.safetensors at the snapshots, curves.csv, panels/, summary.json."""
+    config = ctx.config
+    how = DiffusionTraining(**config["training"])
+    seed = int(config["seed"])
+    latents, images = Latents.load(ctx.input("latents").path), ctx.images()
+    torch.manual_seed(int(stream(seed, "initial weights").integers(2**31)))
+    source = source_of(ctx, images)
+    known = {"classes": len(source.annotations.classes), "segments": len(source.annotations.segments)}
+    first_stage = load_first_stage(ctx.input("first_stage"), ctx.device)
+    setting = setting_of(first_stage, latents.normalizer, latents.shape, known)
+    denoiser, conditioner = make_denoiser(config, setting)
+    if config["start_from"] is not None:
+        start_from(ctx.store.open("imported", config["start_from"]), denoiser.network, conditioner)
+    fields = conditioner.rows(source)
+    batches = LatentBatches(latents, images.indices("train"), fields, how.batch_size, seed, conditioner)
+    validation_rows = images.indices("validation")[: min(256, 4 * how.batch_size)]
+    optimizer = config["optimizer"]
+    trainee = DiffusionTrainee(
+        DiffusionLoss(denoiser, make(config["weighting"]), how.loss, config["vlb_weight"]),
+        make(config["timestep_sampler"], T=denoiser.schedule.T),
+        conditioner,
+        how,
+        seed,
+        partial(get_class(optimizer["_target_"]), **{k: v for k, v in optimizer.items() if k != "_target_"}),
+        batches.validation(validation_rows, draws=2),
+        _panel(ctx, Model(first_stage, latents.normalizer, denoiser, conditioner, latents.shape, ctx.device), source),
+    )
+    fit(trainee, batches, ctx.work, ctx.recorder(), ctx.compute, ctx.title)
+    if ctx.rank:
+        return
+    ctx.work.check()
+    count = sum(p.numel() for p in denoiser.network.parameters())
+    write_json(
+        ctx.work.files / "summary.json",
+        {
+            "parameters": count,
+            "conditioner_parameters": sum(p.numel() for p in conditioner.parameters()),
+            "steps": how.steps,
+            "snapshots": how.kept,
+            **known,
+            "class_names": list(source.annotations.classes),
+            "segment_names": list(source.annotations.segments),
+        },
+    )
+
+
+def start_from(imported: Artifact, network: nn.Module, conditioner: nn.Module) -> None:
+    """Give a network the averaged weights of an imported one, or its only ones, and the conditioner what came along.
+
+    Raises ConfigError where the two are not of one architecture, or the classes not as many.
+    """
+    from safetensors.torch import load_file
+
+    kinds = imported.json("summary.json")["weights"]
+    state = load_file(str(weights_path(imported.path, "ema" if "ema" in kinds else kinds[0], "last")))
+    for name, module in (("network", network), ("conditioner", conditioner)):
+        given = {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
+        shapes = {k: tuple(v.shape) for k, v in module.state_dict().items()}
+        same = shapes == {k: tuple(v.shape) for k, v in given.items()}
+        if same and name == "network":  # shapes do not tell the heads
+            same = attention_heads(module) == attention_heads(on_meta(imported.manifest["config"]["network"]))
+        node = imported.manifest["config"][name]
+        if same and given and name == "conditioner" and "heads" in node:  # nor do they here
+            heads = [m.heads for m in module.modules() if isinstance(m, EncoderAttention)]
+            same = heads == [node["heads"]] * node["depth"]
+        if given and not same:
+            hidden = ("_target_", "dropout", "checkpointing", "tokenizer")
+            wanted = ", ".join(f"{k}={v}" for k, v in node.items() if k not in hidden)
+            got = f"another {name} than that of {imported.key}"
+            raise ConfigError("diffusion.start_from", f"{name} options as imported ({wanted})", got)
+        if given:
+            module.load_state_dict(given)
+
+
+def _panel(ctx: Context, model: Model, source: Source) -> Panel:
+    """Sixteen samples in ten steps, always from the same noise and for the same conditions, with whatever weights the
+    network has."""
+    seed, conditioner = int(ctx.config["seed"]), model.conditioner
+    source = asked(conditioner, range(PANEL), source.rows(ctx.images().indices("validation")[:PANEL]))
+    fields = conditions(conditioner, source, seed, range(PANEL))
+    sampler = DDIM(steps=min(PANEL_STEPS, model.denoiser.schedule.T))
+
+    def panel() -> np.ndarray:
+        parts = generate(model, sampler, NoGuidance(), seed, range(PANEL), fields, PANEL)
+        return grid(np.concatenate([to_images(model.decode(z)) for _, z in parts]), columns=8, scale=2)
+
+    return panel

@@ -1,0 +1,52 @@
+"""first_stage: images → autoencoder weights."""
+
+import torch
+
+from ablatent.core.errors import StageError
+from ablatent.core.files import write_json
+from ablatent.core.rng import stream
+from ablatent.first_stage.base import FirstStage
+from ablatent.stages.context import Context
+from ablatent.stages.objects import make, make_first_stage
+
+
+def build(ctx: Context) -> None:
+    """model.safetensors, curves.csv, panels/, summary.json. A first stage without parameters is only written down."""
+    from safetensors.torch import save_file
+
+    config = ctx.config
+    if "digest" in config:
+        raise StageError(
+            f"{ctx.title}: expected this imported first stage in the store; it is not there. Import it again: "
+            f"python run.py do=import path={config['weights']['path']} format={config['weights']['format']}"
+        )
+    seed = int(config.get("seed", 0))
+    torch.manual_seed(int(stream(seed, "initial weights").integers(2**31)))
+    model: FirstStage = make_first_stage(config)
+    summary = {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "latent_channels": model.latent_channels,
+        "downsample": model.downsample,
+    }
+    if model.trainable:
+        summary["steps"] = _train(ctx, model, seed)
+    if ctx.rank:
+        return
+    ctx.work.check()
+    state = {name: v.detach().cpu().contiguous() for name, v in model.state_dict().items()}
+    save_file(state, str(ctx.work.files / "model.safetensors"))
+    write_json(ctx.work.files / "summary.json", summary)
+
+
+def _train(ctx: Context, model: FirstStage, seed: int) -> int:
+    from ablatent.training.first_stage import FirstStageTrainee, FirstStageTraining, ImageBatches
+    from ablatent.training.loop import fit
+
+    how = FirstStageTraining(**ctx.config["training"])
+    images = ctx.images()
+    shape = model.latent_shape(*images.pixels.shape[1:3])
+    batches = ImageBatches(images.pixels, images.indices("train"), shape, how, seed)
+    validation = images.pixels[images.indices("validation")[:256]]
+    trainee = FirstStageTrainee(model, make(ctx.config["loss"]), how, seed, validation)
+    fit(trainee, batches, ctx.work, ctx.recorder(), ctx.compute, ctx.title)
+    return how.steps

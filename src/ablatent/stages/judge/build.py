@@ -1,0 +1,88 @@
+"""judge: real pictures and what is known of them → a network that says of generated ones what they show."""
+
+from functools import partial
+
+import numpy as np
+import torch
+from hydra.utils import get_class
+from torch import nn
+
+from ablatent.core.files import write_json
+from ablatent.core.progress import track
+from ablatent.core.rng import stream
+from ablatent.evaluation.agreement import held_out, with_settled
+from ablatent.evaluation.judges import Verdict
+from ablatent.stages.context import Context
+from ablatent.stages.judges import make_judge
+from ablatent.stages.objects import make
+from ablatent.training.first_stage import to_tensor
+from ablatent.training.judge import JudgeTrainee, JudgeTraining, PictureBatches
+from ablatent.training.loop import fit
+
+# Pictures that the curves are measured on; the summary is measured on all.
+WATCHED = 512
+
+
+def build(ctx: Context) -> None:
+    """model.safetensors, curves.csv, summary.json: what it says of held-out real pictures, against what is known.
+
+    Where a knob is chosen on real pictures, every second held-out picture chooses and the others measure.
+    """
+    from safetensors.torch import save_file
+
+    config, seed = ctx.config, int(ctx.config["seed"])
+    how = JudgeTraining(**config["training"])
+    verdict: Verdict = make(config["verdict"])
+    images, known = ctx.images(), ctx.annotations()
+    verdict.check(known)
+    torch.manual_seed(int(stream(seed, "initial weights").integers(2**31)))
+    network = make_judge(config, len(verdict.names(known)))
+    rows = images.indices("validation")
+    train = images.indices("train")
+    batches = PictureBatches(
+        images.pixels, verdict.targets(known), train, make(config["augment"]), how.batch_size, seed
+    )
+    optimizer = config["optimizer"]
+    options = {k: v for k, v in optimizer.items() if k != "_target_"}
+    chosen = partial(get_class(optimizer["_target_"]), **options)
+    trainee = JudgeTrainee(network, verdict, how, seed, chosen, batches.validation(rows[:WATCHED]))
+    fit(trainee, batches, ctx.work, ctx.recorder(), ctx.compute, ctx.title)
+    if ctx.rank:
+        return
+    ctx.work.check()
+    state = {name: v.detach().cpu().contiguous() for name, v in network.state_dict().items()}
+    save_file(state, str(ctx.work.files / "model.safetensors"))
+    network = network.to(ctx.device).eval()
+    answers, facts, settled = judge(ctx, verdict, network, images.pixels[rows]), known.rows(rows), {}
+    if verdict.settles:
+        settled = verdict.settled(answers[::2], facts.rows(range(0, len(rows), 2)))
+        answers, facts = answers[1::2], facts.rows(range(1, len(rows), 2))
+    numbers, half_widths, by_name = held_out(with_settled(verdict, settled), answers, facts)
+    write_json(
+        ctx.work.files / "summary.json",
+        {
+            "parameters": sum(p.numel() for p in network.parameters()),
+            "steps": how.steps,
+            "trained_on": len(train),
+            "names": list(verdict.names(known)),
+            "class_names": list(known.classes),
+            "segment_names": list(known.segments),
+            "headline": verdict.headline,
+            "settled": settled,
+            "held_out": {"count": len(answers), **numbers},
+            "half_width": half_widths,
+            "by_name": by_name,
+        },
+    )
+
+
+@torch.no_grad()
+def judge(ctx: Context, verdict: Verdict, network: nn.Module, pixels: np.ndarray) -> np.ndarray:
+    """What the network answers, a row a picture. pixels: (n, H, W, 3) uint8."""
+    size, parts = ctx.compute.batch_size, []
+    with track(f"{ctx.title}: judging", len(pixels), "images") as bar:
+        for i in range(0, len(pixels), size):
+            batch = to_tensor(pixels[i : i + size]).to(ctx.device)
+            parts.append(verdict.answers(network(batch)))
+            bar.advance(len(batch))
+    return np.concatenate(parts)

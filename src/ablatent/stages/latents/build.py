@@ -1,0 +1,84 @@
+"""latents: every image through the encoder, once."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from ablatent.core.errors import StageError
+from ablatent.core.files import write_json
+from ablatent.core.progress import track
+from ablatent.core.rng import normal
+from ablatent.data.histograms import ChannelHistograms
+from ablatent.data.latents import LatentNormalizer, Latents
+from ablatent.first_stage.base import FirstStage
+from ablatent.stages.context import Context
+from ablatent.stages.models import load_first_stage
+from ablatent.training.first_stage import to_tensor
+
+
+@torch.no_grad()
+def build(ctx: Context) -> None:
+    """mean.npy, std.npy: (views, n, c, h, w) float32 raw moments, a row an image; normalizer.json; summary.json;
+    histograms.json: of the normalised training latents, and the use of codes where there is a codebook."""
+    model = load_first_stage(ctx.input("first_stage"), ctx.device)
+    images = ctx.images()
+    pixels, size = images.pixels, ctx.compute.batch_size
+    views = 2 if ctx.config["flip"] else 1
+    shape = model.latent_shape(*pixels.shape[1:3])
+    arrays = {
+        name: np.lib.format.open_memmap(
+            ctx.work.files / f"{name}.npy", mode="w+", dtype=np.float32, shape=(views, len(pixels), *shape)
+        )
+        for name in ("mean", "std")
+    }
+    with track(ctx.title, views * len(pixels), "images") as bar:
+        for view in range(views):
+            for i in range(0, len(pixels), size):
+                batch = pixels[i : i + size]
+                moments = model.moments(to_tensor(batch[:, :, ::-1] if view else batch).to(ctx.device))
+                if not bool(torch.isfinite(moments.mean).all() and torch.isfinite(moments.std).all()):
+                    raise StageError(f"{ctx.title}: the encoder gave numbers that are not finite (image {i} and on).")
+                arrays["mean"][view, i : i + size] = moments.mean.cpu().numpy()
+                arrays["std"][view, i : i + size] = moments.std.cpu().numpy()
+                bar.advance(len(batch))
+    rows = images.indices("train")
+    mean, std = (np.concatenate(list(arrays[name][:, rows])) for name in ("mean", "std"))
+    normalizer = LatentNormalizer.fit(mean, std, ctx.config["normalizer"])
+    normalizer.save(ctx.work.files / "normalizer.json")
+    for array in arrays.values():
+        array.flush()
+    latents = Latents(arrays["mean"], arrays["std"], normalizer)
+    write_json(ctx.work.files / "histograms.json", histograms(latents, rows, model, size, ctx.device))
+    quantiles = np.quantile(mean, [0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999], axis=(0, 2, 3))
+    write_json(
+        ctx.work.files / "summary.json",
+        {
+            "shape": list(shape),
+            "count": len(pixels),
+            "views": views,
+            "mean": mean.mean((0, 2, 3)).tolist(),
+            "deviation": mean.std((0, 2, 3)).tolist(),
+            "encoder_std": float(std.mean()),
+            "quantiles": quantiles.T.tolist(),
+        },
+    )
+
+
+def histograms(
+    latents: Latents, rows: np.ndarray, model: FirstStage, size: int, device: torch.device
+) -> dict[str, Any]:
+    """What a diffusion training will see: samples mean + std * noise of the given rows in all views, normalised.
+
+    `codes`: how often each code is nearest, None without a codebook.
+    """
+    seen, codes = ChannelHistograms(latents.shape[0]), None
+    for view in range(len(latents.mean)):
+        for i in range(0, len(rows), size):
+            part = rows[i : i + size]
+            noise = normal(0, "histograms", part.tolist(), latents.shape, view)
+            seen.add(latents.draw(np.full(len(part), view), part, noise).numpy())
+            counted = model.code_counts(torch.from_numpy(latents.mean[view, part]).to(device))
+            if counted is not None:
+                codes = counted if codes is None else codes + counted
+    return {**seen.as_json(), "codes": None if codes is None else codes.tolist()}

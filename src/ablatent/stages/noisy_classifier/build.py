@@ -1,0 +1,89 @@
+"""noisy_classifier: latents and labels → a classifier of noisy latents, for guidance=classifier."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from hydra.utils import get_class
+
+from ablatent.core.errors import DataError
+from ablatent.core.files import write_json
+from ablatent.core.rng import stream
+from ablatent.data.latents import Latents
+from ablatent.samplers.guidance_classifier import NoisyLogits
+from ablatent.stages.context import Context
+from ablatent.stages.objects import make, stored_config
+from ablatent.store.artifacts import Artifact
+from ablatent.training.diffusion import LatentBatches
+from ablatent.training.loop import Batch, fit
+from ablatent.training.noisy_classifier import PARTS, ClassifierTrainee, ClassifierTraining
+from ablatent.training.sharded import gathered
+
+VALIDATION_ROWS = 256
+
+
+def build(ctx: Context) -> None:
+    """model.safetensors, curves.csv, summary.json: accuracy on held-out latents, overall and by noise level."""
+    from safetensors.torch import save_file
+
+    config = ctx.config
+    how = ClassifierTraining(**config["training"])
+    seed = int(config["seed"])
+    latents, images, annotations = Latents.load(ctx.input("latents").path), ctx.images(), ctx.annotations()
+    if annotations.labels is None:
+        raise DataError("guidance: expected data with class labels for the classifier of noisy latents; got none.")
+    classes = len(annotations.classes)
+    torch.manual_seed(int(stream(seed, "initial weights").integers(2**31)))
+    logits = make_logits(config, latents.shape[0], classes)
+    fields = {"label": annotations.labels}
+    batches = LatentBatches(latents, images.indices("train"), fields, how.batch_size, seed)
+    validation = at_every_noise_level(batches.validation(images.indices("validation")[:VALIDATION_ROWS], PARTS))
+    optimizer = config["optimizer"]
+    options = {k: v for k, v in optimizer.items() if k != "_target_"}
+    trainee = ClassifierTrainee(logits, how, seed, partial(get_class(optimizer["_target_"]), **options), validation)
+    fit(trainee, batches, ctx.work, ctx.recorder(), ctx.compute, ctx.title)
+    state = {name: v.cpu().contiguous() for name, v in gathered(logits.network.state_dict()).items()}
+    if ctx.rank:
+        return
+    ctx.work.check()
+    save_file(state, str(ctx.work.files / "model.safetensors"))
+    write_json(
+        ctx.work.files / "summary.json",
+        {
+            "parameters": sum(p.numel() for p in logits.network.parameters()),
+            "steps": how.steps,
+            "classes": classes,
+            "class_names": list(annotations.classes),
+            "chance": 1 / classes,
+            "validation": trainee.scores,
+        },
+    )
+
+
+def at_every_noise_level(batches: list[Batch]) -> list[Batch]:
+    """The same rows in each batch, with times such that a row falls once into each of len(batches) equal parts.
+
+    So the accuracies of two noise levels are told apart by the noise, not by which images they were measured on.
+    """
+    for k, batch in enumerate(batches):
+        n = len(batch["z"])
+        place = (torch.arange(n, dtype=torch.float64) + 0.5) / n
+        batch["u"] = (place + k / len(batches)) % 1.0
+    return batches
+
+
+def make_logits(config: Mapping[str, Any], latent_channels: int, classes: int) -> NoisyLogits:
+    """The classifier of a stage's configuration, with fresh weights."""
+    network = make(config["network"], in_channels=latent_channels, classes=classes)
+    return NoisyLogits(network, make(config["schedule"]))
+
+
+def load_logits(artifact: Artifact, latent_channels: int, device: torch.device) -> NoisyLogits:
+    """In evaluation mode, frozen, float32."""
+    from safetensors.torch import load_file
+
+    classes = int(artifact.json("summary.json")["classes"])
+    logits = make_logits(stored_config(artifact), latent_channels, classes)
+    logits.network.load_state_dict(load_file(str(artifact.path / "model.safetensors")))
+    return logits.to(device).eval().requires_grad_(False)

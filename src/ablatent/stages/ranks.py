@@ -1,0 +1,242 @@
+"""Training a stage on several devices: one process a device, started by torchrun from one serialised stage.
+
+The process that builds the stage holds the store's lock and the work's token, and waits. It starts an agent
+(``python -m ablatent.stages.ranks SPEC.json``), which is torchrun with a watch; torchrun starts this module again in
+each rank. Ranks read inputs, the first one writes work/KEY. Agent and ranks end when the process above them is gone, however
+it ended, and the token keeps what might still be on its way from being written. No command line is replayed.
+"""
+
+import importlib
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any, SupportsFloat
+
+import numpy as np
+
+from ablatent.core.errors import AblatentError, StageError
+from ablatent.core.files import read_json, write_json
+from ablatent.core.progress import console
+from ablatent.stages.context import Context, resolve_device, set_up_torch
+from ablatent.stages.graph import TRAINED, Stage
+from ablatent.store.artifacts import Store, Work
+from ablatent.tracking.base import NoTracking, Run, RunSpec
+
+PARENT = "ABLATENT_PARENT"  # the process id that agent or rank must not outlive
+WATCH_SECONDS = 0.5
+
+
+def wanted(stage: Stage, runtime: Mapping[str, Any]) -> bool:
+    """Whether a stage is trained by several processes; a first stage without parameters is not trained."""
+    return int(runtime.get("devices", 1)) > 1 and stage.kind in TRAINED and "training" in stage.config
+
+
+def build(ctx: Context) -> None:
+    """Build a stage on runtime.devices ranks; its tracker run stays here. Raises StageError with what a rank said."""
+    folder = Path(mkdtemp(prefix="ablatent-ranks-"))
+    work = {"key": ctx.work.key, "path": str(ctx.work.path.absolute()), "token": ctx.work.token}
+    spec = {
+        "stage": ctx.stage.spec(),
+        "store": str(ctx.store.root.absolute()),
+        "runtime": dict(ctx.runtime),
+        "work": {**work, "attempt": ctx.work.attempt},
+    }
+    write_json(folder / "spec.json", spec)
+    threads = max(1, (os.cpu_count() or 1) // int(ctx.runtime["devices"]))
+    environment = {
+        "OMP_NUM_THREADS": str(threads),
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),  # classes of others are found where they are here
+        PARENT: str(os.getpid()),
+    }
+    words = [sys.executable, "-m", "ablatent.stages.ranks", str(folder / "spec.json")]
+    try:
+        agent = subprocess.Popen(words, env=environment)
+        told = 0
+        try:
+            while agent.poll() is None:
+                time.sleep(0.1)
+                told = _relay(folder, told, ctx.run)
+        finally:
+            _end(agent)
+        _relay(folder, told, ctx.run)
+        if agent.returncode != 0:
+            raise _failure(folder, ctx.title, agent.returncode)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end(agent: "subprocess.Popen[bytes]") -> None:
+    """Wait for the agent; where this process was interrupted, ask it to end its ranks first."""
+    if agent.poll() is None:
+        agent.terminate()
+        try:
+            agent.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            agent.kill()  # its ranks end by their watch
+            agent.wait()
+
+
+def _failure(folder: Path, title: str, code: int) -> StageError:
+    """What the first rank that failed said; the others failed because it was gone."""
+    said = sorted((read_json(path) for path in folder.glob("failure-*.json")), key=lambda note: note["time"])
+    if not said:
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else "a signal, for want of memory perhaps"
+        return StageError(f"{title}: a rank, or what started them, ended without a word, by {how}.")
+    first = said[0]
+    error = StageError(first["message"] if first["ours"] else f"{title}, rank {first['rank']}: {first['message']}")
+    error.add_note(f"On rank {first['rank']}:\n{first['traceback']}")
+    return error
+
+
+class Spool(Run):
+    """The tracker run of the first rank: what it is told goes to the process that has the real run."""
+
+    def __init__(self, folder: Path):
+        super().__init__(RunSpec("", "", "", "", {}))
+        self.folder, self.count = folder, 0
+
+    def log(self, step: int, values: Mapping[str, SupportsFloat]) -> None:
+        self._tell({"step": step, "values": {name: float(value) for name, value in values.items()}})
+
+    def images(self, step: int, name: str, image: np.ndarray) -> None:
+        self.count += 1
+        np.save(self.folder / f"image-{self.count}.npy", image)
+        self._tell({"step": step, "name": name, "image": f"image-{self.count}.npy"})
+
+    def summary(self, values: Mapping[str, Any]) -> None:
+        self._tell({"summary": dict(values)})
+
+    def close(self) -> None:
+        pass
+
+    def _tell(self, event: Mapping[str, Any]) -> None:
+        with (self.folder / "events.jsonl").open("a") as f:
+            f.write(json.dumps(event) + "\n")
+
+
+def _relay(folder: Path, told: int, run: Run) -> int:
+    """Hand the whole lines after byte `told` of a spool on to a run; returns the byte after them."""
+    path = folder / "events.jsonl"
+    if not path.exists():
+        return told
+    with path.open("rb") as f:
+        f.seek(told)
+        new = f.read()
+    lines = new[: new.rfind(b"\n") + 1]
+    for line in lines.splitlines():
+        event = json.loads(line)
+        if "summary" in event:
+            run.summary(event["summary"])
+        elif "image" in event:
+            run.images(event["step"], event["name"], np.load(folder / event["image"]))
+            (folder / event["image"]).unlink()
+        else:
+            run.log(event["step"], event["values"])
+    return told + len(lines)
+
+
+def follow(parent: int, leave: Path | None = None) -> None:
+    """End this process soon after `parent`, which started it, is gone; the folder `leave` is removed then."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(WATCH_SECONDS)
+        if leave is not None:
+            shutil.rmtree(leave, ignore_errors=True)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def agent(path: Path) -> None:
+    """torchrun of this module, one rank a device of this machine."""
+    follow(int(os.environ[PARENT]), leave=path.parent)
+    os.environ[PARENT] = str(os.getpid())
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import main
+
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    devices = int(read_json(path)["runtime"]["devices"])
+    try:
+        main(
+            [
+                "--standalone",
+                f"--log-dir={path.parent / 'logs'}",
+                f"--nproc-per-node={devices}",
+                "-m",
+                "ablatent.stages.ranks",
+                str(path),
+            ]
+        )
+    except (ChildFailedError, SignalException):  # the ranks have said why; or the user interrupted them
+        sys.exit(1)
+
+
+def rank(path: Path) -> None:
+    """One rank's part in building the stage."""
+    number, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    follow(int(os.environ[PARENT]))
+    console.quiet = number > 0
+    try:
+        spec = read_json(path)
+        set_up_torch(spec["runtime"])
+        _join(spec["runtime"], int(os.environ["LOCAL_RANK"]))
+        run = NoTracking().open(RunSpec("", "", "", "", {})) if number else Spool(path.parent)
+        work = Work(**{**spec["work"], "path": Path(spec["work"]["path"])})
+        stage = Stage(**spec["stage"])
+        if stage.kind == "first_stage" and spec["runtime"]["strategy"] == "fsdp":
+            console.print(f"  {work.key[:20]}: strategy=fsdp copies a first stage to all {ranks} ranks, as ddp does")
+        context = Context(stage, Store(spec["store"]), work, spec["runtime"], run, number)
+        importlib.import_module(f"ablatent.stages.{stage.kind}.build").build(context)
+        _part()
+    except Exception as e:
+        _say(path.parent, number, e)
+        sys.stdout.flush()
+        os._exit(1)  # without waiting for ranks that wait for this one
+
+
+def _join(runtime: Mapping[str, Any], device: int) -> None:
+    import torch
+    import torch.distributed as dist
+
+    if resolve_device(runtime["device"]) == "gpu":
+        torch.cuda.set_device(device)
+        dist.init_process_group("nccl", device_id=torch.device("cuda", device))
+    else:
+        dist.init_process_group("gloo")
+
+
+def _part() -> None:
+    """Leave together: none may go while another still speaks to it."""
+    import torch.distributed as dist
+
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def _say(folder: Path, number: int, error: Exception) -> None:
+    ours = isinstance(error, AblatentError)
+    note = {
+        "rank": number,
+        "time": time.time(),
+        "ours": ours,
+        "message": str(error) if ours else f"{type(error).__name__}: {error}",
+        "traceback": "".join(traceback.format_exception(error)),
+    }
+    write_json(folder / f"failure-{number}.json", note)
+
+
+if __name__ == "__main__":
+    (rank if "RANK" in os.environ else agent)(Path(sys.argv[1]))

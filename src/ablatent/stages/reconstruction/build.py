@@ -1,0 +1,63 @@
+"""reconstruction: validation images through the first stage and back, scored."""
+
+import numpy as np
+import torch
+
+from ablatent.core.files import write_json
+from ablatent.core.progress import track
+from ablatent.evaluation.reconstruction import reconstruction_scores
+from ablatent.evaluation.scores import Score, score_features
+from ablatent.first_stage.codebook import code_use
+from ablatent.stages.context import Context
+from ablatent.stages.models import load_first_stage
+from ablatent.stages.objects import make
+from ablatent.stages.reference.build import chosen_rows
+from ablatent.stages.scores.build import as_json, cached_features
+from ablatent.training.first_stage import to_images, to_tensor
+
+SHOWN = 64
+
+
+@torch.no_grad()
+def build(ctx: Context) -> None:
+    """scores.json (rfid…, psnr, ssim, perceptual, use of codes); originals.npy and images.npy: the first 64, uint8."""
+    config = ctx.config
+    model = load_first_stage(ctx.input("first_stage"), ctx.device)
+    images = ctx.images()
+    originals = images.pixels[chosen_rows(images, "validation", config["count"])]
+    parts, counts = [], []
+    with track(ctx.title, len(originals), "images") as bar:
+        for i in range(0, len(originals), ctx.compute.batch_size):
+            batch = originals[i : i + ctx.compute.batch_size]
+            z = model.moments(to_tensor(batch).to(ctx.device)).mean
+            parts.append(to_images(model.decode(z)))
+            counts.append(model.code_counts(z))
+            bar.advance(len(batch))
+    restored = np.concatenate(parts)
+    scores = reconstruction_scores(originals, restored, make(config["perceptual"]), ctx.device)
+    scores |= _codebook(counts, len(originals))
+    real = np.load(ctx.input("reference").path / "features.npy")
+    metrics = {name: make(metric) for name, metric in config["metrics"].items()}
+    extractor = make(config["extractor"])
+    scored = score_features(
+        metrics, extractor, lambda used: cached_features(ctx, used, restored, "reconstructions"), lambda used: real
+    )
+    write_json(
+        ctx.work.files / "scores.json", {"metrics": as_json({**{f"r{k}": v for k, v in scored.items()}, **scores})}
+    )
+    np.save(ctx.work.files / "originals.npy", originals[:SHOWN])
+    np.save(ctx.work.files / "images.npy", restored[:SHOWN])
+
+
+def _codebook(counts: list[torch.Tensor | None], images: int) -> dict[str, Score]:
+    """How many of the codes these images use, and how evenly; nothing for a first stage without a codebook."""
+    found = [c for c in counts if c is not None]
+    if not found:
+        return {}
+    total = torch.stack(found).sum(dim=0)
+    usage, perplexity = code_use(total)
+    protocol = {"count": images, "codes": len(total), "latents": int(total.sum())}
+    return {
+        "codebook_usage": Score(usage, None, protocol),
+        "codebook_perplexity": Score(perplexity, None, protocol),
+    }

@@ -1,0 +1,163 @@
+"""The deduplicated graph of a sweep: which stages its jobs share, what is there, what must be built. Free of torch."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from rich.table import Table
+
+from ablatent.core.errors import AblatentError
+from ablatent.core.files import read_json
+from ablatent.core.progress import seconds
+from ablatent.stages.graph import Fingerprints, Stage, stages_of
+from ablatent.store.artifacts import MANIFEST, Store
+from ablatent.sweep.rules import apply_rules
+
+ORDER = (
+    *("first_stage", "reconstruction", "latents", "embeddings", "diffusion", "noisy_classifier", "judge"),
+    *("samples", "task", "restoration", "scores", "agreement", "reference"),
+)
+
+
+@dataclass(frozen=True)
+class Composed:
+    """What Hydra made of one job: its overrides and resolved configuration, or why it could not be resolved."""
+
+    overrides: list[str]
+    config: dict[str, Any]
+    refused: str | None = None
+
+
+@dataclass
+class Job:
+    """One composition. refused: why it cannot run, or None."""
+
+    index: int
+    overrides: list[str]
+    config: dict[str, Any]
+    axes: dict[str, str] = field(default_factory=dict)
+    stages: dict[str, Stage] = field(default_factory=dict)
+    refused: str | None = None
+
+    @property
+    def name(self) -> str:
+        return " ".join(f"{k}={v}" for k, v in self.axes.items())
+
+
+@dataclass
+class Plan:
+    jobs: list[Job]
+
+    @property
+    def stages(self) -> dict[str, Stage]:
+        """key → stage over all jobs that were not refused, inputs before what reads them."""
+        return {stage.key: stage for job in self.jobs for stage in job.stages.values()}
+
+    @property
+    def axes(self) -> dict[str, list[str]]:
+        """axis → its values, in order of appearance."""
+        axes: dict[str, list[str]] = {}
+        for job in self.jobs:
+            for name, value in job.axes.items():
+                if value not in axes.setdefault(name, []):
+                    axes[name].append(value)
+        return axes
+
+    def as_json(self, sweep: str, created: str, command: str, verb: str) -> dict[str, Any]:
+        """What sweeps/ID/plan.json holds."""
+        return {
+            "id": sweep,
+            "created": created,
+            "command": command,
+            "verb": verb,
+            "axes": self.axes,
+            "jobs": [
+                {
+                    "index": job.index,
+                    "name": job.name,
+                    "overrides": job.overrides,
+                    "axes": job.axes,
+                    "config": job.config,
+                    "stages": {role: stage.key for role, stage in job.stages.items()},
+                    "refused": job.refused,
+                }
+                for job in self.jobs
+            ],
+            "stages": {key: stage.spec() for key, stage in self.stages.items()},
+        }
+
+
+def make_plan(jobs: Sequence[Composed]) -> Plan:
+    """A job that breaks a rule is refused, with the reason; the others go on."""
+    plan = Plan([Job(i, job.overrides, job.config, refused=job.refused) for i, job in enumerate(jobs)])
+    values = [dict(o.split("=", 1) for o in job.overrides if "=" in o) for job in plan.jobs]
+    names = list(dict.fromkeys(name for v in values for name in v))
+    varying = [name for name in names if len({v.get(name) for v in values}) > 1]
+    fingerprints = Fingerprints()
+    for job, value in zip(plan.jobs, values, strict=True):
+        job.axes = {name.lstrip("+"): value[name] for name in varying if name in value}
+        if job.refused is not None:
+            continue
+        try:
+            apply_rules(job.config)
+            job.stages = stages_of(job.config, fingerprints)
+        except AblatentError as e:
+            job.refused = str(e)
+    return plan
+
+
+def counts(plan: Plan) -> Counter[str]:
+    """Stages by kind."""
+    return Counter(stage.kind for stage in plan.stages.values())
+
+
+def table(plan: Plan, store: Store) -> Table:
+    """Stages by kind: how many, how many are found, what the rest is expected to cost."""
+    found: Counter[str] = Counter()
+    cost: dict[str, list[float | None]] = {}
+    for stage in plan.stages.values():
+        if store.folder(stage.kind, stage.key).exists():
+            found[stage.kind] += 1
+        else:
+            cost.setdefault(stage.kind, []).append(_expected(stage, store))
+    total = counts(plan)
+    refused = sum(job.refused is not None for job in plan.jobs)
+    title = f"{len(plan.jobs)} jobs" + (f", {refused} refused" if refused else "")
+    out = Table("stages", "kind", "found", "to build", "expected", title=title, title_justify="left")
+    for kind in (*ORDER, *sorted(set(total) - set(ORDER))):
+        if total[kind]:
+            todo = cost.get(kind, [])
+            known = [c for c in todo if c is not None]
+            text = "–" if not todo else (seconds(sum(known)) if len(known) == len(todo) else "unknown")
+            out.add_row(str(total[kind]), kind, str(found[kind]), str(total[kind] - found[kind]), text)
+    return out
+
+
+def _expected(stage: Stage, store: Store) -> float | None:
+    """Seconds: the median of stored stages that differ in nothing but seed, steps and inputs, scaled by their steps."""
+    steps, same = _steps(stage.config), _without_scale(stage.config)
+    seen = []
+    for manifest in (store.root / "objects" / stage.kind).glob(f"*/{MANIFEST}"):
+        try:
+            said: Mapping[str, Any] = read_json(manifest)
+        except (OSError, ValueError):
+            continue
+        if _without_scale(said.get("config", {})) == same:
+            seen.append(said["wall_seconds"] * steps / _steps(said["config"]))
+    return median(seen) if seen else None
+
+
+def _steps(config: Mapping[str, Any]) -> int:
+    """How many steps a stage takes, 1 where it takes none."""
+    for name in ("training", "sampler"):
+        if isinstance(config.get(name), Mapping) and "steps" in config[name]:
+            return int(config[name]["steps"])
+    return 1
+
+
+def _without_scale(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _without_scale(v) for k, v in value.items() if k not in ("seed", "steps")}
+    return value

@@ -1,0 +1,73 @@
+"""Runs as folders of plain files."""
+
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, SupportsFloat
+
+import numpy as np
+
+from ablatent.core.errors import ConfigError
+from ablatent.core.files import write_atomic
+from ablatent.tracking.base import Run, RunSpec, Tracking
+
+
+class CsvRun(Run):
+    """A folder: run.json (config, state, summary), metrics.csv (step,name,value), images/NAME-STEP.png."""
+
+    backend = "csv"
+
+    def __init__(self, spec: RunSpec, folder: Path):
+        super().__init__(spec)
+        self.folder, self.values = folder, dict[str, Any]()
+        self.metrics = folder / "metrics.csv"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.resumed = self.metrics.exists()
+        if not self.resumed:
+            self.metrics.write_text("step,name,value\n")
+        self._save("running")
+
+    def _save(self, state: str) -> None:
+        about = {k: getattr(self.spec, k) for k in ("id", "name", "group", "job_type", "config")}
+        text = json.dumps(
+            {**about, "state": state, "error": self.failure, "summary": self.values}, indent=2, default=str
+        )
+        write_atomic(self.folder / "run.json", text.encode())
+
+    def log(self, step: int, values: Mapping[str, SupportsFloat]) -> None:
+        if self.resumed:  # steps after the last checkpoint are trained again: their old rows go
+            with self.metrics.open(newline="") as f:
+                kept = [row for row in csv.reader(f) if row and (row[0] == "step" or int(row[0]) < step)]
+            with self.metrics.open("w", newline="") as f:
+                csv.writer(f).writerows(kept)
+            self.resumed = False
+        with self.metrics.open("a", newline="") as f:
+            csv.writer(f).writerows([step, name, float(value)] for name, value in values.items())
+
+    def images(self, step: int, name: str, image: np.ndarray) -> None:
+        from PIL import Image
+
+        path = self.folder / "images" / f"{name.replace('/', '_')}-{step:07d}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(image).save(path)
+
+    def summary(self, values: Mapping[str, Any]) -> None:
+        self.values.update(values)
+
+    def info(self) -> dict[str, Any]:
+        return {**super().info(), "dir": str(self.folder)}
+
+    def close(self) -> None:
+        self._save("failed" if self.failure else "finished")
+
+
+class CsvTracking(Tracking):
+    """tracking=csv: folders under DIR/tracking/csv."""
+
+    backend = "csv"
+
+    def open(self, spec: RunSpec) -> Run:
+        if self.dir is None:
+            raise ConfigError("tracking.dir", "a folder", None, "It is the store's folder by default.")
+        return CsvRun(spec, self.dir / "tracking" / "csv" / f"{spec.job_type}-{spec.id}")

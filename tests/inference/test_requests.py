@@ -1,0 +1,224 @@
+"""Asking a finished model: what is typed arrives as it is, what does not fit is answered, pictures say how they were
+made."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from PIL import Image
+
+from ablatent.cli.raw_overrides import check_words, quoted, unquoted, value_of
+from ablatent.core.errors import ConfigError
+from ablatent.core.images import save_png
+from ablatent.inference.model_reference import find, job_words
+from ablatent.inference.request import Asker, Request, boxes_of, prompts_of
+from ablatent.inference.sampling import _check_node, _compared, about_of, repeat, texts
+from ablatent.store.artifacts import Store
+from ablatent.tasks.inpaint import Inpaint
+from ablatent.tasks.sample import Sample
+from ablatent.tracking.base import run_id
+
+UGLY = [
+    "a red apple, two pears",
+    'the "best" one, they say',
+    "it's a dog's life",
+    "[[not, a, list]]",
+    "{a: b}",
+    "x = y, z=(1)",
+    r"C:\pictures\new\${HOME}",
+    "${oc.env:HOME} and ${sampler.steps}",
+    "красное яблоко, 赤いりんご, تفاحة, 🍎",
+    "null",
+    "3",
+    "  two  spaces, a trailing backslash \\",
+    "~`!@#$%^&*()|;:<>?/",
+    "line one\nline two",
+]
+
+
+def test_ugly_prompts_arrive_as_they_are_typed(tmp_path) -> None:
+    (tmp_path / "c.yaml").write_text("prompt: nothing\nsampler: {steps: 5}\n")
+    with initialize_config_dir(config_dir=str(tmp_path), version_base="1.3"):
+        for prompt in UGLY:
+            cfg = compose("c", overrides=[quoted(f"prompt={prompt}")])
+            assert OmegaConf.to_container(cfg, resolve=True)["prompt"] == prompt
+
+
+def test_other_words_are_left_alone() -> None:
+    for word in ("sampler.steps=5", "-m", "task=glob(*)", "prompt", "data.root=a,b"):
+        assert quoted(word) == word
+    assert unquoted(quoted("model=2026-a:first_stage=kl, vq").partition("=")[2]) == "2026-a:first_stage=kl, vq"
+    assert value_of(["do=plan", "do=sample"], "do") == "sample" and value_of(["do=plan"], "n") is None
+
+
+def test_the_jobs_words_come_first() -> None:
+    job = [
+        "preset=tiny",
+        "sampler=ddpm",
+        "sampler.steps=9",
+        "guidance.scale=2",
+        "task=interpolate",
+        "title=x",
+        "seed=1",
+    ]
+    assert job_words(job, ["do=sample", "guidance.scale=4"]) == [
+        *("preset=tiny", "sampler=ddpm", "sampler.steps=9", "seed=1", "do=sample", "guidance.scale=4")
+    ]
+    assert job_words(job, ["sampler=ddim"]) == ["preset=tiny", "guidance.scale=2", "seed=1", "sampler=ddim"]
+
+
+@pytest.mark.parametrize(
+    ("word", "key"),
+    [("network=dit", "network"), ("promt=x", "promt"), ("samples.seed=2", "samples.seed"), ("+n=3", None)],
+)
+def test_what_has_no_meaning_with_do_sample(word: str, key: str | None) -> None:
+    if key is None:
+        check_words(["do=sample", word], False)
+        return
+    with pytest.raises(ConfigError) as error:
+        check_words(["do=sample", word], False)
+    assert error.value.key == key
+    with pytest.raises(ConfigError, match="prompts=FILE"):
+        check_words(["do=sample"], True)
+
+
+def asker(needs: set[str], task=None) -> Asker:
+    return Asker(task or Sample(), frozenset(needs), ("sneaker", "T-shirt", "bag"), ("sky", "dog"), 8)
+
+
+def test_classes_layouts_and_prompts_become_sources(tmp_path) -> None:
+    assert asker({"labels"}).source(Request(class_="t-shirt", n=2)).annotations.labels.tolist() == [1, 1]
+    assert asker({"labels"}).source(Request(label=2, n=1)).annotations.labels.tolist() == [2]
+    assert asker({"labels"}).source(Request(n=4)).annotations.labels.tolist() == [0, 1, 2, 0]
+    captions = asker({"captions"}).source(Request(["a", "b"], n=2))
+    assert captions.n == 4 and captions.annotations.captions == ["a", "a", "b", "b"]
+    boxes = asker({"boxes"}).source(Request(boxes=boxes_of("[[bag,0.1,0,0.5,1], [sneaker, 0,0,1,1]]"), n=3))
+    assert boxes.annotations.boxes == [[(2, 0.1, 0.0, 0.5, 1.0), (0, 0.0, 0.0, 1.0, 1.0)]] * 3
+    Image.fromarray(np.eye(4, dtype=np.uint8)).save(tmp_path / "map.png")
+    maps = asker({"segmentation"}).source(Request(image=str(tmp_path / "map.png"), n=1)).annotations.segmentation
+    assert np.array_equal(maps[0], np.eye(4, dtype=np.uint8).repeat(2, 0).repeat(2, 1))
+    (tmp_path / "p.txt").write_text("\ufeffa, b\r\n\n c=d \u2028 e\n")
+    assert prompts_of(tmp_path / "p.txt") == ["a, b", "c=d \u2028 e"]
+
+
+def test_pictures_and_masks_are_cut_alike(tmp_path) -> None:
+    levels = np.zeros((8, 16, 3), np.uint8)
+    levels[:, 8:] = 255  # the middle square is columns 4 to 11: half black, half white
+    Image.fromarray(levels).save(tmp_path / "p.png")
+    Image.fromarray(levels[..., 0]).save(tmp_path / "m.png")
+    Image.fromarray(levels[:4, :, 0]).save(tmp_path / "small.png")
+    ask, request = asker(set(), Inpaint()), Request(image=str(tmp_path / "p.png"), mask=str(tmp_path / "m.png"), n=2)
+    pixels, hole = ask.source(request).pixels, ask.hole(request)
+    assert np.array_equal(pixels[1, ..., 0] > 128, hole > 0) and hole.sum() == 32 and "middle square" in ask.said[0]
+    with pytest.raises(ConfigError, match="16x8; got '16x4'"):
+        ask.hole(replace(request, mask=str(tmp_path / "small.png")))
+
+
+WRONG = {
+    "n": lambda: Request(n=0),
+    "seed": lambda: Request(seed=-1),
+    "label": lambda: Request(class_="bag", label=1),
+    "image": lambda: Request(image="no.png"),
+    "class": lambda: asker({"labels"}).source(Request(class_="sneeker")),
+    "prompt": lambda: asker({"labels"}).source(Request(["a bag"])),
+    "boxes": lambda: asker({"boxes"}).source(Request(boxes=[["bag", 0.5, 0, 0.1, 1]])),
+}
+
+
+@pytest.mark.parametrize("key", WRONG)
+def test_what_does_not_fit_is_answered(key: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        WRONG[key]()
+    assert error.value.key == key
+    if key == "class":
+        assert "Did you mean 'sneaker'" in str(error.value)
+
+
+def test_more_that_does_not_fit(tmp_path) -> None:
+    for needs, request, key in (
+        (set(), Request(class_="bag"), "class"),
+        ({"captions"}, Request(), "prompt"),
+        ({"labels"}, Request(label=3), "label"),
+        ({"boxes"}, Request(boxes=[["cat", 0, 0, 1, 1]]), "boxes"),
+        ({"boxes"}, Request(boxes=[["bag", 0, 0, 2, 1]]), "boxes"),
+    ):
+        with pytest.raises(ConfigError) as error:
+            asker(needs).source(request)
+        assert error.value.key == key
+    with pytest.raises(ConfigError, match="CLASS, x0"):
+        boxes_of("dog, 1")
+    with pytest.raises(ConfigError, match="label=11"):
+        asker({"labels"}).source(Request(class_="11"))
+    with pytest.raises(ConfigError, match="at most 1, as many as the model reads; got '2 boxes'"):
+        replace(asker({"boxes"}), most_boxes=1).source(Request(boxes=[["bag", 0, 0, 1, 1]] * 2))
+    with pytest.raises(ConfigError, match="text, in UTF-8"):
+        Request(["\udcff"])
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "huge.png")
+    with pytest.raises(ConfigError, match="decompression bomb"):
+        asker(set(), Inpaint()).source(Request(image=str(tmp_path / "huge.png")))
+
+
+def test_a_damaged_or_foreign_text_is_answered(tmp_path) -> None:
+    full = {"files": {}, "asked": {"n": 2}, "sampler": {}, "guidance": {}, "task": {}, "samples": {}, "index": 0}
+    for text in ([1], 3, {"a": 1}, {**full, "asked": {"m": 2}}, {**full, "files": 5}):
+        save_png(tmp_path / "a.png", np.zeros((4, 4, 3), np.uint8), {"ablatent": json.dumps(text)})
+        with pytest.raises(ConfigError, match="repeat: expected a"):
+            repeat(Store(tmp_path), {"repeat": str(tmp_path / "a.png"), "out": str(tmp_path / "new"), "runtime": {}})
+    assert "another size, 2x2" in _compared(np.zeros((2, 2, 3)), np.zeros((4, 4, 3)))
+
+
+def test_a_picture_says_how_it_was_made(tmp_path) -> None:
+    about = {"keys": {"diffusion": "diffusion-00"}, "asked": {"prompts": UGLY, "seed": 3}}
+    save_png(tmp_path / "a.png", np.zeros((4, 4, 3), np.uint8), texts(about, 2, UGLY[8]))
+    assert about_of(tmp_path / "a.png") == {**about, "index": 2}
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.text["prompt"] == UGLY[8] and json.loads(picture.text["ablatent"])["asked"]["prompts"] == UGLY
+    Image.new("RGB", (4, 4)).save(tmp_path / "b.png")
+    with pytest.raises(ConfigError, match="that do=sample wrote"):
+        about_of(tmp_path / "b.png")
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        {"_target_": "os.system", "command": "x"},
+        {"_target_": "ablatent.sweep.build.subprocess.run", "args": "x"},
+        {"_target_": "ablatent.tasks.sample.Sample"},
+        {"_target_": "ablatent.samplers.ddim.DDIM", "steps": {"_target_": "os.getcwd"}},
+        {"_target_": "ablatent.samplers.ddim.DDIM", "_args_": [5]},
+        {"_target_": "ablatent.samplers.ddim.DDIM", "steps": [[{"_target_": "pathlib.Path.touch"}]]},
+        {"_target_": "ablatent.samplers.ddim.DDIM", "steps": "${oc.env:HOME}"},
+    ],
+)
+def test_a_picture_runs_nothing_else(node) -> None:
+    with pytest.raises(ConfigError, match="one of this package"):
+        _check_node("sampler", node)
+    _check_node("sampler", {"_target_": "ablatent.samplers.ddim.DDIM", "steps": 5})
+
+
+def test_models_by_job_key_and_run(tmp_path) -> None:
+    stages = {"diffusion": "diffusion-abc1", "latents": "latents-1", "first_stage": "first_stage-1", "samples": "s-1"}
+    for key in stages.values():
+        folder = tmp_path / "objects" / key.rsplit("-", 1)[0] / key
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").write_text(json.dumps({"inputs": {}}))
+    jobs = [
+        {"index": i, "name": f"sampler.steps={i}", "overrides": [f"sampler.steps={i}"], "stages": stages, "config": {}}
+        for i in (0, 1)
+    ]
+    (tmp_path / "sweeps" / "S").mkdir(parents=True)
+    (tmp_path / "sweeps" / "S" / "plan.json").write_text(json.dumps({"jobs": jobs}))
+    (tmp_path / "tracking" / "stages").mkdir(parents=True)
+    (tmp_path / "tracking" / "stages" / "diffusion-abc1.json").write_text(json.dumps({"wandb": {"id": "0123"}}))
+    for name in ("S:1", "S:sampler.steps=1", run_id("S", 1, "sampler.steps=1")):
+        found = find(tmp_path, name)
+        assert found.overrides == ["sampler.steps=1"] and found.inputs == {k: stages[k] for k in found.inputs}
+        assert set(found.inputs) == {"diffusion", "latents", "first_stage"}
+    assert find(tmp_path, "diffusion-abc").overrides == ["sampler.steps=0"] == find(tmp_path, "0123").overrides
+    for wrong, said in ((None, "S:0"), ("S", "S:JOB"), ("S:7", "0 (sampler.steps=0)"), ("diffusion-x", "Did you mean")):
+        with pytest.raises(ConfigError) as error:
+            find(tmp_path, wrong)
+        assert error.value.key == "model" and said in str(error.value)

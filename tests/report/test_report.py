@@ -1,0 +1,325 @@
+"""The report from the store alone: numbers, pictures, what it says of damage, and that no network is needed."""
+
+import csv
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from report_store import NOTE, build, pictures
+from rich.console import Console
+
+from ablatent.core.errors import ConfigError
+from ablatent.report import cost, figures, images, metrics, page, tables
+from ablatent.report.build import finish
+from ablatent.report.model import axis_value, load_sweep
+from ablatent.report.terminal import failures_table, final_table
+from ablatent.report.workspace import write_workspace
+from ablatent.report.write import ReportPaths, write_report
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, ReportPaths]:
+    """2 first stages × 3 steps; the last job failed."""
+    root = tmp_path_factory.mktemp("store")
+    sweep = build(root, {"first_stage": ["kl", "vq"], "sampler.steps": ["5", "20", "50"]}, failed=5)
+    return root, sweep, write_report(root, sweep)
+
+
+@pytest.fixture(scope="module")
+def seeds(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    root = tmp_path_factory.mktemp("seeds")
+    return root, build(root, {"first_stage": ["kl", "vq"], "samples.seed": ["0", "1", "2"]}, shape_of_vq=[3, 8, 8])
+
+
+def text(table: object) -> str:
+    console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console.print(table)
+    return console.export_text()
+
+
+def column(table: tables.Table, name: str) -> list[tables.Cell]:
+    return [row[table.columns.index(name)] for row in table.rows]
+
+
+def test_files_are_written_and_need_no_network(broken: tuple[Path, str, ReportPaths]) -> None:
+    root, sweep, paths = broken
+    assert paths.problems == []
+    assert paths.html == root / "sweeps" / sweep / "report" / "report.html"
+    page = paths.html.read_text()
+    assert re.findall(r"(?:src|href)=\"(?!data:image/png;base64,|#)", page) == []
+    assert "http" not in re.sub(r"base64,[A-Za-z0-9+/=]+", "", page).replace("http-equiv", "")
+    assert {p.stem for p in paths.figures} == {
+        "over-sampler.steps",
+        "curves-first_stage",
+        "curves-diffusion",
+        "reconstructions",
+        "latents",
+        "samples",
+    }
+    assert all(p.read_bytes().startswith(b"\x89PNG") for p in paths.figures)
+    assert "python run.py -m first_stage=kl,vq sampler.steps=5,20,50" in page
+    assert "KL or VQ" in page
+    assert NOTE.replace("<", "&lt;") in page
+
+
+def test_text_of_the_store_is_escaped(broken: tuple[Path, str, ReportPaths]) -> None:
+    _, _, paths = broken
+    page = paths.html.read_text()
+    assert "<decoder>" not in page and "&lt;decoder&gt;" in page
+    assert "<here>" not in page
+    assert "non-finite loss in &lt;decoder> \\| step 40" in paths.markdown.read_text()
+
+
+def test_markdown_links_every_figure(broken: tuple[Path, str, ReportPaths]) -> None:
+    _, _, paths = broken
+    linked = set(re.findall(r"\]\((figures/[^)]+)\)", paths.markdown.read_text()))
+    assert linked == {f"figures/{p.name}" for p in paths.figures}
+
+
+def test_csv_holds_full_numbers(broken: tuple[Path, str, ReportPaths]) -> None:
+    rows = list(csv.DictReader(broken[2].csv.open()))
+    assert [r["status"] for r in rows] == ["finished"] * 5 + ["failed"]
+    assert [r["sampler.steps"] for r in rows[:3]] == ["5", "20", "50"]
+    assert float(rows[2]["fid_192"]) == 1.5 + 8 / 50
+    assert float(rows[0]["kid_192_std"]) == 0.0011
+    assert rows[5]["fid_192"] == ""
+    assert float(rows[5]["psnr"]) == pytest.approx(23.31)
+
+
+def test_results_mark_the_best_and_the_missing(broken: tuple[Path, str, ReportPaths]) -> None:
+    table = tables.results(load_sweep(*broken[:2]))
+    assert table.columns[:4] == ["first_stage", "sampler.steps", "status", "FID(quick) ↓"]
+    fid = column(table, "FID(quick) ↓")
+    assert [c.text for c in fid] == ["3.10", "1.90", "1.66", "3.50", "2.30", "–"]
+    assert [c.best for c in fid] == [False, False, True, False, False, False]
+    assert [c.best for c in column(table, "PSNR [dB] ↑")] == [True] * 3 + [False] * 3
+    baseline = column(table, "KID(quick) of decoded N(0, I)")
+    assert not any(c.best for c in baseline)
+    assert table.notes == [NOTE]
+    assert fid[0].notes == [1]
+    assert column(table, "KID(quick) ↓")[0].text == "0.0283 ± 0.0011"
+
+
+def test_seeds_become_mean_and_spread(seeds: tuple[Path, str]) -> None:
+    table = tables.results(load_sweep(*seeds), by_seed=True)
+    fid = column(table, "FID(quick) ↓")
+    assert table.columns[0] == "first_stage" and "samples.seed" not in table.columns
+    values = [1.9, 1.95, 2.0]
+    assert [c.text for c in fid] == [f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}", "2.35 ± 0.05"]
+    assert [c.text for c in column(table, "seeds")] == ["3 of 3", "3 of 3"]
+    assert column(table, "PSNR [dB] ↑")[0].text == "24.31"  # one shared reconstruction has no spread over seeds
+
+
+def test_different_protocols_are_not_compared(tmp_path: Path) -> None:
+    sweep = load_sweep(tmp_path, build(tmp_path, {"first_stage": ["kl", "vq"]}, counts=[192, 64]))
+    bad = tables.incomparable(sweep)
+    assert bad["fid_192"] == ["n_fake"]
+    assert "psnr" not in bad
+    table = tables.results(sweep)
+    assert not any(c.best for c in column(table, "FID(quick) ↓"))
+    assert any(c.best for c in column(table, "PSNR [dB] ↑"))
+    page = write_report(tmp_path, sweep.id).html.read_text()
+    said = [line for line in page.splitlines() if "jobs were measured by different protocols" in line]
+    assert len(said) == 1 and "FID(quick), " in said[0] and "(n_fake differ)" in said[0], "one for all of one reason"
+    assert len(tables.protocols(sweep).columns) == 1 + 2  # two distinct protocols, each once
+
+
+def test_samples_that_were_shown_pictures_are_named(seeds: tuple[Path, str]) -> None:
+    sweep = load_sweep(*seeds)
+    told = "conditioned on parts of validation pictures"
+    assert not any(told in line for line in page._remarks(sweep, by_seed=False))
+    part = {"_target_": "ablatent.conditioning.masked_image.MaskedImage"}
+    sweep.jobs[0] = replace(sweep.jobs[0], config={"conditioner": {"parts": {"image": part}}})
+    assert any(told in line for line in page._remarks(sweep, by_seed=False))
+
+
+def test_failures_are_listed(broken: tuple[Path, str, ReportPaths], seeds: tuple[Path, str]) -> None:
+    (row,) = tables.failures(load_sweep(*broken[:2])).rows
+    assert [c.text for c in row][:2] == ["first_stage=vq sampler.steps=50", "failed"]
+    assert "non-finite loss" in text(failures_table(*broken[:2]))
+    assert tables.failures(load_sweep(*seeds)) is None
+    assert failures_table(*seeds) is None
+
+
+def test_same_noise_is_said_only_where_it_is_true(
+    broken: tuple[Path, str, ReportPaths], seeds: tuple[Path, str]
+) -> None:
+    same = images.samples(load_sweep(*broken[:2])).same_noise
+    assert same == "Image k of every grid starts from the same x_T (seed 0, latent shape [4, 8, 8])."
+    differs = images.samples(load_sweep(*seeds)).same_noise
+    assert differs.startswith("The grids do not all start from the same x_T")
+    assert "latent shape [3, 8, 8]" in differs
+
+
+def test_reconstructions_share_their_originals(broken: tuple[Path, str, ReportPaths]) -> None:
+    (group,) = images.reconstructions(load_sweep(*broken[:2]))
+    assert [r.label for r in group.rows] == ["original", "first_stage=kl", "first_stage=vq"]
+    assert "PSNR [dB] 24.31" in group.rows[1].detail
+
+
+def test_latents_show_their_channels_and_say_where_histograms_are_missing(
+    broken: tuple[Path, str, ReportPaths], tmp_path: Path
+) -> None:
+    root, sweep, paths = broken
+    table = tables.latents(load_sweep(root, sweep))
+    assert table is not None
+    old, new = table.rows
+    assert [c.text for c in column(table, "mean, raw")] == ["0.5, -2, 0, 0"] * 2
+    assert [c.text for c in old[3:]] == ["–"] * 5 and old[0].notes == [1] and len(table.notes) == 1
+    means, deviations = (
+        [float(v) for v in new[table.columns.index(f"{name}, normalised")].text.split(", ")] for name in ("mean", "std")
+    )
+    np.testing.assert_allclose(means, [0.0, 0.1, 0.2, 8.0], atol=0.05)
+    np.testing.assert_allclose(deviations, 1.0, atol=0.05)
+    assert 24 < float(new[5].text.rstrip("%")) < 25  # a quarter of the values lies around 8
+    assert [c.text for c in new[6:]] == ["4 of 8", "4.0"]
+    for text in (paths.html.read_text(), paths.markdown.read_text()):
+        assert "Latents</h2>" in text or "## Latents" in text
+        assert "Built before histograms" in text and "Normalised training latents" in text
+    alone = build(tmp_path, {})  # of the older kind only: no figure, and nothing is amiss
+    said = write_report(tmp_path, alone)
+    assert "latents" not in {p.stem for p in said.figures} and said.problems == []
+
+
+def test_tile_puts_image_k_where_it_belongs() -> None:
+    made = pictures(5, 0, size=48)
+    page = images.tile(made, 3)
+    assert page.shape == (2 * 50 - 2, 3 * 50 - 2, 3)
+    np.testing.assert_array_equal(page[50:98, 50:98], made[4])
+    np.testing.assert_array_equal(
+        images.tile(made[:, :16, :16], 5)[:48, :48], np.kron(made[0, :16, :16], np.ones((3, 3, 1)))
+    )
+
+
+def test_cost_counts_sharing(broken: tuple[Path, str, ReportPaths]) -> None:
+    sweep = load_sweep(*broken[:2])
+    table = cost.by_kind(sweep)
+    row = {r[0].text: [c.text for c in r] for r in table.rows}
+    assert row["first_stage"] == ["first_stage", "2", "2", "0", "6", "8m00s", "24m00s"]
+    assert row["samples"][1:5] == ["6", "6", "0", "6"]
+    total = cost.totals(sweep)
+    assert total["once"] < total["alone"]
+    # a job alone: two references, first stage, reconstruction, latents, diffusion, samples, scores
+    assert sweep.job_seconds(sweep.jobs[0]) == 3 + 3 + 240 + 8 + 6 + 300 + 20 + 2
+
+
+def test_provenance_names_digests_and_weights(broken: tuple[Path, str, ReportPaths]) -> None:
+    facts = {r[0].text: r for r in cost.provenance(load_sweep(*broken[:2])).rows}
+    assert facts["first_stage.perceptual.weights"][1].text == "vgg16.npz"
+    assert facts["first_stage.perceptual.digest"][1].hint in ("", "cd" * 32)
+    assert {"git commit", "uncommitted changes", "host: threads", "package: torch", "data: images"} <= set(facts)
+
+
+def test_damage_is_said_and_the_rest_is_written(tmp_path: Path) -> None:
+    sweep = build(tmp_path, {"first_stage": ["kl", "vq"], "sampler.steps": ["5", "20"]})
+    loaded = load_sweep(tmp_path, sweep)
+    scores = tmp_path / "objects/scores" / loaded.jobs[0].stages["scores"] / "scores.json"
+    data = bytearray(scores.read_bytes())
+    data[20] ^= 1  # one byte flipped, same size
+    scores.write_bytes(data)
+    (tmp_path / "objects/samples" / loaded.jobs[1].stages["samples"] / "images.npy").unlink()
+    (tmp_path / "objects/diffusion" / loaded.jobs[2].stages["diffusion"] / "manifest.json").write_text("{")
+    (tmp_path / "sweeps" / sweep / "jobs" / "003.json").unlink()
+    paths = write_report(tmp_path, sweep)
+    told = " ".join(paths.problems)
+    assert "scores.json is damaged" in told
+    assert "images.npy is missing" in told
+    assert "its manifest is damaged" in told
+    table = tables.results(load_sweep(tmp_path, sweep))
+    fid = column(table, "FID(quick) ↓")
+    assert fid[0].text == "missing"
+    assert fid[1].text == "1.90"
+    assert [c.text for c in column(table, "status")] == ["finished"] * 3 + ["unfinished"]
+    assert "scores.json is damaged" in paths.html.read_text()
+    assert "scores.json is damaged" in paths.markdown.read_text()
+
+
+def test_single_run_and_a_store_that_lost_everything(tmp_path: Path) -> None:
+    sweep = build(tmp_path, {})
+    assert tables.results(load_sweep(tmp_path, sweep)).columns[0] == "job"
+    assert write_report(tmp_path, sweep).problems == []
+    (tmp_path / "objects").rename(tmp_path / "gone")
+    paths = write_report(tmp_path, sweep)
+    assert len(paths.problems) == 8
+    assert paths.figures == []
+    assert "not in the store" in paths.html.read_text()
+
+
+def test_unknown_sweep_is_a_config_error(broken: tuple[Path, str, ReportPaths]) -> None:
+    with pytest.raises(ConfigError, match=r"^sweep: .*Did you mean '2026-11-22_20-00-00'"):
+        load_sweep(broken[0], "2026-11-22_20-00-01")
+
+
+def test_final_table(broken: tuple[Path, str, ReportPaths]) -> None:
+    shown = text(final_table(*broken[:2]))
+    header = shown.splitlines()[0]
+    names = ["first_stage", "FID(quick)", "KID(quick)", "rFID(quick)", "PSNR [dB]", "perceptual distance", "seconds"]
+    assert [header.index(n) for n in names] == sorted(header.index(n) for n in names)
+    assert "precision" not in header
+    assert "582.0" in shown
+    assert len(shown.strip().splitlines()) >= 7
+
+
+@pytest.mark.slow
+def test_finish_writes_a_workspace_only_for_wandb(tmp_path: Path) -> None:
+    sweep = build(tmp_path, {"first_stage": ["kl", "vq"]})
+    folder = finish(tmp_path, sweep).folder
+    assert not (folder / "workspace.json").exists()
+    finish(tmp_path, sweep, wandb=True)
+    assert (folder / "workspace.json").is_file()
+
+
+def test_workspace_shows_axes_scores_curves_and_samples(broken: tuple[Path, str, ReportPaths]) -> None:
+    path = write_workspace(*broken[:2], project="proj", entity="team")
+    assert path is not None
+    view = json.loads(path.read_text())
+    assert (view["project"], view["entity"]) == ("proj", "team")
+    spec = view["spec"]["section"]
+    panels = [p for s in spec["panelBankConfig"]["sections"] for p in s["panels"]]
+    (parallel,) = [p for p in panels if p["viewType"] == "Parallel Coordinates Plot"]
+    wanted = ["config:axes_first_stage.value", "config:axes_sampler_steps.value", "summary:fid_192"]
+    assert [c["accessor"] for c in parallel["config"]["columns"]][:3] == wanted
+    media = [k for p in panels if p["viewType"] == "Media Browser" for k in p["config"]["mediaKeys"]]
+    assert media == ["samples", "reconstructions"]
+    assert "train/loss" in [m for p in panels if "Line" in p["viewType"] for m in p["config"]["metrics"]]
+    assert broken[1] in json.dumps(spec["runSets"])
+
+
+def test_names_and_directions() -> None:
+    told = {n: metrics.describe(n).title for n in ("fid_192", "rfid", "kid_192_baseline", "precision_192", "made_up")}
+    assert told == {
+        "fid_192": "FID(quick) ↓",
+        "rfid": "rFID ↓",
+        "kid_192_baseline": "KID(quick) of decoded N(0, I)",
+        "precision_192": "precision(quick) ↑",
+        "made_up": "made_up",
+    }
+    assert metrics.ordered(["psnr", "kid_192_baseline", "kid_192", "fid_192", "zz"]) == [
+        "fid_192",
+        "kid_192",
+        "kid_192_baseline",
+        "psnr",
+        "zz",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("20", 20), ("1e-3", 1e-3), ("0.5", 0.5), ("kl", "kl"), ("[1,2]", "[1,2]")]
+)
+def test_axis_values_are_typed(typed: str, meant: object) -> None:
+    assert axis_value(typed) == meant
+    assert type(axis_value(typed)) is type(meant)
+
+
+def test_smoothing_is_debiased() -> None:
+    np.testing.assert_allclose(figures.smooth(np.full(50, 3.0), 10.0), 3.0)
+    noisy = np.random.default_rng(0).standard_normal(2000)
+    assert figures.smooth(noisy, 40.0).std() < 0.2
+
+
+def test_numeric_axes(broken: tuple[Path, str, ReportPaths], seeds: tuple[Path, str]) -> None:
+    assert figures.numeric_axes(load_sweep(*broken[:2])) == ["sampler.steps"]
+    assert figures.numeric_axes(load_sweep(*seeds)) == []

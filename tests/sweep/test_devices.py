@@ -1,0 +1,102 @@
+"""runtime.devices=2 through the real command line: two gloo ranks started by torchrun, on the CPU."""
+
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from ablatent.core.errors import ConfigError
+from ablatent.stages.graph import Stage
+from ablatent.sweep.check import check_parts
+from commands import SMALL, built, found, run, words
+
+TWO = ["first_stage=vq", *SMALL, "runtime.devices=2", "first_stage.training.steps=40", "runtime.checkpoint_seconds=0"]
+
+
+def descendants(pid: int) -> list[int]:
+    """Every living process below one, from /proc."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:  # it ended meanwhile
+            continue
+        if fields[0] != "Z":
+            parents[int(stat.parent.name)] = int(fields[1])
+    below, level = [], [pid]
+    while level:
+        level = [child for child, parent in parents.items() if parent in level]
+        below += level
+    return below
+
+
+def gone(pid: int) -> bool:
+    """Ended, whether or not its end was noticed."""
+    try:
+        return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return True
+
+
+def written(store: Path) -> dict[str, int]:
+    return {str(p): p.stat().st_mtime_ns for p in store.rglob("*") if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """A command killed with -9 while two ranks train its first stage, and the same command again."""
+    folder = tmp_path_factory.mktemp("devices")
+    with (folder / "log").open("w") as log:
+        child = subprocess.Popen(words(*TWO), cwd=folder, stdout=log, stderr=log)
+    deadline = time.monotonic() + 600
+    while not list((folder / "store/work").glob("first_stage-*/last.ckpt")):
+        assert child.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()
+        time.sleep(0.02)
+    ranks = descendants(child.pid)
+    assert len(ranks) >= 3, "an agent and two ranks"
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    deadline = time.monotonic() + 60
+    while left := [pid for pid in ranks if not gone(pid)]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
+    before = written(folder / "store")
+    time.sleep(1.5)
+    assert written(folder / "store") == before, "an orphan wrote"
+    return folder, run(folder, *TWO)
+
+
+@pytest.mark.slow
+def test_the_parent_killed_leaves_nothing_and_the_same_command_goes_on(killed):
+    folder, done = killed
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "resumed at step" in done.stdout
+    assert {"first_stage", "diffusion"} <= set(built(done.stdout))
+    assert not list((folder / "store/work").iterdir())
+    for kind in ("first_stage", "diffusion"):
+        (item,) = (folder / "store/objects" / kind).iterdir()
+        assert (item / "curves.csv").read_text().count("step,name,value") == 1
+        names = {p.name for p in item.iterdir()}
+        assert not any("part" in name or "rank" in name for name in names), names
+    again = run(folder, *TWO)
+    assert again.returncode == 0 and not built(again.stdout) and "first_stage" in found(again.stdout)
+
+
+@pytest.mark.slow
+def test_what_fails_on_the_ranks_is_the_error_of_the_stage(killed):
+    folder, _ = killed
+    done = run(folder, *TWO, "optimizer.lr=1e30", "training.clip=null", "latents.normalizer=none")
+    assert done.returncode == 1
+    assert "diffusion: the validation loss is nan" in done.stdout and "lower the lr" in done.stdout, done.stdout
+    (note,) = (folder / "store/work").glob("diffusion-*/error.json")
+    assert "On rank " in note.read_text() and "_validate" in note.read_text()
+
+
+def test_a_batch_that_the_parts_do_not_divide_is_refused():
+    stage = Stage("first_stage", {"training": {"batch_size": 12}})
+    check_parts(stage, {"devices": 2, "accumulate": 3})
+    with pytest.raises(ConfigError, match=r"first_stage\.training\.batch_size: expected a multiple of .* = 8; got 12"):
+        check_parts(stage, {"devices": 2, "accumulate": 4})
+    check_parts(Stage("first_stage", {}), {"devices": 5, "accumulate": 1})

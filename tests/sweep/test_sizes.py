@@ -1,0 +1,84 @@
+"""Parameters by part and memory of a training step, as `do=plan` shows them."""
+
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from torch import nn
+
+from ablatent.cli.main import plain
+from ablatent.core.progress import console
+from ablatent.sweep import sizes
+from ablatent.sweep.plan import Composed, make_plan
+from ablatent.sweep.sizes import Size, diffusion_sizes, first_stage_size, kept_for_backward, sizes_of, table
+from commands import ROOT
+
+pytestmark = pytest.mark.slow
+
+
+def composed(*overrides: str) -> dict[str, Any]:
+    with initialize_config_dir(config_dir=str(ROOT / "conf"), version_base="1.3"):
+        return plain(compose("config", overrides=["preset=tiny", "data=digits", *overrides]))
+
+
+def test_kept_tensors_are_those_of_the_backward_pass() -> None:
+    net = nn.Sequential(nn.Linear(10, 20), nn.ReLU(), nn.Linear(20, 5))
+    x = torch.zeros(7, 10)
+    # the input of each layer, and of the ReLU its output, which is the second layer's input
+    assert kept_for_backward(net, lambda: net(x), "32-true") == 4 * 7 * (10 + 20)
+    with torch.no_grad():
+        assert kept_for_backward(net, lambda: net(x), "32-true") == 0
+    half = kept_for_backward(net, lambda: net(x), "bf16-mixed")
+    # half as wide, and with half-precision copies of both weights, of which only the second is needed for gradients
+    assert 2 * 7 * (10 + 20) <= half <= 2 * 7 * (10 + 20) + 2 * (200 + 100) + 4 * 7 * 10
+
+
+@pytest.mark.parametrize("overrides", [[], ["first_stage=vq", "conditioner=class"], ["network=dit"]])
+def test_pretended_and_real_passes_keep_the_same(overrides: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = composed(*overrides)
+    real = first_stage_size(cfg), diffusion_sizes(cfg)
+    monkeypatch.setattr(sizes, "QUICK", 0)
+    assert (first_stage_size(cfg), diffusion_sizes(cfg)) == real
+    assert real[0].activations and real[1][0].activations
+
+
+def test_memory_grows_with_the_batch_and_averages_and_shrinks_in_half_precision(monkeypatch: Any) -> None:
+    monkeypatch.setattr(sizes, "QUICK", 0)
+    (one,) = diffusion_sizes(composed("training.batch_size=8"))
+    (two,) = diffusion_sizes(composed("training.batch_size=16"))
+    assert one.activations and two.activations == 2 * one.activations
+    assert one.state == 20 * one.parameters
+    (other,) = diffusion_sizes(composed("training.ema.others=[0.9,0.8]"))
+    assert other.state == 28 * other.parameters
+    (half,) = diffusion_sizes(composed("runtime.precision=bf16-mixed", "training.batch_size=256"))
+    assert half.activations and half.activations < 0.9 * 16 * two.activations
+    (saving,) = diffusion_sizes(composed("network.checkpointing=true", "training.batch_size=16"))
+    assert saving.activations and saving.activations < 0.5 * two.activations
+
+
+def test_the_table_has_each_distinct_part_once() -> None:
+    jobs = [["first_stage=kl"], ["first_stage=vq", "schedule=linear"], ["first_stage=vq", "conditioner=class"]]
+    jobs += [["first_stage=identity", "training.steps=3"]]
+    plan = make_plan([Composed(o, composed(*o)) for o in jobs])
+    each = list(sizes_of(plan))
+    found = [(s.kind, s.part, s.steps, s.usual) for s in dict.fromkeys(each)]
+    assert found == [
+        ("first_stage", "KLAutoencoder", 20, 20),
+        ("diffusion", "UNet", 24, 24),
+        ("first_stage", "VQAutoencoder", 20, 20),
+        ("diffusion", "UNet", 24, 24),  # with cross-attention
+        ("diffusion", "ClassLabel", None, None),
+        ("first_stage", "IdentityFirstStage", None, None),
+        ("diffusion", "UNet", 3, 24),
+    ]
+    assert Size("first_stage", "IdentityFirstStage", 0) in each
+    plan.jobs = plan.jobs[1:2]
+    with console.capture() as shown:
+        console.print(table(plan))
+    assert "0.70M" in shown.get() and "VQAutoencoder" in shown.get()
+
+
+def test_refused_jobs_are_left_out() -> None:
+    plan = make_plan([Composed([], composed("sampler.steps=2000"))])
+    assert plan.jobs[0].refused is not None and list(sizes_of(plan)) == []
