@@ -14,7 +14,7 @@ import torch
 
 from ablatent.stages.context import Context, set_up_torch
 from ablatent.stages.graph import Stage
-from ablatent.stages.objects import make
+from ablatent.core.instantiate import make
 from ablatent.stages.samples.build import load_generator
 from ablatent.store.artifacts import Store, Work
 from ablatent.sweep.life import newest_sweep

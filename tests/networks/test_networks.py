@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from hydra.utils import get_class
+from ablatent.core.instantiate import class_of
 from network_parts import T2, filled, noise
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.types import Cond
-from ablatent.stages.objects import make
+from ablatent.core.instantiate import make
 
 CONF = Path(__file__).parents[2] / "conf"
 NAMES = sorted(p.stem for p in (CONF / "network").glob("*.yaml"))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from hydra.utils import get_class
+from ablatent.core.instantiate import class_of
 from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError
@@ -18,7 +18,7 @@ from ablatent.samplers.guidance_rescaled import RescaledClassifierFree, deviatio
 from ablatent.schedules.base import NoiseSchedule
 from ablatent.schedules.cosine import Cosine
 from ablatent.schedules.linear import Linear
-from ablatent.stages.objects import make
+from ablatent.core.instantiate import make
 
 CONF = Path(__file__).parents[2] / "conf" / "guidance"
 CONFIGS = {p.stem: yaml.safe_load(p.read_text()) for p in sorted(CONF.glob("*.yaml"))}

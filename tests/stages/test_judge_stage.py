@@ -16,7 +16,7 @@ from ablatent.core.errors import ConfigError
 from ablatent.stages.check_task import check_captions
 from ablatent.stages.graph import Stage
 from ablatent.stages.judges import check_judge, make_judge
-from ablatent.stages.objects import make
+from ablatent.core.instantiate import make
 from ablatent.store.artifacts import Store
 from ablatent.sweep.build import Builder
 from ablatent.sweep.check import check_plan

@@ -20,7 +20,7 @@ from ablatent.cli.main import plain
 from ablatent.cli.preflight import preflight
 from ablatent.core.errors import ConfigError
 from ablatent.stages.models import make_network, shapes_alone
-from ablatent.stages.objects import make_first_stage
+from ablatent.stages.stored import make_first_stage
 from ablatent.sweep.plan import Composed, make_plan
 from commands import ROOT, run
 from hydra_plugins.ablatent.launcher import ParsedOnce

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import get_class
+from ablatent.core.instantiate import class_of
 from PIL import Image
 
 from ablatent.cli.main import plain
@@ -14,7 +14,8 @@ from ablatent.data.base import load_images
 from ablatent.data.latents import LatentNormalizer, Latents
 from ablatent.diffusion.loss import DiffusionLoss
 from ablatent.stages.models import make_denoiser, shapes_alone
-from ablatent.stages.objects import make, make_first_stage
+from ablatent.core.instantiate import make
+from ablatent.stages.stored import make_first_stage
 from ablatent.training.diffusion import DiffusionTrainee, DiffusionTraining, LatentBatches
 from ablatent.training.first_stage import to_tensor
 from ablatent.training.loop import Runtime, fit

@@ -15,7 +15,8 @@ from ablatent.interop import compvis, compvis_config, diffusers, text
 from ablatent.interop.parts import network_of
 from ablatent.stages.context import weights_path
 from ablatent.stages.models import make_conditioner, shapes_alone
-from ablatent.stages.objects import NOT_MODEL, make, stored_config
+from ablatent.core.instantiate import make
+from ablatent.stages.stored import NOT_MODEL, stored_config
 from ablatent.store.artifacts import Artifact, Store
 from ablatent.store.identity import stable_name
 

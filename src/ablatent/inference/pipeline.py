@@ -26,12 +26,12 @@ from ablatent.stages.check_task import check_sampling_of
 from ablatent.stages.context import Context, set_up_torch
 from ablatent.stages.graph import Stage
 from ablatent.stages.models import load_imported, reads_in
-from ablatent.stages.objects import make
+from ablatent.core.instantiate import make
 from ablatent.stages.samples.build import Generator, load_generator, tiling_of
 from ablatent.store.artifacts import Store, Work
 from ablatent.store.identity import with_neutral
 from ablatent.sweep.build import git_state, packages
-from ablatent.tasks.base import Bench, Task
+from ablatent.tasks.base import TaskContext, Task
 from ablatent.tasks.fill import TRAINED
 from ablatent.tasks.inpaint import Inpaint
 from ablatent.tasks.sample import Sample
@@ -175,8 +175,8 @@ class Finished:
         source, hole = asker.source(request), asker.hole(request)
         with track("sampling", request.count * asked_task.steps_each(sampler), "image steps") as bar:
             draw = generator.drawing(request.seed, ctx.compute.batch_size, bar)
-            bench = Bench(model, sampler, request.seed, draw, _no_features, hole=hole)
-            images = asked_task.draw(bench, source, range(request.count))
+            context = TaskContext(model, sampler, request.seed, draw, _no_features, hole=hole)
+            images = asked_task.draw(context, source, range(request.count))
         return Answer(images, self._about(request, node, ctx, size), asker.said)
 
     def _context(self) -> Context:

@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 from ablatent.core.errors import AblatentError, ConfigError
-from ablatent.stages.objects import NOT_MODEL, make
+from ablatent.core.instantiate import make
+from ablatent.stages.stored import NOT_MODEL
 from ablatent.store.artifacts import Artifact, Store
 from ablatent.store.identity import digest, stable_name
 from ablatent.sweep.plan import Composed

@@ -136,7 +136,7 @@ def _request(about: Mapping[str, Any]) -> Request:
 
 def _check_node(group: str, node: Mapping[str, Any]) -> None:
     """A picture may come from anybody: only classes of this package that the group is for are made from its text."""
-    from hydra.utils import get_class
+    from ablatent.core.instantiate import class_of
 
     from ablatent.samplers.base import Sampler
     from ablatent.samplers.guidance import Guidance

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hydra.utils import get_class
+from ablatent.core.instantiate import class_of
 
 from ablatent.core.progress import seconds
 from ablatent.report import cost, figures, images, judges, tables

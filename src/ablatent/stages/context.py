@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ablatent.core.errors import DataError
 from ablatent.data.base import ImageData, Images, load_images
 from ablatent.stages.graph import Stage
-from ablatent.stages.objects import make
+from ablatent.core.instantiate import make
 from ablatent.store.artifacts import Artifact, Store, Work
 from ablatent.tracking.base import Run
 

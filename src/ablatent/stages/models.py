@@ -19,7 +19,8 @@ from ablatent.data.latents import LatentNormalizer
 from ablatent.diffusion.denoiser import Denoiser
 from ablatent.first_stage.base import FirstStage
 from ablatent.stages.context import Context, weights_path
-from ablatent.stages.objects import make, make_first_stage, stored_config
+from ablatent.core.instantiate import make
+from ablatent.stages.stored import make_first_stage, stored_config
 from ablatent.store.artifacts import Artifact
 from ablatent.store.identity import stable_name
 from ablatent.tasks.generate import Model
@@ -36,7 +37,7 @@ def load_first_stage(artifact: Artifact, device: torch.device) -> FirstStage:
 
 
 def conditioner_class(config: Mapping[str, Any]) -> type[Conditioner]:
-    from hydra.utils import get_class
+    from ablatent.core.instantiate import class_of
 
     kind: type[Conditioner] = get_class(config["_target_"])
     return kind

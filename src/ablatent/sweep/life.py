@@ -14,7 +14,7 @@ from ablatent.core.files import read_json, write_json
 from ablatent.core.progress import console, seconds
 from ablatent.inference.pretrained import with_pretrained
 from ablatent.stages.graph import SCORED
-from ablatent.stages.objects import make
+from ablatent.core.instantiate import make
 from ablatent.store.artifacts import Damaged, Store, verify
 from ablatent.sweep.build import Builder
 from ablatent.sweep.executors import Inline, Outcome

@@ -10,7 +10,7 @@ from ablatent.cli.raw_overrides import KEYS
 from ablatent.core.errors import ConfigError, did_you_mean
 from ablatent.diffusion.compatibility import check_terminal_snr
 from ablatent.stages.graph import conditioned, guided_by, judged
-from ablatent.stages.objects import make
+from ablatent.core.instantiate import make
 from ablatent.store.identity import stable_name
 
 Config = Mapping[str, Any]

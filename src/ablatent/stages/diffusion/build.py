@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from hydra.utils import get_class
+from ablatent.core.instantiate import class_of
 from torch import nn
 
 from ablatent.conditioning.source import Source
@@ -20,9 +20,9 @@ from ablatent.samplers.ddim import DDIM
 from ablatent.samplers.guidance import NoGuidance
 from ablatent.stages.context import Context, weights_path
 from ablatent.stages.models import load_first_stage, make_denoiser, setting_of, source_of
-from ablatent.stages.objects import make
+from ablatent.core.instantiate import make
 from ablatent.store.artifacts import Artifact
-from ablatent.tasks.conditions import asked, conditions
+from ablatent.tasks.conditions import conditions_in_turn, conditions
 from ablatent.tasks.generate import Model, generate
 from ablatent.training.diffusion import DiffusionTrainee, DiffusionTraining, LatentBatches, Panel
 from ablatent.training.first_stage import to_images
@@ -110,7 +110,7 @@ def _panel(ctx: Context, model: Model, source: Source) -> Panel:
     """Sixteen samples in ten steps, always from the same noise and for the same conditions, with whatever weights the
     network has."""
     seed, conditioner = int(ctx.config["seed"]), model.conditioner
-    source = asked(conditioner, range(PANEL), source.rows(ctx.images().indices("validation")[:PANEL]))
+    source = conditions_in_turn(conditioner, range(PANEL), source.rows(ctx.images().indices("validation")[:PANEL]))
     fields = conditions(conditioner, source, seed, range(PANEL))
     sampler = DDIM(steps=min(PANEL_STEPS, model.denoiser.schedule.T))
 

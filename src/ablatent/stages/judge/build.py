@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from hydra.utils import get_class
+from ablatent.core.instantiate import class_of
 from torch import nn
 
 from ablatent.core.files import write_json
@@ -14,7 +14,7 @@ from ablatent.evaluation.agreement import held_out, with_settled
 from ablatent.evaluation.judges import Verdict
 from ablatent.stages.context import Context
 from ablatent.stages.judges import make_judge
-from ablatent.stages.objects import make
+from ablatent.core.instantiate import make
 from ablatent.training.first_stage import to_tensor
 from ablatent.training.judge import JudgeTrainee, JudgeTraining, PictureBatches
 from ablatent.training.loop import fit

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from hydra.utils import get_class
+from ablatent.core.instantiate import class_of
 
 from ablatent.core.errors import DataError
 from ablatent.core.files import write_json
@@ -13,7 +13,8 @@ from ablatent.core.rng import stream
 from ablatent.data.latents import Latents
 from ablatent.samplers.guidance_classifier import NoisyLogits
 from ablatent.stages.context import Context
-from ablatent.stages.objects import make, stored_config
+from ablatent.core.instantiate import make
+from ablatent.stages.stored import stored_config
 from ablatent.store.artifacts import Artifact
 from ablatent.training.diffusion import LatentBatches
 from ablatent.training.loop import Batch, fit

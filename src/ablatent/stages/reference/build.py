@@ -7,7 +7,7 @@ from ablatent.core.rng import stream
 from ablatent.data.base import Images
 from ablatent.evaluation.features import extract
 from ablatent.stages.context import Context
-from ablatent.stages.objects import make
+from ablatent.core.instantiate import make
 
 
 def chosen_rows(images: Images, split: str, count: int | None) -> np.ndarray:

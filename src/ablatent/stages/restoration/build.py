@@ -9,7 +9,7 @@ from ablatent.core.files import write_json
 from ablatent.evaluation.reconstruction import reconstruction_scores
 from ablatent.evaluation.scores import Score, score_features
 from ablatent.stages.context import Context
-from ablatent.stages.objects import make
+from ablatent.core.instantiate import make
 from ablatent.stages.scores.build import as_json, cached_features
 from ablatent.stages.task.build import RESTORED
 

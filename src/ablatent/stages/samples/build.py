@@ -21,9 +21,9 @@ from ablatent.samplers.guidance_classifier import NoisyLogits
 from ablatent.stages.context import Context
 from ablatent.stages.models import load_model, source_of
 from ablatent.stages.noisy_classifier.build import load_logits
-from ablatent.stages.objects import make
+from ablatent.core.instantiate import make
 from ablatent.tasks.base import Draw
-from ablatent.tasks.conditions import asked, conditions, labels_in_turn
+from ablatent.tasks.conditions import conditions_in_turn, conditions, labels_in_turn
 from ablatent.tasks.generate import Model, generate
 from ablatent.tasks.tiles import Tiling
 from ablatent.training.first_stage import to_images
@@ -118,7 +118,7 @@ class Generator:
             return Source(len(captions), Annotations(captions=captions))
         if self.classifier is not None and not self.model.conditioner.needs:
             return labels_in_turn(indices, self.known.annotations.classes)
-        return asked(self.model.conditioner, indices, self.known)
+        return conditions_in_turn(self.model.conditioner, indices, self.known)
 
     def __call__(
         self,

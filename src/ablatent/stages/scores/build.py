@@ -12,7 +12,7 @@ from ablatent.core.files import write_json
 from ablatent.evaluation.features import extract
 from ablatent.evaluation.scores import Extractor, Score, score_features
 from ablatent.stages.context import Context
-from ablatent.stages.objects import make
+from ablatent.core.instantiate import make
 from ablatent.store.artifacts import Work
 
 

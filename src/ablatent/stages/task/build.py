@@ -12,10 +12,10 @@ from ablatent.evaluation.scores import Score, versions
 from ablatent.samplers.base import Sampler
 from ablatent.stages.context import Context
 from ablatent.stages.models import source_of
-from ablatent.stages.objects import make
+from ablatent.core.instantiate import make
 from ablatent.stages.samples.build import load_generator
 from ablatent.stages.scores.build import as_json, cached_features
-from ablatent.tasks.base import Bench, Task
+from ablatent.tasks.base import TaskContext, Task
 
 RESTORED = ("restored.npy", "truth.npy", "baseline.npy")
 
@@ -41,8 +41,8 @@ def build(ctx: Context) -> None:
         def features(drawn: np.ndarray) -> np.ndarray:
             return cached_features(ctx, extractor, drawn, "pictures")
 
-        bench = Bench(model, sampler, seed, draw, features, known, generator.source, most=generator.most)
-        outcome = task.run(bench)
+        context = TaskContext(model, sampler, seed, draw, features, known, generator.source, most=generator.most)
+        outcome = task.run(context)
     np.save(ctx.work.files / "images.npy", outcome.images)
     scale = max(1, 64 // outcome.images.shape[1])
     save_png(
@@ -54,12 +54,12 @@ def build(ctx: Context) -> None:
         save_gif(ctx.work.files / "animation.gif", outcome.frames)
     protocol = {"measure": outcome.note, **extractor.protocol(), "versions": versions()}
     if outcome.restored is not None:
-        protocol["lost"] = outcome.restored.lost
+        protocol["lost"] = outcome.restored.degradation
     scores = {name: Score(value, None, protocol) for name, value in outcome.numbers.items()}
     write_json(ctx.work.files / "scores.json", {"metrics": as_json(scores)})
     summary: dict[str, Any] = {"columns": outcome.columns, "rows": outcome.rows, "note": outcome.note}
     if (restored := outcome.restored) is not None:
         for name, images in zip(RESTORED, (restored.drawn, restored.truth, restored.baseline), strict=True):
             np.save(ctx.work.files / name, images)
-        summary |= {"baseline": restored.baseline_name, "each": restored.each, "lost": restored.lost}
+        summary |= {"baseline": restored.baseline_name, "each": restored.each, "lost": restored.degradation}
     write_json(ctx.work.files / "summary.json", summary)

@@ -10,7 +10,8 @@ from ablatent.core.errors import ConfigError
 from ablatent.evaluation.judges import Verdict
 from ablatent.stages.graph import guided_by
 from ablatent.stages.models import needs_of
-from ablatent.stages.objects import make, stored_config
+from ablatent.core.instantiate import make
+from ablatent.stages.stored import stored_config
 from ablatent.store.artifacts import Artifact
 from ablatent.sweep.check import SMALL, check_arguments
 from ablatent.sweep.rules import readers_of

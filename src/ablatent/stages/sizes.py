@@ -10,7 +10,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from ablatent.stages.models import blank_condition, make_network, shapes_alone
-from ablatent.stages.objects import NOT_MODEL, make_first_stage
+from ablatent.stages.stored import NOT_MODEL, make_first_stage
 from ablatent.store.identity import digest
 from ablatent.sweep.check import SMALL, classes_of
 from ablatent.sweep.plan import Plan

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from hydra.utils import get_class
+from ablatent.core.instantiate import class_of
 
 from ablatent.conditioning.source import class_index
 from ablatent.core.errors import AblatentError, ConfigError
@@ -13,7 +13,8 @@ from ablatent.evaluation.scores import Metric
 from ablatent.samplers.base import Sampler
 from ablatent.samplers.guidance import Guidance
 from ablatent.stages.models import blank_condition, make_network, needs_of, reads_in, reads_of, shapes_alone
-from ablatent.stages.objects import make, make_first_stage
+from ablatent.core.instantiate import make
+from ablatent.stages.stored import make_first_stage
 from ablatent.store.identity import stable_name
 from ablatent.sweep.rules import readers_of
 from ablatent.tasks.base import Task

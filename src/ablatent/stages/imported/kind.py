@@ -1,0 +1,19 @@
+"""imported: a diffusion network of another program, put into the store by do=import."""
+
+from ablatent.core.errors import StageError
+from ablatent.stages.base import JobGraph, Stage, StageKind
+
+
+class ImportedKind(StageKind):
+    """Decided by its architecture and the digest of its weights. No stage of a job: jobs name it (`init_from`)."""
+
+    name = "imported"
+    exported = True
+
+    def stages(self, job: JobGraph) -> dict[str, Stage]:
+        return {}
+
+
+def build(ctx: object) -> None:
+    """Raises StageError: only do=import makes one."""
+    raise StageError("imported: expected this network in the store; it is not there. Import it again with do=import.")
