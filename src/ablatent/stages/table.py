@@ -43,11 +43,11 @@ def kind_named(name: str) -> StageKind | None:
 
 
 def ordered(kinds: Iterable[StageKind]) -> Iterator[StageKind]:
-    """Each kind after those that it reads, otherwise in the given order. Raises ConfigError for a circle."""
+    """Each kind after those that it reads: all that read none, then what reads those. Raises ConfigError for a circle."""
     waiting = {kind.name: kind for kind in kinds}
     while waiting:
         free = [kind for kind in waiting.values() if not set(kind.reads) & set(waiting)]
         if not free:
             raise ConfigError("stages", "kinds that do not read each other in a circle", ", ".join(waiting))
-        yield free[0]
-        del waiting[free[0].name]
+        yield from free
+        waiting = {name: kind for name, kind in waiting.items() if kind not in free}

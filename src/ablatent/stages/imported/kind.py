@@ -1,6 +1,5 @@
 """imported: a diffusion network of another program, put into the store by do=import."""
 
-from ablatent.core.errors import StageError
 from ablatent.stages.base import JobGraph, Stage, StageKind
 
 
@@ -12,8 +11,3 @@ class ImportedKind(StageKind):
 
     def stages(self, job: JobGraph) -> dict[str, Stage]:
         return {}
-
-
-def build(ctx: object) -> None:
-    """Raises StageError: only do=import makes one."""
-    raise StageError("imported: expected this network in the store; it is not there. Import it again with do=import.")

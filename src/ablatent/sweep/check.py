@@ -1,0 +1,86 @@
+"""The whole configuration is known to be good before anything is trained: every kind checks its part of every job."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from ablatent.core.errors import AblatentError, ConfigError
+from ablatent.stages.base import Check, Config, Stage, StageKind
+from ablatent.stages.checking import construct
+from ablatent.stages.context import resolve_device
+from ablatent.stages.table import kinds_of
+from ablatent.store.identity import digest
+from ablatent.sweep.plan import Job, Plan
+
+
+@dataclass
+class Checker:
+    """Runs checks; remembers their outcomes, so that a sweep of a hundred jobs checks each distinct part once."""
+
+    outcomes: dict[str, Exception | None] = field(default_factory=dict)
+
+    def job(self, job: Job, found: Callable[[Stage], bool]) -> None:
+        """Raise the first error of a job: of its stages' kinds, then of where and how it would run."""
+        kinds = {kind.name: kind for kind in kinds_of(job.config)}
+        for kind in kinds.values():
+            if any(stage.kind == kind.name for stage in job.stages.values()):
+                for check in kind.checks(job.config):
+                    self.once(check)
+        for check in _runtime_checks(job.config):
+            self.once(check)
+        for stage in job.stages.values():
+            if not found(stage):
+                check_batch(stage, kinds[stage.kind], job.config["runtime"])
+
+    def once(self, check: Check) -> None:
+        """Run a check unless one of that name and values ran before; raise what it raises, or raised."""
+        key = f"{check.name}-{digest(check.what)}"
+        if key not in self.outcomes:
+            try:
+                check.run()
+                self.outcomes[key] = None
+            except Exception as e:
+                self.outcomes[key] = e
+        if (error := self.outcomes[key]) is not None:
+            raise error
+
+
+def check_plan(plan: Plan, found: Callable[[Stage], bool] = lambda stage: False) -> None:
+    """Refuse every job whose configuration cannot run; the reason goes into job.refused.
+
+    found: which stages are in the store already, so that nothing is trained for them.
+    """
+    checker = Checker()
+    for job in plan.jobs:
+        if job.refused is None:
+            try:
+                checker.job(job, found)
+            except AblatentError as e:
+                job.refused, job.stages = str(e), {}
+
+
+def _runtime_checks(config: Config) -> Iterator[Check]:
+    yield Check("runtime", config["runtime"], lambda: check_runtime(config["runtime"]))
+    yield Check("tracking", config["tracking"], lambda: construct("tracking", config["tracking"]))
+
+
+def check_runtime(runtime: Config) -> None:
+    """The devices are there. Raises ConfigError."""
+    import torch
+
+    gpu, there = resolve_device(runtime["device"]) == "gpu", torch.cuda.device_count()
+    if gpu and not torch.cuda.is_available():
+        raise ConfigError("runtime.device", "cpu or auto where torch sees no GPU", "gpu", "Use runtime=cpu.")
+    if gpu and runtime["devices"] > there:
+        raise ConfigError("runtime.devices", f"up to {there}, the GPUs of this machine", runtime["devices"])
+
+
+def check_batch(stage: Stage, kind: StageKind, runtime: Config) -> None:
+    """A training's batch falls into equal parts, one for each device and micro-batch. Raises ConfigError."""
+    parts = runtime["devices"] * runtime["grad_accum_steps"]
+    if kind.training_key and "training" in stage.config and stage.config["training"]["batch_size"] % parts:
+        raise ConfigError(
+            f"{kind.training_key}.batch_size",
+            f"a multiple of runtime.devices * runtime.grad_accum_steps = {parts}",
+            stage.config["training"]["batch_size"],
+            "It is the size of the whole batch, whatever the number of devices.",
+        )

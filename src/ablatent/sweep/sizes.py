@@ -1,0 +1,49 @@
+"""The table of networks that do=plan prints: parameters by part, and what a training step keeps in memory."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from ablatent.stages.table import kinds_of
+from ablatent.store.identity import digest
+from ablatent.sweep.plan import Plan, without
+
+if TYPE_CHECKING:
+    from ablatent.stages.sizes import Size
+
+
+def sizes_of(plan: Plan) -> "Iterator[Size]":
+    """The networks of all jobs that were not refused, each distinct one once."""
+    seen: set[str] = set()
+    for job in plan.jobs:
+        if job.refused is not None:
+            continue
+        beside = {"first_stage": without(job.config["first_stage"], "seed"), "data": job.config["data"]}
+        for kind in kinds_of(job.config):
+            stage = job.stages.get(kind.name)
+            if stage is None:
+                continue
+            name = digest({"kind": kind.name, "config": without(stage.config, "seed"), **beside})
+            if name not in seen:
+                seen.add(name)
+                yield from kind.sizes(job.config)
+
+
+def sizes_table(plan: Plan) -> Table:
+    """A row a network."""
+    out = Table(title="networks", title_justify="left")
+    for column in ("stage", "part"):
+        out.add_column(column)
+    for column in ("parameters", "weights, Adam, EMA", "activations", "batch", "steps", "the preset's"):
+        out.add_column(column, justify="right")
+    for s in dict.fromkeys(sizes_of(plan)):
+        counts = ["–" if n is None else f"{n:,}" for n in (s.batch_size, s.steps, s.preset_steps)]
+        out.add_row(s.kind, s.part, f"{s.parameters / 1e6:.2f}M", _bytes(s.state), _bytes(s.activations), *counts)
+    return out
+
+
+def _bytes(n: Any) -> str:
+    if n is None:
+        return "–"
+    return f"{n / 1e9:.1f} GB" if n >= 1e9 else f"{n / 1e6:.1f} MB"
