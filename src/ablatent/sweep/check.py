@@ -215,14 +215,14 @@ def check_runtime(runtime: Mapping[str, Any]) -> None:
 
 def check_parts(stage: Stage, runtime: Mapping[str, Any]) -> None:
     """A training's batch falls into equal parts, one for each device and micro-batch."""
-    parts = runtime["devices"] * runtime["accumulate"]
+    parts = runtime["devices"] * runtime["grad_accum_steps"]
     if stage.kind in TRAINED and "training" in stage.config and stage.config["training"]["batch_size"] % parts:
         where = {"diffusion": "training", "noisy_classifier": "classifier.training", "judge": "judge.training"}.get(
             stage.kind, "first_stage.training"
         )
         raise ConfigError(
             f"{where}.batch_size",
-            f"a multiple of runtime.devices * runtime.accumulate = {parts}",
+            f"a multiple of runtime.devices * runtime.grad_accum_steps = {parts}",
             stage.config["training"]["batch_size"],
             "It is the size of the whole batch, whatever the number of devices.",
         )

@@ -115,7 +115,7 @@ def diffusion_sizes(cfg: Mapping[str, Any]) -> list[Size]:
             return kept_for_backward(network, lambda: network(x, t, cond), how["precision"])
 
         held = for_batch(held_by, b)
-    state = (STATE + AVERAGE * (1 + len(how["ema"]["others"]))) * count
+    state = (STATE + AVERAGE * (1 + len(how["ema"]["extra_decays"]))) * count
     usual = cfg["preset"].get("training", {}).get("steps")
     sizes = [Size("diffusion", type(network).__name__, count, state, held, b, how["steps"], usual)]
     return sizes + ([Size("diffusion", type(conditioner).__name__, beside, STATE * beside)] if beside else [])

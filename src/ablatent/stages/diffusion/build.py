@@ -43,8 +43,8 @@ def build(ctx: Context) -> None:
     first_stage = load_first_stage(ctx.input("first_stage"), ctx.device)
     setting = setting_of(first_stage, latents.normalizer, latents.shape, known)
     denoiser, conditioner = make_denoiser(config, setting)
-    if config["start_from"] is not None:
-        start_from(ctx.store.open("imported", config["start_from"]), denoiser.network, conditioner)
+    if config["init_from"] is not None:
+        init_from(ctx.store.open("imported", config["init_from"]), denoiser.network, conditioner)
     fields = conditioner.rows(source)
     batches = LatentBatches(latents, images.indices("train"), fields, how.batch_size, seed, conditioner)
     validation_rows = images.indices("validation")[: min(256, 4 * how.batch_size)]
@@ -78,7 +78,7 @@ def build(ctx: Context) -> None:
     )
 
 
-def start_from(imported: Artifact, network: nn.Module, conditioner: nn.Module) -> None:
+def init_from(imported: Artifact, network: nn.Module, conditioner: nn.Module) -> None:
     """Give a network the averaged weights of an imported one, or its only ones, and the conditioner what came along.
 
     Raises ConfigError where the two are not of one architecture, or the classes not as many.
@@ -101,7 +101,7 @@ def start_from(imported: Artifact, network: nn.Module, conditioner: nn.Module) -
             hidden = ("_target_", "dropout", "checkpointing", "tokenizer")
             wanted = ", ".join(f"{k}={v}" for k, v in node.items() if k not in hidden)
             got = f"another {name} than that of {imported.key}"
-            raise ConfigError("diffusion.start_from", f"{name} options as imported ({wanted})", got)
+            raise ConfigError("diffusion.init_from", f"{name} options as imported ({wanted})", got)
         if given:
             module.load_state_dict(given)
 
