@@ -23,7 +23,7 @@ from ablatent.stages.models import load_first_stage, make_denoiser, setting_of, 
 from ablatent.stages.objects import make
 from ablatent.store.artifacts import Artifact
 from ablatent.tasks.conditions import asked, conditions
-from ablatent.tasks.generate import Model, generate
+from ablatent.tasks.generate import Draws, Guided, Model, generate
 from ablatent.training.diffusion import DiffusionTrainee, DiffusionTraining, LatentBatches, Panel
 from ablatent.training.first_stage import to_images
 from ablatent.training.loop import fit
@@ -115,7 +115,7 @@ def _panel(ctx: Context, model: Model, source: Source) -> Panel:
     sampler = DDIM(steps=min(PANEL_STEPS, model.denoiser.schedule.T))
 
     def panel() -> np.ndarray:
-        parts = generate(model, sampler, NoGuidance(), seed, range(PANEL), fields, PANEL)
+        parts = generate(model, sampler, Guided(NoGuidance()), Draws(seed, range(PANEL), PANEL), fields)
         return grid(np.concatenate([to_images(model.decode(z)) for _, z in parts]), columns=8, scale=2)
 
     return panel
