@@ -18,9 +18,10 @@ from ablatent.data.latents import LatentNormalizer
 from ablatent.data.pixels import to_unit
 from ablatent.diffusion.denoiser import Denoiser
 from ablatent.first_stage.base import FirstStage
-from ablatent.samplers.base import DenoiseFn, OnStep, Sampler
+from ablatent.samplers.base import DenoiseFn, OnStep
 from ablatent.samplers.guidance import Guidance, GuidanceInputs, unguided
 from ablatent.samplers.guidance_classifier import LogitsFn, label_gradient
+from ablatent.samplers.resampled import AnySampler
 from ablatent.tasks.tiles import Tiling, decode_in_tiles
 
 ENCODED = 32  # images at once
@@ -123,7 +124,7 @@ def advancing(bar: Bar, on_step: OnStep | None = None) -> OnStep:
 @torch.no_grad()
 def generate(
     model: Model,
-    sampler: Sampler,
+    sampler: AnySampler,
     guided: Guided,
     draws: Draws,
     fields: Mapping[str, Any],

@@ -16,6 +16,7 @@ from ablatent.core.progress import Bar, track
 from ablatent.data.base import Annotations
 from ablatent.samplers.base import OnStep, Sampler
 from ablatent.samplers.guidance import Guidance
+from ablatent.samplers.resampled import AnySampler
 from ablatent.stages.context import Context
 from ablatent.stages.models import load_model, source_of
 from ablatent.stages.noisy_classifier.build import load_logits
@@ -117,7 +118,7 @@ class Generator:
         return asked(self.model.conditioner, indices, self.validation_source)
 
     def __call__(
-        self, sampler: Sampler, draws: Draws, source: Source | None = None, on_step: OnStep | None = None
+        self, sampler: AnySampler, draws: Draws, source: Source | None = None, on_step: OnStep | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of (initial state, x_0), see `generate`. source: what the samples are conditioned on, a row an index;
         None for `source` of the indices."""
@@ -134,7 +135,7 @@ class Generator:
         def draw(
             x: Tensor,
             index: Sequence[int],
-            used: Sampler,
+            used: AnySampler,
             watch: OnStep | None = None,
             source: Source | None = None,
         ) -> np.ndarray:
