@@ -148,7 +148,7 @@ def test_square_loss_of_eps_is_the_plain_mse() -> None:
 
 @pytest.mark.parametrize(
     ("rho", "function"),
-    [("square", nn.functional.mse_loss), ("absolute", nn.functional.l1_loss), ("huber", nn.functional.huber_loss)],
+    [("mse", nn.functional.mse_loss), ("l1", nn.functional.l1_loss), ("huber", nn.functional.huber_loss)],
 )
 def test_rho_is_torch_s_own(rho: str, function) -> None:
     s, p = schedule(), Eps()
@@ -213,12 +213,12 @@ def test_bad_options_name_their_key() -> None:
         (lambda: MinSNR(0.0), "weighting.gamma"),
         (lambda: P2(0.0, 1.0), "weighting.k"),
         (lambda: P2(1.0, -1.0), "weighting.gamma"),
-        (lambda: DiffusionLoss(Denoiser(nn.Identity(), s, V()), Simple(), "sqare"), "training.loss"),
+        (lambda: DiffusionLoss(Denoiser(nn.Identity(), s, V()), Simple(), "msee"), "training.loss"),
     ):
         with pytest.raises(ConfigError) as error:
             build()
         assert error.value.key == key
-    assert "Did you mean 'square'?" in str(error.value)
+    assert "Did you mean 'mse'?" in str(error.value)
 
 
 def test_loss_by_timestep() -> None:

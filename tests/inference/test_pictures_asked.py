@@ -30,7 +30,7 @@ from ablatent.stages.models import make_conditioner, shapes_alone
 from ablatent.stages.samples.build import Generator
 from ablatent.store.artifacts import Store
 from ablatent.tasks.base import Task
-from ablatent.tasks.generate import Model
+from ablatent.tasks.generate import Guided, Model
 from ablatent.tasks.img2img import Img2Img
 from ablatent.tasks.inpaint import Inpaint
 from ablatent.tasks.outpaint import Outpaint
@@ -140,7 +140,7 @@ def hybrid(tmp_path, monkeypatch) -> tuple[Finished, Listening]:
     normalizer, device = LatentNormalizer((0.0,) * 3, (1.0,) * 3), torch.device("cpu")
     model = Model(IdentityFirstStage(), normalizer, denoiser, conditioner, (3, 8, 8), device)
     known = Source(0, Annotations(classes=("dog", "car")))
-    made = Generator(model, NoGuidance(), None, None, known), ("dog", "car"), ("sky", "sea")
+    made = Generator(model, Guided(NoGuidance()), known), ("dog", "car"), ("sky", "sea")
     monkeypatch.setattr(Finished, "_generator", lambda self, ctx: made)
     ddim = {"_target_": "ablatent.samplers.ddim.DDIM", "steps": 2}
     runtime = {**PLAIN["runtime"], "device": "cpu"}

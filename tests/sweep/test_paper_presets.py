@@ -157,7 +157,7 @@ def test_each_row_has_the_settings_of_the_paper(name: str, rows: dict[str, dict[
         end,
     )
     assert cfg["parameterization"]["_target_"].endswith("Eps") and cfg["weighting"]["_target_"].endswith("Simple")
-    assert cfg["training"]["loss"] == ("absolute" if name in ABSOLUTE else "square")
+    assert cfg["training"]["loss"] == ("l1" if name in ABSOLUTE else "mse")
     assert cfg["training"]["warmup_steps"] == (10000 if name == "churches_ldm8" else 0)
     assert (cfg["training"]["decay"], cfg["training"]["clip"], cfg["training"]["ema"]["decay"]) == (
         "none",

@@ -25,8 +25,8 @@ from ablatent.schedules.linear import Linear
 from ablatent.tasks.base import TaskContext
 from ablatent.tasks.conditional import Conditional, spread
 from ablatent.tasks.conditions import enlarged
-from ablatent.tasks.fill import Blend, mask_out, latent_hole, mean_filled, composite, steps_at_border
-from ablatent.tasks.generate import Model, generate
+from ablatent.tasks.fill import Blend, composite, latent_hole, mask_out, mean_filled, steps_at_border
+from ablatent.tasks.generate import Draws, Guided, Model, generate
 from ablatent.tasks.generate import prior as generate_prior
 from ablatent.tasks.inpaint import Inpaint
 from ablatent.tasks.larger_canvas import LargerCanvas, apart, corners
@@ -59,7 +59,7 @@ def context(sampler, batch: int = 2) -> TaskContext:
     def draw(x, index, used, watch=None, source=None):
         from ablatent.samplers.guidance import NoGuidance
 
-        parts = generate(model, used, NoGuidance(), 3, list(index), {}, batch, x=x, watch=watch)
+        parts = generate(model, used, Guided(NoGuidance()), Draws(3, list(index), batch, x), {}, watch)
         return np.concatenate([to_images(model.decode(z)) for _, z in parts])
 
     known = Source(len(IMAGES), Annotations(), IMAGES)

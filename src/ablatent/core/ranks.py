@@ -44,7 +44,7 @@ class Share:
         if batch_size % self.parts:
             raise ConfigError(
                 "runtime.devices",
-                "devices * accumulate that divides every training's batch size",
+                "runtime.devices * runtime.grad_accum_steps that divides every training's batch size",
                 f"{self.ranks} * {self.accumulate} for a batch of {batch_size}",
             )
         return [np.arange(self.part(micro), batch_size, self.parts) for micro in range(self.accumulate)]

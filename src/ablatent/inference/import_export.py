@@ -29,7 +29,7 @@ def import_weights(store: Store, config: Mapping[str, Any]) -> int:
         _say(first_stage, new, f"use it: first_stage=pretrained first_stage.key={first_stage.key}")
     if parts.diffusion is not None:
         found, new = publish_diffusion(store, parts.diffusion, source, first_stage)
-        _say(found, new, f"start a training from it: diffusion.start_from={found.key}")
+        _say(found, new, f"start a training from it: diffusion.init_from={found.key}")
     for line in parts.said:
         console.print(f"  not told by the shapes: {line}", soft_wrap=True)
     for name, count in sorted(parts.not_read.items()):

@@ -33,6 +33,7 @@ from ablatent.store.identity import with_neutral
 from ablatent.sweep.build import git_state, packages
 from ablatent.tasks.base import TaskContext, Task
 from ablatent.tasks.fill import TRAINED
+from ablatent.tasks.generate import Guided
 from ablatent.tasks.inpaint import Inpaint
 from ablatent.tasks.sample import Sample
 from ablatent.tracking.base import NoRun, RunSpec
@@ -171,7 +172,7 @@ class Finished:
         if instead:
             drawn = "" if request.mask else "; each picture gets a hole of its own, and mask=FILE says which"
             asker.said.append(f"the model fills holes of pictures: task=inpaint{drawn}")
-        check_sampling_of(model, asked_task, sampler, generator.guidance, size)
+        check_sampling_of(model, asked_task, sampler, generator.guided.guidance, size)
         source, hole = asker.source(request), asker.hole(request)
         with track("sampling", request.count * asked_task.steps_each(sampler), "image steps") as bar:
             draw = generator.drawing(request.seed, ctx.compute.batch_size, bar)
@@ -198,13 +199,13 @@ class Finished:
             self._check_weak(ctx, *guidance.weak)
         if not self.reference.imported:
             generator, summary = load_generator(ctx), ctx.input("diffusion").json("summary.json")
-            return generator, generator.known.annotations.classes, summary.get("segment_names", [])
+            return generator, generator.validation_source.annotations.classes, summary.get("segment_names", [])
         if guidance.needs_weak:
             raise ConfigError("guidance", "one that needs no earlier snapshot", type(guidance).__name__)
         model = load_imported(ctx, ctx.config["weights"], self.size or IMPORTED_SIZE)
         model = replace(model, tiling=tiling_of(ctx.config))
         classes = [str(i) for i in range(class_count(model.conditioner))]
-        return Generator(model, guidance, None, None, Source(0, Annotations(classes=tuple(classes)))), classes, []
+        return Generator(model, Guided(guidance), Source(0, Annotations(classes=tuple(classes)))), classes, []
 
     def _check_weak(self, ctx: Context, weights: str, snapshot: str | int) -> None:
         """Raise ConfigError unless these weights are of an earlier step than those that are sampled."""

@@ -1,4 +1,4 @@
-"""What a job names in the store: first_stage=pretrained and diffusion.start_from, looked up before a plan is made.
+"""What a job names in the store: first_stage=pretrained and diffusion.init_from, looked up before a plan is made.
 
 The network of the first stage takes the place of its name, so that everything after sees a first stage like others.
 
@@ -30,21 +30,21 @@ def with_pretrained(jobs: Sequence[Composed], store: Store) -> list[Composed]:
                 job = replace(job, config={**job.config, "first_stage": known[name]})
             except AblatentError as e:
                 job = replace(job, refused=str(e))
-        if job.refused is None and job.config["diffusion"]["start_from"] is not None:
+        if job.refused is None and job.config["diffusion"]["init_from"] is not None:
             try:
-                job = replace(job, config=_start_from(job.config, store))
+                job = replace(job, config=_init_from(job.config, store))
             except AblatentError as e:
                 job = replace(job, refused=str(e))
         out.append(job)
     return out
 
 
-def _start_from(config: Mapping[str, Any], store: Store) -> dict[str, Any]:
+def _init_from(config: Mapping[str, Any], store: Store) -> dict[str, Any]:
     """The configuration with the whole key of the imported network; ConfigError where the store has no such one."""
     from ablatent.inference.import_export import stored
 
-    found = stored(store, str(config["diffusion"]["start_from"]), ("imported",), "diffusion.start_from")
-    return {**config, "diffusion": {**config["diffusion"], "start_from": found.key}}
+    found = stored(store, str(config["diffusion"]["init_from"]), ("imported",), "diffusion.init_from")
+    return {**config, "diffusion": {**config["diffusion"], "init_from": found.key}}
 
 
 def first_stage(node: Mapping[str, Any], store: Store) -> dict[str, Any]:

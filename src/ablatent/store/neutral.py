@@ -10,7 +10,7 @@ RENAMED: new class name → the name that keys go on using.
 from typing import Any
 
 NEUTRAL: dict[str, dict[str, Any]] = {
-    "diffusion": {"start_from": None},
+    "diffusion": {"init_from": None},
     "samples": {"prompts": None, "decode_tile": None, "decode_overlap": 16},
     "task": {"prompts": None, "decode_tile": None, "decode_overlap": 16},
     "AutoencoderLoss": {"r1_weight": 0.0, "r1_every": 1},

@@ -22,7 +22,7 @@ CHOICES = {
     "runtime.strategy": ("ddp", "fsdp"),
     "runtime.precision": ("32-true", "bf16-mixed", "16-mixed"),
     "latents.normalizer": ("channel", "scalar", "none"),
-    "training.loss": ("square", "absolute", "huber"),
+    "training.loss": ("mse", "l1", "huber"),
     "training.decay": ("none", "cosine", "linear"),
     "first_stage.training.decay": ("none", "cosine", "linear"),
     "classifier.training.decay": ("none", "cosine", "linear"),
@@ -31,14 +31,14 @@ CHOICES = {
 }
 POSITIVE = (
     *("sampler.steps", "samples.count", "samples.decode_tile", "data.size", "schedule.T"),
-    *("runtime.batch_size", "runtime.devices", "runtime.accumulate"),
+    *("runtime.batch_size", "runtime.devices", "runtime.grad_accum_steps"),
     *(
         f"{whose}training.{what}"
         for whose in ("", "first_stage.", "classifier.", "judge.")
         for what in ("steps", "batch_size", "validate_every")
     ),
 )
-LISTS = ("training.snapshots", "training.ema.others")
+LISTS = ("training.snapshots", "training.ema.extra_decays")
 # A part of what may be known of pictures → an option of conditioner that reads it.
 READERS = {"labels": "class", "captions": "text_minilm", "boxes": "layout", "segmentation": "semantic"}
 READ_CAPTIONS = ("TextTransformer", "FrozenText")
@@ -180,9 +180,9 @@ def kept_snapshots(cfg: Config) -> list[int]:
 
 def check_weights(cfg: Config, key: str) -> None:
     """ConfigError unless the value at `key` names weights that a diffusion training keeps."""
-    options = ["ema", "raw", *(f"ema_{float(decay)}" for decay in get(cfg, "training.ema.others") or [])]
+    options = ["ema", "raw", *(f"ema_{float(decay)}" for decay in get(cfg, "training.ema.extra_decays") or [])]
     if get(cfg, key) not in options:
-        do = did_you_mean(str(get(cfg, key)), options) or "Further decays are kept by training.ema.others=[0.99]."
+        do = did_you_mean(str(get(cfg, key)), options) or "Further decays are kept by training.ema.extra_decays=[0.99]."
         raise ConfigError(key, "one of " + ", ".join(options), get(cfg, key), do)
 
 

@@ -48,7 +48,7 @@ class Runtime:
     device: str = "cpu"
     devices: int = 1
     strategy: str = "ddp"
-    accumulate: int = 1
+    grad_accum_steps: int = 1
     precision: str = "32-true"
     compile: bool = False
     batch_size: int = 64
@@ -207,7 +207,7 @@ def fit(
     Where there are several ranks, each calls this with the same arguments. All validate and draw panels in step, so
     that none waits for another; the recorder of the first alone writes.
     """
-    share = trainee.share = this_share(runtime.accumulate)
+    share = trainee.share = this_share(runtime.grad_accum_steps)
     if share.ranks != runtime.devices:
         raise StageError(f"{title}: expected runtime.devices={runtime.devices} processes; there are {share.ranks}.")
     began = time.monotonic()

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from ablatent.conditioning.source import Source, class_index
@@ -17,14 +16,14 @@ from ablatent.core.progress import Bar, track
 from ablatent.data.base import Annotations
 from ablatent.samplers.base import OnStep, Sampler
 from ablatent.samplers.guidance import Guidance
-from ablatent.samplers.guidance_classifier import NoisyLogits
+from ablatent.samplers.resampled import AnySampler
 from ablatent.stages.context import Context
 from ablatent.stages.models import load_model, source_of
 from ablatent.stages.noisy_classifier.build import load_logits
 from ablatent.core.instantiate import make
 from ablatent.tasks.base import Draw
-from ablatent.tasks.conditions import conditions_in_turn, conditions, labels_in_turn
-from ablatent.tasks.generate import Model, generate
+from ablatent.tasks.conditions import conditions, conditions_in_turn, labels_in_turn
+from ablatent.tasks.generate import Draws, Guided, Model, advancing, generate
 from ablatent.tasks.tiles import Tiling
 from ablatent.training.first_stage import to_images
 
@@ -36,11 +35,11 @@ def build(ctx: Context) -> None:
     sampler: Sampler = make(config["sampler"])
     count, seed = int(config["count"]), int(config["seed"])
     generator = load_generator(ctx)
-    model, guidance, source = generator.model, generator.guidance, generator.source(range(count))
+    model, guidance, source = generator.model, generator.guided.guidance, generator.source(range(count))
     images, priors = [], []
     start = time.monotonic()
     with track(ctx.title, count * sampler.steps, "image steps") as bar:
-        for x_T, z in generator(sampler, seed, range(count), size, bar, source=source):
+        for x_T, z in generator(sampler, Draws(seed, range(count), size), source, advancing(bar)):
             images.append(to_images(model.decode(z)))
             priors.append(to_images(model.decode(x_T)))
     spent = time.monotonic() - start
@@ -78,79 +77,69 @@ def _write_asked(ctx: Context, model: Model, source: Source) -> None:
 
 @dataclass(frozen=True)
 class Generator:
-    """A trained model, its guidance, and what that needs.
+    """A trained model, what steers it, and what its samples are conditioned on.
 
-    known: validation pictures and what is known of them, as far as the condition asks; of a model of classes, or of the
-    classifier that guides it, the names of the classes alone. prompts: captions, or names of classes, that are asked
-    for in place of the known ones.
+    validation_source: validation images and their annotations, as far as the condition reads them; of a model of
+    classes, or of the classifier that guides it, the names of the classes alone. prompts: captions, or names of
+    classes, that are the conditions in place of those of the validation images.
     """
 
     model: Model
-    guidance: Guidance
-    weak: Model | None
-    classifier: NoisyLogits | None
-    known: Source
+    guided: Guided
+    validation_source: Source
     prompts: Sequence[str] | None = None
 
     @property
     def needs(self) -> frozenset[str]:
         """The parts of a source that the samples are conditioned on, also by a classifier."""
-        return frozenset(self.model.conditioner.needs) | ({"labels"} if self.classifier is not None else set())
+        return frozenset(self.model.conditioner.needs) | ({"labels"} if self.guided.classifier is not None else set())
 
     @property
-    def most(self) -> int | None:
+    def max_conditions(self) -> int | None:
         """How many conditions `source` gives before they come again; None without any."""
         if self.prompts is not None:
             return len(self.prompts)
         if self.needs == {"labels"}:
-            return len(self.known.annotations.classes)
-        return self.known.n if self.needs else None
+            return len(self.validation_source.annotations.classes)
+        return self.validation_source.n if self.needs else None
 
     def source(self, indices: Sequence[int]) -> Source:
         """What the samples of these indices are conditioned on, a row an index."""
         if self.prompts is not None and "labels" in self.needs:
-            classes = self.known.annotations.classes
+            classes = self.validation_source.annotations.classes
             named = [class_index(p, classes, "samples.prompts") for p in self.prompts]
             labels = np.array([named[i % len(named)] for i in indices], dtype=np.int64)
             return Source(len(labels), Annotations(labels, classes))
         if self.prompts is not None:
             captions = [self.prompts[i % len(self.prompts)] for i in indices]
             return Source(len(captions), Annotations(captions=captions))
-        if self.classifier is not None and not self.model.conditioner.needs:
-            return labels_in_turn(indices, self.known.annotations.classes)
-        return conditions_in_turn(self.model.conditioner, indices, self.known)
+        if self.guided.classifier is not None and not self.model.conditioner.needs:
+            return labels_in_turn(indices, self.validation_source.annotations.classes)
+        return conditions_in_turn(self.model.conditioner, indices, self.validation_source)
 
     def __call__(
-        self,
-        sampler: Sampler,
-        seed: int,
-        indices: Sequence[int],
-        batch_size: int,
-        bar: Bar | None = None,
-        x: Float[Tensor, "n c h w"] | None = None,
-        watch: OnStep | None = None,
-        source: Source | None = None,
+        self, sampler: AnySampler, draws: Draws, source: Source | None = None, on_step: OnStep | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches of (initial state, x_0), see `generate`. x: initial states in place of x_T; source: what they are
-        conditioned on, a row an index."""
-        source = self.source(indices) if source is None else source
-        fields = conditions(self.model.conditioner, source, seed, indices)
-        if self.classifier is not None:
+        """Batches of (initial state, x_0), see `generate`. source: what the samples are conditioned on, a row an index;
+        None for `source` of the indices."""
+        source = self.source(draws.indices) if source is None else source
+        fields = conditions(self.model.conditioner, source, draws.seed, draws.indices)
+        if self.guided.classifier is not None:
             fields["label"] = np.asarray(source.part("labels"))
-        needed = (self.weak, self.classifier, x, watch)
-        return generate(self.model, sampler, self.guidance, seed, indices, fields, batch_size, bar, *needed)
+        return generate(self.model, sampler, self.guided, draws, fields, on_step)
 
     def drawing(self, seed: int, batch_size: int, bar: Bar) -> Draw:
-        """What a task draws with, see `Bench`."""
+        """The `draw` of a task's context. batch_size: samples at once; bar: advanced by images, at each of their
+        steps."""
 
         def draw(
             x: Tensor,
             index: Sequence[int],
-            used: Sampler,
+            used: AnySampler,
             watch: OnStep | None = None,
             source: Source | None = None,
         ) -> np.ndarray:
-            parts = self(used, seed, index, batch_size, bar, x, watch, source)
+            parts = self(used, Draws(seed, index, batch_size, x), source, advancing(bar, watch))
             return np.concatenate([to_images(self.model.decode(z)) for _, z in parts])
 
         return draw
@@ -167,17 +156,17 @@ def load_generator(ctx: Context) -> Generator:
     config, guidance = ctx.config, make(ctx.config["guidance"])
     model = replace(load_model(ctx, config["weights"], config["snapshot"]), tiling=tiling_of(config))
     classifier = None
-    named = ctx.input("diffusion").json("summary.json")["class_names"]
+    class_names = ctx.input("diffusion").json("summary.json")["class_names"]
     if guidance.needs_classifier:
         channels = model.first_stage.latent_channels
         classifier = load_logits(ctx.input("classifier"), channels, model.device)
-        named = ctx.input("classifier").json("summary.json")["class_names"]
-    known = Source(0, Annotations(classes=tuple(named)))
+        class_names = ctx.input("classifier").json("summary.json")["class_names"]
+    source = Source(0, Annotations(classes=tuple(class_names)))
     digests = ctx.stage.digests
     if "annotations" in digests or ("images" in digests and "pixels" in model.conditioner.needs):  # more than a class
         images = ctx.images()
-        known = source_of(ctx, images).rows(images.indices("validation"))
-    return Generator(model, guidance, _weak(ctx, guidance, model), classifier, known, config.get("prompts"))
+        source = source_of(ctx, images).rows(images.indices("validation"))
+    return Generator(model, Guided(guidance, _weak(ctx, guidance, model), classifier), source, config.get("prompts"))
 
 
 def _weak(ctx: Context, guidance: Guidance, model: Model) -> Model | None:

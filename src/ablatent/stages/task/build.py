@@ -33,7 +33,9 @@ def build(ctx: Context) -> None:
     model, size = generator.model, ctx.compute.batch_size
     prepared = ctx.images()
     rows = prepared.indices("validation")
-    known = source_of(ctx, prepared).rows(rows) if task.needs_images or generator.known.n else generator.known
+    validation_source = generator.validation_source
+    if task.needs_images or validation_source.n:
+        validation_source = source_of(ctx, prepared).rows(rows)
 
     with track(ctx.title, task.image_steps(sampler), "image steps") as bar:
         draw = generator.drawing(seed, size, bar)
@@ -41,8 +43,17 @@ def build(ctx: Context) -> None:
         def features(drawn: np.ndarray) -> np.ndarray:
             return cached_features(ctx, extractor, drawn, "pictures")
 
-        context = TaskContext(model, sampler, seed, draw, features, known, generator.source, most=generator.most)
-        outcome = task.run(context)
+        context = TaskContext(
+            model=model,
+            sampler=sampler,
+            seed=seed,
+            draw=draw,
+            features=features,
+            validation_source=validation_source,
+            conditions_of=generator.source,
+            max_conditions=generator.max_conditions,
+        )
+        result = task.run(context)
     np.save(ctx.work.files / "images.npy", outcome.images)
     scale = max(1, 64 // outcome.images.shape[1])
     save_png(
