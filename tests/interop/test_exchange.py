@@ -63,8 +63,8 @@ def test_artifacts_say_where_they_come_from(imported, capsys):
     assert artifact.manifest["config"]["scale_factor"] == 0.25
     assert artifact.manifest["inputs"] == {"first_stage": keys(store, "first_stage")[0]}
     import_weights(store, config(folder / "model.ckpt", "compvis"))
-    said = capsys.readouterr().out
-    assert said.count(" found, ") == 2 and "head_channels=32" in said and "interop.heads" in said
+    output = capsys.readouterr().out
+    assert output.count(" found, ") == 2 and "head_channels=32" in output and "interop.heads" in output
 
 
 def test_compvis_out_and_back(imported, tmp_path):
@@ -80,9 +80,9 @@ def test_compvis_out_and_back(imported, tmp_path):
     assert import_weights(again, config(tmp_path / "out", "compvis")) == 0  # config.yaml beside it is no weights file
     for kind in ("first_stage", "imported"):
         assert keys(again, kind) == keys(store, kind)
-    said = json.loads((tmp_path / "out" / "config.yaml").read_text())["model"]["params"]
-    assert said["scale_factor"] == 0.25 and said["linear_end"] == 0.0155 and said["use_ema"]
-    assert said["unet_config"]["params"]["num_head_channels"] == 32
+    params = json.loads((tmp_path / "out" / "config.yaml").read_text())["model"]["params"]
+    assert params["scale_factor"] == 0.25 and params["linear_end"] == 0.0155 and params["use_ema"]
+    assert params["unet_config"]["params"]["num_head_channels"] == 32
 
 
 def test_diffusers_out_and_back(imported, tmp_path):
@@ -134,8 +134,8 @@ def test_a_job_names_its_first_stage_by_key_or_by_file(imported, tmp_path):
     ]
     refused = [str(j.refused) for j in with_pretrained(wrong, store)]
     named_keys = ["key", "key", "key", "path", "format", "sha256", "sha256"]
-    for said, part in zip(refused, named_keys, strict=True):
-        assert said.startswith(f"first_stage.{part}: expected")
+    for message, part in zip(refused, named_keys, strict=True):
+        assert message.startswith(f"first_stage.{part}: expected")
 
 
 def test_mistakes_name_their_key(imported, tmp_path):

@@ -43,7 +43,7 @@ def curves(names: dict[str, float], steps: int, every: int, seed: int) -> bytes:
     return "\n".join(lines).encode()
 
 
-def pictures(n: int, seed: int, size: int = 32) -> np.ndarray:
+def discs(n: int, seed: int, size: int = 32) -> np.ndarray:
     """Coloured discs on white: something an eye can follow from row to row."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:size, :size]
@@ -130,7 +130,7 @@ class FakeStore:
         if weak:  # those of the other are of a time when there were no histograms
             files["histograms.json"] = histograms()
         latents = self.put("latents", name, {"first_stage": first}, files)
-        originals = pictures(20, 0)
+        originals = discs(20, 0)
         scores = {
             "rfid_192": score(0.9 + weak * 0.6, notes=[NOTE]),
             "psnr": score(24.31 - weak),
@@ -152,7 +152,7 @@ class FakeStore:
         files = {"curves.csv": curves(train, 3000, 10, len(first)), "summary.json": as_json({"steps": 3000})}
         roles["diffusion"] = self.put("diffusion", first, {"latents": roles["latents"]}, files)
         about = {"count": count, "nfe": steps, "seconds": 20.0, "labels": None, "seed": seed, "latent_shape": shape}
-        real = pictures(20, 5 + seed)
+        real = discs(20, 5 + seed)
         files = {"images.npy": npy(blur(real, 200 // steps, seed)), "summary.json": as_json(about)}
         files["prior.npy"] = npy(np.random.default_rng(seed).integers(0, 255, (20, 32, 32, 3)).astype(np.uint8))
         samples = self.put("samples", f"{first}{steps}{seed}", {"diffusion": roles["diffusion"]}, files)

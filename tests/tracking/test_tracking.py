@@ -1,4 +1,4 @@
-"""Trackers: what they are told, what they leave on disk, and how a run ends."""
+"""Trackers: what they get, what they leave on disk, and how a run ends."""
 
 import json
 import os
@@ -100,9 +100,9 @@ def test_csv_resume_drops_rows_that_are_trained_again(tmp_path: Path) -> None:
 def test_an_error_ends_the_run_as_failed_and_goes_on(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), CsvTracking(tmp_path).job_run("s", JOB, "c") as run:
         _ = 1 / 0
-    told = json.loads(Path(run.info()["dir"], "run.json").read_text())
-    assert told["state"] == "failed"
-    assert told["error"].startswith("ZeroDivisionError")
+    record = json.loads(Path(run.info()["dir"], "run.json").read_text())
+    assert record["state"] == "failed"
+    assert record["error"].startswith("ZeroDivisionError")
 
 
 def test_tensorboard_events_can_be_read_back(tmp_path: Path) -> None:
@@ -121,29 +121,29 @@ def test_wandb_offline_runs_are_fresh_and_read_back(tmp_path: Path) -> None:
     tracking = WandbTracking("auto", "proj", None, tmp_path)
     ids = use(tracking)
     with pytest.raises(RuntimeError), tracking.job_run("sweep1", {**JOB, "index": 4}, "c") as failed:
-        raise RuntimeError("made to fail")
+        raise RuntimeError("fails on purpose")
     # WANDB_SERVICE is wandb's own address of its background process; we set nothing
     assert {k: v for k, v in os.environ.items() if k != "WANDB_SERVICE"} == before
 
     folders = {p.name.rsplit("-", 1)[1]: p for p in (tmp_path / "wandb").glob("offline-run-*")}
     assert set(folders) == {ids["stage"], ids["job"], failed.info()["id"]}
-    told = inspect(folders[ids["job"]])
-    assert told["state"] == "finished"
-    assert told["summary"]["fid_192"] == 3.25
-    assert told["summary"]["axes_first_stage"] == told["config"]["axes_first_stage"] == "kl"
-    assert told["summary"]["axes_sampler_steps"] == told["config"]["axes_sampler_steps"] == 20
-    assert told["config"]["stage_links"]["first_stage"]["run"] == ids["stage"]
-    assert "train/loss" not in told["summary"]
+    job = inspect(folders[ids["job"]])
+    assert job["state"] == "finished"
+    assert job["summary"]["fid_192"] == 3.25
+    assert job["summary"]["axes_first_stage"] == job["config"]["axes_first_stage"] == "kl"
+    assert job["summary"]["axes_sampler_steps"] == job["config"]["axes_sampler_steps"] == 20
+    assert job["config"]["stage_links"]["first_stage"]["run"] == ids["stage"]
+    assert "train/loss" not in job["summary"]
     stage = inspect(folders[ids["stage"]])
     assert (stage["state"], stage["step"], stage["summary"]["train/loss"]) == ("finished", 2, 1)
     broken = inspect(folders[failed.info()["id"]])
     assert (broken["state"], broken["exit_code"]) == ("failed", 1)
-    assert "made to fail" in broken["summary"]["error"]
+    assert "fails on purpose" in broken["summary"]["error"]
     assert "fid_192" not in broken["summary"]
 
 
 def test_wandb_online_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The call that would go online, recorded: everything is said explicitly, nothing is left to the environment."""
+    """The call that would go online, recorded: every argument is explicit, nothing is left to the environment."""
     import wandb
 
     calls = []

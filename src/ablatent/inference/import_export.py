@@ -30,7 +30,7 @@ def import_weights(store: Store, config: Mapping[str, Any]) -> int:
     if parts.diffusion is not None:
         found, new = publish_diffusion(store, parts.diffusion, source, first_stage)
         _say(found, new, f"start a training from it: diffusion.init_from={found.key}")
-    for line in parts.said:
+    for line in parts.notes:
         console.print(f"  not told by the shapes: {line}", soft_wrap=True)
     for name, count in sorted(parts.not_read.items()):
         unit = "files" if name.endswith("/") else "tensors"

@@ -12,7 +12,7 @@ from ablatent.report.write import ReportPaths, write_report
 def finish(store_root: Path, sweep_id: str, wandb: bool = False) -> ReportPaths:
     """Write and print everything of one sweep; `wandb` also writes workspace.json for its tracked project.
 
-    Raises ConfigError for an unknown sweep. What is missing or damaged in the store is said, and is no error.
+    Raises ConfigError for an unknown sweep. What is missing or damaged in the store is printed, and is no error.
     """
     paths = write_report(store_root, sweep_id)
     console.print(final_table(store_root, sweep_id))
@@ -26,6 +26,6 @@ def finish(store_root: Path, sweep_id: str, wandb: bool = False) -> ReportPaths:
         jobs = load_sweep(store_root, sweep_id).jobs
         tracking = jobs[0].config.get("tracking", {}) if jobs else {}
         written = write_workspace(store_root, sweep_id, tracking.get("project", "ablatent"), tracking.get("entity"))
-        told = "not written, wandb-workspaces is not installed" if written is None else str(written)
-        console.print(f"W&B workspace: {told}", markup=False)
+        place = "not written, wandb-workspaces is not installed" if written is None else str(written)
+        console.print(f"W&B workspace: {place}", markup=False)
     return paths

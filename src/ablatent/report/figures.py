@@ -16,7 +16,7 @@ from ablatent.report.tables import Row, metric_names, row_score, seed_rows
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe & Ito 2008: told apart with any colour vision
+# Okabe & Ito 2008: distinguishable with any colour vision
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31"]
 RC: dict[str, Any] = {
     "font.size": 9,
@@ -31,7 +31,7 @@ RC: dict[str, Any] = {
 
 @contextmanager
 def _panels(count: int, wide: int = 3) -> Iterator[tuple[list["Axes"], dict[str, bytes]]]:
-    """`count` axes in a grid; on leaving, the picture is in out["png"]. No pyplot, so no state outlives the call."""
+    """`count` axes in a grid; on leaving, the image is in out["png"]. No pyplot, so no state outlives the call."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -86,7 +86,7 @@ def _colour(n: int) -> str:
 
 
 def _dashes(n: int) -> str:
-    """Lines of one colour are told apart by these."""
+    """Distinguishes lines of one colour."""
     return ("-", "--", ":", "-.")[n // len(COLOURS) % 4]
 
 
@@ -129,9 +129,9 @@ def latents(sweep: Sweep) -> bytes | None:
         return None
     with _panels(len(found)) as (panels, out):
         for stored, axes in zip(found, panels, strict=True):
-            told = stored.json("histograms.json")
-            edges, counts = np.array(told["edges"]), np.array(told["counts"])
-            total = counts.sum(axis=1) + np.array(told["outside"])
+            histograms = stored.json("histograms.json")
+            edges, counts = np.array(histograms["edges"]), np.array(histograms["counts"])
+            total = counts.sum(axis=1) + np.array(histograms["outside"])
             few = len(counts) <= len(COLOURS)
             for n, density in enumerate(counts / total[:, None] / np.diff(edges)):
                 label = f"channel {n}" if few else None
@@ -166,7 +166,7 @@ def schedules(sweep: Sweep) -> bytes | None:
 
 
 def _schedule_label(node: Mapping[str, Any], count: int) -> str:
-    """The class, and its options where several schedules are told apart."""
+    """The class, and its options where there are several schedules."""
     name = str(node["_target_"]).rsplit(".", 1)[-1]
     options = " ".join(f"{k}={show_value(v)}" for k, v in node.items() if k != "_target_" and not isinstance(v, list))
     return f"{name} {options}" if count > 1 else name

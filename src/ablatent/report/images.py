@@ -1,4 +1,4 @@
-"""Pictures of a report: reconstructions and samples side by side, as PNG bytes. Only Pillow and numpy."""
+"""Images of a report: reconstructions and samples side by side, as PNG bytes. Only Pillow and numpy."""
 
 import hashlib
 import io
@@ -15,12 +15,12 @@ from ablatent.report.model import UNREADABLE, Stored, Sweep
 GAP = 2  # white pixels between images
 COLUMNS = 12  # images in a row of reconstructions
 SIDE = 4  # sample grids are SIDE × SIDE
-MOST = 32  # sample sets drawn; the report names what it leaves out
+MAX_SAMPLE_SETS = 32  # sample sets drawn; the report names what it leaves out
 
 
 @dataclass(frozen=True)
 class Strip:
-    """One labelled picture; detail is a line of small text."""
+    """One labelled image; detail is a line of small text."""
 
     label: str
     png: bytes
@@ -62,7 +62,7 @@ def png(image: np.ndarray) -> bytes:
 
 
 def tile(images: np.ndarray, columns: int) -> np.ndarray:
-    """(N, H, W, 3) uint8 -> one picture, `columns` a row, enlarged by a whole factor to at least 48 px an image."""
+    """(N, H, W, 3) uint8 -> one image, `columns` a row, enlarged by a whole factor to at least 48 px an image."""
     if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8 or not len(images):
         raise ValueError(f"expected uint8 images (N, H, W, 3), got {images.dtype} {images.shape}")
     n, h, w, _ = images.shape
@@ -77,20 +77,20 @@ def tile(images: np.ndarray, columns: int) -> np.ndarray:
 
 
 def sheet(strips: Sequence[Strip], columns: int = 1) -> bytes:
-    """Labelled pictures on one white sheet, for Markdown and slides."""
+    """Labelled images on one white sheet, for Markdown and slides."""
     font = ImageFont.load_default(size=13)
-    pictures = [Image.open(io.BytesIO(s.png)) for s in strips]
+    opened = [Image.open(io.BytesIO(s.png)) for s in strips]
     columns = min(columns, len(strips))
-    width = math.ceil(max([p.width for p in pictures] + [font.getlength(s.label) for s in strips]))
+    width = math.ceil(max([p.width for p in opened] + [font.getlength(s.label) for s in strips]))
     rows = [range(n, min(n + columns, len(strips))) for n in range(0, len(strips), columns)]
-    heights = [max(pictures[k].height for k in row) + 34 for row in rows]
+    heights = [max(opened[k].height for k in row) + 34 for row in rows]
     page = Image.new("RGB", (columns * (width + 16) + 8, sum(heights) + 8), "white")
     draw = ImageDraw.Draw(page)
     top = 4
     for row, height in zip(rows, heights, strict=True):
         for n, k in enumerate(row):
             draw.text((8 + n * (width + 16), top + 4), strips[k].label, fill="black", font=font)
-            page.paste(pictures[k], (8 + n * (width + 16), top + 24))
+            page.paste(opened[k], (8 + n * (width + 16), top + 24))
         top += height
     buffer = io.BytesIO()
     page.save(buffer, format="PNG", compress_level=4)
@@ -147,19 +147,19 @@ def samples(sweep: Sweep) -> Samples:
     out, used = Samples(), dict[str, Stored]()
     for stored in sweep.of_kind("samples"):
         label = sweep.label(stored.key)
-        if len(out.cards) == MOST:
+        if len(out.cards) == MAX_SAMPLE_SETS:
             out.left_out.append(label)
             continue
         try:
             about = stored.summary
-            told = [f"NFE {about['nfe']}"] if about.get("nfe") is not None else []
-            told += [f"{about['count']} images"] if about.get("count") is not None else []
-            told += [text] if (text := _numbers(sweep, stored.key, ("fid", "kid"))) else []
+            facts = [f"NFE {about['nfe']}"] if about.get("nfe") is not None else []
+            facts += [f"{about['count']} images"] if about.get("count") is not None else []
+            facts += [text] if (text := _numbers(sweep, stored.key, ("fid", "kid"))) else []
             grid = Strip(label, png(tile(stored.array("images.npy")[: SIDE**2], SIDE)))
             prior = None
             if stored.has("prior.npy"):
                 prior = Strip(f"{label}: N(0, I)", png(tile(stored.array("prior.npy")[: SIDE**2], SIDE)))
-            out.cards.append(SampleCard(label, stored.key, ", ".join(told), grid, prior))
+            out.cards.append(SampleCard(label, stored.key, ", ".join(facts), grid, prior))
             used[label] = stored
         except UNREADABLE as error:
             sweep.problems.append(f"{stored.key}: samples are not shown: {error}.")

@@ -21,7 +21,7 @@ HASHED_BELOW = 256 * 2**20  # bytes; larger files are checked by size here and b
 
 
 @dataclass(frozen=True)
-class Score:
+class StoredScore:
     """One metric of one job, with the protocol that it was measured by."""
 
     value: float
@@ -48,13 +48,13 @@ class Stored:
         """The path of a file that is what the manifest says. Raises DataError naming the artifact otherwise."""
         if self.problem:
             raise DataError(f"{self.key}: {self.problem}")
-        told = self.manifest["files"].get(name)
+        entry = self.manifest["files"].get(name)
         path = self.folder / name
-        if told is None or not path.is_file():
+        if entry is None or not path.is_file():
             raise DataError(f"{self.key}: {name} is missing")
-        if path.stat().st_size != told["size"]:
-            raise DataError(f"{self.key}: {name} is damaged ({path.stat().st_size} bytes, expected {told['size']})")
-        if told["size"] < HASHED_BELOW and sha256(path) != told["sha256"]:
+        if path.stat().st_size != entry["size"]:
+            raise DataError(f"{self.key}: {name} is damaged ({path.stat().st_size} bytes, expected {entry['size']})")
+        if entry["size"] < HASHED_BELOW and sha256(path) != entry["sha256"]:
             raise DataError(f"{self.key}: {name} is damaged (its sha256 is not the manifest's)")
         return path
 
@@ -87,7 +87,7 @@ class Stored:
 
 
 @dataclass
-class Job:
+class JobResult:
     """One job of the sweep. status: finished, failed, refused or unfinished (killed before it could say)."""
 
     index: int
@@ -99,7 +99,7 @@ class Job:
     error: Mapping[str, Any] | None
     seconds: float | None
     built: Mapping[str, str]  # key -> built | found | failed | skipped
-    scores: dict[str, Score] = field(default_factory=dict)
+    scores: dict[str, StoredScore] = field(default_factory=dict)
     lost: bool = False  # some of its scores are in no readable file any more
 
 
@@ -115,7 +115,7 @@ class Sweep:
     title: str
     question: str
     axes: Mapping[str, list[Any]]
-    jobs: list[Job]
+    jobs: list[JobResult]
     objects: dict[str, Stored]
     problems: list[str]
 
@@ -138,7 +138,7 @@ class Sweep:
                 todo.extend(self.objects[key].inputs.values() if key in self.objects else ())
         return found
 
-    def job_seconds(self, job: Job) -> float | None:
+    def job_seconds(self, job: JobResult) -> float | None:
         """What the job would have cost alone: wall seconds of all stages that it stands on; None when none is known."""
         known = [
             o.seconds for k in self.closure(job.stages.values()) if (o := self.objects.get(k)) and o.seconds is not None
@@ -201,19 +201,19 @@ def _read_object(store: Path, key: str, kind: str, inputs: Mapping[str, str]) ->
     return stored
 
 
-def _read_scores(stored: Stored) -> dict[str, Score]:
+def _read_scores(stored: Stored) -> dict[str, StoredScore]:
     scores = {}
     for name, told in stored.json("scores.json")["metrics"].items():
         if told["value"] is not None and math.isfinite(told["value"]):
             std = told.get("std")
             notes = tuple(str(n) for n in told.get("notes") or ())
-            scores[name] = Score(
+            scores[name] = StoredScore(
                 float(told["value"]), None if std is None else float(std), told.get("protocol") or {}, notes
             )
     return scores
 
 
-def _read_job(folder: Path, planned: Mapping[str, Any], problems: list[str]) -> Job:
+def _read_job(folder: Path, planned: Mapping[str, Any], problems: list[str]) -> JobResult:
     path = folder / "jobs" / f"{planned['index']:03d}.json"
     told: Mapping[str, Any] = {}
     if path.is_file():
@@ -228,7 +228,7 @@ def _read_job(folder: Path, planned: Mapping[str, Any], problems: list[str]) -> 
     if refused:
         status, error_ = "refused", error_ or {"stage": None, "kind": "refused at planning", "message": refused}
     built = {s["key"]: s["status"] for s in (told.get("stages") or {}).values()}
-    return Job(
+    return JobResult(
         index=planned["index"],
         name=planned.get("name") or "single run",
         axes={a: axis_value(v) for a, v in (planned.get("axes") or {}).items()},

@@ -11,7 +11,7 @@ from typing import Any
 
 from ablatent.core.progress import seconds
 from ablatent.report.metrics import best_of, decimals, describe, ordered, without_beside
-from ablatent.report.model import Job, Score, Sweep, show_value
+from ablatent.report.model import JobResult, StoredScore, Sweep, show_value
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Cell:
 
 
 @dataclass
-class Table:
+class TableData:
     """Columns, rows of cells, and footnotes numbered from 1. `left` is how many first columns are text."""
 
     columns: list[str]
@@ -40,7 +40,7 @@ class Row:
     """Jobs shown as one row: one job, or all seeds of one setting."""
 
     axes: Mapping[str, Any]
-    jobs: Sequence[Job]
+    jobs: Sequence[JobResult]
 
 
 def job_rows(sweep: Sweep) -> list[Row]:
@@ -56,7 +56,7 @@ def seed_rows(sweep: Sweep) -> list[Row]:
     return list(groups.values())
 
 
-def row_score(row: Row, metric: str) -> Score | None:
+def row_score(row: Row, metric: str) -> StoredScore | None:
     """The metric of a row; over several seeds the mean and the sample standard deviation (n - 1)."""
     found = [j.scores[metric] for j in row.jobs if metric in j.scores]
     if len(row.jobs) == 1 or not found:
@@ -65,7 +65,7 @@ def row_score(row: Row, metric: str) -> Score | None:
     # equal values come from one shared stage: there is no spread to speak of
     spread = statistics.stdev(values) if len(set(values)) > 1 else None
     notes = tuple(dict.fromkeys(n for s in found for n in s.notes))
-    return Score(statistics.fmean(values), spread, found[0].protocol, notes)
+    return StoredScore(statistics.fmean(values), spread, found[0].protocol, notes)
 
 
 def metric_names(sweep: Sweep) -> list[str]:
@@ -112,7 +112,7 @@ def _score_column(rows: list[Row], metric: str, comparable: bool, notes: list[st
     return cells
 
 
-def results(sweep: Sweep, by_seed: bool = False) -> Table:
+def results(sweep: Sweep, by_seed: bool = False) -> TableData:
     """Jobs × metrics, with only the axes that vary; with `by_seed`, one row a setting: mean ± spread over seeds."""
     rows, axes = (seed_rows(sweep), sweep.plain_axes) if by_seed else (job_rows(sweep), list(sweep.axes))
     metrics, notes, bad = shown_metrics(sweep), list[str](), incomparable(sweep)
@@ -135,30 +135,30 @@ def results(sweep: Sweep, by_seed: bool = False) -> Table:
         body.append([*first[n], *status, *(c[n] for c in columns), end])
     names = [*(axes or ["job"]), *([] if all_done else ["status"])]
     end_name = "seeds" if by_seed else "time alone"
-    return Table([*names, *(describe(m).title for m in metrics), end_name], body, len(names), notes)
+    return TableData([*names, *(describe(m).title for m in metrics), end_name], body, len(names), notes)
 
 
-def failures(sweep: Sweep) -> Table | None:
+def failures(sweep: Sweep) -> TableData | None:
     """Jobs that did not finish, with the stage and the message; None when all did."""
     rows = []
     for job in sweep.jobs:
         if job.status != "finished":
             error = job.error or {"message": "no record of its end: the run was stopped while it was at work"}
             stage = str(error.get("stage") or "–")
-            said = str(error.get("message") or "")
+            message = str(error.get("message") or "")
             rows.append(
                 [
                     Cell(job.name),
                     Cell(job.status, tone="bad"),
                     Cell(stage),
                     Cell(str(error.get("kind") or "–")),
-                    Cell(said),
+                    Cell(message),
                 ]
             )
-    return Table(["job", "status", "stage", "kind", "message"], rows, 5) if rows else None
+    return TableData(["job", "status", "stage", "kind", "message"], rows, 5) if rows else None
 
 
-def latents(sweep: Sweep) -> Table | None:
+def latents(sweep: Sweep) -> TableData | None:
     """The latents of each first stage: channels before and after normalisation, and the use of codes."""
     rows, notes = [], list[str]()
     for stored in sweep.of_kind("latents"):
@@ -168,30 +168,30 @@ def latents(sweep: Sweep) -> Table | None:
             notes[:] = ["Built before histograms of latents were kept; building it again would add them."]
             rows.append([Cell(sweep.label(stored.key), notes=[1]), *before, *[quiet] * 5])
             continue
-        told = stored.json("histograms.json")
-        outside = sum(told["outside"])
-        beyond = outside / (outside + sum(map(sum, told["counts"])))
+        histograms = stored.json("histograms.json")
+        outside = sum(histograms["outside"])
+        beyond = outside / (outside + sum(map(sum, histograms["counts"])))
         used, perplexity = quiet, quiet
-        if told["codes"] is not None:
-            counts = told["codes"]
+        if histograms["codes"] is not None:
+            counts = histograms["codes"]
             entropy = -sum(n / sum(counts) * math.log(n / sum(counts)) for n in counts if n)
             used = Cell(f"{sum(n > 0 for n in counts)} of {len(counts)}")
             perplexity = Cell(f"{math.exp(entropy):.1f}")
-        after = [_span(told[name]) for name in ("mean", "std")]
+        after = [_span(histograms[name]) for name in ("mean", "std")]
         rows.append([Cell(sweep.label(stored.key)), *before, *after, Cell(f"{beyond:.2%}"), used, perplexity])
     about = [f"{name}, {when}" for when in ("raw", "normalised") for name in ("mean", "std")]
     columns = ["latents", *about, "beyond ±6", "codes in use", "perplexity"]
-    return Table(columns, rows, 1, notes) if rows else None
+    return TableData(columns, rows, 1, notes) if rows else None
 
 
 def _span(values: Sequence[float] | None) -> Cell:
     """One value a channel; of more than four channels the least and the greatest."""
     if values is None:
         return Cell("–", tone="quiet")
-    told = [f"{v:.3g}" if abs(v) >= 5e-4 else "0" for v in values]
-    if len(told) <= 4:
-        return Cell(", ".join(told))
-    return Cell(f"{min(values):.3g} … {max(values):.3g}", hint=", ".join(told))
+    texts = [f"{v:.3g}" if abs(v) >= 5e-4 else "0" for v in values]
+    if len(texts) <= 4:
+        return Cell(", ".join(texts))
+    return Cell(f"{min(values):.3g} … {max(values):.3g}", hint=", ".join(texts))
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -212,7 +212,7 @@ def short(value: Any) -> Cell:
     return Cell(text if len(text) <= limit else f"{text[:kept]}…", hint=text if len(text) > limit else "")
 
 
-def protocols(sweep: Sweep) -> Table | None:
+def protocols(sweep: Sweep) -> TableData | None:
     """Each distinct protocol once, as a column; fields are rows."""
     users: dict[str, list[str]] = {}
     fields: dict[str, dict[str, Any]] = {}
@@ -228,7 +228,7 @@ def protocols(sweep: Sweep) -> Table | None:
     if not names:
         return None
     rows = [[Cell(n), *(short(f[n]) if n in f else Cell("·", tone="quiet") for f in fields.values())] for n in names]
-    return Table(["protocol of", *(", ".join(u) for u in users.values())], rows, 1 + len(users))
+    return TableData(["protocol of", *(", ".join(u) for u in users.values())], rows, 1 + len(users))
 
 
 def csv_text(sweep: Sweep) -> str:

@@ -40,7 +40,7 @@ def run_id(*parts: object) -> str:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What a tracker is told when a run starts. config is plain (no OmegaConf); summary holds values known at once."""
+    """What a tracker gets when a run starts. config: plain values, no OmegaConf; summary: values known by then."""
 
     id: str
     name: str
@@ -66,7 +66,7 @@ class Run(ABC):
 
     @abstractmethod
     def images(self, step: int, name: str, image: np.ndarray) -> None:
-        """One picture, (H, W, C) uint8."""
+        """One image, (H, W, C) uint8, at a step; `name` groups the images of a run."""
 
     @abstractmethod
     def summary(self, values: Mapping[str, Any]) -> None:

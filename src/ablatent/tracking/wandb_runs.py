@@ -70,7 +70,7 @@ class WandbRun(Run):
 
 
 def wandb_has_key() -> bool:
-    """Whether a key for the W&B host is in WANDB_API_KEY or in the netrc file. Nothing is asked of the network."""
+    """Whether a key for the W&B host is in WANDB_API_KEY or in the netrc file. Makes no network call."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).netloc
