@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ablatent.stages.context import Context, set_up_torch
-from ablatent.stages.graph import Stage
+from ablatent.stages.base import Stage
 from ablatent.core.instantiate import make
 from ablatent.stages.samples.build import load_generator
 from ablatent.store.artifacts import Store, Work

@@ -23,7 +23,7 @@ from ablatent.cli.main import composed
 from ablatent.data.base import Fingerprint
 from ablatent.stages.graph import Fingerprints
 from ablatent.store.identity import digest
-from ablatent.sweep.life import execute
+from ablatent.cli.verbs import execute
 from ablatent.sweep.plan import Composed, make_plan
 from hydra_plugins.ablatent.launcher import ParsedOnce
 

@@ -9,6 +9,7 @@ Classes whose source says it in another way (a computed attribute, a class made 
 """
 
 import ast
+import importlib.machinery
 import importlib.util
 import sys
 from collections.abc import Iterator, Mapping
@@ -21,27 +22,32 @@ from ablatent.core.instantiate import TARGET, class_of
 MISSING = object()
 
 
-def declared(node: Mapping[str, Any], name: str) -> Any:
+def declared(node: Mapping[str, Any], name: str, default: Any = MISSING) -> Any:
     """The class attribute `name` of the class that a configuration node names in its `_target_`.
 
-    Raises AttributeError for a class that has none, ConfigError for one that cannot be imported.
+    default: the value for a class that declares none; such a class is not imported. Without a default, raises
+    AttributeError for a class that has none, ConfigError for one that cannot be imported.
     """
-    target = str(node[TARGET])
-    module, _, cls = target.rpartition(".")
-    if module not in sys.modules:
+    module, _, cls = str(node[TARGET]).rpartition(".")
+    if module in sys.modules:
+        value = getattr(getattr(sys.modules[module], cls, None), name, MISSING)
+    else:
         value = _in_source(module, cls, name)
-        if value is not MISSING:
-            return value
-    return getattr(class_of(node), name)
+    if value is MISSING:
+        value = getattr(class_of(node), name) if default is MISSING else default
+    return value
 
 
 @cache
 def _in_source(module: str, cls: str, name: str) -> Any:
     """The literal that the class, or the first of its bases that has one, assigns to `name`; else MISSING."""
     tree = _tree(module)
-    found = None if tree is None else _class(tree, cls)
-    if tree is None or found is None:
+    if tree is None:
         return MISSING
+    found = next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == cls), None)
+    if found is None:
+        origin = _origin(tree, module, cls)
+        return MISSING if origin == (module, cls) else _in_source(*origin, name)
     for statement in found.body:
         targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
         value = getattr(statement, "value", None)
@@ -62,17 +68,21 @@ def _in_source(module: str, cls: str, name: str) -> Any:
 
 @cache
 def _tree(module: str) -> ast.Module | None:
+    """The source of a module, found without importing it or the packages around it; None where there is none."""
+    top, *rest = module.split(".")
     try:
-        spec = importlib.util.find_spec(module)
+        spec = importlib.util.find_spec(top)
     except (ImportError, ValueError):
         return None
+    name = top
+    for part in rest:
+        if spec is None or spec.submodule_search_locations is None:
+            return None
+        name = f"{name}.{part}"
+        spec = importlib.machinery.PathFinder.find_spec(name, list(spec.submodule_search_locations))
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         return None
     return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-
-
-def _class(tree: ast.Module, name: str) -> ast.ClassDef | None:
-    return next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name), None)
 
 
 def _origin(tree: ast.Module, module: str, name: str) -> tuple[str, str]:

@@ -24,13 +24,13 @@ from ablatent.samplers.base import Sampler
 from ablatent.samplers.guidance import Guidance
 from ablatent.stages.check_task import check_sampling_of
 from ablatent.stages.context import Context, set_up_torch
-from ablatent.stages.graph import Stage
+from ablatent.stages.base import Stage
 from ablatent.stages.models import load_imported, reads_in
 from ablatent.core.instantiate import make
 from ablatent.stages.samples.build import Generator, load_generator, tiling_of
 from ablatent.store.artifacts import Store, Work
 from ablatent.store.identity import with_neutral
-from ablatent.sweep.build import git_state, packages
+from ablatent.sweep.builder import git_state, packages
 from ablatent.tasks.base import TaskContext, Task
 from ablatent.tasks.fill import TRAINED
 from ablatent.tasks.generate import Guided

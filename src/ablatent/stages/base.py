@@ -31,7 +31,7 @@ class Stage:
 
     kind, version, config, inputs, digests decide its key. config: what decides it; inputs: role → key of the stages
     that it reads; digests: of the data that it reads. The rest decides nothing: data: how to find that data; builder:
-    the module whose `build` builds it; trained, scored, figure: as its kind declares.
+    the module whose `build` builds it; trained, scored, figure, neutral: as its kind declares.
     """
 
     kind: str
@@ -44,11 +44,12 @@ class Stage:
     trained: bool = False
     scored: bool = False
     figure: str | None = None
+    neutral: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def key(self) -> Key:
         """The identity of the stage: a digest of what decides it."""
-        return key_of(self.kind, self.version, self.config, self.inputs, self.digests)
+        return key_of(self.kind, self.version, self.config, self.inputs, self.digests, self.neutral)
 
     def spec(self) -> dict[str, Any]:
         """JSON of everything that a builder needs; `Stage.of(spec)` is the stage again."""
@@ -123,7 +124,8 @@ class StageKind(ABC):
     is built again. reads: kinds whose stages it may read: they are put together before. trained: it is a training: it
     has a tracker run, curves, and may run on several devices. scored: it leaves scores.json. figure: a file of it that
     a job's tracker run shows. training_key: where the configuration has the options of its training. exported: whether
-    its weights can be written for other programs.
+    its weights can be written for other programs. neutral: options of the stage itself that were added later → the value
+    at which they change nothing: keys leave them out then.
 
     A kind stands in `kind.py` of a folder of its own, beside `build.py` with ``build(ctx: Context) -> None``; or, with a
     `builder` that names a module, anywhere (see docs/extending.md).
@@ -137,6 +139,7 @@ class StageKind(ABC):
     figure: ClassVar[str | None] = None
     training_key: ClassVar[str | None] = None
     exported: ClassVar[bool] = False
+    neutral: ClassVar[dict[str, Any]] = {}
 
     @property
     def builder(self) -> str:
@@ -175,4 +178,5 @@ class StageKind(ABC):
             trained=self.trained,
             scored=self.scored,
             figure=self.figure,
+            neutral=dict(self.neutral),
         )

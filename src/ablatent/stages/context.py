@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from ablatent.core.errors import DataError
 from ablatent.data.base import ImageData, Images, load_images
-from ablatent.stages.graph import Stage
+from ablatent.stages.base import Stage
 from ablatent.core.instantiate import make
 from ablatent.store.artifacts import Artifact, Store, Work
+from ablatent.store.identity import Key
 from ablatent.tracking.base import Run
 
 if TYPE_CHECKING:
@@ -42,12 +43,11 @@ class Context:
     @property
     def title(self) -> str:
         """The short name of the stage in messages."""
-        return short(self.stage.key)
+        return self.stage.key.short
 
     def input(self, role: str) -> Artifact:
-        """An input stage's artifact; its kind is the part of the key before the dash."""
-        key = self.stage.inputs[role]
-        return self.store.open(key.rsplit("-", 1)[0], key)
+        """An input stage's artifact. Raises StageError where it is not in the store."""
+        return self.store.open(self.stage.inputs[role])
 
     def images(self) -> Images:
         """The stage's images, prepared (rasterised, resized) once for all stages that read them."""
@@ -83,22 +83,16 @@ class Context:
         return Recorder(self.work.files, self.run, check=self.work.check, writes=self.rank == 0)
 
 
-def short(key: str) -> str:
-    """kind-0123abcd: enough of a key to recognise it."""
-    kind, _, code = key.rpartition("-")
-    return f"{kind}-{code[:8]}"
-
-
 def prepared(store: Store, stage: Stage) -> Artifact:
     """The images of a stage as an artifact of the store: of kind data, keyed by their content digest."""
-    key = f"data-{stage.digests['images']}"
+    key = Key(f"data-{stage.digests['images']}")
 
     def write(work: Work) -> None:
         data = make(stage.data)
         data.prepare(work.files)
         check_unchanged(data, stage)
 
-    return store.get_or_build("data", key, write)[0]
+    return store.get_or_build(key, write)[0]
 
 
 def check_unchanged(data: ImageData, stage: Stage) -> None:

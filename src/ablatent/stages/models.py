@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ablatent.conditioning.base import Conditioner, Setting
+from ablatent.conditioning.base import ConditionInfo, Conditioner, Setting
 from ablatent.conditioning.several import Several
 from ablatent.conditioning.source import Source, blank
 from ablatent.core.errors import ConfigError
@@ -19,10 +19,10 @@ from ablatent.data.latents import LatentNormalizer
 from ablatent.diffusion.denoiser import Denoiser
 from ablatent.first_stage.base import FirstStage
 from ablatent.stages.context import Context, weights_path
-from ablatent.core.instantiate import make
+from ablatent.core.instantiate import class_of, make
+from ablatent.stages.options import conditioner_parts
 from ablatent.stages.stored import make_first_stage, stored_config
 from ablatent.store.artifacts import Artifact
-from ablatent.store.identity import stable_name
 from ablatent.tasks.generate import Model
 
 
@@ -36,23 +36,10 @@ def load_first_stage(artifact: Artifact, device: torch.device) -> FirstStage:
     return model.to(device).eval().requires_grad_(False)
 
 
-def conditioner_class(config: Mapping[str, Any]) -> type[Conditioner]:
-    from ablatent.core.instantiate import class_of
-
-    kind: type[Conditioner] = get_class(config["_target_"])
-    return kind
-
-
-def needs_of(config: Mapping[str, Any]) -> set[str]:
-    """The parts of a source that a conditioner node reads, also through its parts."""
-    found = set(conditioner_class(config).needs)
-    return found.union(*(needs_of(part) for part in config.get("parts", {}).values()))
-
-
-def reads_of(config: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """class name → the parts of a source that it reads, of a conditioner node and of its parts."""
-    own = {} if "parts" in config else {stable_name(config["_target_"]): tuple(conditioner_class(config).needs)}
-    return own | {k: v for part in config.get("parts", {}).values() for k, v in reads_of(part).items()}
+def condition_of(node: Mapping[str, Any]) -> list[ConditionInfo]:
+    """What each part of a conditioner node reads."""
+    kinds = [class_of(part) for part in conditioner_parts(node)]
+    return [ConditionInfo(kind.__name__, tuple(kind.needs), kind.fills) for kind in kinds if kind.needs]
 
 
 def make_conditioner(config: Mapping[str, Any], setting: Setting) -> Conditioner:
@@ -60,7 +47,7 @@ def make_conditioner(config: Mapping[str, Any], setting: Setting) -> Conditioner
     if "parts" in config:
         return Several({name: make_conditioner(part, setting) for name, part in config["parts"].items()})
     conditioner: Conditioner = make(
-        config, **{name: getattr(setting, name) for name in conditioner_class(config).filled}
+        config, **{name: getattr(setting, name) for name in class_of(config).filled}
     )
     return conditioner
 
@@ -87,7 +74,7 @@ def make_denoiser(config: Mapping[str, Any], setting: Setting) -> tuple[Denoiser
     return Denoiser(network, make(config["schedule"]), make(config["parameterization"]), learned), conditioner
 
 
-def shapes_alone(latent_shape: tuple[int, int, int], size: int, classes: int = 0, segments: int = 0) -> Setting:
+def dummy_inputs(latent_shape: tuple[int, int, int], size: int, classes: int = 0, segments: int = 0) -> Setting:
     """A setting whose first stage and other pretrained encoders give zeros: to try shapes out."""
     channels, rows, columns = latent_shape
 
@@ -98,10 +85,10 @@ def shapes_alone(latent_shape: tuple[int, int, int], size: int, classes: int = 0
 
 
 def blank_condition(conditioner: Conditioner, n: int, setting: Setting, canvas: tuple[int, int] | None = None) -> Cond:
-    """The condition of n pictures of which nothing particular is known; the conditioner is on the default device.
+    """The condition of n images with empty annotations; the conditioner is on the default device.
 
-    canvas: (height, width) of the pictures, None for the setting's."""
-    source = blank(n, canvas or (setting.size, setting.size), setting.classes, setting.segments)
+    canvas: (height, width) of the images, None for the setting's."""
+    source = blank(n, canvas or (setting.size, setting.size), setting.classes, setting.segments, conditioner.needs)
     rows = {**conditioner.rows(source), "flipped": np.zeros(n, dtype=bool)}
     drawn = conditioner.draw(rows, [stream(0, "blank", i) for i in range(n)])
     device = torch.get_default_device()
@@ -126,7 +113,7 @@ def setting_of(
 
 
 def source_of(ctx: Context, images: Images) -> Source:
-    """All pictures of a stage, with what is known of them where the stage reads annotations."""
+    """All images of a stage, with their annotations where the stage reads some."""
     annotations = ctx.annotations() if "annotations" in ctx.stage.digests else Annotations()
     embeddings = ctx.input("embeddings").path if "embeddings" in ctx.stage.inputs else None
     return Source(len(images), annotations, images.pixels, embeddings)
@@ -159,7 +146,7 @@ def _give_weights(denoiser: Denoiser, conditioner: Conditioner, file: Path, devi
 def load_imported(ctx: Context, weights: str, size: int) -> Model:
     """The generator of an imported network, without any training: inputs imported, first_stage.
 
-    size: of its pictures, which weights do not tell. weights: ema or raw; a file that has one kind has that alone.
+    size: of its images in pixels, which weights do not tell. weights: ema or raw; a file that has one kind has that alone.
     Raises ConfigError for a network whose condition was not imported.
     """
     imported = ctx.input("imported")
@@ -182,10 +169,3 @@ def load_imported(ctx: Context, weights: str, size: int) -> Model:
     normalizer = LatentNormalizer((0.0,) * channels, (1.0 / config["scale_factor"],) * channels)
     shape = first_stage.latent_shape(size, size)
     return Model(first_stage, normalizer, denoiser, conditioner, shape, ctx.device)
-
-
-def reads_in(conditioner: Conditioner) -> dict[str, tuple[str, ...]]:
-    """As `reads_of`, of a conditioner that is made already."""
-    if isinstance(conditioner, Several):
-        return {k: v for _, part in conditioner for k, v in reads_in(part).items()}
-    return {type(conditioner).__name__: conditioner.needs}

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ablatent.core.declared import declared
+from ablatent.core.errors import ConfigError
 from ablatent.core.instantiate import TARGET, make
 from ablatent.core.options import options_of
 from ablatent.data.annotation_kinds import BUILT_IN, IMAGES, annotation_kind
@@ -84,3 +85,22 @@ def _reader(name: str) -> str | None:
     """An option of conditioner that reads annotations of that name."""
     reading = [option for option, node in options_of("conditioner") if TARGET in node and name in needs_of(node)]
     return annotation_kind(name).read_by or next(iter(reading), None)
+
+
+def check_dropout(config: Config) -> None:
+    """Raise ConfigError for a model that never went without its condition, or without any part of it."""
+    dropouts = dropouts_of("conditioner", config["conditioner"])
+    if all(dropout in (0, None) for dropout in dropouts.values()):
+        raise ConfigError(
+            " or ".join(dropouts) or "conditioner",
+            f"above 0 where guidance (scale {config['guidance'].get('scale')}) uses the null condition",
+            0.0,
+            "0.1 is common. Or choose guidance=none, auto or classifier, which need no null condition.",
+        )
+
+
+def dropouts_of(path: str, node: Config) -> dict[str, Any]:
+    """Key → probability with which a conditioner node, or each of its parts, is dropped in training."""
+    own = {f"{path}.dropout": node["dropout"]} if "dropout" in node else {}
+    parts = node.get("parts", {})
+    return own | {k: v for name, part in parts.items() for k, v in dropouts_of(f"{path}.parts.{name}", part).items()}

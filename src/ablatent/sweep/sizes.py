@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from ablatent.stages.table import kinds_of
+from ablatent.core.values import without
 from ablatent.store.identity import digest
-from ablatent.sweep.plan import Plan, without
+from ablatent.sweep.plan import Plan
 
 if TYPE_CHECKING:
     from ablatent.stages.sizes import Size

@@ -44,7 +44,7 @@ def build(ctx: Context) -> None:
     setting = setting_of(first_stage, latents.normalizer, latents.shape, known)
     denoiser, conditioner = make_denoiser(config, setting)
     if config["init_from"] is not None:
-        init_from(ctx.store.open("imported", config["init_from"]), denoiser.network, conditioner)
+        init_from(ctx.store.open(Key(config["init_from"])), denoiser.network, conditioner)
     fields = conditioner.rows(source)
     batches = LatentBatches(latents, images.indices("train"), fields, how.batch_size, seed, conditioner)
     validation_rows = images.indices("validation")[: min(256, 4 * how.batch_size)]

@@ -13,7 +13,7 @@ from ablatent.core.rng import stream
 from ablatent.evaluation.agreement import held_out, with_settled
 from ablatent.evaluation.judges import Verdict
 from ablatent.stages.context import Context
-from ablatent.stages.judges import make_judge
+from ablatent.stages.judge.load import make_judge
 from ablatent.core.instantiate import make
 from ablatent.training.first_stage import to_tensor
 from ablatent.training.judge import JudgeTrainee, JudgeTraining, PictureBatches

@@ -19,7 +19,7 @@ class JudgeKind(StageKind):
         return {self.name: self.stage(job.config["judge"], {}, job.annotated, job.data)}
 
     def checks(self, config: Config) -> Iterator[Check]:
-        from ablatent.stages.judge.load import check_judge
+        from ablatent.stages.judge.check import check_judge
 
         what = {name: config[name] for name in ("judge", "conditioner", "data", "guidance")}
         yield Check(self.name, what, lambda: check_judge(config))

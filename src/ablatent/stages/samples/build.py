@@ -159,8 +159,8 @@ def load_generator(ctx: Context) -> Generator:
     class_names = ctx.input("diffusion").json("summary.json")["class_names"]
     if guidance.needs_classifier:
         channels = model.first_stage.latent_channels
-        classifier = load_logits(ctx.input("classifier"), channels, model.device)
-        class_names = ctx.input("classifier").json("summary.json")["class_names"]
+        classifier = load_logits(ctx.input("noisy_classifier"), channels, model.device)
+        class_names = ctx.input("noisy_classifier").json("summary.json")["class_names"]
     source = Source(0, Annotations(classes=tuple(class_names)))
     digests = ctx.stage.digests
     if "annotations" in digests or ("images" in digests and "pixels" in model.conditioner.needs):  # more than a class
