@@ -26,7 +26,7 @@ class CelebAHQ(ListedImages):
         super().__post_init__()
         check_fraction(self.validation_fraction)
 
-    def usual_split(self, ids: Sequence[str]) -> list[int]:
+    def default_split(self, ids: Sequence[str]) -> list[int]:
         return split_by_hash(ids, self.validation_fraction)
 
     def annotate(self, rows: Sequence[Row]) -> Annotations:
