@@ -9,7 +9,7 @@ from ablatent.data.decode import SUFFIXES
 from ablatent.data.files import ListedImages
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CelebAHQ(ListedImages):
     """Any of its copies: CelebA-HQ-img/0.jpg …, imgHQ00000.npy … as its own tool writes them, or train/ and val/.
 

@@ -13,7 +13,7 @@ from ablatent.data.files import ImageFiles, cached_per_file, first_of
 PARTS = {"train": TRAIN, "val": VALIDATION}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CocoCaptions(ImageFiles):
     """train2017/ and val2017/ with annotations/captions_train2017.json and captions_val2017.json.
 

@@ -20,7 +20,7 @@ T = TypeVar("T")
 VALIDATION_FOLDERS = ("val", "validation", "valid", "test")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImageFiles(ImageData):
     """Images below `root`; a row's id is its path there. Cropped to the middle square; transparency becomes white.
 
@@ -51,7 +51,7 @@ class ImageFiles(ImageData):
             yield read_image(self.folder / row.id, self.size, self.resize)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ListedImages(ImageFiles, ABC):
     """Images anywhere below `root`, whose split stands in lists, in folders, or follows from their names.
 

@@ -17,7 +17,7 @@ from ablatent.data.maps import class_list, map_digests, maps_folder, read_maps
 CLASS_WAYS = ("auto", "folder", "none")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImageFolder(ImageFiles):
     """Images below `root` (png, jpg, jpeg, webp, bmp).
 

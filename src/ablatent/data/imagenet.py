@@ -20,7 +20,7 @@ NAMES = ("LOC_synset_mapping.txt", "synset_words.txt")
 META = "meta.mat"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImageNet(ImageFiles):
     """train/WNID/*.JPEG, and val/WNID/*.JPEG or val/*.JPEG with a file of labels; classes in the order of their WNIDs.
 

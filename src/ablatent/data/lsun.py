@@ -19,7 +19,7 @@ FILE = "data.mdb"
 PARTS = {"train": TRAIN, "val": VALIDATION}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LSUN(ListedImages):
     """CATEGORY_train_lmdb/ and CATEGORY_val_lmdb/ below root, as they are downloaded; where they are not there,
     exported images below root, split by lists, by folders train/ and val/, or by a hash that holds out

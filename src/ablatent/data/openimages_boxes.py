@@ -18,7 +18,7 @@ CLASSES = ("class-descriptions-boxable.csv", "oidv7-class-descriptions-boxable.c
 COLUMNS = ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OpenImagesBoxes(ImageFiles):
     """train/ID.jpg and validation/ID.jpg, with boxes and class names in CSV files as published, below root.
 

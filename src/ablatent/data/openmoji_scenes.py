@@ -66,7 +66,7 @@ class Scene:
     background: tuple[int, int, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OpenMojiScenes(ImageData):
     """`count` scenes of min_objects to max_objects different icons on a plain canvas. Scene i depends on seed and i.
 

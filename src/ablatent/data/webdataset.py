@@ -21,7 +21,7 @@ Place = tuple[int, int]
 """Where a member's bytes begin in its shard, and how many they are."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class WebDataset(ImageFiles):
     """Shards below root, read with the standard library; they must not be compressed.
 

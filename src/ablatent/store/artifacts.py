@@ -254,10 +254,10 @@ def verify(path: Path, key: str, everything: bool = False) -> Mapping[str, Any]:
         raise Damaged(f"{key}: its manifest cannot be read.") from None
     if digest(manifest) != seal or manifest["key"] != key:
         raise Damaged(f"{key}: its manifest was changed after it was published.")
-    for name, entry in files.items():
+    for name, said in files.items():
         file = path / name
-        if not file.is_file() or file.stat().st_size != entry["size"]:
+        if not file.is_file() or file.stat().st_size != said["size"]:
             raise Damaged(f"{key}: {name} is missing or has another size than was published.")
-        if (everything or entry["size"] <= HASH_LIMIT or not name.endswith(".npy")) and sha256(file) != entry["sha256"]:
+        if (everything or said["size"] <= HASH_LIMIT or not name.endswith(".npy")) and sha256(file) != said["sha256"]:
             raise Damaged(f"{key}: the bytes of {name} are not those that were published (sha256 differs).")
     return manifest
