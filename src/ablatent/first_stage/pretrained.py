@@ -7,7 +7,7 @@ from ablatent.core.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class Pretrained:
+class PretrainedFirstStage:
     """key: of a first stage in the store. Or path, or url with sha256: a file in a format (compvis, diffusers).
 
     Before a plan is made, the network itself takes the place of this node. Raises ConfigError unless exactly one of the

@@ -64,7 +64,7 @@ def first_stage(node: Mapping[str, Any], store: Store) -> dict[str, Any]:
         if path is not None and not path.exists():
             raise ConfigError("first_stage.path", "a file or folder that exists", chosen.path)
         if path is None or path.is_file():
-            found = PretrainedFile("first_stage", path=chosen.path, url=chosen.url, sha256=chosen.sha256).find()
+            found = PretrainedFile(name="first_stage", path=chosen.path, url=chosen.url, sha256=chosen.sha256).find()
             if chosen.sha256 is not None and not found.sha256.startswith(chosen.sha256):
                 raise ConfigError("first_stage.sha256", chosen.sha256, found.sha256, f"Other bytes in {found.path}.")
             path = found.path

@@ -37,7 +37,7 @@ class Superseded(AblatentError):
 
 @dataclass(frozen=True)
 class Artifact:
-    """A published object."""
+    """A published object: its folder, and its manifest without the seal."""
 
     key: Key
     path: Path
@@ -49,6 +49,7 @@ class Artifact:
         return self.key.kind
 
     def json(self, name: str) -> Any:
+        """The value of one of its JSON files."""
         return read_json(self.path / name)
 
 
@@ -63,10 +64,12 @@ class Work:
 
     @property
     def files(self) -> Path:
+        """The folder that is published as the object."""
         return self.path / "files"
 
     @property
     def checkpoint(self) -> Path:
+        """The file from which a killed build resumes."""
         return self.path / "last.ckpt"
 
     def check(self) -> None:
@@ -87,7 +90,11 @@ def check_format(root: Path) -> None:
 
 
 class Store:
-    """root: the store's folder, made when it is not there. Raises ConfigError for a store of another format."""
+    """Artifacts under one folder, `root`, which is made when it is not there.
+
+    Whole objects that were opened once are not checked again by the same process. Raises ConfigError for a store of
+    another format.
+    """
 
     def __init__(self, root: str | Path):
         self.root = Path(root)
@@ -172,7 +179,7 @@ class Store:
         """find → lock → find again → build in work/KEY → manifest last → fsync → one rename.
 
         build writes the object's files into work.files, and may leave work.checkpoint to resume from; record gives
-        what the manifest says beside the files. Returns the artifact and whether this call built it. A failed build
+        the manifest's entries beside the files. Returns the artifact and whether this call built it. A failed build
         leaves error.json, which callers of the same `invocation` that waited for it raise again.
         """
         if found := self.find(key):
