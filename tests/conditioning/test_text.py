@@ -20,7 +20,7 @@ from ablatent.conditioning.tokens import Vocabulary
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.hub import HubFolder
 from ablatent.core.progress import console
-from ablatent.core.ranks import Share
+from ablatent.core.ranks import BatchShard
 from ablatent.core.types import Cond
 from ablatent.data.base import Annotations
 from ablatent.data.latents import LatentNormalizer, Latents
@@ -166,7 +166,7 @@ def test_conditions_are_dropped_as_often_as_asked() -> None:
     dropped = []
     with torch.no_grad():
         for step in range(8):
-            (batch,) = batches(step, Share())
+            (batch,) = batches(step, BatchShard())
             cond = both.embed(batch)
             after = both.drop(cond, batch["drop"])
             assert after.mask is not None

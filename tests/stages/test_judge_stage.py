@@ -164,7 +164,7 @@ def test_real_pictures_get_their_own_scores_and_other_conditions_get_chance(tmp_
     assert told["held_out"][told["headline"]] > 0.9 and told["trained_on"] == 256
     assert told["names"] == (list(COLOURS) if judge == "objects" else ["background", *COLOURS])
     rows = [r for r in data.all_rows() if r.split]
-    known, pixels = data.annotate(rows), np.stack(list(data.pictures(rows)))
+    known, pixels = data.annotate(rows), np.stack(list(data.images(rows)))
     order = np.random.default_rng(0).permutation(HELD_OUT)
     for key, asked in {"own": known, "other": known.rows(order)}.items():
         files = {"images.npy": pixels, "asked_segmentation.npy": asked.segmentation}
@@ -216,7 +216,7 @@ def test_a_judge_that_was_stopped_ends_with_the_same_bits(tmp_path, config):
     rows = data.all_rows()
     known, verdict = data.annotate(rows), make(config["verdict"])
     how = JudgeTraining(**{**config["training"], "steps": 20, "validate_every": 10, "batch_size": 8})
-    pixels, augment = np.stack(list(data.pictures(rows))), make(config["augment"])
+    pixels, augment = np.stack(list(data.images(rows))), make(config["augment"])
     batches = PictureBatches(pixels, verdict.targets(known), np.arange(HELD_OUT, len(rows)), augment, 8, 0)
 
     def train(folder, batch_at):

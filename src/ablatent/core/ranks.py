@@ -19,20 +19,20 @@ _BUCKET = 2**24  # numbers that are averaged in one message: 64 MiB in float32
 
 
 @dataclass(frozen=True)
-class Share:
+class BatchShard:
     """Which samples of every batch this process works on, and in how many micro-batches.
 
-    A batch is dealt out like cards: of `parts` = ranks * accumulate parts, part p has the samples p, p + parts,
+    A batch is dealt out like cards: of `parts` = ranks * grad_accum_steps parts, part p has the samples p, p + parts,
     p + 2 parts … So what is said of "the first k images of a batch" falls on all ranks alike.
     """
 
     rank: int = 0
     ranks: int = 1
-    accumulate: int = 1
+    grad_accum_steps: int = 1
 
     @property
     def parts(self) -> int:
-        return self.ranks * self.accumulate
+        return self.ranks * self.grad_accum_steps
 
     def part(self, micro: int) -> int:
         """The number of this rank's micro-batch `micro` among all parts."""
@@ -44,21 +44,21 @@ class Share:
         if batch_size % self.parts:
             raise ConfigError(
                 "runtime.devices",
-                "runtime.devices * runtime.grad_accum_steps that divides every training's batch size",
-                f"{self.ranks} * {self.accumulate} for a batch of {batch_size}",
+                "devices * grad_accum_steps that divides every training's batch size",
+                f"{self.ranks} * {self.grad_accum_steps} for a batch of {batch_size}",
             )
-        return [np.arange(self.part(micro), batch_size, self.parts) for micro in range(self.accumulate)]
+        return [np.arange(self.part(micro), batch_size, self.parts) for micro in range(self.grad_accum_steps)]
 
 
 def several_ranks() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
-def this_share(accumulate: int = 1) -> Share:
-    """The share of the process that asks."""
+def this_shard(grad_accum_steps: int = 1) -> BatchShard:
+    """The shard of the process that asks."""
     if not several_ranks():
-        return Share(accumulate=accumulate)
-    return Share(dist.get_rank(), dist.get_world_size(), accumulate)
+        return BatchShard(grad_accum_steps=grad_accum_steps)
+    return BatchShard(dist.get_rank(), dist.get_world_size(), grad_accum_steps)
 
 
 def rank_device() -> torch.device:

@@ -1,7 +1,7 @@
-"""What every data set is: rows with a fixed split, pictures, annotations, and a digest of each. Free of torch.
+"""What every data set is: rows with a fixed split, images, annotations, and a digest of each. Free of torch.
 
 A new data set is one subclass of `ImageData` and one YAML in conf/data. It says which rows there are, what their
-pictures are made of, how to draw them, and what is known of them; limits, digests and files are the same for all
+images are made of, how to draw them, and what is known of them; limits, digests and files are the same for all
 and live here.
 """
 
@@ -29,9 +29,9 @@ PIXELS, ROWS = "pixels.npy", "rows.json"
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Hex digests (blake2b, 32 bytes) of what the pictures and of what the annotations are made of.
+    """Hex digests (blake2b, 32 bytes) of what the images and of what the annotations are made of.
 
-    They are apart, so that new captions retrain nothing that saw only pictures.
+    They are apart, so that new captions retrain nothing that saw only images.
     """
 
     images: str
@@ -40,7 +40,7 @@ class Fingerprint:
 
 @dataclass(frozen=True)
 class Row:
-    """One picture: its id within the source, its split (0 train, 1 validation), and flags such as ``skin_tone``."""
+    """One image: its id within the source, its split (0 train, 1 validation), and flags such as ``skin_tone``."""
 
     id: str
     split: int
@@ -49,10 +49,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Annotations:
-    """What is known of each picture, in the order of the prepared pixels.
+    """What is known of each image, in the order of the prepared pixels.
 
-    labels: class indices into `classes`, or None; captions: one English line a picture, or None; boxes: the objects of
-    each picture as (class index, x0, y0, x1, y1) of the prepared square, or None; segmentation: the class of each pixel
+    labels: class indices into `classes`, or None; captions: one English line for each, or None; boxes: the objects of
+    each image as (class index, x0, y0, x1, y1) of the prepared square, or None; segmentation: the class of each pixel
     of the prepared square, an index into `segments`, or None.
     """
 
@@ -75,7 +75,7 @@ class Annotations:
         return digest_of(value)
 
     def rows(self, index: Sequence[int] | np.ndarray) -> "Annotations":
-        """What is known of the given pictures alone."""
+        """What is known of the given images alone."""
         i = np.asarray(index, dtype=np.int64)
         return Annotations(
             None if self.labels is None else self.labels[i],
@@ -110,7 +110,7 @@ class Images:
 class ImageData(ABC):
     """Base of all data sets; constructor arguments are the keys of the YAML.
 
-    size: side of the square pictures in pixels; limit: at most so many training images (None: all). Validation is cut
+    size: side of the square images in pixels; limit: at most so many training images (None: all). Validation is cut
     in the same proportion, but not below 64. A smaller limit takes a subset of what a larger one takes.
     Constructing and fingerprinting read the source only: no prepared files, no torch.
     """
@@ -139,8 +139,8 @@ class ImageData(ABC):
         """JSON value that decides the pixels of these rows: digests of source bytes, options, rasteriser."""
 
     @abstractmethod
-    def pictures(self, rows: Sequence[Row]) -> Iterator[UInt8[np.ndarray, "size size 3"]]:
-        """The picture of each row in turn, (size, size, 3) uint8 RGB."""
+    def images(self, rows: Sequence[Row]) -> Iterator[UInt8[np.ndarray, "size size 3"]]:
+        """The image of each row in turn, (size, size, 3) uint8 RGB."""
 
     @abstractmethod
     def annotate(self, rows: Sequence[Row]) -> Annotations:
@@ -164,7 +164,7 @@ class ImageData(ABC):
         return Fingerprint(images=self.images_digest(rows), annotations=self.annotate(rows).digest())
 
     def images_digest(self, rows: Sequence[Row]) -> str:
-        """Digest of what decides the pictures of these rows."""
+        """Digest of what decides the images of these rows."""
         return digest_of(
             {
                 "set": self.name,
@@ -176,14 +176,14 @@ class ImageData(ABC):
         )
 
     def prepare(self, folder: Path) -> None:
-        """Write pixels.npy and rows.json into `folder`. Raises DataError for a picture that cannot be read."""
+        """Write pixels.npy and rows.json into `folder`. Raises DataError for an image that cannot be read."""
         rows = self.rows()
         folder.mkdir(parents=True, exist_ok=True)
         shape = (len(rows), self.size, self.size, 3)
         pixels = np.lib.format.open_memmap(folder / PIXELS, mode="w+", dtype=np.uint8, shape=shape)
         with track(f"preparing {self.name}", len(rows), "images") as bar:
-            for i, picture in enumerate(self.pictures(rows)):
-                pixels[i] = picture
+            for i, image in enumerate(self.images(rows)):
+                pixels[i] = image
                 bar.advance()
         pixels.flush()
         flags: dict[str, list[int]] = {}

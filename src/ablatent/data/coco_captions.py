@@ -8,16 +8,16 @@ from typing import Any, ClassVar
 
 from ablatent.core.errors import DataError
 from ablatent.data.base import TRAIN, VALIDATION, Annotations, Row
-from ablatent.data.files import PictureFiles, first_of, remembered
+from ablatent.data.files import ImageFiles, first_of, remembered
 
 PARTS = {"train": TRAIN, "val": VALIDATION}
 
 
 @dataclass(frozen=True)
-class CocoCaptions(PictureFiles):
+class CocoCaptions(ImageFiles):
     """train2017/ and val2017/ with annotations/captions_train2017.json and captions_val2017.json.
 
-    Of the five captions of a picture, its oldest (lowest id) is taken. Pictures without a caption are left out.
+    Of the five captions of an image, its oldest (lowest id) is taken. Images without a caption are left out.
     """
 
     year: int = 2017
@@ -27,7 +27,7 @@ class CocoCaptions(PictureFiles):
     def __post_init__(self) -> None:
         super().__post_init__()
         for part in PARTS:
-            first_of(self.folder, [f"{part}{self.year}"], "COCO's pictures")
+            first_of(self.folder, [f"{part}{self.year}"], "COCO's images")
             self.annotation_file(part)
 
     def annotation_file(self, part: str) -> Path:

@@ -10,15 +10,15 @@ import numpy as np
 from ablatent.core.errors import ConfigError
 from ablatent.data.base import Annotations, Fingerprint, Row, check_fraction, digest_of, split_by_hash
 from ablatent.data.captions import caption_file, read_captions
-from ablatent.data.files import PictureFiles, find_pictures, split_folders, too_few
+from ablatent.data.decode import SUFFIXES, check_option
+from ablatent.data.files import ImageFiles, find_images, split_folders, too_few
 from ablatent.data.maps import class_list, map_digests, maps_folder, read_maps
-from ablatent.data.pictures import SUFFIXES, check_option
 
 CLASS_WAYS = ("auto", "folder", "none")
 
 
 @dataclass(frozen=True)
-class ImageFolder(PictureFiles):
+class ImageFolder(ImageFiles):
     """Images below `root` (png, jpg, jpeg, webp, bmp).
 
     classes: ``auto`` (first subfolder, if all images have one and there are at least two), ``folder`` (must), ``none``.
@@ -57,7 +57,7 @@ class ImageFolder(PictureFiles):
 
     def all_rows(self) -> list[Row]:
         folders = split_folders(self.folder)
-        ids = find_pictures(self.folder, folders or [""], SUFFIXES)
+        ids = find_images(self.folder, folders or [""], SUFFIXES)
         root, maps = self.folder.resolve(), self.maps_folder
         if maps is not None and maps.resolve().is_relative_to(root):
             ids = [i for i in ids if not (root / i).is_relative_to(maps.resolve())]

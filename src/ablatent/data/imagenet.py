@@ -10,7 +10,7 @@ import numpy as np
 
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.data.base import TRAIN, VALIDATION, Annotations, Row
-from ablatent.data.files import PictureFiles, find_pictures, first_of, remembered
+from ablatent.data.files import ImageFiles, find_images, first_of, remembered
 
 SUFFIXES = (".jpeg", ".jpg")
 DEVKIT = "ILSVRC2012_devkit_t12/data"
@@ -21,7 +21,7 @@ META = "meta.mat"
 
 
 @dataclass(frozen=True)
-class ImageNet(PictureFiles):
+class ImageNet(ImageFiles):
     """train/WNID/*.JPEG, and val/WNID/*.JPEG or val/*.JPEG with a file of labels; classes in the order of their WNIDs.
 
     val_labels: the devkit's ILSVRC2012_validation_ground_truth.txt (with meta.mat beside it) or Kaggle's
@@ -36,7 +36,7 @@ class ImageNet(PictureFiles):
     def __post_init__(self) -> None:
         super().__post_init__()
         for part in ("train", "val"):
-            first_of(self.folder, [part], "ImageNet's pictures")
+            first_of(self.folder, [part], "ImageNet's images")
         if self.val_labels is not None and not (self.folder / self.val_labels).is_file():
             raise ConfigError(
                 "data.val_labels", f"an existing file; looked for {self.folder / self.val_labels}", self.val_labels
@@ -45,7 +45,7 @@ class ImageNet(PictureFiles):
     def all_rows(self) -> list[Row]:
         rows = []
         for part, split in (("train", TRAIN), ("val", VALIDATION)):
-            rows += [Row(i, split) for i in find_pictures(self.folder, [part], SUFFIXES)]
+            rows += [Row(i, split) for i in find_images(self.folder, [part], SUFFIXES)]
         return rows
 
     def annotate(self, rows: Sequence[Row]) -> Annotations:
@@ -93,7 +93,7 @@ class ImageNet(PictureFiles):
 
 @remembered
 def _validation_labels(file: Path) -> dict[str, str]:
-    """Name of a validation picture, without suffix → WNID. Raises DataError for another kind of file."""
+    """Name of a validation image, without suffix → WNID. Raises DataError for another kind of file."""
     if file.suffix == ".csv":
         with file.open(encoding="utf-8", newline="") as f:
             rows = list(csv.DictReader(f))

@@ -108,7 +108,7 @@ class OpenMoji(ImageData):
         """How many times larger than `size` icons are drawn before averaging."""
         return 1 if self.size >= SHARP_FROM else 2
 
-    def pictures(self, rows: Sequence[Row]) -> Iterator[UInt8[np.ndarray, "size size 3"]]:
+    def images(self, rows: Sequence[Row]) -> Iterator[UInt8[np.ndarray, "size size 3"]]:
         for row in rows:
             yield draw(svg_bytes(row.id), self.size, self.oversample, row.id)
 
@@ -123,7 +123,7 @@ def draw(svg: bytes, size: int, oversample: int, name: str) -> UInt8[np.ndarray,
 
     side = size * oversample
     try:
-        # System fonts stay out: no icon has text, and the picture must not depend on the machine.
+        # System fonts stay out: no icon has text, and the image must not depend on the machine.
         png = resvg_py.svg_to_bytes(
             svg_string=svg.decode(), width=side, height=side, background="#ffffff", skip_system_fonts=True
         )

@@ -31,8 +31,8 @@ from ablatent.data.base import (
     position,
 )
 from ablatent.data.boxes import Box
+from ablatent.data.decode import check_option
 from ablatent.data.openmoji import CREDIT, svg_bytes
-from ablatent.data.pictures import check_option
 from ablatent.data.scenes import MOST, Corner, Extent, arrange, caption
 
 # Icons that differ in shape and colour, by short names; a set of n objects is the first n.
@@ -59,7 +59,7 @@ ATTEMPTS = 1000
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture before it is drawn. places: extent and corner of each object, in pixels."""
+    """One image before it is drawn. places: extent and corner of each object, in pixels."""
 
     boxes: tuple[Box, ...]
     places: tuple[tuple[Extent, Corner], ...]
@@ -136,7 +136,7 @@ class OpenMojiScenes(ImageData):
         return {"svg": digest.hexdigest(), "resvg": importlib.metadata.version("resvg-py"), **options}
 
     def fingerprint(self) -> Fingerprint:
-        """Annotations follow from the recipe of the pictures, so that no scene has to be made for their digest."""
+        """Annotations follow from the recipe of the images, so that no scene has to be made for their digest."""
         images = self.images_digest(self.rows())
         return Fingerprint(images, digest_of({"images": images, "names": self.names, "wording": self.wording}))
 
@@ -144,16 +144,16 @@ class OpenMojiScenes(ImageData):
         """The scene of one row. Its split decides which pairs of objects it may show."""
         return _scene(self, int(row.id), row.split)
 
-    def pictures(self, rows: Sequence[Row]) -> Iterator[UInt8[np.ndarray, "size size 3"]]:
+    def images(self, rows: Sequence[Row]) -> Iterator[UInt8[np.ndarray, "size size 3"]]:
         for row in rows:
             scene = self.scene(row)
-            picture = np.empty((self.size, self.size, 3), dtype=np.uint8)
-            picture[:] = scene.background
+            image = np.empty((self.size, self.size, 3), dtype=np.uint8)
+            image[:] = scene.background
             for icon, part in self._parts(scene):
                 cover = icon[..., 3:].astype(np.int32)
-                under = picture[part]
-                picture[part] = (icon[..., :3] * cover + under * (255 - cover) + 127) // 255
-            yield picture
+                under = image[part]
+                image[part] = (icon[..., :3] * cover + under * (255 - cover) + 127) // 255
+            yield image
 
     def annotate(self, rows: Sequence[Row]) -> Annotations:
         maps = np.zeros((len(rows), self.size, self.size), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Between pictures on disk and what networks see. numpy only."""
+"""Between images on disk and what networks see. numpy only."""
 
 import numpy as np
 from einops import rearrange

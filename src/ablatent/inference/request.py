@@ -16,8 +16,8 @@ from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.files import sha256
 from ablatent.core.images import read_mask
 from ablatent.data.base import Annotations
+from ablatent.data.decode import image_size, read_image
 from ablatent.data.maps import UNLABELLED, VOID, square
-from ablatent.data.pictures import picture_size, read_picture
 from ablatent.tasks.base import Task
 from ablatent.tasks.fill import Fill
 
@@ -169,7 +169,7 @@ class Asker:
         if picture is not None:
             # a task that starts from a picture needs a whole one, which the model makes small itself
             enlarges = self.small is not None and not self.task.needs_images
-            if enlarges and min(picture_size(Path(picture))) < self.size:
+            if enlarges and min(image_size(Path(picture))) < self.size:
                 small = np.repeat(self.picture(Path(picture), self.small or self.size)[None], n, axis=0)
             else:
                 pixels = np.repeat(self.picture(Path(picture), self.size)[None], n, axis=0)
@@ -211,8 +211,8 @@ class Asker:
     def picture(self, path: Path, size: int) -> UInt8[np.ndarray, "size size 3"]:
         """As the training's pictures: the middle square, resized."""
         try:
-            width, height = picture_size(path)
-            picture = read_picture(path, size, "lanczos")
+            width, height = image_size(path)
+            picture = read_image(path, size, "lanczos")
         except DataError as e:
             raise ConfigError("image", "a picture file", str(path), str(e)) from None
         if (width, height) != (size, size):
@@ -223,7 +223,7 @@ class Asker:
         """The mask, of the picture's own size, as the picture was cut and resized; 1 = fill."""
         if request.mask is None or request.image is None:
             return None
-        width, height = picture_size(Path(request.image))
+        width, height = image_size(Path(request.image))
         mask = read_mask(Path(request.mask), (height, width), "mask")
         out = square(mask, self.size)
         if out.all() or not out.any():

@@ -131,7 +131,7 @@ def _scheduler(
     zero, kind = bool(said.get("rescale_betas_zero_snr", False)), said.get("beta_schedule", "linear")
     T = said.get("num_train_timesteps", 1000)
     if said.get("trained_betas") is not None:
-        node = {"_target_": f"{target}given.Given", "betas": list(said["trained_betas"]), "zero_terminal_snr": zero}
+        node = {"_target_": f"{target}custom.Custom", "betas": list(said["trained_betas"]), "zero_terminal_snr": zero}
     elif kind in _SCHEDULES:
         ends = {"beta_start": said.get("beta_start", 0.0001), "beta_end": said.get("beta_end", 0.02)}
         node = {"_target_": target + _SCHEDULES[kind], "T": T, **ends, "zero_terminal_snr": zero}
