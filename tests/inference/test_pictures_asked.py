@@ -26,7 +26,7 @@ from ablatent.inference.request import Asker, Request
 from ablatent.inference.sampling import _check_node, _request, sample
 from ablatent.samplers.guidance import NoGuidance
 from ablatent.schedules.linear import Linear
-from ablatent.stages.models import make_conditioner, dummy_inputs
+from ablatent.stages.models import dummy_inputs, make_conditioner
 from ablatent.stages.samples.build import Generator
 from ablatent.store.artifacts import Store
 from ablatent.tasks.base import Task

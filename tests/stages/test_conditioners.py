@@ -22,10 +22,10 @@ from ablatent.core.errors import ConfigError
 from ablatent.stages.models import (
     blank_condition,
     conditioner_class,
+    dummy_inputs,
     make_conditioner,
     make_network,
     needs_of,
-    dummy_inputs,
 )
 from ablatent.store.identity import stable_name
 from ablatent.sweep.check import check_conditioner, check_plan

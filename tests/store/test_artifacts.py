@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from ablatent.store.identity import Key
 from ablatent.core.errors import ConfigError, StageError
 from ablatent.store.artifacts import Damaged, Store, Superseded, verify
 

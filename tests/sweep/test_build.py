@@ -9,8 +9,8 @@ from PIL import Image
 
 from ablatent.core.errors import DataError, StageError
 from ablatent.data.image_folder import ImageFolder
-from ablatent.stages.context import Context
 from ablatent.stages.base import Stage
+from ablatent.stages.context import Context
 from ablatent.stages.models import source_of
 from ablatent.store.artifacts import Store, Work
 from ablatent.sweep import build

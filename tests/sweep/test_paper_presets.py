@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from ablatent.cli.main import plain
 from ablatent.cli.preflight import preflight
 from ablatent.core.errors import ConfigError
-from ablatent.stages.models import make_network, dummy_inputs
+from ablatent.stages.models import dummy_inputs, make_network
 from ablatent.stages.stored import make_first_stage
 from ablatent.sweep.plan import Composed, make_plan
 from commands import ROOT, run

@@ -61,7 +61,9 @@ class VerbKeys:
 
 def verbs(root: Path) -> dict[str, VerbKeys]:
     """Name → what it reads, of every file in conf/do. root: the folder that holds conf/."""
-    files: dict[str, dict[str, Any]] = {p.stem: yaml.safe_load(p.read_text()) for p in (root / "conf/do").glob("*.yaml")}
+    files: dict[str, dict[str, Any]] = {
+        p.stem: yaml.safe_load(p.read_text()) for p in (root / "conf/do").glob("*.yaml")
+    }
     out = {}
     for name, node in files.items():
         for base in node.get("defaults", []):

@@ -58,8 +58,10 @@ class Conditioner(nn.Module, ABC):
 
     Declared, as literals that planning reads from the source: needs: the annotations that it reads, and "pixels" where
     it reads images; fills: whether it reads an image with a hole, and the mask of what is to be filled; cached: the
-    options that decide what `cache` makes of the captions, once for all trainings (frozen text encoders); filled: those of its arguments that follow from the `Setting`, by the
-    names they have there. vector_dim, context_dim, spatial_channels: the parts of `Cond` that it gives, so that the
+    options that decide what `cache` makes of the captions, once for all trainings (frozen text encoders); filled: those
+    of its arguments that follow from the `Setting`, by the names they have there.
+
+    vector_dim, context_dim, spatial_channels: the parts of `Cond` that it gives, so that the
     network can be built for them; length: context tokens a row; width_option: the argument that sets context_dim.
     dropout: probability of the null condition in training. drops: uniform numbers a row that `drop` takes. classes:
     that it tells apart, 0 without any; max_boxes: that it reads, low_resolution_size: side in pixels of the images that

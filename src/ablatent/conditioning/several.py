@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from ablatent.conditioning.base import ConditionInfo, Conditioner, Rows, mask_of
+from ablatent.conditioning.base import Conditioner, ConditionInfo, Rows, mask_of
 from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
 from ablatent.core.types import Cond

@@ -41,7 +41,12 @@ SYNONYMS = {
     **{"given": "custom", "betas": "custom", "start_from": "init_from", "accumulate": "grad_accum_steps"},
     **{"gradient_accumulation_steps": "grad_accum_steps", "accumulate_grad_batches": "grad_accum_steps"},
     **{"others": "extra_decays", "ema_decay": "decay", "max_steps": "steps", "num_steps": "steps", "epsilon": "eps"},
-    **{"num_inference_steps": "steps", "guidance_scale": "scale", "gradient_clip_val": "clip", "each": "samples_per_image"},
+    **{
+        "num_inference_steps": "steps",
+        "guidance_scale": "scale",
+        "gradient_clip_val": "clip",
+        "each": "samples_per_image",
+    },
 }
 
 

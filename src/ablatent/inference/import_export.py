@@ -12,10 +12,10 @@ from ablatent.interop.parts import DiffusionPart, FirstStagePart, Parts
 from ablatent.interop.published import Options
 from ablatent.stages.first_stage.kind import FirstStageKind
 from ablatent.stages.imported.kind import ImportedKind
+from ablatent.stages.provenance import record, stage_code
 from ablatent.stages.table import built_in
 from ablatent.store.artifacts import Artifact, Store, Work
 from ablatent.store.identity import Key
-from ablatent.stages.provenance import record, stage_code
 
 FORMATS = ("compvis", "diffusers")
 FILES = (".ckpt", ".safetensors", ".pt", ".pth", ".bin")
@@ -91,9 +91,7 @@ def publish_first_stage(store: Store, part: FirstStagePart, source: Mapping[str,
             },
         )
 
-    return store.get_or_build(
-        stage.key, write, lambda: {**record(stage, {}, stage_code(stage)), "source": source}
-    )
+    return store.get_or_build(stage.key, write, lambda: {**record(stage, {}, stage_code(stage)), "source": source})
 
 
 def publish_diffusion(
@@ -115,9 +113,7 @@ def publish_diffusion(
             {"parameters": _learned(network), "snapshots": [0], "weights": sorted(part.weights)},
         )
 
-    return store.get_or_build(
-        stage.key, write, lambda: {**record(stage, {}, stage_code(stage)), "source": source}
-    )
+    return store.get_or_build(stage.key, write, lambda: {**record(stage, {}, stage_code(stage)), "source": source})
 
 
 def _learned(state: Mapping[str, Any]) -> int:

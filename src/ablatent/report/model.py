@@ -14,7 +14,7 @@ import numpy as np
 
 from ablatent.core.errors import ConfigError, DataError, did_you_mean
 from ablatent.core.files import read_json, sha256
-from ablatent.stages.graph import SCORED
+from ablatent.store.identity import Key
 
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, DataError)  # what a damaged file can raise
 HASHED_BELOW = 256 * 2**20  # bytes; larger files are checked by size here and by hash in do=verify
@@ -260,13 +260,13 @@ def load_sweep(store_root: Path, sweep_id: str) -> Sweep:
     jobs = [_read_job(folder, entry, problems) for entry in planned]
     stages = dict(plan.get("stages") or {})
     for key in {k for j in jobs for k in j.stages.values()} - set(stages):
-        stages[key] = {"kind": key.rsplit("-", 1)[0], "inputs": {}}
+        stages[key] = {"kind": Key(key).kind, "inputs": {}}
     objects = {k: _read_object(store, k, s["kind"], s.get("inputs") or {}) for k, s in stages.items()}
     for stored in objects.values():
         wanted = any(j.built.get(stored.key) in ("built", "found") for j in jobs)
         if stored.problem and (wanted or "damaged" in stored.problem):
             problems.append(f"{stored.key}: {stored.problem}.")
-        if stored.kind not in SCORED:
+        if not stages[stored.key].get("scored"):
             continue
         scores = None
         try:

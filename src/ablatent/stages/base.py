@@ -124,8 +124,8 @@ class StageKind(ABC):
     is built again. reads: kinds whose stages it may read: they are put together before. trained: it is a training: it
     has a tracker run, curves, and may run on several devices. scored: it leaves scores.json. figure: a file of it that
     a job's tracker run shows. training_key: where the configuration has the options of its training. exported: whether
-    its weights can be written for other programs. neutral: options of the stage itself that were added later → the value
-    at which they change nothing: keys leave them out then.
+    its weights can be written for other programs. neutral: options of the stage itself that were
+    added later → the value at which they change nothing: keys leave them out then.
 
     A kind stands in `kind.py` of a folder of its own, beside `build.py` with ``build(ctx: Context) -> None``; or, with a
     `builder` that names a module, anywhere (see docs/extending.md).

@@ -6,7 +6,6 @@ The same of a finished model, before the first step.
 from collections.abc import Mapping
 from typing import Any
 
-
 import torch
 
 from ablatent.conditioning.source import class_index

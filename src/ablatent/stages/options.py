@@ -76,7 +76,11 @@ def readers_of(config: Config, names: Iterable[str] | None = None) -> str:
     Raises ConfigError or DataError for data that is not there.
     """
     annotations = make(config["data"]).outline()
-    there = [name for name in (*BUILT_IN, *annotations.extra) if (None if name == IMAGES.name else annotations.part(name)) is not None]
+    there = [
+        name
+        for name in (*BUILT_IN, *annotations.extra)
+        if (None if name == IMAGES.name else annotations.part(name)) is not None
+    ]
     wanted = [name for name in there if names is None or name in names]
     return " or ".join(f"conditioner={option}" for option in map(_reader, wanted) if option)
 

@@ -2,8 +2,8 @@
 
 The process that builds the stage holds the store's lock and the work's token, and waits. It starts an agent
 (``python -m ablatent.stages.ranks SPEC.json``), which is torchrun with a watch; torchrun starts this module again in
-each rank. Ranks read inputs, the first one writes work/KEY. Agent and ranks end when the process above them is gone, however
-it ended, and the token keeps what might still be on its way from being written. No command line is replayed.
+each rank. Ranks read inputs, the first one writes work/KEY. Agent and ranks end when the process above them is gone,
+however it ended, and the token keeps what might still be on its way from being written. No command line is replayed.
 """
 
 import importlib
@@ -27,8 +27,8 @@ import numpy as np
 from ablatent.core.errors import AblatentError, StageError
 from ablatent.core.files import read_json, write_json
 from ablatent.core.progress import console
-from ablatent.stages.context import Context, resolve_device, set_up_torch
 from ablatent.stages.base import Stage
+from ablatent.stages.context import Context, resolve_device, set_up_torch
 from ablatent.store.artifacts import Store, Work
 from ablatent.store.identity import Key
 from ablatent.tracking.base import NoTracking, Run, RunSpec
@@ -43,7 +43,7 @@ def several(stage: Stage, runtime: Mapping[str, Any]) -> bool:
 
 
 def build(ctx: Context) -> None:
-    """Build a stage on runtime.devices ranks; its tracker run stays here. Raises StageError with the message of a rank."""
+    """Build a stage on runtime.devices ranks; its tracker run stays here. Raises StageError with a rank's message."""
     folder = Path(mkdtemp(prefix="ablatent-ranks-"))
     work = {"key": ctx.work.key, "path": str(ctx.work.path.absolute()), "token": ctx.work.token}
     spec = {
@@ -187,7 +187,7 @@ def agent(path: Path) -> None:
 
 def rank(path: Path) -> None:
     """One rank's part in building the stage."""
-    number, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    number = int(os.environ["RANK"])
     follow(int(os.environ[PARENT]))
     console.quiet = number > 0
     try:

@@ -43,7 +43,7 @@ def kind_named(name: str) -> StageKind | None:
 
 
 def ordered(kinds: Iterable[StageKind]) -> Iterator[StageKind]:
-    """Each kind after those that it reads: all that read none, then what reads those. Raises ConfigError for a circle."""
+    """Each kind after those that it reads: all that read none first. Raises ConfigError for a circle."""
     waiting = {kind.name: kind for kind in kinds}
     while waiting:
         free = [kind for kind in waiting.values() if not set(kind.reads) & set(waiting)]

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from ablatent.stages.table import kinds_of
 from ablatent.core.values import without
+from ablatent.stages.table import kinds_of
 from ablatent.store.identity import digest
 from ablatent.sweep.plan import Plan
 

@@ -66,8 +66,8 @@ class TaskContext:
 class Restoration:
     """Images that have one right answer, to be scored: restored[i] is compared with truth[i].
 
-    baseline: the same without a model; baseline_name: ends the names of its scores. samples_per_image: so many rows, one
-    after the other, are of one true image. degradation: how the true images were degraded, for the protocol.
+    baseline: the same without a model; baseline_name: ends the names of its scores. samples_per_image: so many rows,
+    one after the other, are of one true image. degradation: how the true images were degraded, for the protocol.
     """
 
     restored: UInt8[np.ndarray, "n H W 3"]
@@ -97,7 +97,7 @@ class TaskResult:
 
 
 @dataclass(frozen=True)
-class Task(ABC):
+class Task:
     """What a job ends in. Frozen: its fields are its options.
 
     Declared, as literals that planning reads from the source: uses_model: there is a diffusion model (not in a job that

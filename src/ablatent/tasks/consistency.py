@@ -9,7 +9,7 @@ import numpy as np
 from ablatent.core.errors import ConfigError
 from ablatent.samplers.base import Sampler
 from ablatent.schedules.base import NoiseSchedule
-from ablatent.tasks.base import TaskContext, TaskResult, FigureTask, check_counts, distances
+from ablatent.tasks.base import FigureTask, TaskContext, TaskResult, check_counts, distances
 from ablatent.tasks.generate import prior
 
 

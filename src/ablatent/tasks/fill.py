@@ -21,7 +21,7 @@ from ablatent.data.pixels import to_uint8
 from ablatent.samplers.base import Sampler
 from ablatent.samplers.resampled import Resampled
 from ablatent.schedules.base import NoiseSchedule
-from ablatent.tasks.base import TaskContext, TaskResult, Condition, Restoration, FigureTask, check_counts
+from ablatent.tasks.base import Condition, FigureTask, Restoration, TaskContext, TaskResult, check_counts
 from ablatent.tasks.generate import prior
 
 METHODS = ("auto", "blend", "model")
@@ -92,8 +92,8 @@ class Fill(FigureTask):
     fill, conditioner=masked_image), or auto (model where it can, else blend). resample: how often each step is made,
     with noise added in between; 1: once. For blend; 10 is RePaint's. count: pictures; shown: those in the figure.
 
-    The known pixels are composite back after decoding, since no first stage reconstructs exactly: in the result they are
-    those of the picture. `error_outside` says so (the greatest difference, in grey levels), and
+    The kept pixels are put back after decoding, since no first stage reconstructs exactly: in the result they are those
+    of the image. `error_outside` says so (the greatest difference, in grey levels), and
     `error_outside_before_pasting` what pasting mended (the mean).
     """
 
@@ -176,9 +176,7 @@ class Fill(FigureTask):
         columns = ["image", "given", "filled"]
         rows = np.stack([images, mask_out(images, masks), filled], axis=1)[: self.shown]
         figure, names = rearrange(rows, "n k H W c -> (n k) H W c"), [str(i) for i in range(len(rows))]
-        return TaskResult(
-            images=figure, columns=columns, rows=names, scores=scores, note=note, restoration=restoration
-        )
+        return TaskResult(images=figure, columns=columns, rows=names, scores=scores, note=note, restoration=restoration)
 
     def restoration(self, filled: np.ndarray, images: np.ndarray, masks: np.ndarray) -> Restoration | None:
         """The whole images, where the truth of the holes is there."""

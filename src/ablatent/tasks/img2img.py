@@ -12,7 +12,7 @@ from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
 from ablatent.samplers.base import Sampler
 from ablatent.schedules.base import NoiseSchedule, is_real
-from ablatent.tasks.base import TaskContext, TaskResult, FigureTask, check_counts, distances
+from ablatent.tasks.base import FigureTask, TaskContext, TaskResult, check_counts, distances
 from ablatent.tasks.generate import prior
 
 
@@ -47,7 +47,9 @@ class Img2Img(FigureTask):
             raise ConfigError("image", "the picture to start from", None, "Say image=FILE.")
         return self._drawn(context, np.asarray(source.pixels), index, source)
 
-    def _drawn(self, context: TaskContext, images: np.ndarray, index: Sequence[int], source: Source | None) -> np.ndarray:
+    def _drawn(
+        self, context: TaskContext, images: np.ndarray, index: Sequence[int], source: Source | None
+    ) -> np.ndarray:
         sampler, schedule = replace(context.sampler, start=self.strength), context.model.denoiser.schedule
         z = context.model.encode(images)
         t = torch.full((len(z),), float(sampler.times(schedule)[0]), dtype=torch.float64, device=z.device)

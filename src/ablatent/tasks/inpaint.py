@@ -12,7 +12,7 @@ from ablatent.core.errors import ConfigError
 from ablatent.core.files import sha256 as file_sha256
 from ablatent.core.images import read_mask
 from ablatent.core.rng import stream
-from ablatent.tasks.base import TaskContext, Condition, Restoration
+from ablatent.tasks.base import Condition, Restoration, TaskContext
 from ablatent.tasks.fill import Fill, mean_filled
 
 

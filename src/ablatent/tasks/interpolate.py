@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ablatent.samplers.base import Sampler
-from ablatent.tasks.base import TaskContext, TaskResult, FigureTask, check_counts, distances
+from ablatent.tasks.base import FigureTask, TaskContext, TaskResult, check_counts, distances
 from ablatent.tasks.generate import prior
 
 

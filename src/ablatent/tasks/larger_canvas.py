@@ -12,7 +12,7 @@ from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
 from ablatent.samplers.base import Sampler
 from ablatent.schedules.base import is_real
-from ablatent.tasks.base import TaskContext, TaskResult, Condition, FigureTask, check_counts, distances, refuse_maps
+from ablatent.tasks.base import Condition, FigureTask, TaskContext, TaskResult, check_counts, distances, refuse_maps
 from ablatent.tasks.generate import prior
 
 

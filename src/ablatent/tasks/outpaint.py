@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 from ablatent.conditioning.masked_image import GREY
 from ablatent.core.errors import ConfigError, did_you_mean
 from ablatent.schedules.base import is_real
-from ablatent.tasks.base import TaskContext, Condition, refuse_maps
+from ablatent.tasks.base import Condition, TaskContext, refuse_maps
 from ablatent.tasks.fill import Fill
 
 SIDES = ("left", "right", "top", "bottom")

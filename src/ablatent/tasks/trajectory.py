@@ -12,7 +12,7 @@ from ablatent.core.types import Prediction
 from ablatent.data.pixels import to_uint8
 from ablatent.samplers.base import Sampler
 from ablatent.schedules.base import NoiseSchedule
-from ablatent.tasks.base import TaskContext, TaskResult, FigureTask, check_counts, distances
+from ablatent.tasks.base import FigureTask, TaskContext, TaskResult, check_counts, distances
 from ablatent.tasks.generate import prior
 
 

@@ -45,9 +45,9 @@ def asked_of(samples: Artifact, verdict: Verdict, classes: Sequence[str], segmen
 
     Raises StageError for samples of which that is not known.
     """
-    labels, boxes, maps = samples.json("summary.json")["labels"], None, samples.path / "asked_segmentation.npy"
-    if (samples.path / "asked.json").exists():  # samples drawn before there were judges have none
-        boxes = samples.json("asked.json")["boxes"]
+    labels, boxes, maps = samples.json("summary.json")["labels"], None, samples.path / "conditions_segmentation.npy"
+    if (samples.path / "conditions.json").exists():
+        boxes = samples.json("conditions.json")["boxes"]
     asked = Annotations(
         labels=None if labels is None else np.asarray(labels, dtype=np.int64),
         classes=tuple(classes),

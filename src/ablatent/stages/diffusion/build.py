@@ -4,13 +4,14 @@ from functools import partial
 
 import numpy as np
 import torch
-from ablatent.core.instantiate import class_of
 from torch import nn
 
+from ablatent.store.identity import Key
 from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
 from ablatent.core.files import write_json
 from ablatent.core.images import grid
+from ablatent.core.instantiate import class_of, make
 from ablatent.core.rng import stream
 from ablatent.data.latents import Latents
 from ablatent.diffusion.loss import DiffusionLoss
@@ -20,7 +21,6 @@ from ablatent.samplers.ddim import DDIM
 from ablatent.samplers.guidance import NoGuidance
 from ablatent.stages.context import Context, weights_path
 from ablatent.stages.models import load_first_stage, make_denoiser, setting_of, source_of
-from ablatent.core.instantiate import make
 from ablatent.store.artifacts import Artifact
 from ablatent.tasks.conditions import conditions, conditions_in_turn
 from ablatent.tasks.generate import Draws, Guided, Model, generate
@@ -55,7 +55,7 @@ def build(ctx: Context) -> None:
         conditioner,
         how,
         seed,
-        partial(get_class(optimizer["_target_"]), **{k: v for k, v in optimizer.items() if k != "_target_"}),
+        partial(class_of(optimizer), **{k: v for k, v in optimizer.items() if k != "_target_"}),
         batches.validation(validation_rows, draws=2),
         _panel(ctx, Model(first_stage, latents.normalizer, denoiser, conditioner, latents.shape, ctx.device), source),
     )

@@ -4,10 +4,10 @@ import torch
 
 from ablatent.core.errors import StageError
 from ablatent.core.files import write_json
+from ablatent.core.instantiate import make
 from ablatent.core.rng import stream
 from ablatent.first_stage.base import FirstStage
 from ablatent.stages.context import Context
-from ablatent.core.instantiate import make
 from ablatent.stages.stored import make_first_stage
 
 

@@ -21,7 +21,7 @@ def sampling_checks(config: Config) -> Iterator[Check]:
     """Of all jobs that sample: sampler, guidance and task fit the schedule, the model and each other."""
     from ablatent.stages.check_sampling import check_captions, check_sampling, check_task
 
-    names = ("sampler", "guidance", "task", "schedule", "conditioner", "samples", "data")
+    names: tuple[str, ...] = ("sampler", "guidance", "task", "schedule", "conditioner", "samples", "data")
     yield Check("sampling", {name: config[name] for name in names}, lambda: check_sampling(config))
     names = ("first_stage", "network", "conditioner", "data", "task", "diffusion")
     yield Check("task", {name: config[name] for name in names}, lambda: check_task(config))
