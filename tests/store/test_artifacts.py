@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from ablatent.store.identity import Key
 from ablatent.core.errors import ConfigError, StageError
 from ablatent.store.artifacts import Damaged, Store, Superseded, verify
+from ablatent.store.identity import Key
 
 KEY = Key("toy-0123456789abcdef")
 CHILD = """

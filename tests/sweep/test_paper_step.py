@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from ablatent.cli.main import plain
-from ablatent.core.instantiate import make
+from ablatent.core.instantiate import class_of, make
 from ablatent.data.base import load_images
 from ablatent.data.latents import LatentNormalizer, Latents
 from ablatent.diffusion.loss import DiffusionLoss

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ablatent.store.identity import Key
 from ablatent.core.errors import ConfigError
 from ablatent.core.files import read_json, write_atomic, write_json
 from ablatent.core.instantiate import make
@@ -19,7 +18,7 @@ from ablatent.stages.context import weights_path
 from ablatent.stages.models import dummy_inputs, make_conditioner
 from ablatent.stages.stored import NOT_MODEL, stored_config
 from ablatent.store.artifacts import Artifact, Store
-from ablatent.store.identity import stable_name
+from ablatent.store.identity import Key, stable_name
 
 
 @dataclass(frozen=True)

@@ -127,8 +127,8 @@ class StageKind(ABC):
     its weights can be written for other programs. neutral: options of the stage itself that were
     added later → the value at which they change nothing: keys leave them out then.
 
-    A kind stands in `kind.py` of a folder of its own, beside `build.py` with ``build(ctx: Context) -> None``; or, with a
-    `builder` that names a module, anywhere (see docs/extending.md).
+    A kind of this package stands in `kind.py` of a folder of its own, beside `build.py` with ``build(ctx: Context)``;
+    one of a user's in any module that has a `build` too (see docs/extending.md).
     """
 
     name: ClassVar[str]

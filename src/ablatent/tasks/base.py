@@ -1,6 +1,6 @@
 """What a trained model is used for, beyond plain samples: each task ends in images, a figure and scores of its own."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -120,7 +120,7 @@ class Task:
         """Raise ConfigError for what the sampler cannot do on this schedule; for planning."""
         sampler.check(schedule)
 
-    def check_model(self, condition: Condition, size: int) -> None:  # noqa: B027 - any model is the rule
+    def check_model(self, condition: Condition, size: int) -> None:
         """Raise ConfigError for a model whose condition is not what the task is about, or for images of this side
         that it cannot use; for planning."""
 

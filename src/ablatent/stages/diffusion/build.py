@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from ablatent.store.identity import Key
 from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
 from ablatent.core.files import write_json
@@ -22,6 +21,7 @@ from ablatent.samplers.guidance import NoGuidance
 from ablatent.stages.context import Context, weights_path
 from ablatent.stages.models import load_first_stage, make_denoiser, setting_of, source_of
 from ablatent.store.artifacts import Artifact
+from ablatent.store.identity import Key
 from ablatent.tasks.conditions import conditions, conditions_in_turn
 from ablatent.tasks.generate import Draws, Guided, Model, generate
 from ablatent.training.diffusion import DiffusionTrainee, DiffusionTraining, LatentBatches, Panel

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from ablatent.store.identity import Key
 from ablatent.core.files import write_json
 from ablatent.core.instantiate import make
 from ablatent.evaluation.features import extract
 from ablatent.evaluation.scores import Extractor, Score, score_features
 from ablatent.stages.context import Context
 from ablatent.store.artifacts import Work
+from ablatent.store.identity import Key
 
 
 def build(ctx: Context) -> None:

@@ -12,8 +12,8 @@ from ablatent.core.progress import track
 from ablatent.evaluation.scores import Score, versions
 from ablatent.samplers.base import Sampler
 from ablatent.stages.context import Context
-from ablatent.stages.models import source_of
 from ablatent.stages.generator import load_generator, validation_source
+from ablatent.stages.models import source_of
 from ablatent.stages.scores.build import as_json, cached_features
 from ablatent.tasks.base import FigureTask, TaskContext
 
