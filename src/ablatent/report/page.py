@@ -88,7 +88,7 @@ def _task_figures(sweep: Sweep) -> list[Figure]:
     """The figure of each task stage, which is its result."""
     found = []
     for n, stored in enumerate(sweep.of_kind("task")):
-        name = str(stored.manifest["config"]["task"]["_target_"]).rsplit(".", 1)[-1]
+        name = str(stored.config["task"]["_target_"]).rsplit(".", 1)[-1]
         label = sweep.label(stored.key)
         caption = f"{name}: {label}" if label != "task" else name
         found.append(Figure(f"task-{n}", caption, (stored.folder / "figure.png").read_bytes()))
@@ -199,7 +199,7 @@ def gather(sweep: Sweep) -> Page:
         protocols=guard("Protocols", lambda: tables.protocols(sweep), None),
         judges=guard("Judges", lambda: judges.judges_table(sweep), None),
         failures=guard("Failures", lambda: tables.failures(sweep), None),
-        tracebacks=[(j.name, str(j.error["traceback"])) for j in sweep.jobs if j.error and j.error.get("traceback")],
+        tracebacks=[(j.name, j.error.traceback) for j in sweep.jobs if j.error and j.error.traceback],
         reconstructions=rows,
         latents=guard("The table of latents", lambda: tables.latents(sweep), None),
         latent_figures=latent_figures,

@@ -11,7 +11,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from ablatent.core.files import read_json, sha256, sync, write_atomic, write_jso
 from ablatent.core.progress import console
 from ablatent.store.identity import digest
 from ablatent.store.locks import locked
+from ablatent.store.records import Manifest
 
 MANIFEST = "manifest.json"
 HASH_LIMIT = 256 * 2**20  # larger memory-mapped arrays are checked by size here, by hash with do=verify
@@ -40,7 +41,7 @@ class Artifact:
     kind: str
     key: str
     path: Path
-    manifest: Mapping[str, Any]
+    manifest: Manifest
 
     def json(self, name: str) -> Any:
         return read_json(self.path / name)
@@ -219,9 +220,11 @@ class Store:
             sync(path)
             name = path.relative_to(work.files).as_posix()
             files[name] = {"size": path.stat().st_size, "sha256": sha256(path)}
-        manifest = {**record, "kind": kind, "key": work.key, "attempt": work.attempt, "files": files}
-        manifest["created"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        write_json(work.files / MANIFEST, {**manifest, "seal": digest(manifest)})
+        about = {**record, "kind": kind, "key": work.key, "attempt": work.attempt, "files": files}
+        about["created"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        unsealed = Manifest.from_json(about, f"{work.key}: its manifest")
+        manifest = replace(unsealed, seal=digest(unsealed.to_json()))
+        write_json(work.files / MANIFEST, manifest.to_json())
         sync(work.files)
         target = self.folder(kind, work.key)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -233,23 +236,24 @@ class Store:
         return artifact
 
 
-def verify(path: Path, key: str, everything: bool = False) -> Mapping[str, Any]:
-    """The manifest of a whole object; raises Damaged otherwise.
+def verify(path: Path, key: str, everything: bool = False) -> Manifest:
+    """The manifest of a whole object; raises Damaged otherwise, and DataError for a manifest of an unknown shape.
 
     everything: hash also the large memory-mapped arrays that are normally checked by size only.
     """
     try:
-        manifest = read_json(path / MANIFEST)
-        seal = manifest.pop("seal")
-        files = manifest["files"]
-    except (OSError, ValueError, KeyError, AttributeError):
+        about = read_json(path / MANIFEST)
+        seal = about.pop("seal")
+        sealed = digest(about) == seal and about["key"] == key
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
         raise Damaged(f"{key}: its manifest cannot be read.") from None
-    if digest(manifest) != seal or manifest["key"] != key:
+    if not sealed:
         raise Damaged(f"{key}: its manifest was changed after it was published.")
-    for name, said in files.items():
+    manifest = Manifest.from_json({**about, "seal": seal}, f"{key}: its manifest")
+    for name, entry in manifest.files.items():
         file = path / name
-        if not file.is_file() or file.stat().st_size != said["size"]:
+        if not file.is_file() or file.stat().st_size != entry.size:
             raise Damaged(f"{key}: {name} is missing or has another size than was published.")
-        if (everything or said["size"] <= HASH_LIMIT or not name.endswith(".npy")) and sha256(file) != said["sha256"]:
+        if (everything or entry.size <= HASH_LIMIT or not name.endswith(".npy")) and sha256(file) != entry.sha256:
             raise Damaged(f"{key}: the bytes of {name} are not those that were published (sha256 differs).")
     return manifest

@@ -9,13 +9,14 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from ablatent.core.errors import AblatentError
-from ablatent.core.files import read_json, write_json
+from ablatent.core.errors import AblatentError, DataError
+from ablatent.core.files import write_json
 from ablatent.core.progress import console, seconds
 from ablatent.inference.pretrained import with_pretrained
 from ablatent.stages.graph import SCORED
 from ablatent.stages.objects import make
 from ablatent.store.artifacts import Damaged, Store, verify
+from ablatent.store.records import JobFailure, JobRecord, JobStage, PlannedJob, PlanRecord
 from ablatent.sweep.build import Builder
 from ablatent.sweep.executors import Inline, Outcome
 from ablatent.sweep.plan import Composed, Job, Plan, make_plan, table
@@ -76,20 +77,20 @@ def run(plan: Plan, store: Store, config: Mapping[str, Any], command: str) -> in
     sweep = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     folder = store.root / "sweeps" / sweep
     (folder / "jobs").mkdir(parents=True)
-    described = plan.as_json(sweep, created, command, config["do"])
-    write_json(folder / "plan.json", described)
+    described = plan.record(sweep, created, command, config["do"])
+    write_json(folder / "plan.json", described.to_json())
     console.print(table(plan, store))
     tracking: Tracking = make(config["tracking"])
     builder = Builder(store, config["runtime"], sweep, config["store"]["on_code_change"], tracking)
     failed = []
 
     def finished(job: Job, roles: dict[str, Outcome], spent: float) -> None:
-        said = job_record(job, roles, spent)
-        if said["status"] != "finished":
+        record = job_record(job, roles, spent)
+        if record.status != "finished":
             failed.append(job)
-        write_json(folder / "jobs" / f"{job.index:03d}.json", said)
+        write_json(folder / "jobs" / f"{job.index:03d}.json", record.to_json())
         if job.refused is None:
-            track_job(tracking, store, sweep, described["jobs"][job.index], said, command)
+            track_job(tracking, store, sweep, described.jobs[job.index], record, command)
 
     try:
         Inline(builder).run(plan, finished)
@@ -101,31 +102,26 @@ def run(plan: Plan, store: Store, config: Mapping[str, Any], command: str) -> in
     return 1 if failed else 0
 
 
-def job_record(job: Job, roles: dict[str, Outcome], spent: float) -> dict[str, Any]:
+def job_record(job: Job, roles: dict[str, Outcome], spent: float) -> JobRecord:
     """What sweeps/ID/jobs/NNN.json holds."""
-    error = next((o.error for o in roles.values() if o.error), None)
+    error = next((JobFailure(**o.error) for o in roles.values() if o.error), None)
     if job.refused is not None:
-        error = {"stage": None, "kind": "configuration", "message": job.refused, "traceback": ""}
+        error = JobFailure(None, "configuration", job.refused, "")
     broken = any(o.status in ("failed", "skipped") for o in roles.values())
-    return {
-        "index": job.index,
-        "status": "refused" if job.refused is not None else ("failed" if broken else "finished"),
-        "error": error,
-        "seconds": round(spent, 3),
-        "stages": {
-            role: {"key": job.stages[role].key, "status": o.status, "seconds": round(o.seconds, 3)}
-            for role, o in roles.items()
-        },
-    }
+    return JobRecord(
+        index=job.index,
+        status="refused" if job.refused is not None else ("failed" if broken else "finished"),
+        error=error,
+        seconds=round(spent, 3),
+        stages={r: JobStage(job.stages[r].key, o.status, round(o.seconds, 3)) for r, o in roles.items()},
+    )
 
 
-def track_job(
-    tracking: Tracking, store: Store, sweep: str, job: Mapping[str, Any], said: Mapping[str, Any], command: str
-) -> None:
+def track_job(tracking: Tracking, store: Store, sweep: str, job: PlannedJob, record: JobRecord, command: str) -> None:
     """One tracker run for a job: axes, every score, a grid of samples; failed when the job failed."""
     try:
         with tracking.job_run(sweep, job, command) as run:
-            made = {role: store.find(role, job["stages"][role]) for role in PUBLISHED if role in job["stages"]}
+            made = {role: store.find(role, job.stages[role]) for role in PUBLISHED if role in job.stages}
             for role in SCORED:
                 if (found := made.get(role)) is not None:
                     metrics = found.json("scores.json")["metrics"]
@@ -136,11 +132,11 @@ def track_job(
                     from PIL import Image
 
                     run.images(0, role, np.asarray(Image.open(found.path / file).convert("RGB")))
-            run.summary({"seconds": said["seconds"], "status": said["status"]})
-            if said["status"] != "finished":
-                run.fail(said["error"]["message"] if said["error"] else "a stage that it needs failed")
+            run.summary({"seconds": record.seconds, "status": record.status})
+            if record.status != "finished":
+                run.fail(record.error.message if record.error else "a stage that it needs failed")
     except Exception as e:  # what was computed must not be lost because a tracker cannot be reached
-        console.print(f"[yellow]tracking of job {job['index']} failed[/]: {type(e).__name__}: {escape(str(e))}")
+        console.print(f"[yellow]tracking of job {job.index} failed[/]: {type(e).__name__}: {escape(str(e))}")
 
 
 def newest_sweep(store: Store) -> str:
@@ -174,14 +170,14 @@ def status(store: Store, sweep: str | None) -> int:
     for work in sorted((store.root / "work").glob("*/")):
         state = "failed" if (work / "error.json").exists() else "unfinished"
         console.print(f"  {work.name}: {state}" + (", has a checkpoint" if (work / "last.ckpt").exists() else ""))
-    for plan in sorted((store.root / "sweeps").glob("*/plan.json")):
-        said = read_json(plan)
-        done = [read_json(j)["status"] for j in sorted((plan.parent / "jobs").glob("*.json"))]
-        counted = f"{done.count('finished')} of {len(said['jobs'])} jobs finished"
-        console.print(f"  sweep {said['id']}: {counted}  {said['command']}", markup=False)
-        if said["id"] == sweep:
-            for job in said["jobs"]:
-                console.print(f"    {sweep}:{job['index']}  {job['name']}", markup=False)
+    for path in sorted((store.root / "sweeps").glob("*/plan.json")):
+        plan = PlanRecord.read(path)
+        done = [JobRecord.read(j).status for j in sorted((path.parent / "jobs").glob("*.json"))]
+        counted = f"{done.count('finished')} of {len(plan.jobs)} jobs finished"
+        console.print(f"  sweep {plan.id}: {counted}  {plan.command}", markup=False)
+        if plan.id == sweep:
+            for job in plan.jobs:
+                console.print(f"    {sweep}:{job.index}  {job.name}", markup=False)
     return 0
 
 
@@ -195,5 +191,8 @@ def verify_all(store: Store) -> int:
         except Damaged as e:
             bad += 1
             store.set_aside(folder.parent.name, folder.name, f"[red]damaged[/] {escape(str(e))}")
+        except DataError as e:
+            bad += 1
+            console.print(f"[red]unknown[/] {escape(str(e))}")
     console.print(f"{len(folders) - bad} of {len(folders)} objects are whole")
     return 1 if bad else 0

@@ -8,11 +8,11 @@ from typing import Any
 
 from rich.table import Table
 
-from ablatent.core.errors import AblatentError
-from ablatent.core.files import read_json
+from ablatent.core.errors import AblatentError, DataError
 from ablatent.core.progress import seconds
 from ablatent.stages.graph import Fingerprints, Stage, stages_of
 from ablatent.store.artifacts import MANIFEST, Store
+from ablatent.store.records import Manifest, PlannedJob, PlannedStage, PlanRecord
 from ablatent.sweep.rules import apply_rules
 
 ORDER = (
@@ -65,28 +65,24 @@ class Plan:
                     axes[name].append(value)
         return axes
 
-    def as_json(self, sweep: str, created: str, command: str, verb: str) -> dict[str, Any]:
+    def record(self, sweep: str, created: str, command: str, verb: str) -> PlanRecord:
         """What sweeps/ID/plan.json holds."""
-        return {
-            "id": sweep,
-            "created": created,
-            "command": command,
-            "verb": verb,
-            "axes": self.axes,
-            "jobs": [
-                {
-                    "index": job.index,
-                    "name": job.name,
-                    "overrides": job.overrides,
-                    "axes": job.axes,
-                    "config": job.config,
-                    "stages": {role: stage.key for role, stage in job.stages.items()},
-                    "refused": job.refused,
-                }
-                for job in self.jobs
-            ],
-            "stages": {key: stage.spec() for key, stage in self.stages.items()},
-        }
+        jobs = [
+            PlannedJob(
+                index=job.index,
+                name=job.name,
+                overrides=job.overrides,
+                axes=job.axes,
+                config=job.config,
+                stages={role: stage.key for role, stage in job.stages.items()},
+                refused=job.refused,
+            )
+            for job in self.jobs
+        ]
+        stages = {key: PlannedStage(**stage.spec()) for key, stage in self.stages.items()}
+        return PlanRecord(
+            id=sweep, created=created, command=command, verb=verb, axes=self.axes, jobs=jobs, stages=stages
+        )
 
 
 def make_plan(jobs: Sequence[Composed]) -> Plan:
@@ -139,13 +135,13 @@ def _expected(stage: Stage, store: Store) -> float | None:
     """Seconds: the median of stored stages that differ in nothing but seed, steps and inputs, scaled by their steps."""
     steps, same = _steps(stage.config), _without_scale(stage.config)
     seen = []
-    for manifest in (store.root / "objects" / stage.kind).glob(f"*/{MANIFEST}"):
+    for path in (store.root / "objects" / stage.kind).glob(f"*/{MANIFEST}"):
         try:
-            said: Mapping[str, Any] = read_json(manifest)
-        except (OSError, ValueError):
+            manifest = Manifest.read(path)
+        except DataError:
             continue
-        if _without_scale(said.get("config", {})) == same:
-            seen.append(said["wall_seconds"] * steps / _steps(said["config"]))
+        if _without_scale(manifest.config) == same:
+            seen.append(manifest.wall_seconds * steps / _steps(manifest.config))
     return median(seen) if seen else None
 
 
