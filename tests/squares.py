@@ -15,7 +15,7 @@ COUNT, HELD_OUT = 320, 64
 
 @dataclass(frozen=True)
 class Squares(ImageData):
-    """Different colours in a picture, side by side; validation is the first HELD_OUT of COUNT pictures."""
+    """Different colours in an image, side by side; validation is the first HELD_OUT of COUNT images."""
 
     name: ClassVar[str] = "squares"
 
@@ -35,12 +35,12 @@ class Squares(ImageData):
             for k, (c, s) in enumerate(zip(colours, sides, strict=True))
         ]
 
-    def pictures(self, rows: Sequence[Row]) -> Iterator[np.ndarray]:
+    def images(self, rows: Sequence[Row]) -> Iterator[np.ndarray]:
         for row in rows:
-            picture = np.full((self.size, self.size, 3), 255, dtype=np.uint8)
+            image = np.full((self.size, self.size, 3), 255, dtype=np.uint8)
             for c, x, y, s in self.scene(row):
-                picture[y : y + s, x : x + s] = list(COLOURS.values())[c]
-            yield picture
+                image[y : y + s, x : x + s] = list(COLOURS.values())[c]
+            yield image
 
     def annotate(self, rows: Sequence[Row]) -> Annotations:
         maps, boxes = np.zeros((len(rows), self.size, self.size), dtype=np.uint8), []

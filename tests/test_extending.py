@@ -27,6 +27,7 @@ import ablatent
 from ablatent.core.types import Cond, Prediction
 from ablatent.data.base import load_images
 from ablatent.diffusion.denoiser import Denoiser
+from ablatent.samplers.guidance import GuidanceInputs
 assert Path(ablatent.__file__).is_relative_to(Path.cwd()), ablatent.__file__
 
 def make(option, **extra):
@@ -69,7 +70,7 @@ class Said:
         return Prediction(x_t * cond.vector[0, 0], x_t)
 
 cond, null = Cond(vector=torch.ones(4, 1)), Cond(vector=torch.zeros(4, 1))
-guided = make("guidance/ramped")(Said(), cond, null)(x, t.double()).x0
+guided = make("guidance/ramped")(GuidanceInputs(Said(), cond, null))(x, t.double()).x0
 torch.testing.assert_close(guided, x * (3 - 2 * t.double() / 999).reshape(4, 1, 1, 1))
 assert len(asked) == 2
 

@@ -33,7 +33,7 @@ MISTAKES = {
     "do=import path=file format=compvis": ["file", "cannot be read"],
     "do=export path=out format=compvis": ["key", "first_stage-…"],
     "first_stage=pretrained": ["first_stage.key", "do=import"],
-    "diffusion.start_from=imported-00": ["diffusion.start_from", "imported-00"],
+    "diffusion.init_from=imported-00": ["diffusion.init_from", "imported-00"],
     "do=sample": ["model", "SWEEP:INDEX"],
     "do=sample model=[/x]": ["model", "got '[/x]'"],
     "do=sample repeat=a.png n=3": ["n: expected nothing but out", "beside repeat"],
@@ -48,7 +48,7 @@ MISTAKES = {
 
 
 # These look into the store or a file, and import torch for it.
-LOOKING = ("do=import", "do=export", "first_stage=pretrained", "diffusion.start_from")
+LOOKING = ("do=import", "do=export", "first_stage=pretrained", "diffusion.init_from")
 COMMANDS = [pytest.param(c, marks=pytest.mark.slow) if c.startswith(LOOKING) else c for c in MISTAKES]
 
 

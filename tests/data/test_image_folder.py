@@ -15,7 +15,7 @@ from ablatent.data.base import load_images
 from ablatent.data.image_folder import ImageFolder
 
 
-def picture(path: Path, colour: tuple[int, ...] = (200, 30, 30), size: tuple[int, int] = (20, 12)) -> None:
+def write_image(path: Path, colour: tuple[int, ...] = (200, 30, 30), size: tuple[int, int] = (20, 12)) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGBA" if len(colour) == 4 else "RGB", size, colour).save(path)
 
@@ -26,10 +26,10 @@ def folder(root: Path, **options) -> ImageFolder:  # type: ignore[no-untyped-def
 
 def test_class_subfolders(tmp_path: Path) -> None:
     for i in range(6):
-        picture(tmp_path / "in" / "cat" / f"{i}.png", (10 * i, 0, 0))
-        picture(tmp_path / "in" / "dog" / "deep" / f"{i}.jpg", (0, 0, 250))
+        write_image(tmp_path / "in" / "cat" / f"{i}.png", (10 * i, 0, 0))
+        write_image(tmp_path / "in" / "dog" / "deep" / f"{i}.jpg", (0, 0, 250))
     (tmp_path / "in" / "notes.md").write_text("no image")
-    picture(tmp_path / "in" / "cat" / "._0.png")
+    write_image(tmp_path / "in" / "cat" / "._0.png")
     data = folder(tmp_path / "in")
     data.prepare(tmp_path / "out")
     images, notes = load_images(tmp_path / "out"), data.annotations()
@@ -40,7 +40,7 @@ def test_class_subfolders(tmp_path: Path) -> None:
     assert len(images.indices("validation")) >= 1 and len(images.indices("train")) >= 1
     assert folder(tmp_path / "in", classes="none").annotations().labels is None
     assert folder(tmp_path / "in", classes="none").fingerprint().images == data.fingerprint().images
-    picture(tmp_path / "in" / "loose.png")
+    write_image(tmp_path / "in" / "loose.png")
     assert folder(tmp_path / "in").annotations().labels is None
     with pytest.raises(ConfigError) as error:
         folder(tmp_path / "in", classes="folder").annotations()
@@ -49,10 +49,10 @@ def test_class_subfolders(tmp_path: Path) -> None:
 
 def test_split_subfolders_decide(tmp_path: Path) -> None:
     for i in range(3):
-        picture(tmp_path / "train" / "a" / f"{i}.png")
-        picture(tmp_path / "train" / "b" / f"{i}.png")
-    picture(tmp_path / "val" / "a" / "9.png")
-    picture(tmp_path / "elsewhere" / "x.png")
+        write_image(tmp_path / "train" / "a" / f"{i}.png")
+        write_image(tmp_path / "train" / "b" / f"{i}.png")
+    write_image(tmp_path / "val" / "a" / "9.png")
+    write_image(tmp_path / "elsewhere" / "x.png")
     data = folder(tmp_path)
     assert [(r.id, r.split) for r in data.rows() if r.split] == [("val/a/9.png", 1)]
     assert len(data.rows()) == 7
@@ -62,11 +62,11 @@ def test_split_subfolders_decide(tmp_path: Path) -> None:
 
 def test_captions_change_only_the_annotations(tmp_path: Path) -> None:
     for name in ("a.png", "b.png", "c.png"):
-        picture(tmp_path / name)
-    lines = [{"file": n, "caption": f"picture {n[0]}"} for n in ("c.png", "a.png", "b.png")]
+        write_image(tmp_path / name)
+    lines = [{"file": n, "caption": f"image {n[0]}"} for n in ("c.png", "a.png", "b.png")]
     (tmp_path / "captions.jsonl").write_text("\n".join(json.dumps(x) for x in lines))
     data = folder(tmp_path, captions="captions.jsonl")
-    assert data.annotations().captions == ["picture a", "picture b", "picture c"]
+    assert data.annotations().captions == ["image a", "image b", "image c"]
     before = data.fingerprint()
     assert before == data.fingerprint()
     (tmp_path / "captions.csv").write_text('file,caption\na.png,"one, red"\nb.png,two\nc.png,three\n')
@@ -83,7 +83,7 @@ def test_captions_change_only_the_annotations(tmp_path: Path) -> None:
 
 def test_bad_captions_are_explained(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
-        picture(tmp_path / name)
+        write_image(tmp_path / name)
     (tmp_path / "captions.jsonl").write_text('{"file": "a.png", "caption": "x"}\n')
     with pytest.raises(DataError, match=r"1 have none, the first is b\.png"):
         folder(tmp_path, captions="captions.jsonl").annotations()
@@ -105,8 +105,8 @@ def test_bad_captions_are_explained(tmp_path: Path) -> None:
 
 
 def test_pixels_change_only_the_images(tmp_path: Path) -> None:
-    picture(tmp_path / "a.png")
-    picture(tmp_path / "b.png")
+    write_image(tmp_path / "a.png")
+    write_image(tmp_path / "b.png")
     before = folder(tmp_path).fingerprint()
     with Image.open(tmp_path / "a.png") as image:
         image.load()
@@ -119,8 +119,8 @@ def test_pixels_change_only_the_images(tmp_path: Path) -> None:
 
 def test_cache_remembers_and_notices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root, cache = tmp_path / "in", str(tmp_path / "cache")
-    picture(root / "a.png")
-    picture(root / "b.png", (1, 2, 3))
+    write_image(root / "a.png")
+    write_image(root / "b.png", (1, 2, 3))
     plain = folder(root).fingerprint()
     assert folder(root, cache=cache).fingerprint() == plain
     assert not (tmp_path / "cache").exists(), "files that changed this moment are not trusted yet"
@@ -131,18 +131,18 @@ def test_cache_remembers_and_notices(tmp_path: Path, monkeypatch: pytest.MonkeyP
     digest = hashing._digest
     monkeypatch.setattr(hashing, "_digest", lambda path: (read.append(path.name), digest(path))[1])
     assert folder(root, cache=cache).fingerprint() == plain and read == []
-    picture(root / "b.png", (3, 2, 1))
+    write_image(root / "b.png", (3, 2, 1))
     assert folder(root, cache=cache).fingerprint().images != plain.images and read == ["b.png"]
 
 
 def test_transparency_becomes_white_and_the_crop_is_central(tmp_path: Path) -> None:
-    picture(tmp_path / "in" / "a.png", (0, 0, 0, 0))
+    write_image(tmp_path / "in" / "a.png", (0, 0, 0, 0))
     image = Image.new("RGB", (48, 16), (255, 0, 0))
     image.paste((0, 0, 255), (16, 0, 32, 16))
     image.save(tmp_path / "in" / "b.png")
     Image.fromarray(np.full((9, 9), 0x80FF, np.uint16)).save(tmp_path / "in" / "c.png")
     data = folder(tmp_path / "in")
-    transparent, wide, deep = data.pictures(data.rows())
+    transparent, wide, deep = data.images(data.rows())
     assert (transparent == 255).all()
     by_hand = image.resize((24, 8), Image.Resampling.LANCZOS).crop((8, 0, 16, 8))
     assert np.array_equal(wide, np.asarray(by_hand)) and (wide[:, 2:6] == (0, 0, 255)).mean() > 0.6
@@ -155,11 +155,11 @@ def test_resize_is_antialiased(tmp_path: Path) -> None:
         Image.fromarray(board).save(tmp_path / name)
     for way in ("lanczos", "bicubic", "bilinear", "box"):
         data = folder(tmp_path, resize=way)
-        assert np.abs(next(iter(data.pictures(data.rows()))).astype(int) - 128).max() < 12
+        assert np.abs(next(iter(data.images(data.rows()))).astype(int) - 128).max() < 12
 
 
 def test_broken_image_is_named_before_training(tmp_path: Path) -> None:
-    picture(tmp_path / "in" / "a.png")
+    write_image(tmp_path / "in" / "a.png")
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(tmp_path / "in" / "b.png")
     data = folder(tmp_path / "in")
@@ -179,7 +179,7 @@ def test_missing_and_empty_folders(tmp_path: Path) -> None:
         folder(tmp_path / "photos")
     assert empty.value.key == "data.root"
     for i in range(2):
-        picture(tmp_path / "photos" / f"{i}.bmp")
+        write_image(tmp_path / "photos" / f"{i}.bmp")
     assert len(folder(tmp_path / "photos").rows()) == 2
     with pytest.raises(ConfigError, match="Did you mean 'lanczos'"):
         folder(tmp_path / "photos", resize="lanczoz")
@@ -189,11 +189,11 @@ def test_maps_beside_images(tmp_path: Path) -> None:
     numbers = np.zeros((12, 20), np.uint8)
     numbers[:, 10:], numbers[6:, 4:8] = 2, 255  # the middle square is columns 4 to 16
     for name in ("a.jpg", "deep/b.png"):
-        picture(tmp_path / name)
+        write_image(tmp_path / name)
         path = (tmp_path / "maps" / name).with_suffix(".png")
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(numbers).save(path)
-    picture(tmp_path / "c.png", size=(12, 12))
+    write_image(tmp_path / "c.png", size=(12, 12))
     with pytest.raises(DataError, match=r"expected a map for each of 3 images.*the first is c\.png"):
         folder(tmp_path, maps="maps", map_classes=3).fingerprint()
     coloured = Image.fromarray(np.full((12, 12), 1, np.uint8), mode="P")
@@ -233,6 +233,6 @@ def test_maps_beside_images(tmp_path: Path) -> None:
     (tmp_path / "latin.csv").write_bytes("file,caption\na.jpg,caf\u00e9\n".encode("latin-1"))
     with pytest.raises(DataError, match="expected text in UTF-8"):
         folder(tmp_path, captions="latin.csv").fingerprint()
-    picture(tmp_path / "maps/deep/b.png")
+    write_image(tmp_path / "maps/deep/b.png")
     with pytest.raises(DataError, match="write the numbers, not colours"):
         numbered.fingerprint()

@@ -1,4 +1,4 @@
-"""OpenMoji: counts, names, splits without leaks, pictures."""
+"""OpenMoji: counts, names, splits without leaks, images."""
 
 import re
 from collections import defaultdict
@@ -59,8 +59,8 @@ def test_no_drawing_is_in_both_splits(tmp_path: Path) -> None:
     OpenMoji(size=32).prepare(tmp_path)
     images = load_images(tmp_path)
     seen = defaultdict(set)
-    for picture, split in zip(images.pixels, images.split, strict=True):
-        seen[picture.tobytes()].add(int(split))
+    for image, split in zip(images.pixels, images.split, strict=True):
+        seen[image.tobytes()].add(int(split))
     assert len(seen) > 3000
     assert not [s for s in seen.values() if len(s) > 1]
 
@@ -83,8 +83,8 @@ def test_prepare_and_load(tmp_path: Path, size: int) -> None:
 def test_flag_of_france_is_upright_and_in_order() -> None:
     data = OpenMoji(size=32)
     (row,) = [r for r in data.rows() if r.id == "1F1EB-1F1F7"]
-    (picture,) = data.pictures([row])
-    left, middle, right = (picture[16, x].astype(int) for x in (6, 16, 26))
+    (image,) = data.images([row])
+    left, middle, right = (image[16, x].astype(int) for x in (6, 16, 26))
     assert left[2] > left[0] + 40 and middle.min() > 230 and right[0] > right[2] + 100
 
 

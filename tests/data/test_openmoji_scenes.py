@@ -1,4 +1,4 @@
-"""Composed scenes: what is said of a picture is true, and no held-out pair is ever trained on."""
+"""Composed scenes: what is said of an image is true, and no held-out pair is ever trained on."""
 
 import re
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ def test_a_scene_depends_on_its_seed_and_number_alone() -> None:
     row = few.rows()[0]
     assert few.scene(row) != OpenMojiScenes(32, count=40, seed=1).scene(row)
     # What is drawn and said of the first scenes: if this changes, raise `version`, or `wording` for captions alone.
-    pixels = np.stack(list(few.pictures(few.rows()[:8])))
+    pixels = np.stack(list(few.images(few.rows()[:8])))
     assert len(pixels) == 8 and pixels.dtype == np.uint8
     assert digest_of([few.scene(r).boxes for r in few.rows()[:8]])[:16] == "26893806aedb6a94"
     assert few.annotate(few.rows()[1:4]).captions == ["a guitar above a frog", "a dog", "a dog left of a soccer ball"]
@@ -77,17 +77,17 @@ def test_boxes_are_those_of_the_segmentation() -> None:
             assert 0 <= min(ys) - y0 <= 2 and 0 <= y1 - 1 - max(ys) <= 2
 
 
-def test_pictures_show_the_objects(tmp_path: Path) -> None:
+def test_images_show_the_objects(tmp_path: Path) -> None:
     data = OpenMojiScenes(32, limit=30, count=300)
     data.prepare(tmp_path)
     images, notes = load_images(tmp_path), data.annotations()
     assert len(images.indices("train")) == 30 and len(images) == len(notes.captions or []) == len(notes.boxes or [])
     assert notes.segmentation is not None
-    for picture, segmentation in zip(images.pixels, notes.segmentation, strict=True):
-        background = picture[segmentation == 0].astype(int)
+    for image, segmentation in zip(images.pixels, notes.segmentation, strict=True):
+        background = image[segmentation == 0].astype(int)
         plain = np.median(background, axis=0)
         assert plain.min() >= 226 and (np.abs(background - plain).max(axis=1) == 0).mean() > 0.7
-        assert (np.abs(picture[segmentation > 0].astype(int) - plain).max(axis=1) > 20).mean() > 0.6
+        assert (np.abs(image[segmentation > 0].astype(int) - plain).max(axis=1) > 20).mean() > 0.6
 
 
 def told(caption: str, classes: Sequence[str]) -> list[tuple[int, str, int]]:
@@ -125,7 +125,7 @@ def test_four_objects_fit_on_an_odd_canvas(size: int) -> None:
         assert all(0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1 for _, x0, y0, x1, y1 in data.scene(row).boxes)
 
 
-def test_boxes_of_pictures() -> None:
+def test_boxes_of_images() -> None:
     left, right = (2, 0.0, 0.25, 0.5, 0.75), (0, 0.5, 0.0, 1.0, 0.5)
     assert (relation(left, right), relation(right, left)) == ("left of", "right of")
     assert relation((0, 0.0, 0.0, 0.2, 0.2), (1, 0.1, 0.5, 0.3, 0.7)) == "above"

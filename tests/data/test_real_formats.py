@@ -27,7 +27,7 @@ COMMON: dict[str, Any] = {"size": 8, "cache": None}
 
 
 def encoded(level: int, size: tuple[int, int] = (20, 12), kind: str = "PNG") -> bytes:
-    """A picture of one grey level."""
+    """An image of one grey level."""
     out = io.BytesIO()
     Image.new("RGB", size, (level, level, level)).save(out, kind, **({"lossless": True} if kind == "WEBP" else {}))
     return out.getvalue()
@@ -39,7 +39,7 @@ def put(path: Path, content: bytes | str) -> None:
 
 
 def prepared(data: ImageData, folder: Path) -> tuple[dict[str, int], Annotations]:
-    """(picture → its level, annotations) after `prepare`."""
+    """(image → its level, annotations) after `prepare`."""
     data.prepare(folder)
     images = load_images(folder)
     assert images.pixels.shape[1:] == (8, 8, 3)
@@ -51,7 +51,7 @@ def splits(data: ImageData) -> tuple[list[str], list[str]]:
     return [r.id for r in rows if r.split == 0], [r.id for r in rows if r.split == 1]
 
 
-def test_celeba_hq_pictures_arrays_and_lists(tmp_path: Path) -> None:
+def test_celeba_hq_images_arrays_and_lists(tmp_path: Path) -> None:
     for i in range(6):
         put(tmp_path / "in" / f"{i}.png", encoded(10 * i))
     levels, notes = prepared(CelebAHQ(root=str(tmp_path / "in"), **COMMON), tmp_path / "a")
@@ -86,10 +86,10 @@ def test_ffhq_is_split_by_number(tmp_path: Path) -> None:
     assert splits(data) == (["00000/00000.png", "59000/59999.png"], ["60000/60000.png", "69000/69999.png"])
     assert prepared(data, tmp_path / "a")[0]["69000/69999.png"] == 69
     with pytest.raises(ConfigError, match="of one split") as error:
-        data.usual_split(["00001.png", "00002.png"])
+        data.default_split(["00001.png", "00002.png"])
     assert error.value.key == "data.val_list"
     with pytest.raises(ConfigError, match=r"face\.png"):
-        data.usual_split(["face.png", "60000.png"])
+        data.default_split(["face.png", "60000.png"])
 
 
 def test_lsun_databases(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_lsun_databases(tmp_path: Path) -> None:
     before = data.fingerprint()
     environment = lmdb.open(str(tmp_path / "church_outdoor_val_lmdb"), map_size=2**20)
     with environment.begin(write=True) as transaction:
-        transaction.put(keys["val"][0].encode(), b"no picture")
+        transaction.put(keys["val"][0].encode(), b"no image")
     environment.close()
     assert data.fingerprint().images != before.images
     with pytest.raises(DataError, match=f"church_outdoor_val_lmdb/data.mdb, key {keys['val'][0]}: cannot be read"):
@@ -195,7 +195,7 @@ def test_imagenet_of_kaggle_and_with_folders(tmp_path: Path) -> None:
 def test_coco_takes_the_oldest_caption(tmp_path: Path) -> None:
     for part, images in (("train", {9: "b.jpg", 4: "a.jpg", 5: "silent.jpg"}), ("val", {7: "c.jpg"})):
         said = [{"id": 20 + i, "image_id": i, "caption": f"late {i}"} for i in images if i != 5]
-        said += [{"id": 10 + i, "image_id": i, "caption": f" a picture \n{i}"} for i in images if i != 5]
+        said += [{"id": 10 + i, "image_id": i, "caption": f" an image \n{i}"} for i in images if i != 5]
         whole = {"images": [{"id": i, "file_name": n} for i, n in images.items()], "annotations": said}
         put(tmp_path / "annotations" / f"captions_{part}2017.json", json.dumps(whole))
         for i, name in images.items():
@@ -203,7 +203,7 @@ def test_coco_takes_the_oldest_caption(tmp_path: Path) -> None:
     data = CocoCaptions(root=str(tmp_path), **COMMON)
     levels, notes = prepared(data, tmp_path / "out")
     assert levels == {"train2017/a.jpg": 40, "train2017/b.jpg": 90, "val2017/c.jpg": 70}
-    assert notes.captions == ["a picture 4", "a picture 9", "a picture 7"] and notes.labels is None
+    assert notes.captions == ["an image 4", "an image 9", "an image 7"] and notes.labels is None
     (tmp_path / "val2017" / "c.jpg").unlink()
     with pytest.raises(DataError, match=r"c\.jpg: cannot be read"):
         data.fingerprint()
@@ -241,7 +241,7 @@ def test_open_images_boxes_are_those_of_the_middle_square(tmp_path: Path) -> Non
     levels, notes = prepared(data, tmp_path / "out")
     assert set(levels) == {"train/aa.jpg", "validation/cc.jpg"}, "bb has one box, gone was not downloaded"
     assert notes.classes == ("Dog", "Cat")
-    # 20 x 10 px: the square is x from 5 to 15, so x = 0.25 of the picture is 0, 0.5 is 0.5
+    # 20 x 10 px: the square is x from 5 to 15, so x = 0.25 of the image is 0, 0.5 is 0.5
     assert notes.boxes == [[(1, 0.0, 0.0, 0.5, 1.0), (0, 0.0, 0.5, 1.0, 1.0)], [(1, 0.5, 0.25, 1.0, 0.5)]]
     assert splits(OpenImagesBoxes(root=str(tmp_path), min_boxes=1, max_boxes=1, **COMMON)) == (["train/bb.jpg"], [])
     before = data.fingerprint()
@@ -249,7 +249,7 @@ def test_open_images_boxes_are_those_of_the_middle_square(tmp_path: Path) -> Non
     after = data.fingerprint()
     assert after.images == before.images and after.annotations != before.annotations
     put(tmp_path / "class-descriptions-boxable.csv", "/m/dog,Dog\n")
-    with pytest.raises(DataError, match="class /m/cat, which picture aa has"):
+    with pytest.raises(DataError, match="class /m/cat, which image aa has"):
         data.annotations()
     with pytest.raises(ConfigError) as error:
         OpenImagesBoxes(root=str(tmp_path), min_boxes=9, max_boxes=3, **COMMON)
@@ -285,7 +285,7 @@ def shard(path: Path, members: dict[str, bytes | str]) -> None:
 
 
 def test_webdataset_shards(tmp_path: Path) -> None:
-    first = {"000.jpg": encoded(30, kind="JPEG"), "000.txt": "one\nred", "000.cls": "1", "notes.txt": "no picture"}
+    first = {"000.jpg": encoded(30, kind="JPEG"), "000.txt": "one\nred", "000.cls": "1", "notes.txt": "no image"}
     second = {"b/001.seg.txt": "x", "b/001.png": encoded(60), "b/001.json": '{"caption": "two", "label": 0}'}
     shard(tmp_path / "train-0000.tar", first)
     shard(tmp_path / "train-0001.tar", second)

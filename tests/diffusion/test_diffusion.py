@@ -148,7 +148,7 @@ def test_square_loss_of_eps_is_the_plain_mse() -> None:
 
 @pytest.mark.parametrize(
     ("rho", "function"),
-    [("square", nn.functional.mse_loss), ("absolute", nn.functional.l1_loss), ("huber", nn.functional.huber_loss)],
+    [("mse", nn.functional.mse_loss), ("l1", nn.functional.l1_loss), ("huber", nn.functional.huber_loss)],
 )
 def test_rho_is_torch_s_own(rho: str, function) -> None:
     s, p = schedule(), Eps()
@@ -189,8 +189,7 @@ def test_gradients_reach_the_network() -> None:
 
 def test_eps_with_zero_terminal_snr_is_refused() -> None:
     for build in (
-        lambda: check_terminal_snr("eps", True),
-        lambda: check_terminal_snr("ablatent.diffusion.parameterization.Eps", True),
+        lambda: check_terminal_snr("eps", False, True),
         lambda: Eps().check(schedule(zero=True)),
         lambda: Denoiser(nn.Identity(), schedule(zero=True), Eps()),
         lambda: Simple().table(schedule(zero=True), Eps()),
@@ -198,8 +197,8 @@ def test_eps_with_zero_terminal_snr_is_refused() -> None:
         with pytest.raises(ConfigError, match="pure noise") as error:
             build()
         assert error.value.key == "parameterization"
-    check_terminal_snr("eps", False)
-    check_terminal_snr("ablatent.diffusion.parameterization.V", True)
+    check_terminal_snr("eps", False, False)
+    check_terminal_snr("v", True, True)
     Eps().check(schedule())
 
 
@@ -214,12 +213,12 @@ def test_bad_options_name_their_key() -> None:
         (lambda: MinSNR(0.0), "weighting.gamma"),
         (lambda: P2(0.0, 1.0), "weighting.k"),
         (lambda: P2(1.0, -1.0), "weighting.gamma"),
-        (lambda: DiffusionLoss(Denoiser(nn.Identity(), s, V()), Simple(), "sqare"), "training.loss"),
+        (lambda: DiffusionLoss(Denoiser(nn.Identity(), s, V()), Simple(), "msee"), "training.loss"),
     ):
         with pytest.raises(ConfigError) as error:
             build()
         assert error.value.key == key
-    assert "Did you mean 'square'?" in str(error.value)
+    assert "Did you mean 'mse'?" in str(error.value)
 
 
 def test_loss_by_timestep() -> None:

@@ -62,7 +62,7 @@ def test_the_bound_trains_the_variance_only(parameterization) -> None:
     for vlb_weight in (0.0, 0.001):
         torch.manual_seed(0)
         network = Doubled(2)
-        loss = DiffusionLoss(Denoiser(network, S, parameterization, True), Simple(), "square", vlb_weight)
+        loss = DiffusionLoss(Denoiser(network, S, parameterization, True), Simple(), "mse", vlb_weight)
         loss(x0, t, eps, Cond()).mean().backward()
         gradients.append((network.mean.weight.grad, network.value.grad))
     torch.testing.assert_close(gradients[0][0], gradients[1][0])

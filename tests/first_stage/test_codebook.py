@@ -186,7 +186,7 @@ def test_moving_averages_count_the_batches_of_all_ranks(monkeypatch: pytest.Monk
 
 
 def test_k_means_finds_clusters_that_the_first_rows_do_not_show() -> None:
-    """Nine tenths of the rows are one point, as the background of pictures is; measured by scikit-learn's inertia."""
+    """Nine tenths of the rows are one point, as the background of images is; measured by scikit-learn's inertia."""
     from sklearn.cluster import KMeans
 
     torch.manual_seed(0)

@@ -26,11 +26,11 @@ from ablatent.inference.request import Asker, Request
 from ablatent.inference.sampling import _check_node, _request, sample
 from ablatent.samplers.guidance import NoGuidance
 from ablatent.schedules.linear import Linear
-from ablatent.stages.models import make_conditioner, shapes_alone
+from ablatent.stages.models import dummy_inputs, make_conditioner
 from ablatent.stages.samples.build import Generator
 from ablatent.store.artifacts import Store
 from ablatent.tasks.base import Task
-from ablatent.tasks.generate import Model
+from ablatent.tasks.generate import Guided, Model
 from ablatent.tasks.img2img import Img2Img
 from ablatent.tasks.inpaint import Inpaint
 from ablatent.tasks.outpaint import Outpaint
@@ -132,7 +132,7 @@ class Listening(torch.nn.Module):
 @pytest.fixture
 def hybrid(tmp_path, monkeypatch) -> tuple[Finished, Listening]:
     """A model in pixel space that reads boxes, a picture with a hole, and a map; nothing of it is trained."""
-    network, setting = Listening(), shapes_alone((3, 8, 8), 8, 2, 2)
+    network, setting = Listening(), dummy_inputs((3, 8, 8), 8, 2, 2)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         conditioner = make_conditioner({"parts": CONDITIONS}, replace(setting, encode=lambda x: x)).eval()
@@ -140,7 +140,7 @@ def hybrid(tmp_path, monkeypatch) -> tuple[Finished, Listening]:
     normalizer, device = LatentNormalizer((0.0,) * 3, (1.0,) * 3), torch.device("cpu")
     model = Model(IdentityFirstStage(), normalizer, denoiser, conditioner, (3, 8, 8), device)
     known = Source(0, Annotations(classes=("dog", "car")))
-    made = Generator(model, NoGuidance(), None, None, known), ("dog", "car"), ("sky", "sea")
+    made = Generator(model, Guided(NoGuidance()), known), ("dog", "car"), ("sky", "sea")
     monkeypatch.setattr(Finished, "_generator", lambda self, ctx: made)
     ddim = {"_target_": "ablatent.samplers.ddim.DDIM", "steps": 2}
     runtime = {**PLAIN["runtime"], "device": "cpu"}

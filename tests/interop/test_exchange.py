@@ -110,8 +110,8 @@ def test_diffusers_out_and_back(imported, tmp_path):
 
 
 def job(**first_stage):
-    node = {"_target_": "ablatent.first_stage.pretrained.Pretrained", **first_stage}
-    return Composed([], {"first_stage": node, "diffusion": {"start_from": None}})
+    node = {"_target_": "ablatent.first_stage.pretrained.PretrainedFirstStage", **first_stage}
+    return Composed([], {"first_stage": node, "diffusion": {"init_from": None}})
 
 
 def test_a_job_names_its_first_stage_by_key_or_by_file(imported, tmp_path):
@@ -174,11 +174,11 @@ def test_the_commands_of_the_page(tmp_path: Path):
     few = ["training.steps=2", "training.batch_size=4", "sampler.steps=2"]
     network = ["network.ch=128", "network.ch_mult=[1,1]", "network.head_channels=32"]
     normalizer = "latents.normalizer=none"
-    done = run(tmp_path, *first_stage, *SMALL, *few, *network, normalizer, f"diffusion.start_from={unet}")
+    done = run(tmp_path, *first_stage, *SMALL, *few, *network, normalizer, f"diffusion.init_from={unet}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "first_stage" in found(done.stdout) and "diffusion" in built(done.stdout)
-    wrong = run(tmp_path, *first_stage, *SMALL, *few, normalizer, f"diffusion.start_from={unet}")
-    assert wrong.returncode == 1 and "diffusion.start_from" in wrong.stdout and "ch=128" in wrong.stdout
+    wrong = run(tmp_path, *first_stage, *SMALL, *few, normalizer, f"diffusion.init_from={unet}")
+    assert wrong.returncode == 1 and "diffusion.init_from" in wrong.stdout and "ch=128" in wrong.stdout
     (key,) = keys(store, "diffusion")
     for format_ in ("compvis", "diffusers"):
         done = run(tmp_path, "do=export", f"key={key}", f"path={format_}", f"format={format_}")

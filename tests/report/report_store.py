@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from ablatent.data.histograms import ChannelHistograms
+from ablatent.stages.base import Stage
+from ablatent.store.identity import Key
 
 CATEGORIES = {
     "reference": 3.0,
@@ -79,7 +81,9 @@ class FakeStore:
         self, kind: str, name: str, inputs: dict[str, str], files: dict[str, bytes], config: dict | None = None
     ) -> str:
         key = f"{kind}-{hashlib.blake2b(name.encode(), digest_size=6).hexdigest()}"
-        self.stages[key] = {"kind": kind, "inputs": inputs, "config": config or {}, "digests": {}, "data": {}}
+        self.stages[key] = Stage(
+            kind, 1, config or {}, {r: Key(k) for r, k in inputs.items()}, scored="scores.json" in files
+        ).spec()
         folder = self.root / "objects" / kind / key
         if folder.exists():
             return key

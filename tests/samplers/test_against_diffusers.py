@@ -43,7 +43,7 @@ from ablatent.samplers.plms import PLMS
 from ablatent.samplers.unipc import UniPC
 from ablatent.schedules.base import NoiseSchedule
 from ablatent.schedules.cosine import Cosine
-from ablatent.schedules.given import Given
+from ablatent.schedules.custom import Custom
 from ablatent.schedules.linear import Linear
 from ablatent.schedules.scaled_linear import ScaledLinear
 from ablatent.schedules.sigmoid import Sigmoid
@@ -134,7 +134,7 @@ def test_alpha_bar(name: str, T: int, zero: bool) -> None:
 def test_alpha_bar_of_given_betas() -> None:
     betas = np.linspace(0.001, 0.3, 40).tolist()
     theirs = schedulers.DDIMScheduler(trained_betas=betas).alphas_cumprod
-    torch.testing.assert_close(Given(betas, False).alphas_cumprod, theirs.double(), rtol=0, atol=1e-6)
+    torch.testing.assert_close(Custom(betas, False).alphas_cumprod, theirs.double(), rtol=0, atol=1e-6)
 
 
 def test_float64_alpha_bar_of_cosine() -> None:

@@ -6,19 +6,18 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from hydra.utils import get_class
 from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError
+from ablatent.core.instantiate import make
 from ablatent.core.types import Cond, Prediction
-from ablatent.samplers.guidance import ClassifierFree, Guidance, NoGuidance, check_interval
+from ablatent.samplers.guidance import ClassifierFree, Guidance, GuidanceInputs, NoGuidance, check_interval
 from ablatent.samplers.guidance_auto import AutoGuidance
 from ablatent.samplers.guidance_classifier import ClassifierGuidance, NoisyLogits, label_gradient
 from ablatent.samplers.guidance_rescaled import RescaledClassifierFree, deviation
 from ablatent.schedules.base import NoiseSchedule
 from ablatent.schedules.cosine import Cosine
 from ablatent.schedules.linear import Linear
-from ablatent.stages.objects import make
 
 CONF = Path(__file__).parents[2] / "conf" / "guidance"
 CONFIGS = {p.stem: yaml.safe_load(p.read_text()) for p in sorted(CONF.glob("*.yaml"))}
@@ -69,7 +68,7 @@ def test_every_option(name: str) -> None:
     x, t, cond, null = inputs()
     guidance: Guidance = make(CONFIGS[name])
     denoiser, weak = Counting(), Counting(bias=0.3)
-    denoise = guidance(denoiser, cond, null, lambda x, t: weak(x, t, cond), lambda x, t: torch.sin(x))
+    denoise = guidance(GuidanceInputs(denoiser, cond, null, lambda x, t: weak(x, t, cond), lambda x, t: torch.sin(x)))
     got = denoise(x, t)
     assert got.x0.dtype == got.eps.dtype == torch.float64 and got.variance_fraction is not None
     assert_consistent(got, x, t, denoiser.schedule)
@@ -81,7 +80,7 @@ def test_every_option(name: str) -> None:
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_constructor_argument_stands_in_the_yaml(name: str) -> None:
-    fields = {f.name for f in dataclasses.fields(get_class(CONFIGS[name]["_target_"]))}
+    fields = {f.name for f in dataclasses.fields(class_of(CONFIGS[name]))}
     assert fields == set(CONFIGS[name]) - {"_target_"}
 
 
@@ -92,7 +91,7 @@ def test_a_scale_without_effect_is_no_guidance_to_the_bit(name: str) -> None:
     guidance: Guidance = make({**CONFIGS[name], "scale": neutral})
     assert not (guidance.needs_null or guidance.needs_weak or guidance.needs_classifier)
     plain, guided = Counting(), Counting()
-    assert same(NoGuidance()(plain, cond)(x, t), guidance(guided, cond)(x, t))
+    assert same(NoGuidance()(GuidanceInputs(plain, cond))(x, t), guidance(GuidanceInputs(guided, cond))(x, t))
     assert plain.calls == guided.calls == [4] and guidance.network_rows() == 1
 
 
@@ -102,7 +101,7 @@ def test_what_is_needed_and_not_given_is_refused(name: str) -> None:
     guidance: Guidance = make(CONFIGS[name])
     assert guidance.needs_null + guidance.needs_weak + guidance.needs_classifier == 1
     with pytest.raises(ConfigError) as error:
-        guidance(Counting(), cond)
+        guidance(GuidanceInputs(Counting(), cond))
     assert error.value.key == "guidance"
     for scale in (-1.0, float("nan")):
         with pytest.raises(ConfigError) as error:
@@ -116,7 +115,7 @@ def test_what_is_needed_and_not_given_is_refused(name: str) -> None:
 def test_scale_0_is_unconditional() -> None:
     x, t, cond, null = inputs()
     denoiser = Counting()
-    a = ClassifierFree(scale=0.0)(denoiser, cond, null)(x, t)
+    a = ClassifierFree(scale=0.0)(GuidanceInputs(denoiser, cond, null))(x, t)
     assert denoiser.calls == [4]
     assert same(a, denoiser(x, t, null))
 
@@ -125,7 +124,7 @@ def test_scale_0_is_unconditional() -> None:
 def test_one_batched_call_equals_two(scale: float) -> None:
     x, t, cond, null = inputs()
     denoiser = Counting()
-    guided = ClassifierFree(scale=scale)(denoiser, cond, null)(x, t)
+    guided = ClassifierFree(scale=scale)(GuidanceInputs(denoiser, cond, null))(x, t)
     assert denoiser.calls == [8]
     c, u = denoiser(x, t, cond), denoiser(x, t, null)
     eps = u.eps + scale * (c.eps - u.eps)
@@ -139,8 +138,8 @@ def test_interval_guides_inside_only(kind: type[ClassifierFree]) -> None:
     x, t, cond, null = inputs()
     t = torch.tensor([0.0, 300.0, 600.0, 999.0], dtype=torch.float64)
     denoiser = Counting()
-    limited = kind(scale=3.0, interval=[300.0, 600.0])(denoiser, cond, null)
-    everywhere = kind(scale=3.0)(denoiser, cond, null)(x, t)
+    limited = kind(scale=3.0, interval=[300.0, 600.0])(GuidanceInputs(denoiser, cond, null))
+    everywhere = kind(scale=3.0)(GuidanceInputs(denoiser, cond, null))(x, t)
     got, plain = limited(x, t), denoiser(x, t, cond)
     torch.testing.assert_close(got.x0[1:3], everywhere.x0[1:3])
     assert (got.x0[1:3] - plain.x0[1:3]).abs().max() > 1e-3
@@ -155,8 +154,8 @@ def test_interval_in_sigma_is_that_of_its_times() -> None:
     denoiser = Counting()
     alpha, sigma = denoiser.schedule.alpha_sigma(torch.tensor([300.0, 600.0], dtype=torch.float64))
     levels = (sigma / alpha * torch.tensor([0.999, 1.001])).tolist()
-    by_sigma = ClassifierFree(scale=3.0, interval=levels, unit="sigma")(denoiser, cond, null)
-    by_t = ClassifierFree(scale=3.0, interval=[300.0, 600.0])(denoiser, cond, null)
+    by_sigma = ClassifierFree(scale=3.0, interval=levels, unit="sigma")(GuidanceInputs(denoiser, cond, null))
+    by_t = ClassifierFree(scale=3.0, interval=[300.0, 600.0])(GuidanceInputs(denoiser, cond, null))
     t = torch.tensor([298.0, 300.0, 600.0, 602.0], dtype=torch.float64)
     assert same(by_sigma(x, t), by_t(x, t))
     far = torch.full_like(t, 999.0)
@@ -169,12 +168,12 @@ def test_interval_in_sigma_is_that_of_its_times() -> None:
 def test_rescaling_by_phi() -> None:
     x, t, cond, null = inputs()
     denoiser = Counting()
-    plain, conditional = ClassifierFree(scale=4.0)(denoiser, cond, null)(x, t), denoiser(x, t, cond)
-    assert same(RescaledClassifierFree(scale=4.0, phi=0.0)(denoiser, cond, null)(x, t), plain)
-    full = RescaledClassifierFree(scale=4.0, phi=1.0)(denoiser, cond, null)(x, t)
+    plain, conditional = ClassifierFree(scale=4.0)(GuidanceInputs(denoiser, cond, null))(x, t), denoiser(x, t, cond)
+    assert same(RescaledClassifierFree(scale=4.0, phi=0.0)(GuidanceInputs(denoiser, cond, null))(x, t), plain)
+    full = RescaledClassifierFree(scale=4.0, phi=1.0)(GuidanceInputs(denoiser, cond, null))(x, t)
     torch.testing.assert_close(deviation(full.x0), deviation(conditional.x0), rtol=1e-12, atol=1e-12)
     assert (deviation(plain.x0) / deviation(conditional.x0) - 1).abs().min() > 0.01
-    some = RescaledClassifierFree(scale=4.0, phi=0.7)(denoiser, cond, null)(x, t)
+    some = RescaledClassifierFree(scale=4.0, phi=0.7)(GuidanceInputs(denoiser, cond, null))(x, t)
     torch.testing.assert_close(some.x0, 0.7 * full.x0 + 0.3 * plain.x0, rtol=1e-12, atol=1e-12)
     for p in (full, some):
         assert_consistent(p, x, t, denoiser.schedule)
@@ -182,7 +181,7 @@ def test_rescaling_by_phi() -> None:
 
 def test_rescaling_leaves_a_constant_alone() -> None:
     x, t, cond, null = inputs()
-    guided = RescaledClassifierFree(scale=4.0)(Counting(), cond, null)(torch.full_like(x, 0.5), t)
+    guided = RescaledClassifierFree(scale=4.0)(GuidanceInputs(Counting(), cond, null))(torch.full_like(x, 0.5), t)
     assert bool(torch.isfinite(guided.x0).all())
 
 
@@ -193,15 +192,17 @@ def test_a_weak_model_that_is_the_model_changes_nothing() -> None:
     x, t, cond, _ = inputs()
     denoiser = Counting()
     plain = denoiser(x, t, cond)
-    assert same(AutoGuidance(scale=3.0)(denoiser, cond, weak=lambda x, t: denoiser(x, t, cond))(x, t), plain)
+    assert same(
+        AutoGuidance(scale=3.0)(GuidanceInputs(denoiser, cond, weak=lambda x, t: denoiser(x, t, cond)))(x, t), plain
+    )
 
 
 def test_autoguidance_extrapolates_from_the_weak_model() -> None:
     x, t, cond, _ = inputs()
     denoiser, weak = Counting(), Counting(bias=0.3)
-    guided = AutoGuidance(scale=3.0)(denoiser, cond, weak=lambda x, t: weak(x, t, cond))(x, t)
+    guided = AutoGuidance(scale=3.0)(GuidanceInputs(denoiser, cond, weak=lambda x, t: weak(x, t, cond)))(x, t)
     torch.testing.assert_close(guided.x0, denoiser(x, t, cond).x0 - 2 * 0.3, rtol=1e-9, atol=1e-9)
-    only = AutoGuidance(scale=0.0)(denoiser, cond, weak=lambda x, t: weak(x, t, cond))(x, t)
+    only = AutoGuidance(scale=0.0)(GuidanceInputs(denoiser, cond, weak=lambda x, t: weak(x, t, cond)))(x, t)
     assert same(only, weak(x, t, cond))
 
 
@@ -248,7 +249,9 @@ def test_an_exact_classifier_gives_the_exact_conditional_model(s: NoiseSchedule)
     t = torch.tensor([0.0, 10.0, 250.5, 500.0, 750.0, 990.0, 998.0, 999.0], dtype=torch.float64)
     y = torch.tensor([0, 1, 0, 1, 0, 1, 0, 1])
     x = s.q_sample(model.means[1 - y], t, torch.randn(8, 2, 3, 3, generator=gen, dtype=torch.float64))
-    guided = ClassifierGuidance(scale=1.0)(model, Cond(), classifier=label_gradient(model.logits, y))(x, t)
+    guided = ClassifierGuidance(scale=1.0)(GuidanceInputs(model, Cond(), classifier=label_gradient(model.logits, y)))(
+        x, t
+    )
     x0, eps = model.of_each(x, t)
     rows = torch.arange(8)
     torch.testing.assert_close(guided.eps, eps[rows, y], rtol=1e-9, atol=1e-9)
@@ -259,7 +262,7 @@ def test_an_exact_classifier_gives_the_exact_conditional_model(s: NoiseSchedule)
 def test_the_gradient_moves_eps_by_sigma_and_scale() -> None:
     x, t, cond, _ = inputs()
     denoiser = Counting()
-    guided = ClassifierGuidance(scale=2.5)(denoiser, cond, classifier=lambda x, t: torch.cos(x))(x, t)
+    guided = ClassifierGuidance(scale=2.5)(GuidanceInputs(denoiser, cond, classifier=lambda x, t: torch.cos(x)))(x, t)
     sigma = schedule().alpha_sigma(t)[1].reshape(-1, 1, 1, 1)
     expected = denoiser(x, t, cond).eps - sigma * 2.5 * torch.cos(x)
     torch.testing.assert_close(guided.eps, expected, rtol=1e-12, atol=1e-12)
@@ -274,7 +277,7 @@ def test_without_signal_the_classifier_is_not_asked() -> None:
         return Prediction(torch.zeros_like(x), x)
 
     denoiser.schedule = s  # type: ignore[attr-defined]
-    guided = ClassifierGuidance(scale=2.0)(denoiser, cond, classifier=lambda x, t: torch.ones_like(x))  # type: ignore[arg-type]
+    guided = ClassifierGuidance(scale=2.0)(GuidanceInputs(denoiser, cond, classifier=lambda x, t: torch.ones_like(x)))  # type: ignore[arg-type]
     got = guided(x, torch.full_like(t, 999.0))
     assert torch.equal(got.x0, torch.zeros_like(x)) and torch.equal(got.eps, x)
 

@@ -10,7 +10,7 @@ import torch
 from ablatent.core.errors import ConfigError
 from ablatent.schedules.base import CLEAN, NoiseSchedule
 from ablatent.schedules.cosine import Cosine
-from ablatent.schedules.given import Given
+from ablatent.schedules.custom import Custom
 from ablatent.schedules.linear import Linear
 from ablatent.schedules.scaled_linear import ScaledLinear
 from ablatent.schedules.sigmoid import Sigmoid
@@ -23,12 +23,12 @@ def make(name: str, T: int = 1000, zero: bool = False) -> NoiseSchedule:
         return ScaledLinear(T, 0.0015, 0.0195, zero)
     if name == "sigmoid":
         return Sigmoid(T, 0.0001, 0.02, 6.0, zero)
-    if name == "given":
-        return Given([0.002 + 0.01 * k / T for k in range(T)], zero)
+    if name == "custom":
+        return Custom([0.002 + 0.01 * k / T for k in range(T)], zero)
     return Cosine(T, 0.008, 0.999, zero)
 
 
-FAMILIES = ("linear", "scaled_linear", "cosine", "sigmoid", "given")
+FAMILIES = ("linear", "scaled_linear", "cosine", "sigmoid", "custom")
 every = pytest.mark.parametrize("name", FAMILIES)
 both = pytest.mark.parametrize("zero", [False, True])
 
@@ -139,8 +139,8 @@ def test_q_sample_has_the_variance_it_says() -> None:
         (lambda: Cosine(10, -1.0, 0.999, False), "schedule.s"),
         (lambda: Cosine(10, 0.008, 1.0, False), "schedule.max_beta"),
         (lambda: Sigmoid(10, 1e-4, 0.02, 0.0, False), "schedule.width"),
-        (lambda: Given([], False), "schedule.betas"),
-        (lambda: Given([0.1, 1.0], False), "schedule.betas"),
+        (lambda: Custom([], False), "schedule.betas"),
+        (lambda: Custom([0.1, 1.0], False), "schedule.betas"),
         (lambda: NoiseSchedule(np.array([0.1, 1.5])), "schedule"),
     ],
 )

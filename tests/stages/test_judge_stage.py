@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from ablatent.stages.check_task import check_captions
 from hydra import compose, initialize_config_dir
 
 from ablatent.cli.main import plain
 from ablatent.core.errors import ConfigError
-from ablatent.stages.check_task import check_captions
-from ablatent.stages.graph import Stage
-from ablatent.stages.judges import check_judge, make_judge
-from ablatent.stages.objects import make
+from ablatent.core.instantiate import make
+from ablatent.stages.base import Stage
+from ablatent.stages.judge.check import check_judge, make_judge
 from ablatent.store.artifacts import Store
-from ablatent.sweep.build import Builder
+from ablatent.sweep.builder import Builder
 from ablatent.sweep.check import check_plan
 from ablatent.sweep.plan import Composed, make_plan
 from ablatent.sweep.rules import apply_rules
@@ -164,7 +164,7 @@ def test_real_pictures_get_their_own_scores_and_other_conditions_get_chance(tmp_
     assert told["held_out"][told["headline"]] > 0.9 and told["trained_on"] == 256
     assert told["names"] == (list(COLOURS) if judge == "objects" else ["background", *COLOURS])
     rows = [r for r in data.all_rows() if r.split]
-    known, pixels = data.annotate(rows), np.stack(list(data.pictures(rows)))
+    known, pixels = data.annotate(rows), np.stack(list(data.images(rows)))
     order = np.random.default_rng(0).permutation(HELD_OUT)
     for key, asked in {"own": known, "other": known.rows(order)}.items():
         files = {"images.npy": pixels, "asked_segmentation.npy": asked.segmentation}
@@ -216,7 +216,7 @@ def test_a_judge_that_was_stopped_ends_with_the_same_bits(tmp_path, config):
     rows = data.all_rows()
     known, verdict = data.annotate(rows), make(config["verdict"])
     how = JudgeTraining(**{**config["training"], "steps": 20, "validate_every": 10, "batch_size": 8})
-    pixels, augment = np.stack(list(data.pictures(rows))), make(config["augment"])
+    pixels, augment = np.stack(list(data.images(rows))), make(config["augment"])
     batches = PictureBatches(pixels, verdict.targets(known), np.arange(HELD_OUT, len(rows)), augment, 8, 0)
 
     def train(folder, batch_at):

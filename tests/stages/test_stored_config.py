@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ablatent.core.errors import StageError
-from ablatent.stages.objects import stored_config
+from ablatent.stages.stored import stored_config
 from ablatent.store.artifacts import Artifact
 from ablatent.store.records import Manifest
 

@@ -20,10 +20,10 @@ ROWS = re.findall(r"^\| `(\w+)` \|[^|]*\| `python run.py ([^`]*)` \|$", (ROOT / 
 KNOBS = {
     "consistency": ["task.count=2"],
     "interpolate": ["task.pairs=1", "task.points=3"],
-    "class": ["task.count=2", "task.each=2"],
-    "text2img": ["task.count=2", "task.each=1"],
-    "layout": ["task.count=2", "task.each=1"],
-    "semantic": ["task.count=2", "task.each=1"],
+    "class": ["task.count=2", "task.samples_per_image=2"],
+    "text2img": ["task.count=2", "task.samples_per_image=1"],
+    "layout": ["task.count=2", "task.samples_per_image=1"],
+    "semantic": ["task.count=2", "task.samples_per_image=1"],
     "super_resolution": ["task.count=50", "task.shown=3"],  # enough to be scored as a set
 }
 NONE = ("sample", "unconditional", "reconstruct")

@@ -19,7 +19,10 @@ ARTIFACT = {
     "wall_seconds": 1.5,
 }
 JOB = {"index": 0, "name": "", "overrides": [], "axes": {}, "config": {}, "stages": {"latents": "l-1"}, "refused": None}
-STAGE = {"kind": "latents", "config": {"seed": 0}, "inputs": {}, "digests": {}, "data": {}}
+STAGE = {
+    **{"kind": "latents", "version": 1, "config": {"seed": 0}, "inputs": {}, "digests": {}, "data": {}},
+    **{"builder": "m", "trained": False, "scored": False, "figure": None, "neutral": {}},
+}
 PLAN = {
     **{"id": "S", "created": "now", "command": "run.py", "verb": "run", "axes": {"steps": ["5", "20"]}},
     **{"jobs": [JOB], "stages": {"l-1": STAGE}},

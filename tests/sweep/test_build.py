@@ -9,12 +9,12 @@ from PIL import Image
 
 from ablatent.core.errors import DataError, StageError
 from ablatent.data.image_folder import ImageFolder
+from ablatent.stages.base import Stage
 from ablatent.stages.context import Context
-from ablatent.stages.graph import Stage
 from ablatent.stages.models import source_of
 from ablatent.store.artifacts import Store, Work
 from ablatent.sweep import build
-from ablatent.sweep.build import Builder
+from ablatent.sweep.builder import Builder
 from ablatent.tracking.base import NoRun, RunSpec
 
 RUNTIME = {"device": "cpu", "devices": 1, "threads": None}

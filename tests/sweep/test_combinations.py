@@ -42,7 +42,7 @@ def test_every_combination_runs_or_is_refused(tmp_path, axes):
     # betas have no default, and digits have no boxes and the like; everything else fits together
     # (text_clip's weights are where a network is)
     wrong = {c: why for c, why in refused.items() if "text_clip" not in c}
-    assert set(wrong) == {c for c in said if {"given", *UNKNOWN_OF_DIGITS} & set(c)}, refused
+    assert set(wrong) == {c for c in said if {"custom", *UNKNOWN_OF_DIGITS} & set(c)}, refused
     assert all("schedule.betas" in why or "data without" in why for why in wrong.values())
     assert done.returncode == (1 if refused else 0)
     kinds = Counter(built(done.stdout))

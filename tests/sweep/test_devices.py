@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ablatent.core.errors import ConfigError
-from ablatent.stages.graph import Stage
+from ablatent.stages.base import Stage
 from ablatent.sweep.check import check_parts
 from commands import SMALL, built, found, run, words
 
@@ -96,7 +96,7 @@ def test_what_fails_on_the_ranks_is_the_error_of_the_stage(killed):
 
 def test_a_batch_that_the_parts_do_not_divide_is_refused():
     stage = Stage("first_stage", {"training": {"batch_size": 12}})
-    check_parts(stage, {"devices": 2, "accumulate": 3})
+    check_parts(stage, {"devices": 2, "grad_accum_steps": 3})
     with pytest.raises(ConfigError, match=r"first_stage\.training\.batch_size: expected a multiple of .* = 8; got 12"):
-        check_parts(stage, {"devices": 2, "accumulate": 4})
-    check_parts(Stage("first_stage", {}), {"devices": 5, "accumulate": 1})
+        check_parts(stage, {"devices": 2, "grad_accum_steps": 4})
+    check_parts(Stage("first_stage", {}), {"devices": 5, "grad_accum_steps": 1})

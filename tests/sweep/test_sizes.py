@@ -49,7 +49,7 @@ def test_memory_grows_with_the_batch_and_averages_and_shrinks_in_half_precision(
     (two,) = diffusion_sizes(composed("training.batch_size=16"))
     assert one.activations and two.activations == 2 * one.activations
     assert one.state == 20 * one.parameters
-    (other,) = diffusion_sizes(composed("training.ema.others=[0.9,0.8]"))
+    (other,) = diffusion_sizes(composed("training.ema.extra_decays=[0.9,0.8]"))
     assert other.state == 28 * other.parameters
     (half,) = diffusion_sizes(composed("runtime.precision=bf16-mixed", "training.batch_size=256"))
     assert half.activations and half.activations < 0.9 * 16 * two.activations

@@ -110,7 +110,7 @@ def test_a_job_made_to_fail_fails_alone(tmp_path):
 
 # What a resumed training must take up beside weights and optimisers: further averages, losses by time.
 REMEMBERED = [
-    *("training.ema.others=[0.9]", "samples.weights=ema_0.9", "timestep_sampler=importance"),
+    *("training.ema.extra_decays=[0.9]", "samples.weights=ema_0.9", "timestep_sampler=importance"),
     *("timestep_sampler.history=1", "schedule.T=20", "sampler.steps=5"),
     *("diffusion.learned_variance=true", "sampler=ddpm", "sampler.variance=learned"),
 ]

@@ -120,8 +120,8 @@ def diffusion(optimizer: str, folder: Folder):
     for p in network.parameters():  # a fresh network says zero, and most of its gradients are zero
         nn.init.normal_(p, std=0.1)
     denoiser = Denoiser(network, Linear(20, 1e-3, 0.2, False), V())
-    ema = {"decay": 0.9, "warmup": True, "others": [0.5]}
-    how = DiffusionTraining(STEPS, BATCH, 0, "none", None, STEPS, "32-true", "square", ema, [])
+    ema = {"decay": 0.9, "warmup": True, "extra_decays": [0.5]}
+    how = DiffusionTraining(STEPS, BATCH, 0, "none", None, STEPS, "32-true", "mse", ema, [])
     batches = LatentBatches(latents, np.arange(24), {"label": np.arange(24) % 3}, BATCH, 0)
     kinds = {"sgd": lambda p: torch.optim.SGD(p, lr=1e-2), "adam": lambda p: torch.optim.AdamW(p, lr=1e-3)}
     loss, conditioner = DiffusionLoss(denoiser, VelocityMSE()), ClassLabel(3, 8, dropout=0.3)

@@ -132,7 +132,7 @@ def train(ema: EMA | EMAs, net: nn.Module, steps: range) -> None:
 
 
 def test_several_averages_each_follow_their_recursion() -> None:
-    net, emas = module(), EMAs(0.9, warmup=False, others=[0.5, 0.0])
+    net, emas = module(), EMAs(0.9, warmup=False, extra_decays=[0.5, 0.0])
     emas.start(net)
     train(emas, net, range(1, 9))
     for (name, state), (expected_name, d) in zip(emas, [("ema", 0.9), ("ema_0.5", 0.5), ("ema_0.0", 0.0)], strict=True):
@@ -144,7 +144,7 @@ def test_several_averages_each_follow_their_recursion() -> None:
 @pytest.mark.parametrize("warmup", [False, True])
 def test_several_at_once_equal_each_alone(warmup: bool) -> None:
     decays = {"ema": 0.9, "ema_0.99": 0.99, "ema_0.5": 0.5}
-    net, emas = module(), EMAs(0.9, warmup, others=[0.99, 0.5])
+    net, emas = module(), EMAs(0.9, warmup, extra_decays=[0.99, 0.5])
     train(emas, net, range(1, 30))
     for name, state in emas:
         net, alone = module(), EMA(decays.pop(name), warmup)
@@ -154,14 +154,14 @@ def test_several_at_once_equal_each_alone(warmup: bool) -> None:
 
 
 def test_names_of_decays() -> None:
-    others = [0.9999, 0.99, 0.9999999, 0.5]
-    names = [name for name, _ in EMAs(0.999, warmup=True, others=others)]
+    extra_decays = [0.9999, 0.99, 0.9999999, 0.5]
+    names = [name for name, _ in EMAs(0.999, warmup=True, extra_decays=extra_decays)]
     assert names == ["ema", "ema_0.9999", "ema_0.99", "ema_0.9999999", "ema_0.5"]
     assert [name for name, _ in EMAs(0.999, warmup=True)] == ["ema"]
 
 
 def test_warmup_counts_optimiser_steps_not_updates() -> None:
-    net, emas = module(0.0), EMAs(0.99, warmup=True, others=[0.2])
+    net, emas = module(0.0), EMAs(0.99, warmup=True, extra_decays=[0.2])
     emas.start(net)
     set_to(net, 1.0)
     emas.update(net, 40)  # the first update: (1 + 40) / (10 + 40) = 0.82 is below 0.99 and above 0.2
@@ -169,7 +169,7 @@ def test_warmup_counts_optimiser_steps_not_updates() -> None:
 
 
 def test_any_average_is_applied_and_taken_back() -> None:
-    net, emas = module(0.0), EMAs(0.75, warmup=False, others=[0.5])
+    net, emas = module(0.0), EMAs(0.75, warmup=False, extra_decays=[0.5])
     emas.start(net)
     set_to(net, 1.0)
     emas.update(net, 1)
@@ -177,12 +177,15 @@ def test_any_average_is_applied_and_taken_back() -> None:
         with emas.applied(net, decay):
             assert net[0].weight.unique().tolist() == [value]
         assert net[0].weight.unique().tolist() == [1.0]
-    with pytest.raises(ConfigError, match=r"training\.ema\.others: expected decays with 0\.9 "), emas.applied(net, 0.9):
+    with (
+        pytest.raises(ConfigError, match=r"training\.ema\.extra_decays: expected decays with 0\.9 "),
+        emas.applied(net, 0.9),
+    ):
         pass
 
 
 def test_resume_of_several_is_exact(tmp_path: Path) -> None:
-    net, whole = module(), EMAs(0.95, warmup=True, others=[0.5, 0.999])
+    net, whole = module(), EMAs(0.95, warmup=True, extra_decays=[0.5, 0.999])
     train(whole, net, range(1, 11))
     net, first, second = module(), EMAs(0.95, True, [0.5, 0.999]), EMAs(0.95, True, [0.5, 0.999])
     train(first, net, range(1, 6))
@@ -193,20 +196,20 @@ def test_resume_of_several_is_exact(tmp_path: Path) -> None:
         assert name == other_name
         assert all(torch.equal(v, other[k]) for k, v in state.items())
     with pytest.raises(ValueError, match=r"ema_0\.5"):
-        EMAs(0.95, warmup=True, others=[0.5]).load_state_dict(first.state_dict())
+        EMAs(0.95, warmup=True, extra_decays=[0.5]).load_state_dict(first.state_dict())
 
 
 @pytest.mark.parametrize(
-    ("key", "decay", "others"),
+    ("key", "decay", "extra_decays"),
     [
         ("training.ema.decay", 1.0, []),
-        ("training.ema.others", 0.9, [0.99, 1.0]),
-        ("training.ema.others", 0.9, [-0.1]),
-        ("training.ema.others", 0.9, [0.99, 0.99]),
-        ("training.ema.others", 0.9, [0.9]),
+        ("training.ema.extra_decays", 0.9, [0.99, 1.0]),
+        ("training.ema.extra_decays", 0.9, [-0.1]),
+        ("training.ema.extra_decays", 0.9, [0.99, 0.99]),
+        ("training.ema.extra_decays", 0.9, [0.9]),
     ],
 )
-def test_bad_decays_name_their_key(key: str, decay: float, others: list[float]) -> None:
+def test_bad_decays_name_their_key(key: str, decay: float, extra_decays: list[float]) -> None:
     with pytest.raises(ConfigError) as e:
-        EMAs(decay, warmup=True, others=others)
+        EMAs(decay, warmup=True, extra_decays=extra_decays)
     assert e.value.key == key

@@ -84,6 +84,6 @@ def test_one_process_goes_on_where_two_with_spread_weights_were_stopped(alone, b
         torch.testing.assert_close(resumed[name], value, rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n} {m}")
 
 
-@pytest.mark.parametrize(("case", "accumulate"), [("kl-sgd", 2), ("vq-sgd", 4), ("diffusion-sgd", 4)])
-def test_micro_batches_train_as_one(case, accumulate, alone, tmp_path):
-    assert_same(case, rank_cases.train(case, tmp_path, accumulate=accumulate), alone(case))
+@pytest.mark.parametrize(("case", "grad_accum_steps"), [("kl-sgd", 2), ("vq-sgd", 4), ("diffusion-sgd", 4)])
+def test_micro_batches_train_as_one(case, grad_accum_steps, alone, tmp_path):
+    assert_same(case, rank_cases.train(case, tmp_path, grad_accum_steps=grad_accum_steps), alone(case))

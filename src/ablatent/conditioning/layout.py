@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ablatent.conditioning.base import Conditioner, Rows
 from ablatent.conditioning.palette import palette
-from ablatent.conditioning.source import OTHER_DATA, Source, class_index
+from ablatent.conditioning.source import Source, class_index, data_with
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.types import Cond
 from ablatent.data.boxes import Box
@@ -50,7 +50,7 @@ class Layout(Conditioner):
     ) -> None:
         super().__init__(dropout)
         if classes < 1:
-            raise ConfigError("conditioner", "data with boxes of objects", f"{classes} classes", OTHER_DATA["boxes"])
+            raise ConfigError("conditioner", "data with boxes of objects", f"{classes} classes", data_with("boxes"))
         if not isinstance(max_boxes, int) or max_boxes < 1:
             raise ConfigError("conditioner.max_boxes", "an integer >= 1", max_boxes)
         if not isinstance(vocabulary, int) or vocabulary < max(classes + 1, 17):

@@ -36,7 +36,7 @@ def grid(images: np.ndarray, columns: int, scale: int = 1, pad: int = 2) -> np.n
 
 
 def labelled(images: np.ndarray, columns: Sequence[str], rows: Sequence[str], scale: int = 1) -> np.ndarray:
-    """A grid with a word above each column and before each row, black on white.
+    """A grid with a label above each column and before each row, black on white.
 
     images: uint8 (len(rows) * len(columns), H, W, 3), row by row. Returns uint8 (height, width, 3). Raises ValueError
     where the count does not fit.
@@ -45,15 +45,15 @@ def labelled(images: np.ndarray, columns: Sequence[str], rows: Sequence[str], sc
 
     if len(images) != len(rows) * len(columns):
         raise ValueError(f"labelled: expected {len(rows)} x {len(columns)} images; got {len(images)}")
-    pictures, font = grid(images, len(columns), scale), ImageFont.load_default(size=11)
+    cells, font = grid(images, len(columns), scale), ImageFont.load_default(size=11)
     left = 8 + int(max(font.getlength(row) for row in rows))
-    page = Image.new("RGB", (left + pictures.shape[1], 18 + pictures.shape[0]), "white")
-    page.paste(Image.fromarray(pictures), (left, 18))
+    page = Image.new("RGB", (left + cells.shape[1], 18 + cells.shape[0]), "white")
+    page.paste(Image.fromarray(cells), (left, 18))
     draw, height, width = ImageDraw.Draw(page), images.shape[1] * scale + 2, images.shape[2] * scale + 2
-    for k, word in enumerate(columns):
-        draw.text((left + 2 + k * width, 3), word, "black", font)
-    for k, word in enumerate(rows):
-        draw.text((4, 18 + k * height + height // 2 - 6), word, "black", font)
+    for k, label in enumerate(columns):
+        draw.text((left + 2 + k * width, 3), label, "black", font)
+    for k, label in enumerate(rows):
+        draw.text((4, 18 + k * height + height // 2 - 6), label, "black", font)
     return np.asarray(page)
 
 
@@ -62,29 +62,29 @@ def save_gif(path: Path, frames: Sequence[np.ndarray], seconds: float = 4.0) -> 
     end."""
     from PIL import Image
 
-    pictures = [Image.fromarray(np.ascontiguousarray(frame)) for frame in frames]
-    each = max(20, int(1000 * seconds / len(pictures)))
+    images = [Image.fromarray(np.ascontiguousarray(frame)) for frame in frames]
+    milliseconds = max(20, int(1000 * seconds / len(images)))
     data = io.BytesIO()
-    pictures[0].save(
+    images[0].save(
         data,
         format="GIF",
         save_all=True,
-        append_images=pictures[1:],
-        duration=[*[each] * (len(frames) - 1), 1500],
+        append_images=images[1:],
+        duration=[*[milliseconds] * (len(frames) - 1), 1500],
         loop=0,
     )
     write_atomic(path, data.getvalue())
 
 
 def read_mask(path: Path, size: tuple[int, int], key: str) -> np.ndarray:
-    """uint8 (H, W) of a picture file: 1 where it is white (128 and more). key: the config path that named the
-    file. Raises ConfigError for a file that is no picture, for a mask of another size than (H, W) = size, and for one
-    that leaves nothing to fill or nothing known."""
-    picture = _opened(path, key).convert("L")
-    if picture.size != (size[1], size[0]):
-        expected, got = f"a mask of the picture's size, {size[1]}x{size[0]}", f"{picture.width}x{picture.height}"
+    """uint8 (H, W) of an image file: 1 where it is white (128 and more). key: the config path that named the
+    file. Raises ConfigError for a file that is no image, for a mask of another size than (H, W) = size, and for one
+    without a pixel to fill or without one to keep."""
+    image = _opened(path, key).convert("L")
+    if image.size != (size[1], size[0]):
+        expected, got = f"a mask of the image's size, {size[1]}x{size[0]}", f"{image.width}x{image.height}"
         raise ConfigError(key, expected, got, f"See {path}.")
-    mask = (np.asarray(picture) >= 128).astype(np.uint8)
+    mask = (np.asarray(image) >= 128).astype(np.uint8)
     if mask.all() or not mask.any():
         got = "all white" if mask.all() else "all black"
         raise ConfigError(key, "a mask that is white where to fill, and black elsewhere", got, f"See {path}.")
@@ -95,13 +95,13 @@ def _opened(path: Path, key: str) -> "Image.Image":
     from PIL import Image
 
     try:
-        with Image.open(path) as picture:
-            picture.load()
-            return picture
+        with Image.open(path) as image:
+            image.load()
+            return image
     except FileNotFoundError:
-        raise ConfigError(key, "a picture file", str(path), "There is no such file.") from None
+        raise ConfigError(key, "an image file", str(path), "There is no such file.") from None
     except (OSError, ValueError, Image.DecompressionBombError) as e:
-        raise ConfigError(key, "a picture file", str(path), f"It cannot be read: {e}") from None
+        raise ConfigError(key, "an image file", str(path), f"It cannot be read: {e}") from None
 
 
 def save_png(path: Path, image: np.ndarray, text: Mapping[str, str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Random changes of pictures that leave what is in them as it is. Free of torch."""
+"""Random changes of images that leave what is in them as it is. Free of torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from ablatent.core.rng import stream
 
 @dataclass(frozen=True)
 class ShiftMirror:
-    """Moves each picture by up to `shift` pixels either way, and mirrors half of them where `mirror` is on.
+    """Moves each image by up to `shift` pixels either way, and mirrors half of them where `mirror` is on.
 
     What comes in at an edge repeats the edge. What happens to sample i is a function of (seed, i) alone.
     """
@@ -26,7 +26,7 @@ class ShiftMirror:
             raise ConfigError("judge.augment.mirror", "true or false", self.mirror)
 
     def __call__(self, seed: int, samples: Sequence[int], *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
-        """arrays: (len(samples), H, W, …) each, all changed in the same way: pictures and maps of their pixels."""
+        """arrays: (len(samples), H, W, …) each, all changed in the same way: images and maps of their pixels."""
         moved = tuple(np.empty_like(array) for array in arrays)
         for k, sample in enumerate(samples):
             rng = stream(seed, "augment", sample)

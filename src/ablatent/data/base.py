@@ -1,37 +1,38 @@
-"""What every data set is: rows with a fixed split, pictures, annotations, and a digest of each. Free of torch.
+"""What every data set is: rows with a fixed split, images, annotations, and a digest of each. Free of torch.
 
 A new data set is one subclass of `ImageData` and one YAML in conf/data. It says which rows there are, what their
-pictures are made of, how to draw them, and what is known of them; limits, digests and files are the same for all
-and live here.
+images are made of, how to draw them, and their annotations; limits, digests and files are the same for all and live
+here.
 """
 
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from jaxtyping import Int8, Int64, UInt8
+from jaxtyping import Int8, Int64, Shaped, UInt8
 
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.files import read_json, write_json
 from ablatent.core.progress import track
+from ablatent.data.annotation_kinds import BUILT_IN
 from ablatent.data.boxes import Box
 
 TRAIN, VALIDATION = 0, 1
 SPLITS = {"train": TRAIN, "validation": VALIDATION}
-LEAST_VALIDATION = 64
+MIN_VALIDATION = 64
 PIXELS, ROWS = "pixels.npy", "rows.json"
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Hex digests (blake2b, 32 bytes) of what the pictures and of what the annotations are made of.
+    """Hex digests (blake2b, 32 bytes) of what the images and of what the annotations are made of.
 
-    They are apart, so that new captions retrain nothing that saw only pictures.
+    They are apart, so that new captions retrain nothing that saw only images.
     """
 
     images: str
@@ -40,7 +41,7 @@ class Fingerprint:
 
 @dataclass(frozen=True)
 class Row:
-    """One picture: its id within the source, its split (0 train, 1 validation), and flags such as ``skin_tone``."""
+    """One image: its id within the source, its split (0 train, 1 validation), and flags such as ``skin_tone``."""
 
     id: str
     split: int
@@ -49,11 +50,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Annotations:
-    """What is known of each picture, in the order of the prepared pixels.
+    """What is known of each image, in the order of the prepared pixels.
 
-    labels: class indices into `classes`, or None; captions: one English line a picture, or None; boxes: the objects of
-    each picture as (class index, x0, y0, x1, y1) of the prepared square, or None; segmentation: the class of each pixel
-    of the prepared square, an index into `segments`, or None.
+    labels: class indices into `classes`, or None; captions: one English line for each, or None; boxes: the objects of
+    each image as (class index, x0, y0, x1, y1) of the prepared square, or None; segmentation: the class of each pixel
+    of the prepared square, an index into `segments`, or None. extra: further annotations by name, for example
+    ``{"age": (n,) float32}``: arrays with a row an image, which conditioners name in their `needs`.
     """
 
     labels: Int64[np.ndarray, " n"] | None = None
@@ -62,8 +64,14 @@ class Annotations:
     boxes: list[list[Box]] | None = None
     segmentation: UInt8[np.ndarray, "n h w"] | None = None
     segments: tuple[str, ...] = ()
+    extra: Mapping[str, Shaped[np.ndarray, "n ..."]] = field(default_factory=dict)
+
+    def part(self, name: str) -> Any:
+        """The annotations of that name, a row an image; None where the data has none."""
+        return getattr(self, name) if name in BUILT_IN else self.extra.get(name)
 
     def digest(self) -> str:
+        """Hex digest (blake2b, 32 bytes) of everything that is here."""
         labels = None if self.labels is None else hashlib.blake2b(self.labels.tobytes(), digest_size=32).hexdigest()
         value: dict[str, Any] = {"labels": labels, "classes": list(self.classes), "captions": self.captions}
         # these came later: without them the digest is what it was
@@ -72,10 +80,12 @@ class Annotations:
         if self.segmentation is not None:
             pixels = hashlib.blake2b(np.ascontiguousarray(self.segmentation).tobytes(), digest_size=32).hexdigest()
             value |= {"segmentation": pixels, "segments": list(self.segments)}
+        if self.extra:
+            value |= {"extra": {name: _array_digest(array) for name, array in self.extra.items()}}
         return digest_of(value)
 
     def rows(self, index: Sequence[int] | np.ndarray) -> "Annotations":
-        """What is known of the given pictures alone."""
+        """What is known of the given images alone."""
         i = np.asarray(index, dtype=np.int64)
         return Annotations(
             None if self.labels is None else self.labels[i],
@@ -84,7 +94,15 @@ class Annotations:
             None if self.boxes is None else [self.boxes[k] for k in i],
             None if self.segmentation is None else self.segmentation[i],
             self.segments,
+            {name: np.asarray(array)[i] for name, array in self.extra.items()},
         )
+
+
+def _array_digest(array: Shaped[np.ndarray, "n ..."]) -> str:
+    values = np.ascontiguousarray(array)
+    content = hashlib.blake2b(f"{values.dtype}/{values.shape}".encode(), digest_size=32)
+    content.update(values.tobytes())
+    return content.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -110,7 +128,7 @@ class Images:
 class ImageData(ABC):
     """Base of all data sets; constructor arguments are the keys of the YAML.
 
-    size: side of the square pictures in pixels; limit: at most so many training images (None: all). Validation is cut
+    size: side of the square images in pixels; limit: at most so many training images (None: all). Validation is cut
     in the same proportion, but not below 64. A smaller limit takes a subset of what a larger one takes.
     Constructing and fingerprinting read the source only: no prepared files, no torch.
     """
@@ -121,6 +139,10 @@ class ImageData(ABC):
     name: ClassVar[str] = ""
     credit: ClassVar[str] = ""
     """Whom to name wherever the images are shown."""
+    offers: ClassVar[tuple[str, ...]] = ()
+    """Annotations that it has, or may have by its options: what messages suggest it for."""
+    mirrored_captions_hold: ClassVar[bool] = True
+    """Whether captions are true of mirrored images too: not where they say what is left and right."""
     # Raised by hand when the same source would give other pixels or another split.
     version: ClassVar[int] = 1
 
@@ -139,15 +161,15 @@ class ImageData(ABC):
         """JSON value that decides the pixels of these rows: digests of source bytes, options, rasteriser."""
 
     @abstractmethod
-    def pictures(self, rows: Sequence[Row]) -> Iterator[UInt8[np.ndarray, "size size 3"]]:
-        """The picture of each row in turn, (size, size, 3) uint8 RGB."""
+    def images(self, rows: Sequence[Row]) -> Iterator[UInt8[np.ndarray, "size size 3"]]:
+        """The image of each row in turn, (size, size, 3) uint8 RGB."""
 
     @abstractmethod
     def annotate(self, rows: Sequence[Row]) -> Annotations:
         """Labels and captions of these rows, from the source."""
 
     def rows(self) -> list[Row]:
-        """The rows of this run, after `limit`."""
+        """The rows that `limit` leaves."""
         return limited(self.all_rows(), self.limit)
 
     def annotations(self) -> Annotations:
@@ -155,7 +177,7 @@ class ImageData(ABC):
         return self.annotate(self.rows())
 
     def outline(self) -> Annotations:
-        """Those of the first row alone: which parts there are, and all names, are the same for every row."""
+        """The annotations of the first row alone: their kinds and all class names are the same for every row."""
         return self.annotate(self.rows()[:1])
 
     def fingerprint(self) -> Fingerprint:
@@ -164,7 +186,7 @@ class ImageData(ABC):
         return Fingerprint(images=self.images_digest(rows), annotations=self.annotate(rows).digest())
 
     def images_digest(self, rows: Sequence[Row]) -> str:
-        """Digest of what decides the pictures of these rows."""
+        """Digest of what decides the images of these rows."""
         return digest_of(
             {
                 "set": self.name,
@@ -176,14 +198,14 @@ class ImageData(ABC):
         )
 
     def prepare(self, folder: Path) -> None:
-        """Write pixels.npy and rows.json into `folder`. Raises DataError for a picture that cannot be read."""
+        """Write pixels.npy and rows.json into `folder`. Raises DataError for an image that cannot be read."""
         rows = self.rows()
         folder.mkdir(parents=True, exist_ok=True)
         shape = (len(rows), self.size, self.size, 3)
         pixels = np.lib.format.open_memmap(folder / PIXELS, mode="w+", dtype=np.uint8, shape=shape)
         with track(f"preparing {self.name}", len(rows), "images") as bar:
-            for i, picture in enumerate(self.pictures(rows)):
-                pixels[i] = picture
+            for i, image in enumerate(self.images(rows)):
+                pixels[i] = image
                 bar.advance()
         pixels.flush()
         flags: dict[str, list[int]] = {}
@@ -223,7 +245,7 @@ def digest_of(value: Any) -> str:
 
 
 def position(text: str, purpose: str) -> float:
-    """A place in [0, 1) that depends on the text only: the same on every machine, whatever else the set holds."""
+    """A number in [0, 1) that depends on text and purpose only: the same on every machine and in any set."""
     value = hashlib.blake2b(f"{purpose}/{text}".encode(), digest_size=8).digest()
     return int.from_bytes(value, "big") / 2**64
 
@@ -254,7 +276,7 @@ def limited(rows: list[Row], limit: int | None) -> list[Row]:
     if limit is None or train <= limit:
         return rows
     validation = len(rows) - train
-    keep = {TRAIN: limit, VALIDATION: max(min(LEAST_VALIDATION, validation), round(validation * limit / train))}
+    keep = {TRAIN: limit, VALIDATION: max(min(MIN_VALIDATION, validation), round(validation * limit / train))}
     order = sorted(range(len(rows)), key=lambda i: position(rows[i].id, "limit"))
     kept: list[int] = []
     for split, count in keep.items():

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ablatent.data.base import Annotations, Row, check_fraction, split_by_hash
-from ablatent.data.files import ListedPictures
-from ablatent.data.pictures import SUFFIXES
+from ablatent.data.decode import SUFFIXES
+from ablatent.data.files import ListedImages
 
 
-@dataclass(frozen=True)
-class CelebAHQ(ListedPictures):
+@dataclass(frozen=True, kw_only=True)
+class CelebAHQ(ListedImages):
     """Any of its copies: CelebA-HQ-img/0.jpg …, imgHQ00000.npy … as its own tool writes them, or train/ and val/.
 
-    There is no official split by number: without lists and folders a share of the pictures, `validation_fraction`, is
+    There is no official split by number: without lists and folders a share of the images, `validation_fraction`, is
     held out by a hash of their names.
     """
 
@@ -26,7 +26,7 @@ class CelebAHQ(ListedPictures):
         super().__post_init__()
         check_fraction(self.validation_fraction)
 
-    def usual_split(self, ids: Sequence[str]) -> list[int]:
+    def default_split(self, ids: Sequence[str]) -> list[int]:
         return split_by_hash(ids, self.validation_fraction)
 
     def annotate(self, rows: Sequence[Row]) -> Annotations:

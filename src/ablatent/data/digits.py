@@ -24,6 +24,7 @@ class Digits(ImageData):
     validation_fraction: float = 0.1
 
     name: ClassVar[str] = "digits"
+    offers: ClassVar[tuple[str, ...]] = ("labels",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -42,7 +43,7 @@ class Digits(ImageData):
             "resize": "nearest",
         }
 
-    def pictures(self, rows: Sequence[Row]) -> Iterator[UInt8[np.ndarray, "size size 3"]]:
+    def images(self, rows: Sequence[Row]) -> Iterator[UInt8[np.ndarray, "size size 3"]]:
         block = self.size // SIDE
         for image in _source()[0][_numbers(rows)]:
             grey = np.rint(image * (255 / LEVELS)).astype(np.uint8)
@@ -59,7 +60,7 @@ def _numbers(rows: Sequence[Row]) -> list[int]:
 
 @cache
 def _source() -> tuple[Float64[np.ndarray, "n 8 8"], Int64[np.ndarray, " n"]]:
-    """Pictures with values 0 to 16, and their digits; part of the installed package, so kept."""
+    """Images with values 0 to 16, and their digits; part of the installed package, so kept."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()

@@ -1,4 +1,4 @@
-"""Fashion-MNIST (Xiao et al. 2017): 70,000 grey pictures of clothes, 28×28, 10 classes. Only a download needs torch."""
+"""Fashion-MNIST (Xiao et al. 2017): 70,000 images of clothes, 28×28, 10 classes. Only a download needs torch."""
 
 import gzip
 import hashlib
@@ -28,7 +28,7 @@ SIDE, PADDED = 28, 32
 
 @dataclass(frozen=True)
 class FashionMNIST(ImageData):
-    """60,000 training pictures, and the 10,000 test pictures as validation; padded with black to 32×32, then resized.
+    """60,000 training images, and the 10,000 test images as validation; padded with black to 32×32, then resized.
 
     root: folder that holds the four idx files (``.gz`` or not), itself or in FashionMNIST/raw; None is
     ~/.cache/ablatent/data. When it has none, Debian's folder serves; when that has none either, and `download` is on,
@@ -39,16 +39,18 @@ class FashionMNIST(ImageData):
     download: bool = True
 
     name: ClassVar[str] = "fashion_mnist"
+    offers: ClassVar[tuple[str, ...]] = ("labels",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.root is not None and not Path(self.root).expanduser().is_dir():
-            raise ConfigError("data.root", "an existing folder, or null to look in the usual places", self.root)
+            raise ConfigError("data.root", "an existing folder, or null to look in the default places", self.root)
         if not isinstance(self.download, bool):
             raise ConfigError("data.download", "true or false", self.download)
 
     @property
     def folder(self) -> Path:
+        """`root`, or the default folder; also where a download goes."""
         return Path(self.root or DEFAULT_ROOT).expanduser()
 
     def source(self) -> Path:
@@ -97,7 +99,7 @@ class FashionMNIST(ImageData):
                 ]
         return {"pixels": digests, "padded": PADDED, "resize": None if self.size == PADDED else "bicubic"}
 
-    def pictures(self, rows: Sequence[Row]) -> Iterator[UInt8[np.ndarray, "size size 3"]]:
+    def images(self, rows: Sequence[Row]) -> Iterator[UInt8[np.ndarray, "size size 3"]]:
         place = self.source()
         images: dict[int, np.ndarray] = {}
         for row in rows:
@@ -105,7 +107,7 @@ class FashionMNIST(ImageData):
                 grey = read_idx(place, FILES[row.split][0])
                 expected = (len(read_idx(place, FILES[row.split][1])), SIDE, SIDE)
                 if grey.shape != expected:
-                    raise DataError(f"{place}: expected pictures of shape {expected}; got {grey.shape}")
+                    raise DataError(f"{place}: expected images of shape {expected}; got {grey.shape}")
                 margin = (PADDED - SIDE) // 2
                 images[row.split] = np.pad(grey, ((0, 0), (margin, margin), (margin, margin)))
             grey = images[row.split][_number(row)]

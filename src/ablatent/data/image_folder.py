@@ -10,15 +10,15 @@ import numpy as np
 from ablatent.core.errors import ConfigError
 from ablatent.data.base import Annotations, Fingerprint, Row, check_fraction, digest_of, split_by_hash
 from ablatent.data.captions import caption_file, read_captions
-from ablatent.data.files import PictureFiles, find_pictures, split_folders, too_few
+from ablatent.data.decode import SUFFIXES, check_option
+from ablatent.data.files import ImageFiles, find_images, split_folders, too_few
 from ablatent.data.maps import class_list, map_digests, maps_folder, read_maps
-from ablatent.data.pictures import SUFFIXES, check_option
 
 CLASS_WAYS = ("auto", "folder", "none")
 
 
-@dataclass(frozen=True)
-class ImageFolder(PictureFiles):
+@dataclass(frozen=True, kw_only=True)
+class ImageFolder(ImageFiles):
     """Images below `root` (png, jpg, jpeg, webp, bmp).
 
     classes: ``auto`` (first subfolder, if all images have one and there are at least two), ``folder`` (must), ``none``.
@@ -37,6 +37,7 @@ class ImageFolder(PictureFiles):
     validation_fraction: float = 0.1
 
     name: ClassVar[str] = "image_folder"
+    offers: ClassVar[tuple[str, ...]] = ("labels", "captions", "segmentation")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -53,11 +54,12 @@ class ImageFolder(PictureFiles):
 
     @property
     def maps_folder(self) -> Path | None:
+        """The folder of segmentation maps, None without `maps`. Raises ConfigError where it is not there."""
         return None if self.maps is None else maps_folder(self.folder, self.maps)
 
     def all_rows(self) -> list[Row]:
         folders = split_folders(self.folder)
-        ids = find_pictures(self.folder, folders or [""], SUFFIXES)
+        ids = find_images(self.folder, folders or [""], SUFFIXES)
         root, maps = self.folder.resolve(), self.maps_folder
         if maps is not None and maps.resolve().is_relative_to(root):
             ids = [i for i in ids if not (root / i).is_relative_to(maps.resolve())]
@@ -68,12 +70,12 @@ class ImageFolder(PictureFiles):
         return [Row(i, split) for i, split in zip(ids, splits, strict=True)]
 
     def annotate(self, rows: Sequence[Row]) -> Annotations:
-        known = self._without_maps(rows)
+        annotations = self._without_maps(rows)
         if self.maps_folder is None:
-            return known
+            return annotations
         classes = class_list(self.folder, self.map_classes)
         maps = read_maps(self.maps_folder, [r.id for r in rows], self.size, classes)
-        return replace(known, segmentation=maps, segments=classes)
+        return replace(annotations, segmentation=maps, segments=classes)
 
     def fingerprint(self) -> Fingerprint:
         """Maps enter by the bytes of their files, which are checked here."""
@@ -85,8 +87,8 @@ class ImageFolder(PictureFiles):
             "classes": classes,
             "size": self.size,
         }
-        known = digest_of({"known": self._without_maps(rows).digest(), "maps": maps})
-        return Fingerprint(self.images_digest(rows), known)
+        annotations = digest_of({"known": self._without_maps(rows).digest(), "maps": maps})
+        return Fingerprint(self.images_digest(rows), annotations)
 
     def _without_maps(self, rows: Sequence[Row]) -> Annotations:
         labels, classes = None, self.class_names()

@@ -10,7 +10,7 @@ import numpy as np
 
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.data.base import TRAIN, VALIDATION, Annotations, Row
-from ablatent.data.files import PictureFiles, find_pictures, first_of, remembered
+from ablatent.data.files import ImageFiles, cached_per_file, find_images, first_of
 
 SUFFIXES = (".jpeg", ".jpg")
 DEVKIT = "ILSVRC2012_devkit_t12/data"
@@ -20,23 +20,24 @@ NAMES = ("LOC_synset_mapping.txt", "synset_words.txt")
 META = "meta.mat"
 
 
-@dataclass(frozen=True)
-class ImageNet(PictureFiles):
+@dataclass(frozen=True, kw_only=True)
+class ImageNet(ImageFiles):
     """train/WNID/*.JPEG, and val/WNID/*.JPEG or val/*.JPEG with a file of labels; classes in the order of their WNIDs.
 
     val_labels: the devkit's ILSVRC2012_validation_ground_truth.txt (with meta.mat beside it) or Kaggle's
-    LOC_val_solution.csv, relative to root; None: the usual places below root. Class names come from meta.mat, from
+    LOC_val_solution.csv, relative to root; None: the default places below root. Class names come from meta.mat, from
     LOC_synset_mapping.txt or from synset_words.txt below root; without any of them they are the WNIDs.
     """
 
     val_labels: str | None = None
 
     name: ClassVar[str] = "imagenet"
+    offers: ClassVar[tuple[str, ...]] = ("labels",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for part in ("train", "val"):
-            first_of(self.folder, [part], "ImageNet's pictures")
+            first_of(self.folder, [part], "ImageNet's images")
         if self.val_labels is not None and not (self.folder / self.val_labels).is_file():
             raise ConfigError(
                 "data.val_labels", f"an existing file; looked for {self.folder / self.val_labels}", self.val_labels
@@ -45,7 +46,7 @@ class ImageNet(PictureFiles):
     def all_rows(self) -> list[Row]:
         rows = []
         for part, split in (("train", TRAIN), ("val", VALIDATION)):
-            rows += [Row(i, split) for i in find_pictures(self.folder, [part], SUFFIXES)]
+            rows += [Row(i, split) for i in find_images(self.folder, [part], SUFFIXES)]
         return rows
 
     def annotate(self, rows: Sequence[Row]) -> Annotations:
@@ -66,7 +67,7 @@ class ImageNet(PictureFiles):
         return Annotations(np.array(labels, dtype=np.int64), tuple(names.get(w, w) for w in wnids))
 
     def wnids(self) -> list[str]:
-        """The classes: the folders of train/."""
+        """The classes: the folders of train/, sorted. Raises ConfigError where there are none."""
         found = sorted(p.name for p in (self.folder / "train").iterdir() if p.is_dir())
         if not found:
             raise ConfigError("data.root", "a folder with train/WNID/*.JPEG", self.root)
@@ -79,7 +80,7 @@ class ImageNet(PictureFiles):
         return first_of(self.folder, LABELS, "the labels of val/, as it has no class folders")
 
     def names(self) -> dict[str, str]:
-        """WNID → the first of its names."""
+        """WNID → the first of its names; empty where no file of names is found."""
         beside = None if self.val_labels is None else (self.folder / self.val_labels).parent
         for meta in [*([beside / META] if beside else []), self.folder / DEVKIT / META]:
             if meta.is_file():
@@ -91,9 +92,9 @@ class ImageNet(PictureFiles):
         return {}
 
 
-@remembered
+@cached_per_file
 def _validation_labels(file: Path) -> dict[str, str]:
-    """Name of a validation picture, without suffix → WNID. Raises DataError for another kind of file."""
+    """Name of a validation image, without suffix → WNID. Raises DataError for another kind of file."""
     if file.suffix == ".csv":
         with file.open(encoding="utf-8", newline="") as f:
             rows = list(csv.DictReader(f))
@@ -110,16 +111,16 @@ def _validation_labels(file: Path) -> dict[str, str]:
     return found
 
 
-@remembered
+@cached_per_file
 def _synsets(meta: Path) -> list[tuple[int, str, str]]:
     """(number, WNID, names) of the devkit's classes; those that stand for several others are not among them."""
     from scipy.io import loadmat
 
     try:
-        table: Any = loadmat(str(meta), squeeze_me=True)["synsets"]
+        synsets: Any = loadmat(str(meta), squeeze_me=True)["synsets"]
         # a class that others are part of has children; the devkit numbers it above 1,000
         return [
-            (int(s["ILSVRC2012_ID"]), str(s["WNID"]), str(s["words"])) for s in table if int(s["num_children"]) == 0
+            (int(s["ILSVRC2012_ID"]), str(s["WNID"]), str(s["words"])) for s in synsets if int(s["num_children"]) == 0
         ]
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise DataError(f"{meta}: expected the devkit's table of synsets; {type(error).__name__}: {error}") from error

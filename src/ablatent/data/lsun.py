@@ -1,4 +1,4 @@
-"""LSUN (Yu et al. 2015): one category, from its LMDB of encoded pictures or from exported files. Free of torch."""
+"""LSUN (Yu et al. 2015): one category, from its LMDB of encoded images or from exported files. Free of torch."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,18 +11,18 @@ from jaxtyping import UInt8
 
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.data.base import TRAIN, VALIDATION, Annotations, Row, check_fraction, split_by_hash
-from ablatent.data.files import ListedPictures, remembered
+from ablatent.data.decode import read_image
+from ablatent.data.files import ListedImages, cached_per_file
 from ablatent.data.hashing import file_digests
-from ablatent.data.pictures import read_picture
 
 FILE = "data.mdb"
 PARTS = {"train": TRAIN, "val": VALIDATION}
 
 
-@dataclass(frozen=True)
-class LSUN(ListedPictures):
+@dataclass(frozen=True, kw_only=True)
+class LSUN(ListedImages):
     """CATEGORY_train_lmdb/ and CATEGORY_val_lmdb/ below root, as they are downloaded; where they are not there,
-    exported pictures below root, split by lists, by folders train/ and val/, or by a hash that holds out
+    exported images below root, split by lists, by folders train/ and val/, or by a hash that holds out
     `validation_fraction`.
 
     category: bedroom, church_outdoor, … An LMDB needs the package lmdb.
@@ -47,10 +47,10 @@ class LSUN(ListedPictures):
 
     @property
     def packed(self) -> bool:
-        """Whether the pictures are in LMDBs."""
+        """Whether the images are in LMDBs."""
         return (self.folder / self.database("train")).is_dir()
 
-    def usual_split(self, ids: Sequence[str]) -> list[int]:
+    def default_split(self, ids: Sequence[str]) -> list[int]:
         return split_by_hash(ids, self.validation_fraction)
 
     def all_rows(self) -> list[Row]:
@@ -67,9 +67,9 @@ class LSUN(ListedPictures):
         names = [f"{self.database(part)}/{FILE}" for part in PARTS]
         return {"lmdb": file_digests(self.folder, names, self.cache), "resize": self.resize}
 
-    def pictures(self, rows: Sequence[Row]) -> Iterator[UInt8[np.ndarray, "size size 3"]]:
+    def images(self, rows: Sequence[Row]) -> Iterator[UInt8[np.ndarray, "size size 3"]]:
         if not self.packed:
-            yield from super().pictures(rows)
+            yield from super().images(rows)
             return
         for part in PARTS:  # all rows of a split stand together
             wanted = [r.id.split("/", 1)[1] for r in rows if r.id.startswith(f"{part}/")]
@@ -79,7 +79,7 @@ class LSUN(ListedPictures):
                     value = transaction.get(key.encode())
                     if value is None:
                         raise DataError(f"{file}: expected the key {key}; it is gone.")
-                    yield read_picture(bytes(value), self.size, self.resize, f"{file}, key {key}")
+                    yield read_image(bytes(value), self.size, self.resize, f"{file}, key {key}")
 
     def annotate(self, rows: Sequence[Row]) -> Annotations:
         return Annotations()
@@ -91,7 +91,7 @@ def _opened(file: Path) -> Iterator[Any]:
     try:
         import lmdb
     except ImportError:
-        do = "Do: pip install lmdb, or export the pictures to files"
+        do = "Do: pip install lmdb, or export the images to files"
         raise ConfigError("data.root", "the package lmdb, to read LSUN's databases", str(file.parent), do) from None
     try:
         environment = lmdb.open(str(file.parent), readonly=True, lock=False, readahead=False)
@@ -104,7 +104,7 @@ def _opened(file: Path) -> Iterator[Any]:
         environment.close()
 
 
-@remembered
+@cached_per_file
 def _keys(file: Path) -> list[str]:
     """All keys, in the order of the database, which is theirs."""
     with _opened(file) as transaction:

@@ -1,4 +1,4 @@
-"""Segmentation maps beside the pictures of a folder: PNG files of class numbers. Free of torch."""
+"""Segmentation maps beside the images of a folder: PNG files of class numbers. Free of torch."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ from PIL import Image
 
 from ablatent.core.errors import ConfigError, DataError, did_you_mean
 from ablatent.core.progress import track
+from ablatent.data.decode import image_size
 from ablatent.data.hashing import file_digests
-from ablatent.data.pictures import picture_size
 
 VOID = 255
 """Pixels that belong to no class, in many published sets."""
@@ -31,7 +31,7 @@ def maps_folder(root: Path, maps: str) -> Path:
 
 
 def map_names(folder: Path, ids: Sequence[str]) -> list[str]:
-    """The map of each picture, below the folder: the picture's path with .png. Raises DataError for a missing one."""
+    """The map of each image, below the folder: the image's path with .png. Raises DataError for a missing one."""
     names = [Path(i).with_suffix(".png").as_posix() for i in ids]
     if missing := [name for name in names if not (folder / name).is_file()]:
         raise DataError(
@@ -68,22 +68,22 @@ def class_list(root: Path, classes: int | str | None) -> tuple[str, ...]:
 def map_digests(
     root: Path, folder: Path, ids: Sequence[str], classes: Sequence[str], cache: str | None
 ) -> list[tuple[str, str]]:
-    """(id, digest of its map) of each picture. All maps are checked here, before anything is trained.
+    """(id, digest of its map) of each image. All maps are checked here, before anything is trained.
 
-    What is known of a file that has not changed is remembered with its digest. Raises DataError for a map that is
-    missing, is no map, is not of its picture's size, or has a number that is no class.
+    The size and the classes of an unchanged file are remembered with its digest. Raises DataError for a map that is
+    missing, is no map, is not of its image's size, or has a number that is no class.
     """
     names = map_names(folder, ids)
-    found = file_digests(folder, names, cache, ("segmentation map", _described))
+    records = file_digests(folder, names, cache, "segmentation map", _map_record)
     digests = []
-    for i, name, said in zip(ids, names, found, strict=True):
-        digest, width, height, most = said.split()
-        if (int(width), int(height)) != (size := picture_size(root / i)):
+    for i, name, record in zip(ids, names, records, strict=True):
+        digest, width, height, largest = record.split()
+        if (int(width), int(height)) != (size := image_size(root / i)):
             expected = f"the size of its image, {size[0]}x{size[1]}"
             raise DataError(f"{folder / name}: expected {expected}; got {width}x{height}")
-        if int(most) >= len(classes) - 1:
+        if int(largest) >= len(classes) - 1:
             expected = f"numbers below {len(classes) - 1}, as data.map_classes says, or {VOID}"
-            raise DataError(f"{folder / name}: expected {expected}; got {most}.")
+            raise DataError(f"{folder / name}: expected {expected}; got {largest}.")
         digests.append((i, digest))
     return digests
 
@@ -91,7 +91,10 @@ def map_digests(
 def read_maps(
     folder: Path, ids: Sequence[str], size: int, classes: Sequence[str]
 ) -> UInt8[np.ndarray, "n {size} {size}"]:
-    """The maps, cut and made small as the pictures are, each pixel the nearest one; 255 as the last of the classes."""
+    """The maps, cropped and resized as the images are, each pixel the nearest one; 255 becomes the last of the classes.
+
+    Raises DataError for a map that is missing or cannot be read.
+    """
     maps = np.zeros((len(ids), size, size), dtype=np.uint8)
     with track("reading segmentation maps", len(ids), "maps") as bar:
         for one, name in zip(maps, map_names(folder, ids), strict=True):
@@ -101,7 +104,7 @@ def read_maps(
     return maps
 
 
-def _described(path: Path) -> str:
+def _map_record(path: Path) -> str:
     """Digest of the bytes, width, height, and the largest number that is not 255."""
     numbers = _numbers(path)
     digest = hashlib.blake2b(path.read_bytes(), digest_size=32).hexdigest()
@@ -109,7 +112,7 @@ def _described(path: Path) -> str:
 
 
 def square(numbers: UInt8[np.ndarray, "h w"], side: int) -> UInt8[np.ndarray, "{side} {side}"]:
-    """The middle square, as `read_picture` cuts it, each pixel the nearest one."""
+    """The middle square of a map at another size, as `read_image` cuts images, each pixel the nearest one."""
     height, width = numbers.shape
     short = min(height, width)
     left, top = (width - short) / 2, (height - short) / 2
@@ -125,7 +128,7 @@ def _numbers(path: Path) -> UInt8[np.ndarray, "h w"]:
         raise DataError(f"{path}: cannot be read as an image: {error}. Do: mend or remove the file") from error
     if image.mode not in ("L", "P"):
         raise DataError(
-            f"{path}: expected a map of class numbers, a PNG of 8-bit grey levels or with a palette; got mode "
+            f"{path}: expected a map of class numbers, a PNG of 8-bit greyscale or with a palette; got mode "
             f"{image.mode}. Do: write the numbers, not colours"
         )
     return np.asarray(image)

@@ -9,8 +9,8 @@ from typing import ClassVar
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.data.base import TRAIN, VALIDATION, Annotations, Row
 from ablatent.data.boxes import Box, in_middle_square
-from ablatent.data.files import PictureFiles, first_of, remembered
-from ablatent.data.pictures import picture_size
+from ablatent.data.decode import image_size
+from ablatent.data.files import ImageFiles, cached_per_file, first_of
 
 PARTS = {"train": TRAIN, "validation": VALIDATION}
 BOXES = ("{part}-annotations-bbox.csv", "oidv6-{part}-annotations-bbox.csv")
@@ -18,18 +18,19 @@ CLASSES = ("class-descriptions-boxable.csv", "oidv7-class-descriptions-boxable.c
 COLUMNS = ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax")
 
 
-@dataclass(frozen=True)
-class OpenImagesBoxes(PictureFiles):
+@dataclass(frozen=True, kw_only=True)
+class OpenImagesBoxes(ImageFiles):
     """train/ID.jpg and validation/ID.jpg, with boxes and class names in CSV files as published, below root.
 
-    min_boxes, max_boxes: pictures with fewer or more boxes are left out (Rombach et al. 2022 train layouts on 2 to 30),
-    and so are pictures that were not downloaded. Boxes are those of the middle square.
+    min_boxes, max_boxes: images with fewer or more boxes are left out (Rombach et al. 2022 train layouts on 2 to 30),
+    and so are images that were not downloaded. Boxes are those of the middle square.
     """
 
     min_boxes: int = 2
     max_boxes: int = 30
 
     name: ClassVar[str] = "openimages_boxes"
+    offers: ClassVar[tuple[str, ...]] = ("boxes",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -37,10 +38,11 @@ class OpenImagesBoxes(PictureFiles):
             raise ConfigError("data.min_boxes", f"from 1 to data.max_boxes={self.max_boxes}", self.min_boxes)
         self.file(CLASSES, "")
         for part in PARTS:
-            first_of(self.folder, [part], "the pictures of Open Images")
+            first_of(self.folder, [part], "the images of Open Images")
             self.file(BOXES, part)
 
     def file(self, names: Sequence[str], part: str) -> Path:
+        """The first of BOXES or CLASSES that is there for a part (train, validation). Raises ConfigError for none."""
         return first_of(self.folder, [n.format(part=part) for n in names], "the tables of Open Images")
 
     def all_rows(self) -> list[Row]:
@@ -51,7 +53,7 @@ class OpenImagesBoxes(PictureFiles):
             chosen = sorted(image for image, n in counts.items() if self.min_boxes <= n <= self.max_boxes)
             rows += [Row(f"{part}/{image}.jpg", split) for image in chosen]
         if not rows:
-            raise ConfigError("data.root", "pictures train/ID.jpg and validation/ID.jpg that have boxes", self.root)
+            raise ConfigError("data.root", "images train/ID.jpg and validation/ID.jpg that have boxes", self.root)
         return rows
 
     def annotate(self, rows: Sequence[Row]) -> Annotations:
@@ -63,9 +65,9 @@ class OpenImagesBoxes(PictureFiles):
             part, image = row.id.removesuffix(".jpg").split("/")
             found = _boxes(self.file(BOXES, part))[image]
             if unknown := [code for code, *_ in found if code not in number]:
-                raise DataError(f"{file}: expected the class {unknown[0]}, which picture {image} has; it is not there.")
+                raise DataError(f"{file}: expected the class {unknown[0]}, which image {image} has; it is not there.")
             whole = [(number[code], *corners) for code, *corners in found]
-            boxes.append(in_middle_square(whole, *picture_size(self.folder / row.id)))  # type: ignore[arg-type]
+            boxes.append(in_middle_square(whole, *image_size(self.folder / row.id)))  # type: ignore[arg-type]
         return Annotations(classes=tuple(names.values()), boxes=boxes)
 
 
@@ -79,9 +81,9 @@ def _lines(file: Path) -> Iterator[tuple[str, str]]:
                 yield line[0], line[1]
 
 
-@remembered
+@cached_per_file
 def _boxes(file: Path) -> dict[str, list[tuple[str, float, float, float, float]]]:
-    """Picture → (class, x0, y0, x1, y1) of its boxes, relative to the whole picture."""
+    """Image → (class, x0, y0, x1, y1) of its boxes, relative to the whole image."""
     found: dict[str, list[tuple[str, float, float, float, float]]] = {}
     with file.open(encoding="utf-8-sig", newline="") as f:
         reader = csv.DictReader(f)

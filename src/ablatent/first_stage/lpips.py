@@ -67,7 +67,7 @@ class LPIPS(FeatureDistance):
             raise ConfigError(
                 "perceptual.trunk_sha256",
                 f"a trunk whose file has a SHA-256 that begins with {self.trunk_sha256}",
-                f"{trunk.sha256} of {trunk.path} (found by {trunk.how})",
+                f"{trunk.sha256} of {trunk.path} (found by {trunk.origin})",
                 "Remove or replace that file, or name its digits in a YAML of its own.",
             )
         heads = self.read(found, self.heads())

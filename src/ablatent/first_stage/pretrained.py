@@ -1,17 +1,21 @@
 """A first stage that is not trained here: which one, until it is looked up."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ablatent.core.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class Pretrained:
+class PretrainedFirstStage:
     """key: of a first stage in the store. Or path, or url with sha256: a file in a format (compvis, diffusers).
 
     Before a plan is made, the network itself takes the place of this node. Raises ConfigError unless exactly one of the
     three is given, with what belongs to it.
     """
+
+    stands_for_stored: ClassVar[bool] = True
+    """Planning puts the stored first stage in its place."""
 
     key: str | None = None
     path: str | None = None

@@ -142,5 +142,5 @@ def schedule_of(betas: Tensor | None, options: Options, model: tuple[float, floa
     line = torch.linspace(ends[0] ** 0.5, ends[1] ** 0.5, len(values), dtype=torch.float64) ** 2
     if torch.allclose(values, line, rtol=1e-4, atol=0.0):
         return {**node, "T": len(values), "beta_start": ends[0], "beta_end": ends[1]}, "the file"
-    given = {"_target_": "ablatent.schedules.given.Given", "betas": values.tolist(), "zero_terminal_snr": False}
+    given = {"_target_": "ablatent.schedules.custom.Custom", "betas": values.tolist(), "zero_terminal_snr": False}
     return given, "the file, as a list of betas"

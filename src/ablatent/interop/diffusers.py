@@ -131,7 +131,11 @@ def _scheduler(
     zero, kind = bool(settings.get("rescale_betas_zero_snr", False)), settings.get("beta_schedule", "linear")
     T = settings.get("num_train_timesteps", 1000)
     if settings.get("trained_betas") is not None:
-        node = {"_target_": f"{target}given.Given", "betas": list(settings["trained_betas"]), "zero_terminal_snr": zero}
+        node = {
+            "_target_": f"{target}custom.Custom",
+            "betas": list(settings["trained_betas"]),
+            "zero_terminal_snr": zero,
+        }
     elif kind in _SCHEDULES:
         ends = {"beta_start": settings.get("beta_start", 0.0001), "beta_end": settings.get("beta_end", 0.02)}
         node = {"_target_": target + _SCHEDULES[kind], "T": T, **ends, "zero_terminal_snr": zero}

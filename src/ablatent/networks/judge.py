@@ -1,4 +1,4 @@
-"""Small networks that look at real pictures, to judge generated ones: one answer a picture, or one a pixel.
+"""Small networks trained on real images, to judge generated ones: one answer an image, or one a pixel.
 
 The downward half of a U-Net of ADM blocks; for pixels also the upward half, with skips (Ronneberger et al. 2015).
 """
@@ -17,8 +17,8 @@ from ablatent.networks.blocks import Downsample, ResBlock, Upsample, norm
 COLOURS = 3
 
 
-class Looking(nn.Module):
-    """Feature maps of a picture, one a level, from fine to coarse.
+class JudgeBackbone(nn.Module):
+    """Feature maps of an image, one a level, from fine to coarse.
 
     stem: stem × stem pixels are folded into channels at the input, so that the first level has 1/stem of the side.
     ch, ch_mult: width of level k is ch * ch_mult[k]; num_res_blocks: a level; dropout: inside them.
@@ -46,27 +46,30 @@ class Looking(nn.Module):
             self.levels.append(_blocks(before, width, num_res_blocks, dropout))
             before = width
 
-    def look(self, x: Float[Tensor, "b 3 h w"]) -> list[Tensor]:
-        """x: in [-1, 1], h and w divisible by the factor of the coarsest level."""
+    def features(self, x: Float[Tensor, "b 3 h w"]) -> list[Tensor]:
+        """The map of each level, (b, width, h', w'), from fine to coarse.
+
+        x: images in [-1, 1]. Raises ConfigError unless h and w are divisible by the factor of the coarsest level.
+        """
         if x.shape[2] % self.factor or x.shape[3] % self.factor:
             raise ConfigError(
                 "judge.network",
-                f"pictures whose sides are divisible by {self.factor} (stem and levels)",
+                f"images whose sides are divisible by {self.factor} (stem and levels)",
                 "x".join(map(str, x.shape[2:])),
                 "Give a smaller judge.network.stem or fewer levels in judge.network.ch_mult.",
             )
         h = self.conv_in(rearrange(x, "b c (h p) (w q) -> b (c p q) h w", p=self.stem, q=self.stem))
-        found = []
+        maps = []
         for down, level in zip(self.downs, self.levels, strict=True):
             h = level(down(h))
-            found.append(h)
-        return found
+            maps.append(h)
+        return maps
 
 
-class PictureNet(Looking):
-    """One logit an output for the whole picture, from mean and maximum of the coarsest map: what is it, what is in it.
+class JudgeNet(JudgeBackbone):
+    """One logit an output for the whole image, from mean and maximum of the coarsest map: its class, or what it shows.
 
-    Arguments as in `Looking`; outputs: number of logits.
+    Arguments as in `JudgeBackbone`; outputs: number of logits.
     """
 
     def __init__(
@@ -78,13 +81,14 @@ class PictureNet(Looking):
         self.head = nn.Linear(2 * self.widths[-1], outputs)
 
     def forward(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b outputs"]:
-        h = F.silu(self.norm_out(self.look(x)[-1]))
+        """Logits of images in [-1, 1]. Raises ConfigError for sides that do not fit, as `features`."""
+        h = F.silu(self.norm_out(self.features(x)[-1]))
         pooled = torch.cat([reduce(h, "b c h w -> b c", "mean"), reduce(h, "b c h w -> b c", "max")], dim=1)
         return self.head(self.dropout(pooled))
 
 
-class PixelNet(Looking):
-    """One logit an output for each pixel. Arguments as in `Looking`; outputs: number of logits."""
+class PixelNet(JudgeBackbone):
+    """One logit an output for each pixel. Arguments as in `JudgeBackbone`; outputs: number of logits."""
 
     def __init__(
         self, outputs: int, ch: int, ch_mult: Sequence[int], num_res_blocks: int, stem: int, dropout: float
@@ -100,7 +104,8 @@ class PixelNet(Looking):
         self.conv_out = nn.Conv2d(before, outputs * self.stem**2, 3, padding=1)
 
     def forward(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b outputs h w"]:
-        *finer, h = self.look(x)
+        """Logits of each pixel of images in [-1, 1]. Raises ConfigError for sides that do not fit, as `features`."""
+        *finer, h = self.features(x)
         for up, back, skip in zip(self.ups, self.back, reversed(finer), strict=True):
             h = back(torch.cat([up(h), skip], dim=1))
         h = self.conv_out(F.silu(self.norm_out(h)))

@@ -149,7 +149,7 @@ def schedules(sweep: Sweep) -> bytes | None:
     nodes = {json.dumps(j.config["schedule"], sort_keys=True): j for j in noised if "schedule" in j.config}
     if not nodes:
         return None
-    from ablatent.stages.objects import make  # needs torch, which the other figures do without
+    from ablatent.stages.stored import make  # needs torch, which the other figures do without
 
     with _panels(2) as ((signal, snr), out):
         for n, job in enumerate(nodes.values()):

@@ -14,7 +14,6 @@ import numpy as np
 
 from ablatent.core.errors import ConfigError, DataError, did_you_mean
 from ablatent.core.files import read_json, sha256
-from ablatent.stages.graph import SCORED
 from ablatent.store.artifacts import MANIFEST
 from ablatent.store.records import FileRecord, JobFailure, JobRecord, Manifest, PlannedJob, PlanRecord
 
@@ -272,7 +271,7 @@ def load_sweep(store_root: Path, sweep_id: str) -> Sweep:
         wanted = any(j.built.get(stored.key) in ("built", "found") for j in jobs)
         if stored.problem and (wanted or "damaged" in stored.problem):
             problems.append(f"{stored.key}: {stored.problem}.")
-        if stored.kind not in SCORED:
+        if not plan.stages[stored.key].scored:
             continue
         scores = None
         try:

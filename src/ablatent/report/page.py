@@ -5,15 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hydra.utils import get_class
-
+from ablatent.core.instantiate import TARGET, class_of
 from ablatent.core.progress import seconds
 from ablatent.report import cost, figures, images, judges, tables
 from ablatent.report.metrics import describe
 from ablatent.report.model import Sweep
 from ablatent.report.tables import TableData
-from ablatent.stages.graph import PICTURES_ALONE
-from ablatent.store.identity import stable_name
+from ablatent.stages.options import needs_of
 
 T = TypeVar("T")
 LATENTS = (
@@ -80,7 +78,7 @@ def _lead(sweep: Sweep) -> str:
 def _credits(sweep: Sweep) -> list[str]:
     """Whom the data sets ask to be named beside their images."""
     targets = {str(j.config["data"]["_target_"]) for j in sweep.jobs if "data" in j.config}
-    kinds: list[Any] = [get_class(t) for t in sorted(targets)]
+    kinds: list[Any] = [class_of({TARGET: t}) for t in sorted(targets)]
     return [f"Images: {kind.credit}" for kind in kinds if kind.credit]
 
 
@@ -118,18 +116,14 @@ def _remarks(sweep: Sweep, by_seed: bool) -> list[str]:
             found.append("The baselines of the other metrics are in report.csv.")
     if any("is_effnet_lite0" in j.scores for j in sweep.jobs):
         found.append("IS* uses another classifier than the Inception Score: compare it with itself only.")
-    if any("scores" in j.stages and _shows_pictures(j.config.get("conditioner", {})) for j in sweep.jobs):
+    if any("scores" in j.stages and _shows_images(j.config.get("conditioner", {})) for j in sweep.jobs):
         found.append("Samples that are conditioned on parts of validation images look like these: their FID flatters.")
     return found
 
 
-def _shows_pictures(conditioner: Any) -> bool:
-    """Whether a conditioner node, or a part of it, hands pixels of pictures over."""
-    if not isinstance(conditioner, Mapping):
-        return False
-    return stable_name(str(conditioner.get("_target_"))) in PICTURES_ALONE or any(
-        _shows_pictures(part) for part in conditioner.get("parts", {}).values()
-    )
+def _shows_images(conditioner: Any) -> bool:
+    """Whether a conditioner node, or a part of it, hands pixels of images over."""
+    return isinstance(conditioner, Mapping) and "pixels" in needs_of(conditioner)
 
 
 def _warnings(sweep: Sweep) -> list[str]:

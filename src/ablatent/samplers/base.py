@@ -59,7 +59,7 @@ def at_time(denoise: DenoiseFn, x: Float[Tensor, "b c h w"], node: Node) -> Pred
 
 
 @dataclass
-class Run:
+class SolverState:
     """One call of a sampler: its inputs, its nodes, and what it has predicted so far (for multi-step methods).
 
     schedule: for methods that also visit times between the nodes. predictions: those made at the nodes before this
@@ -138,8 +138,10 @@ class Sampler(ABC):
         return self.steps if steps is None else steps
 
     @abstractmethod
-    def step(self, run: Run, i: int, x: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b c h w"], Prediction]:
-        """From run.nodes[i] to run.nodes[i + 1]: the new state, and the prediction made at node i."""
+    def step(
+        self, state: SolverState, i: int, x: Float[Tensor, "b c h w"]
+    ) -> tuple[Float[Tensor, "b c h w"], Prediction]:
+        """From state.nodes[i] to state.nodes[i + 1]: the new state, and the prediction made at node i."""
 
     @torch.no_grad()
     def __call__(
@@ -164,11 +166,11 @@ class Sampler(ABC):
             raise ValueError(f"{type(self).__name__}: expected strictly descending times; got {times!r}")
         nodes = nodes_of(schedule, times)
         self._check_first(nodes[0])
-        run = Run(schedule, nodes, self._predictor(denoise), lambda i, like: noise(i).to(like))
+        state = SolverState(schedule, nodes, self._predictor(denoise), lambda i, like: noise(i).to(like))
         for i in range(len(nodes) - 1):
             dtype = x.dtype
-            x, prediction = self.step(run, i, x)
-            run.predictions = [*run.predictions, prediction][-self.keep :]
+            x, prediction = self.step(state, i, x)
+            state.predictions = [*state.predictions, prediction][-self.keep :]
             if on_step is not None:
                 x = on_step(i, nodes[i + 1].t, x, prediction)
             x = x.to(dtype)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.types import Prediction
-from ablatent.samplers.base import Run, Sampler
+from ablatent.samplers.base import Sampler, SolverState
 from ablatent.samplers.ddpm import beta_between
 from ablatent.schedules.base import is_real
 
@@ -34,13 +34,15 @@ class DDIM(Sampler):
     def stochastic(self) -> bool:
         return self.eta > 0
 
-    def step(self, run: Run, i: int, x: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b c h w"], Prediction]:
-        t, s = run.nodes[i], run.nodes[i + 1]
-        prediction = run.predict(x, t)
+    def step(
+        self, state: SolverState, i: int, x: Float[Tensor, "b c h w"]
+    ) -> tuple[Float[Tensor, "b c h w"], Prediction]:
+        t, s = state.nodes[i], state.nodes[i + 1]
+        prediction = state.predict(x, t)
         variance = self.eta**2 * beta_between(t, s) * (s.sigma / t.sigma) ** 2
         # max: at eta = 1 and nearly equal times the difference may be a rounding error below 0
         towards = math.sqrt(max(s.sigma**2 - variance, 0.0))
         x = s.alpha * prediction.x0 + towards * prediction.eps
         if variance > 0:
-            x = x + math.sqrt(variance) * run.noise(i, x)
+            x = x + math.sqrt(variance) * state.noise(i, x)
         return x, prediction

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ablatent.core.errors import ConfigError, did_you_mean
 from ablatent.core.types import Prediction
-from ablatent.samplers.base import Node, Run, Sampler
+from ablatent.samplers.base import Node, Sampler, SolverState
 
 VARIANCES = ("beta", "beta_tilde", "sigma_hat", "learned")
 
@@ -50,14 +50,16 @@ class DDPM(Sampler):
     def needs_variance(self) -> bool:
         return self.variance == "learned"
 
-    def step(self, run: Run, i: int, x: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b c h w"], Prediction]:
-        t, s = run.nodes[i], run.nodes[i + 1]
-        prediction = run.predict(x, t)
+    def step(
+        self, state: SolverState, i: int, x: Float[Tensor, "b c h w"]
+    ) -> tuple[Float[Tensor, "b c h w"], Prediction]:
+        t, s = state.nodes[i], state.nodes[i + 1]
+        prediction = state.predict(x, t)
         beta = beta_between(t, s)
         shrink = (s.sigma / t.sigma) ** 2
         x = (t.alpha / s.alpha * shrink) * x + (s.alpha * beta / t.sigma**2) * prediction.x0
         if s.sigma > 0:
-            x = x + self._std(beta, beta * shrink, prediction) * run.noise(i, x)
+            x = x + self._std(beta, beta * shrink, prediction) * state.noise(i, x)
         return x, prediction
 
     def _std(self, beta: float, beta_tilde: float, prediction: Prediction) -> float | Float[Tensor, "b c h w"]:

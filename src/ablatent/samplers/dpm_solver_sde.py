@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ablatent.core.types import Prediction
-from ablatent.samplers.base import Run, Sampler
+from ablatent.samplers.base import Sampler, SolverState
 from ablatent.samplers.dpm_solver import extrapolated
 
 
@@ -27,12 +27,14 @@ class DPMSolverSDE(Sampler):
     def stochastic(self) -> bool:
         return True
 
-    def step(self, run: Run, i: int, x: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b c h w"], Prediction]:
-        t, s = run.nodes[i], run.nodes[i + 1]
-        prediction = run.predict(x, t)
+    def step(
+        self, state: SolverState, i: int, x: Float[Tensor, "b c h w"]
+    ) -> tuple[Float[Tensor, "b c h w"], Prediction]:
+        t, s = state.nodes[i], state.nodes[i + 1]
+        prediction = state.predict(x, t)
         decay = (t.alpha * s.sigma) / (s.alpha * t.sigma)  # e^-h, without the infinities at the two ends
         fresh = 1.0 - decay**2
-        x = (s.sigma / t.sigma * decay) * x + (s.alpha * fresh) * extrapolated(run, i, prediction.x0)
+        x = (s.sigma / t.sigma * decay) * x + (s.alpha * fresh) * extrapolated(state, i, prediction.x0)
         if s.sigma > 0:
-            x = x + s.sigma * math.sqrt(fresh) * run.noise(i, x)
+            x = x + s.sigma * math.sqrt(fresh) * state.noise(i, x)
         return x, prediction

@@ -7,7 +7,7 @@ to 1. So x_0 and eps are combined with the same weights and stay consistent, wha
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
 import torch
 from einops import rearrange, repeat
@@ -37,10 +37,46 @@ GradientFn = Callable[[Tensor, Tensor], Tensor]
 
 UNITS = ("t", "sigma")
 
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class GuidanceInputs:
+    """What a guidance may combine, for one batch of samples; None for what it does not ask for.
+
+    cond, null: the condition and the null condition, one row a sample. weak: a weaker model, with its own embedding of
+    the condition inside (its conditioner was trained no longer than its network). classifier: the gradient of a
+    classifier of noisy latents, with the labels inside.
+    """
+
+    denoiser: ConditionalDenoiser
+    cond: Cond
+    null: Cond | None = None
+    weak: DenoiseFn | None = None
+    classifier: GradientFn | None = None
+
+    def unguided(self) -> DenoiseFn:
+        """The denoiser with the condition inside."""
+        return unguided(self.denoiser, self.cond)
+
 
 @dataclass(frozen=True)
 class Guidance(ABC):
-    """Makes the sampler's denoise function, and says what it needs for that beside the denoiser and the condition."""
+    """Makes the sampler's denoise function, and says what it needs for that beside the denoiser and the condition.
+
+    Declared, as literals that planning reads from the source: neutral_scale: the `scale` at which it is no guidance,
+    None where it always guides; guides: whether it does anything at all; uses_null: it combines predictions with and
+    without the condition, so that the model must have learned both; uses_weak: it needs an earlier snapshot
+    (`weights`, `snapshot`); needs_stages: kinds of stages that a guided job has besides, for example
+    ("noisy_classifier",); reads: annotations that its samples are conditioned on by the guidance itself.
+    """
+
+    neutral_scale: ClassVar[float | None] = None
+    guides: ClassVar[bool] = True
+    uses_null: ClassVar[bool] = False
+    uses_weak: ClassVar[bool] = False
+    needs_stages: ClassVar[tuple[str, ...]] = ()
+    reads: ClassVar[tuple[str, ...]] = ()
 
     @property
     def needs_null(self) -> bool:
@@ -63,16 +99,8 @@ class Guidance(ABC):
         return False
 
     @abstractmethod
-    def __call__(
-        self,
-        denoiser: ConditionalDenoiser,
-        cond: Cond,
-        null: Cond | None = None,
-        weak: DenoiseFn | None = None,
-        classifier: GradientFn | None = None,
-    ) -> DenoiseFn:
-        """cond, null: one row a sample. weak: a weaker model, with its own embedding of the condition inside (its
-        conditioner was trained no longer than its network). Raises ConfigError where something needed is missing."""
+    def __call__(self, inputs: GuidanceInputs) -> DenoiseFn:
+        """The sampler's denoise function for one batch. Raises ConfigError where an input that it needs is None."""
 
     def network_rows(self) -> int:
         """Rows of denoising networks per sample: the cost of one call (a classifier's gradient is not counted)."""
@@ -83,15 +111,10 @@ class Guidance(ABC):
 class NoGuidance(Guidance):
     """The conditional prediction as it is."""
 
-    def __call__(
-        self,
-        denoiser: ConditionalDenoiser,
-        cond: Cond,
-        null: Cond | None = None,
-        weak: DenoiseFn | None = None,
-        classifier: GradientFn | None = None,
-    ) -> DenoiseFn:
-        return unguided(denoiser, cond)
+    guides: ClassVar[bool] = False
+
+    def __call__(self, inputs: GuidanceInputs) -> DenoiseFn:
+        return inputs.unguided()
 
 
 @dataclass(frozen=True)
@@ -107,6 +130,9 @@ class ClassifierFree(Guidance):
     scale: float
     interval: Sequence[float] | None = None
     unit: str = "t"
+
+    neutral_scale: ClassVar[float | None] = 1
+    uses_null: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_scale(self.scale, "1 is no guidance")
@@ -124,23 +150,16 @@ class ClassifierFree(Guidance):
         """Of a call inside the interval; outside it is 1."""
         return 1 if self.scale == 1 or (self.scale == 0 and self.interval is None) else 2
 
-    def __call__(
-        self,
-        denoiser: ConditionalDenoiser,
-        cond: Cond,
-        null: Cond | None = None,
-        weak: DenoiseFn | None = None,
-        classifier: GradientFn | None = None,
-    ) -> DenoiseFn:
+    def __call__(self, inputs: GuidanceInputs) -> DenoiseFn:
         if self.scale == 1:
-            return unguided(denoiser, cond)
-        if null is None:
-            raise ConfigError(
-                "guidance",
-                "a conditioner with a null condition",
-                f"scale {self.scale:g} without one",
-                "Choose a conditioner, or guidance=none.",
-            )
+            return inputs.unguided()
+        denoiser, cond = inputs.denoiser, inputs.cond
+        null = required(
+            inputs.null,
+            "a conditioner with a null condition",
+            f"scale {self.scale:g} without one",
+            "Choose a conditioner, or guidance=none.",
+        )
         if self.scale == 0 and self.interval is None:
             return unguided(denoiser, null)
         both = Cond.cat([cond, null])
@@ -193,6 +212,13 @@ def check_scale(scale: object, meaning: str) -> None:
     """Raise ConfigError unless the scale is a finite number of at least 0."""
     if not (is_real(scale) and scale >= 0):  # type: ignore[operator]
         raise ConfigError("guidance.scale", f"a finite number of at least 0 ({meaning})", scale)
+
+
+def required(value: T | None, expected: str, got: str, do: str = "") -> T:
+    """An input that a guidance cannot do without. Raises ConfigError of key `guidance` where it is None."""
+    if value is None:
+        raise ConfigError("guidance", expected, got, do)
+    return value
 
 
 def unguided(denoiser: ConditionalDenoiser, cond: Cond) -> DenoiseFn:

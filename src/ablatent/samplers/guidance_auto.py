@@ -1,15 +1,16 @@
 """Autoguidance: away from a weaker version of the model itself (Karras et al. 2024)."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ablatent.core.errors import ConfigError
-from ablatent.core.types import Cond, Prediction
+from ablatent.core.types import Prediction
 from ablatent.samplers.base import DenoiseFn
-from ablatent.samplers.guidance import ConditionalDenoiser, GradientFn, Guidance, check_scale, extrapolated, unguided
+from ablatent.samplers.guidance import Guidance, GuidanceInputs, check_scale, extrapolated, required
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,9 @@ class AutoGuidance(Guidance):
     weights: str = "ema"
     snapshot: int | str = "first"
 
+    neutral_scale: ClassVar[float | None] = 1
+    uses_weak: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         check_scale(self.scale, "1 is no guidance")
         step = isinstance(self.snapshot, int) and not isinstance(self.snapshot, bool) and self.snapshot > 0
@@ -41,24 +45,15 @@ class AutoGuidance(Guidance):
     def network_rows(self) -> int:
         return 1 if self.scale in (0, 1) else 2
 
-    def __call__(
-        self,
-        denoiser: ConditionalDenoiser,
-        cond: Cond,
-        null: Cond | None = None,
-        weak: DenoiseFn | None = None,
-        classifier: GradientFn | None = None,
-    ) -> DenoiseFn:
+    def __call__(self, inputs: GuidanceInputs) -> DenoiseFn:
         if self.scale == 1:
-            return unguided(denoiser, cond)
-        if weak is None:
-            raise ConfigError(
-                "guidance", "a weaker model", f"scale {self.scale:g} without one", "Keep one with training.snapshots."
-            )
+            return inputs.unguided()
+        got, do = f"scale {self.scale:g} without one", "Keep one with training.snapshots."
+        weak, strong = required(inputs.weak, "a weaker model", got, do), inputs.unguided()
         if self.scale == 0:
             return weak
 
         def denoise(x: Float[Tensor, "b c h w"], t: Float[Tensor, " b"]) -> Prediction:
-            return extrapolated(weak(x, t), denoiser(x, t, cond), torch.full_like(t, self.scale))
+            return extrapolated(weak(x, t), strong(x, t), torch.full_like(t, self.scale))
 
         return denoise

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from einops import rearrange
@@ -9,10 +10,9 @@ from jaxtyping import Float, Int, Real
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
-from ablatent.core.errors import ConfigError
-from ablatent.core.types import Cond, Prediction
+from ablatent.core.types import Prediction
 from ablatent.samplers.base import DenoiseFn
-from ablatent.samplers.guidance import ConditionalDenoiser, GradientFn, Guidance, check_scale, unguided
+from ablatent.samplers.guidance import GradientFn, Guidance, GuidanceInputs, check_scale, required
 from ablatent.schedules.base import NoiseSchedule, per_row
 
 LogitsFn = Callable[[Tensor, Tensor], Tensor]
@@ -32,6 +32,10 @@ class ClassifierGuidance(Guidance):
 
     scale: float
 
+    neutral_scale: ClassVar[float | None] = 0
+    needs_stages: ClassVar[tuple[str, ...]] = ("noisy_classifier",)
+    reads: ClassVar[tuple[str, ...]] = ("labels",)
+
     def __post_init__(self) -> None:
         check_scale(self.scale, "0 is no guidance")
 
@@ -39,25 +43,18 @@ class ClassifierGuidance(Guidance):
     def needs_classifier(self) -> bool:
         return self.scale != 0
 
-    def __call__(
-        self,
-        denoiser: ConditionalDenoiser,
-        cond: Cond,
-        null: Cond | None = None,
-        weak: DenoiseFn | None = None,
-        classifier: GradientFn | None = None,
-    ) -> DenoiseFn:
+    def __call__(self, inputs: GuidanceInputs) -> DenoiseFn:
+        denoise_plain = inputs.unguided()
         if self.scale == 0:
-            return unguided(denoiser, cond)
-        if classifier is None:
-            raise ConfigError(
-                "guidance", "a classifier of noisy latents", "none", "The samples stage gives it where data has labels."
-            )
+            return denoise_plain
+        do = "The samples stage gives it where data has labels."
+        classifier = required(inputs.classifier, "a classifier of noisy latents", "none", do)
+        schedule = inputs.denoiser.schedule
 
         def denoise(x: Float[Tensor, "b c h w"], t: Float[Tensor, " b"]) -> Prediction:
-            p = denoiser(x, t, cond)
+            p = denoise_plain(x, t)
             gradient = self.scale * classifier(x, t)
-            alpha, sigma = denoiser.schedule.alpha_sigma(t)
+            alpha, sigma = schedule.alpha_sigma(t)
             heard = alpha > 0
             to_eps = torch.where(heard, sigma, 0.0)
             to_x0 = torch.where(heard, sigma**2 / torch.where(heard, alpha, 1.0), 0.0)

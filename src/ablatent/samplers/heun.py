@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ablatent.core.types import Prediction
-from ablatent.samplers.base import Run, Sampler
+from ablatent.samplers.base import Sampler, SolverState
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,13 @@ class Heun(Sampler):
     def nfe(self, steps: int | None = None) -> int:
         return 2 * super().nfe(steps) - 1
 
-    def step(self, run: Run, i: int, x: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b c h w"], Prediction]:
-        t, s = run.nodes[i], run.nodes[i + 1]
-        prediction = run.predict(x, t)
+    def step(
+        self, state: SolverState, i: int, x: Float[Tensor, "b c h w"]
+    ) -> tuple[Float[Tensor, "b c h w"], Prediction]:
+        t, s = state.nodes[i], state.nodes[i + 1]
+        prediction = state.predict(x, t)
         euler = s.alpha * prediction.x0 + s.sigma * prediction.eps
         if s.sigma == 0:
             return euler, prediction
         half = 0.5 * (s.sigma - s.alpha * t.sigma / t.alpha)
-        return euler + half * (run.predict(euler, s).eps - prediction.eps), prediction
+        return euler + half * (state.predict(euler, s).eps - prediction.eps), prediction

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ablatent.core.types import Prediction
-from ablatent.samplers.base import Run, Sampler
+from ablatent.samplers.base import Sampler, SolverState
 
 ADAMS_BASHFORTH = (
     (3 / 2, -1 / 2),
@@ -37,18 +37,20 @@ class PLMS(Sampler):
         steps = super().nfe(steps)
         return steps + 1 if steps > 1 else 1
 
-    def step(self, run: Run, i: int, x: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b c h w"], Prediction]:
-        t, s = run.nodes[i], run.nodes[i + 1]
-        prediction = run.predict(x, t)
+    def step(
+        self, state: SolverState, i: int, x: Float[Tensor, "b c h w"]
+    ) -> tuple[Float[Tensor, "b c h w"], Prediction]:
+        t, s = state.nodes[i], state.nodes[i + 1]
+        prediction = state.predict(x, t)
         ddim = s.alpha * prediction.x0 + s.sigma * prediction.eps
         if i > 0:
-            newest_first = [prediction, *reversed(run.predictions)]
+            newest_first = [prediction, *reversed(state.predictions)]
             weights = ADAMS_BASHFORTH[len(newest_first) - 2]
             eps = torch.zeros_like(prediction.eps)
             for weight, p in zip(weights, newest_first, strict=True):
                 eps = eps + weight * p.eps
         elif s.sigma > 0:
-            eps = 0.5 * (prediction.eps + run.predict(ddim, s).eps)
+            eps = 0.5 * (prediction.eps + state.predict(ddim, s).eps)
         else:
             return ddim, prediction
         return ddim + (s.sigma - s.alpha * t.sigma / t.alpha) * (eps - prediction.eps), prediction

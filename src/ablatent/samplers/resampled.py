@@ -1,6 +1,6 @@
 """Going back and forth between two noise levels (Lugmayr et al. 2022, "RePaint", section 4.2)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -9,40 +9,33 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from ablatent.core.types import Prediction
-from ablatent.samplers.base import DenoiseFn, NoiseFn, OnStep, Run, Sampler, nodes_of
+from ablatent.samplers.base import DenoiseFn, NoiseFn, OnStep, Sampler, nodes_of
 from ablatent.schedules.base import NoiseSchedule
 
 
 @dataclass(frozen=True)
-class Resampled(Sampler):
-    """Each step of another sampler made `repeats` times, with noise added in between up to the level it came from.
+class Resampled:
+    """Each step of a sampler made `repeats` times, with noise added in between up to the level it came from.
 
-    What `on_step` puts into the state has then time to agree with the rest. Methods of several steps start anew at each
-    interval, that is with their first order. Made by `of`; the fields of the base are those of `inner`.
+    Called as a sampler is. What `on_step` puts into the state has then time to agree with the rest. Methods of several
+    steps start anew at each interval, that is with their first order.
     """
 
-    inner: Sampler = field(kw_only=True)
-    repeats: int = field(kw_only=True)
+    inner: Sampler
+    repeats: int
 
     @staticmethod
-    def of(inner: Sampler, repeats: int) -> Sampler:
+    def of(inner: Sampler, repeats: int) -> "AnySampler":
         """`inner` itself where nothing is repeated."""
-        if repeats == 1:
-            return inner
-        knobs = (inner.steps, inner.grid, inner.start, inner.clip_x0, inner.dynamic_threshold)
-        return Resampled(*knobs, inner=inner, repeats=repeats)
+        return inner if repeats == 1 else Resampled(inner, repeats)
 
     def check(self, schedule: NoiseSchedule) -> None:
+        """Raise ConfigError where the sampler cannot run on this schedule."""
         self.inner.check(schedule)
 
-    def times(self, schedule: NoiseSchedule) -> Float64[np.ndarray, " S1"]:
-        return self.inner.times(schedule)
-
     def nfe(self, steps: int | None = None) -> int:
+        """Number of denoiser calls for that many steps of the sampler (its own if None)."""
         return self.inner.nfe(steps) * self.repeats
-
-    def step(self, run: Run, i: int, x: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b c h w"], Prediction]:
-        return self.inner.step(run, i, x)
 
     @torch.no_grad()
     def __call__(
@@ -54,11 +47,11 @@ class Resampled(Sampler):
         on_step: OnStep | None = None,
         times: Float64[np.ndarray, " S1"] | None = None,
     ) -> Float[Tensor, "b c h w"]:
-        """As the base's. on_step is called after each repetition, which counts as a step of its own; noise is asked for
-        twice as many numbers: for the steps, and for the ways back."""
+        """As `Sampler.__call__`. on_step is called after each repetition, which counts as a step of its own; noise is
+        asked for twice as many numbers: for the steps, and for the ways back."""
         if times is None:
             self.check(schedule)
-            times = self.times(schedule)
+            times = self.inner.times(schedule)
         k = 0
         for t, s in pairwise(times.tolist()):
             for repeat in range(self.repeats):
@@ -80,3 +73,7 @@ class Resampled(Sampler):
         low, high = nodes_of(schedule, np.array([s, t]))
         ratio = high.alpha / low.alpha
         return ratio * x + max(high.sigma**2 - (ratio * low.sigma) ** 2, 0.0) ** 0.5 * eps
+
+
+AnySampler = Sampler | Resampled
+"""What samples are drawn by."""

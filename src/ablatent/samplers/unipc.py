@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ablatent.core.types import Prediction
-from ablatent.samplers.base import Run, Sampler
+from ablatent.samplers.base import Sampler, SolverState
 from ablatent.samplers.dpm_solver import two_step
 
 
@@ -25,24 +25,26 @@ class UniPC(Sampler):
     order: ClassVar[int] = 2
     keep: ClassVar[int] = 2
 
-    def step(self, run: Run, i: int, x: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b c h w"], Prediction]:
-        prediction = run.predict(x, run.nodes[i])
+    def step(
+        self, state: SolverState, i: int, x: Float[Tensor, "b c h w"]
+    ) -> tuple[Float[Tensor, "b c h w"], Prediction]:
+        prediction = state.predict(x, state.nodes[i])
         if i > 0:
-            x = x + self._correction(run, i, prediction.x0)
-        return two_step(run, i, x, prediction.x0), prediction
+            x = x + self._correction(state, i, prediction.x0)
+        return two_step(state, i, x, prediction.x0), prediction
 
-    def _correction(self, run: Run, i: int, x0: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    def _correction(self, state: SolverState, i: int, x0: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """UniC minus UniP at node i, from its estimate x0 and the one or two before."""
-        s, t = run.nodes[i - 1], run.nodes[i]
+        s, t = state.nodes[i - 1], state.nodes[i]
         gain = t.alpha - s.alpha * t.sigma / s.sigma  # -alpha_t B_2(h)
-        change = x0 - run.predictions[-1].x0
+        change = x0 - state.predictions[-1].x0
         if i == 1:
             return 0.5 * gain * change
         # The weights solve rho_1 + rho_2 = b_1, rho_1 / r + rho_2 = b_2 (algorithm 1). r is 0 after zero SNR.
         h = t.half_log_snr - s.half_log_snr
         b1 = -1.0 / h - 1.0 / math.expm1(-h)
         b2 = -2.0 * b1 / h - 1.0 / math.expm1(-h)
-        r = -h / (s.half_log_snr - run.nodes[i - 2].half_log_snr)
+        r = -h / (s.half_log_snr - state.nodes[i - 2].half_log_snr)
         rho1 = (b1 - b2) * r / (r - 1.0)
-        slope = r * (run.predictions[-2].x0 - run.predictions[-1].x0)
+        slope = r * (state.predictions[-2].x0 - state.predictions[-1].x0)
         return gain * ((rho1 - 0.5) * slope + (b1 - rho1) * change)

@@ -18,11 +18,13 @@ from typing import Any
 from ablatent.core.errors import AblatentError, ConfigError, StageError
 from ablatent.core.files import read_json, sha256, sync, write_atomic, write_json
 from ablatent.core.progress import console
-from ablatent.store.identity import digest
+from ablatent.store.identity import Key, digest
 from ablatent.store.locks import locked
 from ablatent.store.records import Manifest
 
 MANIFEST = "manifest.json"
+FORMAT, FORMAT_FILE = 2, "FORMAT"
+"""Of the store's layout, keys and names of files; the file stands at the root of the store."""
 HASH_LIMIT = 256 * 2**20  # larger memory-mapped arrays are checked by size here, by hash with do=verify
 
 
@@ -36,14 +38,19 @@ class Superseded(AblatentError):
 
 @dataclass(frozen=True)
 class Artifact:
-    """A published object."""
+    """A published object: its folder, and its manifest."""
 
-    kind: str
-    key: str
+    key: Key
     path: Path
     manifest: Manifest
 
+    @property
+    def kind(self) -> str:
+        """The kind of stage that it is of."""
+        return self.key.kind
+
     def json(self, name: str) -> Any:
+        """The value of one of its JSON files."""
         return read_json(self.path / name)
 
 
@@ -51,17 +58,19 @@ class Artifact:
 class Work:
     """The folder of a build. `files` becomes the object; everything beside it is scratch that survives a kill."""
 
-    key: str
+    key: Key
     path: Path
     token: str
     attempt: str
 
     @property
     def files(self) -> Path:
+        """The folder that is published as the object."""
         return self.path / "files"
 
     @property
     def checkpoint(self) -> Path:
+        """The file from which a killed build resumes."""
         return self.path / "last.ckpt"
 
     def check(self) -> None:
@@ -71,11 +80,26 @@ class Work:
             raise Superseded(f"{self.key}: another process took this build over; nothing more is written by this one.")
 
 
+def check_format(root: Path) -> None:
+    """Raise ConfigError(store.path) for a store whose layout, keys or names of files are those of another format."""
+    file = root / FORMAT_FILE
+    if file.exists() or (root / "objects").exists():
+        found = file.read_text().strip() if file.exists() else "1"
+        if found != str(FORMAT):
+            do = "Choose another folder with store.path=…; what is in this one is read by the version that wrote it."
+            raise ConfigError("store.path", f"a store of format {FORMAT}", f"one of format {found}: {root}", do)
+
+
 class Store:
-    """root: the store's folder, made when it is not there."""
+    """Artifacts under one folder, `root`, which is made when it is not there.
+
+    Whole objects that were opened once are not checked again by the same process. Raises ConfigError for a store of
+    another format.
+    """
 
     def __init__(self, root: str | Path):
         self.root = Path(root)
+        check_format(self.root)
         self._verified: dict[str, Artifact] = {}
 
     def check_writable(self) -> None:
@@ -85,6 +109,8 @@ class Store:
             probe = self.root / "locks" / f".probe-{os.getpid()}"
             probe.touch()
             probe.unlink()
+            if not (self.root / FORMAT_FILE).exists():
+                write_atomic(self.root / FORMAT_FILE, f"{FORMAT}\n".encode())
         except OSError as e:
             raise ConfigError(
                 "store.path",
@@ -93,61 +119,60 @@ class Store:
                 f"{e.strerror}: {e.filename}. Choose another folder with store.path=….",
             ) from None
 
-    def folder(self, kind: str, key: str) -> Path:
-        return self.root / "objects" / kind / key
+    def folder(self, key: Key) -> Path:
+        return self.root / "objects" / key.kind / key
 
-    def work_folder(self, key: str) -> Path:
+    def work_folder(self, key: Key) -> Path:
         return self.root / "work" / key
 
-    def find(self, kind: str, key: str) -> Artifact | None:
+    def find(self, key: Key) -> Artifact | None:
         """The checked artifact, or None where it is not there or damaged."""
         try:
-            return self._checked(kind, key)
+            return self._checked(key)
         except Damaged:
             return None
 
-    def _checked(self, kind: str, key: str) -> Artifact | None:
+    def _checked(self, key: Key) -> Artifact | None:
         """As `find`, but raises Damaged."""
-        path = self.folder(kind, key)
+        path = self.folder(key)
         if key not in self._verified and path.exists():
-            self._verified[key] = Artifact(kind, key, path, verify(path, key))
+            self._verified[key] = Artifact(key, path, verify(path, key))
         return self._verified.get(key)
 
-    def set_aside(self, kind: str, key: str, why: str, unwanted: Callable[[Artifact], bool] = lambda _: False) -> None:
+    def set_aside(self, key: Key, why: str, unwanted: Callable[[Artifact], bool] = lambda _: False) -> None:
         """Move an object out of the way if it is damaged, or whole but unwanted; nothing is deleted.
 
         It is looked at again under the lock of its key: another process may have built it anew meanwhile.
         """
         with locked(self.root / "locks" / key, key):
             self._verified.pop(key, None)
-            path = self.folder(kind, key)
+            path = self.folder(key)
             try:
-                if not path.exists() or not unwanted(Artifact(kind, key, path, verify(path, key, everything=True))):
+                if not path.exists() or not unwanted(Artifact(key, path, verify(path, key, everything=True))):
                     return
             except Damaged:
                 pass
-            self._move_aside(kind, key, why)
+            self._move_aside(key, why)
 
-    def _move_aside(self, kind: str, key: str, why: str) -> None:
+    def _move_aside(self, key: Key, why: str) -> None:
         """The lock is held."""
         self._verified.pop(key, None)
         aside = self.root / "damaged" / f"{key}-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
         aside.parent.mkdir(parents=True, exist_ok=True)
-        self.folder(kind, key).rename(aside)
+        self.folder(key).rename(aside)
         console.print(f"  {why} Set aside in {aside}; it will be built again.")
 
-    def open(self, kind: str, key: str) -> Artifact:
+    def open(self, key: Key) -> Artifact:
         """The checked artifact; StageError when it is not there."""
-        found = self.find(kind, key)
+        found = self.find(key)
         if found is None:
             do = "Build it first; do=verify names what is damaged."
-            raise StageError(f"{key}: expected this {kind}, whole, in the store {self.root}; it is not there. {do}")
+            raise StageError(f"{key}: expected this {key.kind}, whole, in the store {self.root}; it is not there. {do}")
         return found
 
     def get_or_build(
         self,
-        kind: str,
-        key: str,
+        key: Key,
         build: Callable[[Work], None],
         record: Callable[[], Mapping[str, Any]] = dict,
         invocation: str = "",
@@ -155,19 +180,19 @@ class Store:
         """find → lock → find again → build in work/KEY → manifest last → fsync → one rename.
 
         build writes the object's files into work.files, and may leave work.checkpoint to resume from; record gives
-        what the manifest says beside the files. Returns the artifact and whether this call built it. A failed build
+        the manifest's entries beside the files. Returns the artifact and whether this call built it. A failed build
         leaves error.json, which callers of the same `invocation` that waited for it raise again.
         """
-        if found := self.find(kind, key):
+        if found := self.find(key):
             return found, False
-        asked = time.time()
+        requested_at = time.time()
         with locked(self.root / "locks" / key, key):
             try:
-                if found := self._checked(kind, key):
+                if found := self._checked(key):
                     return found, False
             except Damaged as e:
-                self._move_aside(kind, key, f"[yellow]damaged[/] {e}")
-            self._replay_error(key, invocation, asked)
+                self._move_aside(key, f"[yellow]damaged[/] {e}")
+            self._replay_error(key, invocation, requested_at)
             work = self._begin(key)
             try:
                 start = time.monotonic()
@@ -179,9 +204,9 @@ class Store:
             except Exception as e:
                 self._leave_error(work, invocation, e)
                 raise StageError(f"{key}: {type(e).__name__}: {e}") from e
-            return self._publish(kind, work, {**record(), "wall_seconds": round(spent, 3)}), True
+            return self._publish(work, {**record(), "wall_seconds": round(spent, 3)}), True
 
-    def _begin(self, key: str) -> Work:
+    def _begin(self, key: Key) -> Work:
         path = self.work_folder(key)
         if path.exists() and not (path / "files").exists():  # left over by one that was killed after it had published
             shutil.rmtree(path)
@@ -204,15 +229,15 @@ class Store:
         note = {"invocation": invocation, "time": time.time(), "message": str(error), "traceback": trace}
         write_json(work.path / "error.json", note)
 
-    def _replay_error(self, key: str, invocation: str, asked: float) -> None:
+    def _replay_error(self, key: str, invocation: str, requested_at: float) -> None:
         path = self.work_folder(key) / "error.json"
         if not path.exists():
             return
         error = read_json(path)
-        if error["time"] >= asked and error["invocation"] == invocation:
+        if error["time"] >= requested_at and error["invocation"] == invocation:
             raise StageError(error["message"])
 
-    def _publish(self, kind: str, work: Work, record: Mapping[str, Any]) -> Artifact:
+    def _publish(self, work: Work, record: Mapping[str, Any]) -> Artifact:
         work.check()
         names = sorted(p for p in work.files.rglob("*") if p.is_file() and p.name != MANIFEST)
         files = {}
@@ -220,20 +245,25 @@ class Store:
             sync(path)
             name = path.relative_to(work.files).as_posix()
             files[name] = {"size": path.stat().st_size, "sha256": sha256(path)}
-        about = {**record, "kind": kind, "key": work.key, "attempt": work.attempt, "files": files}
+        about = {**record, "kind": work.key.kind, "key": work.key, "attempt": work.attempt, "files": files}
         about["created"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         unsealed = Manifest.from_json(about, f"{work.key}: its manifest")
         manifest = replace(unsealed, seal=digest(unsealed.to_json()))
         write_json(work.files / MANIFEST, manifest.to_json())
         sync(work.files)
-        target = self.folder(kind, work.key)
+        target = self.folder(work.key)
         target.parent.mkdir(parents=True, exist_ok=True)
         work.files.rename(target)
         sync(target.parent)
         shutil.rmtree(work.path, ignore_errors=True)
-        artifact = Artifact(kind, work.key, target, manifest)
+        artifact = Artifact(work.key, target, manifest)
         self._verified[work.key] = artifact
         return artifact
+
+
+def objects_of(store: Store) -> list[Path]:
+    """The folders of all objects in a store, by kind and key."""
+    return sorted(p for p in (store.root / "objects").glob("*/*") if p.is_dir())
 
 
 def verify(path: Path, key: str, everything: bool = False) -> Manifest:

@@ -145,13 +145,19 @@ class Manifest(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedStage(Record):
-    """A stage of a plan: everything that a builder needs. See `stages.graph.Stage`, whose fields these are."""
+    """A stage of a plan: everything that a builder needs. See `stages.base.Stage`, whose fields these are."""
 
     kind: str
+    version: int
     config: Mapping[str, Any]
     inputs: Mapping[str, str]
     digests: Mapping[str, str]
     data: Mapping[str, Any]
+    builder: str
+    trained: bool
+    scored: bool
+    figure: str | None
+    neutral: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)

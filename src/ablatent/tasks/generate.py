@@ -18,9 +18,10 @@ from ablatent.data.latents import LatentNormalizer
 from ablatent.data.pixels import to_unit
 from ablatent.diffusion.denoiser import Denoiser
 from ablatent.first_stage.base import FirstStage
-from ablatent.samplers.base import DenoiseFn, OnStep, Sampler
-from ablatent.samplers.guidance import Guidance, unguided
+from ablatent.samplers.base import DenoiseFn, OnStep
+from ablatent.samplers.guidance import Guidance, GuidanceInputs, unguided
 from ablatent.samplers.guidance_classifier import LogitsFn, label_gradient
+from ablatent.samplers.resampled import AnySampler
 from ablatent.tasks.tiles import Tiling, decode_in_tiles
 
 ENCODED = 32  # images at once
@@ -72,63 +73,77 @@ def prior(model: Model, seed: int, indices: Sequence[int], shape: tuple[int, int
     return torch.from_numpy(normal(seed, "x_T", indices, shape or model.latent_shape)).to(model.device)
 
 
-def guided(
-    model: Model,
-    guidance: Guidance,
-    batch: Mapping[str, Tensor],
-    weak: Model | None = None,
-    classifier: LogitsFn | None = None,
-) -> DenoiseFn:
-    """The denoise function of a batch of samples, with all that the guidance asks for. batch: the fields, a row each.
+@dataclass(frozen=True)
+class Guided:
+    """What steers the samples: a guidance, and the weaker model and the classifier of noisy latents that it asks for,
+    None where it asks for none."""
 
-    The weak model embeds the condition by its own conditioner: the two were trained together.
-    """
-    cond = model.conditioner.embed(batch)
-    return guidance(
-        model.denoiser,
-        cond,
-        null=model.conditioner.null(cond) if guidance.needs_null else None,
-        weak=None if weak is None else unguided(weak.denoiser, weak.conditioner.embed(batch)),
-        classifier=None if classifier is None else label_gradient(classifier, batch["label"]),
-    )
+    guidance: Guidance
+    weak: Model | None = None
+    classifier: LogitsFn | None = None
+
+    def denoise_fn(self, model: Model, batch: Mapping[str, Tensor]) -> DenoiseFn:
+        """The sampler's denoise function of a batch of samples. batch: the conditioner's fields, and `label` for a
+        classifier, a row a sample.
+
+        The weak model embeds the condition by its own conditioner: the two were trained together.
+        """
+        cond, weak, classifier = model.conditioner.embed(batch), self.weak, self.classifier
+        return self.guidance(
+            GuidanceInputs(
+                model.denoiser,
+                cond,
+                null=model.conditioner.null(cond) if self.guidance.needs_null else None,
+                weak=None if weak is None else unguided(weak.denoiser, weak.conditioner.embed(batch)),
+                classifier=None if classifier is None else label_gradient(classifier, batch["label"]),
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Which samples are drawn. seed, indices: decide each sample's noise; batch_size: how many at once, which changes
+    nothing but memory; x: their initial states (n, c, h, w), None for x_T ~ N(0, I), drawn from seed and index."""
+
+    seed: int
+    indices: Sequence[int]
+    batch_size: int
+    x: Float[Tensor, "n c h w"] | None = None
+
+
+def advancing(bar: Bar, on_step: OnStep | None = None) -> OnStep:
+    """An on_step that advances a progress bar by the images of each step, then calls the given one, if any."""
+
+    def advance(i: int, t: float, x_t: Tensor, prediction: Prediction) -> Tensor:
+        bar.advance(len(x_t))
+        return x_t if on_step is None else on_step(i, t, x_t, prediction)
+
+    return advance
 
 
 @torch.no_grad()
 def generate(
     model: Model,
-    sampler: Sampler,
-    guidance: Guidance,
-    seed: int,
-    indices: Sequence[int],
+    sampler: AnySampler,
+    guided: Guided,
+    draws: Draws,
     fields: Mapping[str, Any],
-    batch_size: int,
-    bar: Bar | None = None,
-    weak: Model | None = None,
-    classifier: LogitsFn | None = None,
-    x: Float[Tensor, "n c h w"] | None = None,
-    watch: OnStep | None = None,
+    on_step: OnStep | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of (initial state, x_0) latents, normalised, for the given sample indices in their order.
+    """Batches of (initial state, x_0), latents (b, c, h, w), normalised, for the indices of `draws` in their order.
 
-    fields: what the conditioner needs, and "label" for a classifier, one row for each index. bar: advanced by images,
-    in fractions of their steps. weak, classifier: what the guidance needs of them.
-    x: the initial state of each index; x_T, drawn from seed and index, where it is None. watch: called after each step
-    of each batch, as the sampler's on_step; what it returns is where sampling goes on.
+    fields: what the conditioner needs, and `label` for a classifier, a row an index. on_step: the sampler's, called
+    after each step of each batch.
     """
-    schedule = model.denoiser.schedule
-    for first in range(0, len(indices), batch_size):
-        rows = slice(first, first + batch_size)
-        part = indices[rows]
+    schedule, size = model.denoiser.schedule, draws.batch_size
+    for first in range(0, len(draws.indices), size):
+        rows = slice(first, first + size)
+        part = draws.indices[rows]
         batch = {k: torch.from_numpy(np.asarray(v[rows])).to(model.device) for k, v in fields.items()}
-        denoise = guided(model, guidance, batch, weak, classifier)
-        start = prior(model, seed, part) if x is None else x[rows]
+        denoise = guided.denoise_fn(model, batch)
+        start = prior(model, draws.seed, part) if draws.x is None else draws.x[rows]
 
         def noise(step: int, part: Sequence[int] = part, shape: tuple[int, ...] = tuple(start.shape[1:])) -> Tensor:
-            return torch.from_numpy(normal(seed, "step", part, shape, step)).to(model.device)
-
-        def on_step(i: int, t: float, x_t: Tensor, p: Prediction, n: int = len(part)) -> Tensor:
-            if bar is not None:
-                bar.advance(n)
-            return x_t if watch is None else watch(i, t, x_t, p)
+            return torch.from_numpy(normal(draws.seed, "step", part, shape, step)).to(model.device)
 
         yield start, sampler(denoise, schedule, start, noise, on_step)

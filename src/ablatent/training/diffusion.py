@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ablatent.conditioning.base import Conditioner
 from ablatent.core.errors import ConfigError, StageError
-from ablatent.core.ranks import Share, whole_batch
+from ablatent.core.ranks import BatchShard, whole_batch
 from ablatent.core.rng import normal, stream
 from ablatent.core.types import Cond
 from ablatent.data.latents import Latents
@@ -65,10 +65,10 @@ class LatentBatches:
         self.latents, self.rows, self.fields, self.conditioner = latents, rows, fields, conditioner
         self.batch_size, self.seed = batch_size, seed
 
-    def __call__(self, step: int, share: Share) -> list[Batch]:
+    def __call__(self, step: int, shard: BatchShard) -> list[Batch]:
         size = self.batch_size
         rows, samples = epoch_rows(self.rows, self.seed, step, size), range(step * size, (step + 1) * size)
-        return [self._batch(rows, samples, "train", places) for places in share.places(size)]
+        return [self._batch(rows, samples, "train", places) for places in shard.places(size)]
 
     def validation(self, rows: np.ndarray, draws: int = 4) -> list[Batch]:
         """The same (u, noise) for the given rows at every validation; u is spread evenly over the rows."""

@@ -98,25 +98,26 @@ class EMA:
 
 
 class EMAs:
-    """Averages of one module with several decays: the main one, and others beside it for comparison.
+    """Averages of one module with several decays: the main one, and further ones beside it for comparison.
 
-    decay: the main one. warmup: as in EMA, for all of them. others: further decays. Each in [0, 1) and given once.
-    Their names, by which weights are kept: "ema" for the main one, else "ema_" and the decay, as in "ema_0.9999".
+    decay: of the main average. warmup: as in EMA, for all of them. extra_decays: of the further averages. Each in
+    [0, 1) and given once. The names by which weights are kept: "ema" for the main one, else "ema_" and the decay, as in
+    "ema_0.9999".
     """
 
-    def __init__(self, decay: float, warmup: bool, others: Sequence[float] = ()) -> None:
+    def __init__(self, decay: float, warmup: bool, extra_decays: Sequence[float] = ()) -> None:
         self.main = EMA(decay, warmup)
-        for other in others:
-            if not 0 <= other < 1:
-                raise ConfigError("training.ema.others", "numbers in [0, 1)", list(others))
-        if len({decay, *others}) <= len(others):
+        for extra in extra_decays:
+            if not 0 <= extra < 1:
+                raise ConfigError("training.ema.extra_decays", "numbers in [0, 1)", list(extra_decays))
+        if len({decay, *extra_decays}) <= len(extra_decays):
             raise ConfigError(
-                "training.ema.others",
+                "training.ema.extra_decays",
                 f"decays that differ from each other and from training.ema.decay={decay}",
-                list(others),
+                list(extra_decays),
                 "Leave out what is there twice.",
             )
-        self.averages = {"ema": self.main} | {f"ema_{float(other)}": EMA(other, warmup) for other in others}
+        self.averages = {"ema": self.main} | {f"ema_{float(extra)}": EMA(extra, warmup) for extra in extra_decays}
 
     def start(self, module: nn.Module) -> None:
         """Begin all averages at the module's present state."""
@@ -136,7 +137,7 @@ class EMAs:
         """
         found = {ema.decay: ema for ema in self.averages.values()}
         if decay is not None and decay not in found:
-            raise ConfigError("training.ema.others", f"decays with {decay} among them", list(found))
+            raise ConfigError("training.ema.extra_decays", f"decays with {decay} among them", list(found))
         with (self.main if decay is None else found[decay]).applied(module):
             yield
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ablatent.core.images import grid
-from ablatent.core.ranks import Share, mean_over_ranks
+from ablatent.core.ranks import BatchShard, mean_over_ranks
 from ablatent.core.rng import normal, stream
 from ablatent.data.pixels import to_uint8, to_unit
 from ablatent.first_stage.base import FirstStage, Reconstruction
@@ -44,12 +44,12 @@ class ImageBatches:
     ):
         self.pixels, self.rows, self.latent_shape, self.how, self.seed = pixels, rows, latent_shape, how, seed
 
-    def __call__(self, step: int, share: Share) -> list[Batch]:
+    def __call__(self, step: int, shard: BatchShard) -> list[Batch]:
         size = self.how.batch_size
         rows = epoch_rows(self.rows, self.seed, step, size)
         mirrored = stream(self.seed, "flip", step).random(size) < (0.5 if self.how.flip else 0.0)
         batches = []
-        for places in share.places(size):
+        for places in shard.places(size):
             images = self.pixels[rows[places]]
             images = np.where(mirrored[places][:, None, None, None], images[:, :, ::-1], images)
             noise = normal(self.seed, "latent", [step * size + int(i) for i in places], self.latent_shape)
@@ -143,7 +143,7 @@ class FirstStageTrainee(Trainee):
         return rec
 
     def _part(self, micro: int) -> tuple[int, int]:
-        return self.share.part(micro), self.share.parts
+        return self.shard.part(micro), self.shard.parts
 
     def _rate(self, lr: float, step: int) -> float:
         return learning_rate(step, lr, self.steps, self.how.warmup_steps, self.how.decay)

@@ -10,7 +10,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ablatent.core.errors import StageError
-from ablatent.core.ranks import Share, whole_batch
+from ablatent.core.ranks import BatchShard, whole_batch
 from ablatent.training.diffusion import OptimizerFactory
 from ablatent.training.first_stage import to_tensor
 from ablatent.training.loop import Batch, Trainee, epoch_rows
@@ -50,10 +50,10 @@ class PictureBatches:
         self.augment, self.batch_size, self.seed = augment, batch_size, seed
         self.maps = targets.ndim == 3
 
-    def __call__(self, step: int, share: Share) -> list[Batch]:
+    def __call__(self, step: int, shard: BatchShard) -> list[Batch]:
         size = self.batch_size
         rows = epoch_rows(self.rows, self.seed, step, size)
-        return [self._part(rows[places], [step * size + int(i) for i in places]) for places in share.places(size)]
+        return [self._part(rows[places], [step * size + int(i) for i in places]) for places in shard.places(size)]
 
     def _part(self, rows: np.ndarray, samples: Sequence[int]) -> Batch:
         moving = (self.pixels[rows], self.targets[rows]) if self.maps else (self.pixels[rows],)

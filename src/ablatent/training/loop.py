@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from ablatent.core.errors import StageError
 from ablatent.core.files import write_atomic
 from ablatent.core.progress import console, track
-from ablatent.core.ranks import Share, from_rank_zero, mean_over_ranks, rank_device, several_ranks, this_share
+from ablatent.core.ranks import BatchShard, from_rank_zero, mean_over_ranks, rank_device, several_ranks, this_shard
 from ablatent.core.rng import stream
 from ablatent.training.checkpoint import Scratch, read_checkpoint, write_checkpoint
 from ablatent.training.ranks import options_of
@@ -36,8 +36,8 @@ from ablatent.training.sharded import (
 )
 
 Batch = dict[str, Tensor]
-# The micro-batches of one rank, of the batch of step n: a pure function of n and the share.
-BatchAt = Callable[[int, Share], list[Batch]]
+# The micro-batches of one rank, of the batch of step n: a pure function of n and the shard.
+BatchAt = Callable[[int, BatchShard], list[Batch]]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Runtime:
     device: str = "cpu"
     devices: int = 1
     strategy: str = "ddp"
-    accumulate: int = 1
+    grad_accum_steps: int = 1
     precision: str = "32-true"
     compile: bool = False
     batch_size: int = 64
@@ -67,7 +67,7 @@ class Trainee(pl.LightningModule):
         self.automatic_optimization = False
         self.step = 0
         self.logs: dict[str, Tensor | float] = {}
-        self.share = Share()
+        self.shard = BatchShard()
         self.pending_optimizers: list[dict[str, Any]] = []
         self.pending_scaler: dict[str, Any] = {}
 
@@ -96,7 +96,7 @@ class Trainee(pl.LightningModule):
 
     def draw(self, micro: int) -> None:
         """Seed torch's generator (dropout) for the pass over a micro-batch: a function of seed, step and part."""
-        part = () if self.share.parts == 1 else (self.share.part(micro),)
+        part = () if self.shard.parts == 1 else (self.shard.part(micro),)
         torch.manual_seed(int(stream(self.seed, "torch", self.step, *part).integers(2**31)))
 
     def descend(
@@ -163,12 +163,12 @@ def epoch_rows(rows: np.ndarray, seed: int, step: int, batch_size: int) -> np.nd
 
 
 class _Batches(IterableDataset):
-    def __init__(self, batch_at: BatchAt, share: Share, start: int, steps: int):
-        self.batch_at, self.share, self.start, self.steps = batch_at, share, start, steps
+    def __init__(self, batch_at: BatchAt, shard: BatchShard, start: int, steps: int):
+        self.batch_at, self.shard, self.start, self.steps = batch_at, shard, start, steps
 
     def __iter__(self) -> Iterator[list[Batch]]:
         for step in range(self.start, self.steps):
-            yield self.batch_at(step, self.share)
+            yield self.batch_at(step, self.shard)
 
 
 class _Clock(pl.Callback):
@@ -207,9 +207,9 @@ def fit(
     Where there are several ranks, each calls this with the same arguments. All validate and draw panels in step, so
     that none waits for another; the recorder of the first alone writes.
     """
-    share = trainee.share = this_share(runtime.accumulate)
-    if share.ranks != runtime.devices:
-        raise StageError(f"{title}: expected runtime.devices={runtime.devices} processes; there are {share.ranks}.")
+    shard = trainee.shard = this_shard(runtime.grad_accum_steps)
+    if shard.ranks != runtime.devices:
+        raise StageError(f"{title}: expected runtime.devices={runtime.devices} processes; there are {shard.ranks}.")
     began = time.monotonic()
     spent = _resume(trainee, scratch, recorder, title)
 
@@ -233,7 +233,7 @@ def fit(
         trainer = pl.Trainer(
             accelerator=runtime.device,
             devices=runtime.devices,
-            **options_of(runtime.strategy, share.ranks, bool(trainee.to_shard())),
+            **options_of(runtime.strategy, shard.ranks, bool(trainee.to_shard())),
             precision=runtime.precision,  # type: ignore[arg-type]
             max_epochs=1,
             logger=False,
@@ -243,7 +243,7 @@ def fit(
             use_distributed_sampler=False,
             callbacks=[_Clock(bar, recorder, save, runtime.checkpoint_seconds)],
         )
-        loader = DataLoader(_Batches(batch_at, share, trainee.step, trainee.steps), batch_size=None)
+        loader = DataLoader(_Batches(batch_at, shard, trainee.step, trainee.steps), batch_size=None)
         trainer.fit(trainee, loader)
     if trainer.interrupted:
         raise KeyboardInterrupt

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ablatent.core.ranks import average_over_ranks, several_ranks, this_share
+from ablatent.core.ranks import average_over_ranks, several_ranks, this_shard
 
 
 def shard(networks: Iterable[nn.Module], mesh: Any) -> None:
@@ -67,7 +67,7 @@ def gathered(tree: Any) -> Any:
     ranks, of which the others get empty ones."""
     if is_spread(tree):
         full = whole(tree)
-        return full.cpu() if this_share().rank == 0 else full.new_empty(0, device="cpu")
+        return full.cpu() if this_shard().rank == 0 else full.new_empty(0, device="cpu")
     if isinstance(tree, Mapping):
         return {key: gathered(value) for key, value in tree.items()}
     return [gathered(value) for value in tree] if isinstance(tree, list) else tree

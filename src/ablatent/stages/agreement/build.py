@@ -12,7 +12,7 @@ from ablatent.evaluation.judges import Verdict
 from ablatent.evaluation.scores import versions
 from ablatent.stages.context import Context
 from ablatent.stages.judge.build import judge
-from ablatent.stages.judges import load_judge
+from ablatent.stages.judge.load import load_judge
 from ablatent.stages.scores.build import as_json
 from ablatent.store.artifacts import Artifact
 
@@ -45,9 +45,9 @@ def asked_of(samples: Artifact, verdict: Verdict, classes: Sequence[str], segmen
 
     Raises StageError for samples of which that is not known.
     """
-    labels, boxes, maps = samples.json("summary.json")["labels"], None, samples.path / "asked_segmentation.npy"
-    if (samples.path / "asked.json").exists():  # samples drawn before there were judges have none
-        boxes = samples.json("asked.json")["boxes"]
+    labels, boxes, maps = samples.json("summary.json")["labels"], None, samples.path / "conditions_segmentation.npy"
+    if (samples.path / "conditions.json").exists():
+        boxes = samples.json("conditions.json")["boxes"]
     asked = Annotations(
         labels=None if labels is None else np.asarray(labels, dtype=np.int64),
         classes=tuple(classes),

@@ -4,13 +4,14 @@ from functools import partial
 
 import numpy as np
 import torch
-from hydra.utils import get_class
 from torch import nn
 
+from ablatent.store.identity import Key
 from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
 from ablatent.core.files import write_json
 from ablatent.core.images import grid
+from ablatent.core.instantiate import class_of, make
 from ablatent.core.rng import stream
 from ablatent.data.latents import Latents
 from ablatent.diffusion.loss import DiffusionLoss
@@ -20,10 +21,9 @@ from ablatent.samplers.ddim import DDIM
 from ablatent.samplers.guidance import NoGuidance
 from ablatent.stages.context import Context, weights_path
 from ablatent.stages.models import load_first_stage, make_denoiser, setting_of, source_of
-from ablatent.stages.objects import make
 from ablatent.store.artifacts import Artifact
-from ablatent.tasks.conditions import asked, conditions
-from ablatent.tasks.generate import Model, generate
+from ablatent.tasks.conditions import conditions, conditions_in_turn
+from ablatent.tasks.generate import Draws, Guided, Model, generate
 from ablatent.training.diffusion import DiffusionTrainee, DiffusionTraining, LatentBatches, Panel
 from ablatent.training.first_stage import to_images
 from ablatent.training.loop import fit
@@ -43,8 +43,8 @@ def build(ctx: Context) -> None:
     first_stage = load_first_stage(ctx.input("first_stage"), ctx.device)
     setting = setting_of(first_stage, latents.normalizer, latents.shape, known)
     denoiser, conditioner = make_denoiser(config, setting)
-    if config["start_from"] is not None:
-        start_from(ctx.store.open("imported", config["start_from"]), denoiser.network, conditioner)
+    if config["init_from"] is not None:
+        init_from(ctx.store.open(Key(config["init_from"])), denoiser.network, conditioner)
     fields = conditioner.rows(source)
     batches = LatentBatches(latents, images.indices("train"), fields, how.batch_size, seed, conditioner)
     validation_rows = images.indices("validation")[: min(256, 4 * how.batch_size)]
@@ -55,7 +55,7 @@ def build(ctx: Context) -> None:
         conditioner,
         how,
         seed,
-        partial(get_class(optimizer["_target_"]), **{k: v for k, v in optimizer.items() if k != "_target_"}),
+        partial(class_of(optimizer), **{k: v for k, v in optimizer.items() if k != "_target_"}),
         batches.validation(validation_rows, draws=2),
         _panel(ctx, Model(first_stage, latents.normalizer, denoiser, conditioner, latents.shape, ctx.device), source),
     )
@@ -78,7 +78,7 @@ def build(ctx: Context) -> None:
     )
 
 
-def start_from(imported: Artifact, network: nn.Module, conditioner: nn.Module) -> None:
+def init_from(imported: Artifact, network: nn.Module, conditioner: nn.Module) -> None:
     """Give a network the averaged weights of an imported one, or its only ones, and the conditioner what came along.
 
     Raises ConfigError where the two are not of one architecture, or the classes not as many.
@@ -101,7 +101,7 @@ def start_from(imported: Artifact, network: nn.Module, conditioner: nn.Module) -
             hidden = ("_target_", "dropout", "checkpointing", "tokenizer")
             wanted = ", ".join(f"{k}={v}" for k, v in node.items() if k not in hidden)
             got = f"another {name} than that of {imported.key}"
-            raise ConfigError("diffusion.start_from", f"{name} options as imported ({wanted})", got)
+            raise ConfigError("diffusion.init_from", f"{name} options as imported ({wanted})", got)
         if given:
             module.load_state_dict(given)
 
@@ -110,12 +110,12 @@ def _panel(ctx: Context, model: Model, source: Source) -> Panel:
     """Sixteen samples in ten steps, always from the same noise and for the same conditions, with whatever weights the
     network has."""
     seed, conditioner = int(ctx.config["seed"]), model.conditioner
-    source = asked(conditioner, range(PANEL), source.rows(ctx.images().indices("validation")[:PANEL]))
+    source = conditions_in_turn(conditioner, range(PANEL), source.rows(ctx.images().indices("validation")[:PANEL]))
     fields = conditions(conditioner, source, seed, range(PANEL))
     sampler = DDIM(steps=min(PANEL_STEPS, model.denoiser.schedule.T))
 
     def panel() -> np.ndarray:
-        parts = generate(model, sampler, NoGuidance(), seed, range(PANEL), fields, PANEL)
+        parts = generate(model, sampler, Guided(NoGuidance()), Draws(seed, range(PANEL), PANEL), fields)
         return grid(np.concatenate([to_images(model.decode(z)) for _, z in parts]), columns=8, scale=2)
 
     return panel

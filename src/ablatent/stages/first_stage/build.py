@@ -4,10 +4,11 @@ import torch
 
 from ablatent.core.errors import StageError
 from ablatent.core.files import write_json
+from ablatent.core.instantiate import make
 from ablatent.core.rng import stream
 from ablatent.first_stage.base import FirstStage
 from ablatent.stages.context import Context
-from ablatent.stages.objects import make, make_first_stage
+from ablatent.stages.stored import make_first_stage
 
 
 def build(ctx: Context) -> None:

@@ -4,17 +4,16 @@ from functools import partial
 
 import numpy as np
 import torch
-from hydra.utils import get_class
 from torch import nn
 
 from ablatent.core.files import write_json
+from ablatent.core.instantiate import class_of, make
 from ablatent.core.progress import track
 from ablatent.core.rng import stream
 from ablatent.evaluation.agreement import held_out, with_settled
 from ablatent.evaluation.judges import Verdict
 from ablatent.stages.context import Context
-from ablatent.stages.judges import make_judge
-from ablatent.stages.objects import make
+from ablatent.stages.judge.load import make_judge
 from ablatent.training.first_stage import to_tensor
 from ablatent.training.judge import JudgeTrainee, JudgeTraining, PictureBatches
 from ablatent.training.loop import fit
@@ -44,7 +43,7 @@ def build(ctx: Context) -> None:
     )
     optimizer = config["optimizer"]
     options = {k: v for k, v in optimizer.items() if k != "_target_"}
-    chosen = partial(get_class(optimizer["_target_"]), **options)
+    chosen = partial(class_of(optimizer), **options)
     trainee = JudgeTrainee(network, verdict, how, seed, chosen, batches.validation(rows[:WATCHED]))
     fit(trainee, batches, ctx.work, ctx.recorder(), ctx.compute, ctx.title)
     if ctx.rank:

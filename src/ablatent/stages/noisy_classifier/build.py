@@ -5,15 +5,15 @@ from functools import partial
 from typing import Any
 
 import torch
-from hydra.utils import get_class
 
 from ablatent.core.errors import DataError
 from ablatent.core.files import write_json
+from ablatent.core.instantiate import class_of, make
 from ablatent.core.rng import stream
 from ablatent.data.latents import Latents
 from ablatent.samplers.guidance_classifier import NoisyLogits
 from ablatent.stages.context import Context
-from ablatent.stages.objects import make, stored_config
+from ablatent.stages.stored import stored_config
 from ablatent.store.artifacts import Artifact
 from ablatent.training.diffusion import LatentBatches
 from ablatent.training.loop import Batch, fit
@@ -41,7 +41,7 @@ def build(ctx: Context) -> None:
     validation = at_every_noise_level(batches.validation(images.indices("validation")[:VALIDATION_ROWS], PARTS))
     optimizer = config["optimizer"]
     options = {k: v for k, v in optimizer.items() if k != "_target_"}
-    trainee = ClassifierTrainee(logits, how, seed, partial(get_class(optimizer["_target_"]), **options), validation)
+    trainee = ClassifierTrainee(logits, how, seed, partial(class_of(optimizer), **options), validation)
     fit(trainee, batches, ctx.work, ctx.recorder(), ctx.compute, ctx.title)
     state = {name: v.cpu().contiguous() for name, v in gathered(logits.network.state_dict()).items()}
     if ctx.rank:

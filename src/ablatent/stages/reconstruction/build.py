@@ -4,13 +4,13 @@ import numpy as np
 import torch
 
 from ablatent.core.files import write_json
+from ablatent.core.instantiate import make
 from ablatent.core.progress import track
 from ablatent.evaluation.reconstruction import reconstruction_scores
 from ablatent.evaluation.scores import Score, score_features
 from ablatent.first_stage.codebook import code_use
 from ablatent.stages.context import Context
 from ablatent.stages.models import load_first_stage
-from ablatent.stages.objects import make
 from ablatent.stages.reference.build import chosen_rows
 from ablatent.stages.scores.build import as_json, cached_features
 from ablatent.training.first_stage import to_images, to_tensor

@@ -1,46 +1,34 @@
 """samples: a trained model and a sampler → images."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from ablatent.conditioning.source import Source, class_index
+from ablatent.conditioning.source import Source
 from ablatent.core.files import write_json
 from ablatent.core.images import grid, save_png
-from ablatent.core.progress import Bar, track
-from ablatent.data.base import Annotations
-from ablatent.samplers.base import OnStep, Sampler
-from ablatent.samplers.guidance import Guidance
-from ablatent.samplers.guidance_classifier import NoisyLogits
+from ablatent.core.instantiate import make
+from ablatent.core.progress import track
+from ablatent.samplers.base import Sampler
 from ablatent.stages.context import Context
-from ablatent.stages.models import load_model, source_of
-from ablatent.stages.noisy_classifier.build import load_logits
-from ablatent.stages.objects import make
-from ablatent.tasks.base import Draw
-from ablatent.tasks.conditions import asked, conditions, labels_in_turn
-from ablatent.tasks.generate import Model, generate
-from ablatent.tasks.tiles import Tiling
+from ablatent.stages.generator import load_generator, validation_source
+from ablatent.tasks.generate import Draws, Model, advancing
 from ablatent.training.first_stage import to_images
 
 
 @torch.no_grad()
 def build(ctx: Context) -> None:
-    """images.npy and prior.npy (decoded x_T), (n, H, W, 3) uint8; grid.png; summary.json; what was asked for."""
+    """images.npy and prior.npy (decoded x_T), (n, H, W, 3) uint8; grid.png; summary.json; conditions.json."""
     config, size = ctx.config, ctx.compute.batch_size
     sampler: Sampler = make(config["sampler"])
     count, seed = int(config["count"]), int(config["seed"])
-    generator = load_generator(ctx)
-    model, guidance, source = generator.model, generator.guidance, generator.source(range(count))
+    generator = load_generator(ctx.inputs, config, lambda needs: validation_source(ctx, needs))
+    model, guidance, source = generator.model, generator.guided.guidance, generator.source(range(count))
     images, priors = [], []
     start = time.monotonic()
     with track(ctx.title, count * sampler.steps, "image steps") as bar:
-        for x_T, z in generator(sampler, seed, range(count), size, bar, source=source):
+        for x_T, z in generator(sampler, Draws(seed, range(count), size), source, advancing(bar)):
             images.append(to_images(model.decode(z)))
             priors.append(to_images(model.decode(x_T)))
     spent = time.monotonic() - start
@@ -48,7 +36,7 @@ def build(ctx: Context) -> None:
     np.save(ctx.work.files / "images.npy", drawn)
     np.save(ctx.work.files / "prior.npy", np.concatenate(priors))
     save_png(ctx.work.files / "grid.png", grid(drawn[:64], columns=8, scale=2), {"stage": ctx.stage.key})
-    _write_asked(ctx, model, source)
+    _write_conditions(ctx, model, source)
     write_json(
         ctx.work.files / "summary.json",
         {
@@ -68,123 +56,12 @@ def build(ctx: Context) -> None:
     )
 
 
-def _write_asked(ctx: Context, model: Model, source: Source) -> None:
-    """asked.json: the boxes of objects that the samples were asked to show, a row a sample, null where none are known
-    (labels and captions are in the summary); asked_segmentation.npy where the condition is a map of pixels."""
-    write_json(ctx.work.files / "asked.json", {"boxes": source.annotations.boxes})
+def _write_conditions(ctx: Context, model: Model, source: Source) -> None:
+    """conditions.json: boxes of objects and further annotations that the samples are conditioned on, a row a sample,
+    null where there are none (labels and captions are in the summary); conditions_segmentation.npy where the condition
+    is a map of pixels."""
+    annotations = source.annotations
+    extra = {name: np.asarray(values).tolist() for name, values in annotations.extra.items()}
+    write_json(ctx.work.files / "conditions.json", {"boxes": annotations.boxes, "extra": extra})
     if "segmentation" in model.conditioner.needs:
-        np.save(ctx.work.files / "asked_segmentation.npy", np.asarray(source.part("segmentation")))
-
-
-@dataclass(frozen=True)
-class Generator:
-    """A trained model, its guidance, and what that needs.
-
-    known: validation pictures and what is known of them, as far as the condition asks; of a model of classes, or of the
-    classifier that guides it, the names of the classes alone. prompts: captions, or names of classes, that are asked
-    for in place of the known ones.
-    """
-
-    model: Model
-    guidance: Guidance
-    weak: Model | None
-    classifier: NoisyLogits | None
-    known: Source
-    prompts: Sequence[str] | None = None
-
-    @property
-    def needs(self) -> frozenset[str]:
-        """The parts of a source that the samples are conditioned on, also by a classifier."""
-        return frozenset(self.model.conditioner.needs) | ({"labels"} if self.classifier is not None else set())
-
-    @property
-    def most(self) -> int | None:
-        """How many conditions `source` gives before they come again; None without any."""
-        if self.prompts is not None:
-            return len(self.prompts)
-        if self.needs == {"labels"}:
-            return len(self.known.annotations.classes)
-        return self.known.n if self.needs else None
-
-    def source(self, indices: Sequence[int]) -> Source:
-        """What the samples of these indices are conditioned on, a row an index."""
-        if self.prompts is not None and "labels" in self.needs:
-            classes = self.known.annotations.classes
-            named = [class_index(p, classes, "samples.prompts") for p in self.prompts]
-            labels = np.array([named[i % len(named)] for i in indices], dtype=np.int64)
-            return Source(len(labels), Annotations(labels, classes))
-        if self.prompts is not None:
-            captions = [self.prompts[i % len(self.prompts)] for i in indices]
-            return Source(len(captions), Annotations(captions=captions))
-        if self.classifier is not None and not self.model.conditioner.needs:
-            return labels_in_turn(indices, self.known.annotations.classes)
-        return asked(self.model.conditioner, indices, self.known)
-
-    def __call__(
-        self,
-        sampler: Sampler,
-        seed: int,
-        indices: Sequence[int],
-        batch_size: int,
-        bar: Bar | None = None,
-        x: Float[Tensor, "n c h w"] | None = None,
-        watch: OnStep | None = None,
-        source: Source | None = None,
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches of (initial state, x_0), see `generate`. x: initial states in place of x_T; source: what they are
-        conditioned on, a row an index."""
-        source = self.source(indices) if source is None else source
-        fields = conditions(self.model.conditioner, source, seed, indices)
-        if self.classifier is not None:
-            fields["label"] = np.asarray(source.part("labels"))
-        needed = (self.weak, self.classifier, x, watch)
-        return generate(self.model, sampler, self.guidance, seed, indices, fields, batch_size, bar, *needed)
-
-    def drawing(self, seed: int, batch_size: int, bar: Bar) -> Draw:
-        """What a task draws with, see `Bench`."""
-
-        def draw(
-            x: Tensor,
-            index: Sequence[int],
-            used: Sampler,
-            watch: OnStep | None = None,
-            source: Source | None = None,
-        ) -> np.ndarray:
-            parts = self(used, seed, index, batch_size, bar, x, watch, source)
-            return np.concatenate([to_images(self.model.decode(z)) for _, z in parts])
-
-        return draw
-
-
-def tiling_of(config: Mapping[str, Any]) -> Tiling | None:
-    """Of decoding, as decode_tile and decode_overlap of a samples node say; None for none."""
-    return None if config["decode_tile"] is None else Tiling(config["decode_tile"], config["decode_overlap"])
-
-
-def load_generator(ctx: Context) -> Generator:
-    """What the stage's weights, snapshot, guidance and tiling say, from its inputs diffusion, latents, first_stage and,
-    where guidance asks for it, classifier."""
-    config, guidance = ctx.config, make(ctx.config["guidance"])
-    model = replace(load_model(ctx, config["weights"], config["snapshot"]), tiling=tiling_of(config))
-    classifier = None
-    named = ctx.input("diffusion").json("summary.json")["class_names"]
-    if guidance.needs_classifier:
-        channels = model.first_stage.latent_channels
-        classifier = load_logits(ctx.input("classifier"), channels, model.device)
-        named = ctx.input("classifier").json("summary.json")["class_names"]
-    known = Source(0, Annotations(classes=tuple(named)))
-    digests = ctx.stage.digests
-    if "annotations" in digests or ("images" in digests and "pixels" in model.conditioner.needs):  # more than a class
-        images = ctx.images()
-        known = source_of(ctx, images).rows(images.indices("validation"))
-    return Generator(model, guidance, _weak(ctx, guidance, model), classifier, known, config.get("prompts"))
-
-
-def _weak(ctx: Context, guidance: Guidance, model: Model) -> Model | None:
-    """The weaker model that the guidance asks for: the same training at another snapshot."""
-    if guidance.weak is None:
-        return None
-    weights, snapshot = guidance.weak
-    if snapshot == "first":
-        snapshot = min(ctx.input("diffusion").json("summary.json")["snapshots"])
-    return replace(load_model(ctx, weights, snapshot), first_stage=model.first_stage)
+        np.save(ctx.work.files / "conditions_segmentation.npy", np.asarray(source.part("segmentation")))

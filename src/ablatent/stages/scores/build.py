@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from ablatent.store.identity import Key
 from ablatent.core.files import write_json
+from ablatent.core.instantiate import make
 from ablatent.evaluation.features import extract
 from ablatent.evaluation.scores import Extractor, Score, score_features
 from ablatent.stages.context import Context
-from ablatent.stages.objects import make
 from ablatent.store.artifacts import Work
 
 
@@ -49,11 +50,11 @@ def cached_features(ctx: Context, extractor: Extractor, images: np.ndarray, titl
     """Features by content: equal images (the decoded noise of two samplers) are extracted once for the whole store."""
     content = hashlib.blake2b(np.ascontiguousarray(images).tobytes(), digest_size=16)
     content.update(f"{images.shape}/{extractor.name}/{extractor.digest}".encode())
-    key = f"features-{content.hexdigest()}"
+    key = Key(f"features-{content.hexdigest()}")
 
     def write(work: Work) -> None:
         features = extract(extractor, images, ctx.device, ctx.compute.batch_size, f"{ctx.title}: features of {title}")
         np.save(work.files / "features.npy", features)
 
-    artifact, _ = ctx.store.get_or_build("features", key, write)
+    artifact, _ = ctx.store.get_or_build(key, write)
     return np.load(artifact.path / "features.npy")

@@ -1,4 +1,4 @@
-"""A schedule that is given as numbers."""
+"""A schedule whose betas are listed one by one."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from ablatent.core.errors import ConfigError
 from ablatent.schedules.base import NoiseSchedule, is_real
 
 
-class Given(NoiseSchedule):
+class Custom(NoiseSchedule):
     """The T betas as they are listed; T is their number. For published models whose schedule has no formula."""
 
     def __init__(self, betas: Sequence[float], zero_terminal_snr: bool):

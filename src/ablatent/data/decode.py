@@ -1,4 +1,4 @@
-"""From encoded pictures to squares of grey levels, the same way for every data set. Free of torch."""
+"""From encoded images to RGB squares of 8-bit pixels, the same way for every data set. Free of torch."""
 
 import io
 from pathlib import Path
@@ -26,10 +26,10 @@ def check_option(key: str, value: str, options: tuple[str, ...]) -> None:
         raise ConfigError(f"data.{key}", f"one of {', '.join(options)}", value, did_you_mean(str(value), options))
 
 
-def read_picture(source: Path | bytes, size: int, resize: str, name: str = "") -> UInt8[np.ndarray, "size size 3"]:
-    """A picture as RGB: upright by EXIF, on white, middle square, resized by a filter of FILTERS.
+def read_image(source: Path | bytes, size: int, resize: str, name: str = "") -> UInt8[np.ndarray, "size size 3"]:
+    """An image as RGB: upright by EXIF, on white, middle square, resized by a filter of FILTERS.
 
-    source: a file, or the bytes of one, which `name` calls in messages. A .npy file holds uint8 levels as (3, h, w),
+    source: a file, or the bytes of one, which `name` calls in messages. A .npy file holds uint8 pixels as (3, h, w),
     (1, 3, h, w) or (h, w, 3). Raises DataError that names what cannot be read.
     """
     name = name or str(source)
@@ -51,8 +51,8 @@ def read_picture(source: Path | bytes, size: int, resize: str, name: str = "") -
     return np.asarray(rgb.resize((size, size), FILTERS[resize], box=box))
 
 
-def picture_size(path: Path) -> tuple[int, int]:
-    """(width, height) of the upright picture, from the header alone. Raises DataError."""
+def image_size(path: Path) -> tuple[int, int]:
+    """(width, height) of the upright image, from the header alone. Raises DataError."""
     try:
         with Image.open(path) as image:
             width, height = image.size
