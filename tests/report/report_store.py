@@ -82,7 +82,11 @@ class FakeStore:
     ) -> str:
         key = f"{kind}-{hashlib.blake2b(name.encode(), digest_size=6).hexdigest()}"
         self.stages[key] = Stage(
-            kind, 1, config or {}, {r: Key(k) for r, k in inputs.items()}, scored="scores.json" in files
+            kind=kind,
+            version=1,
+            config=config or {},
+            inputs={role: Key(k) for role, k in inputs.items()},
+            scored="scores.json" in files,
         ).spec()
         folder = self.root / "objects" / kind / key
         if folder.exists():

@@ -6,7 +6,7 @@ import pytest
 
 from ablatent.core.errors import DataError
 from ablatent.store.artifacts import MANIFEST, Store, verify
-from ablatent.store.identity import digest
+from ablatent.store.identity import Key, digest
 from ablatent.store.records import JobRecord, Manifest, PlanRecord
 
 FILE = {"size": 2, "sha256": "ab"}
@@ -85,17 +85,18 @@ def test_a_sealed_manifest_of_an_unknown_shape_is_an_error_and_no_damage(tmp_pat
     def build(work):
         (work.files / "value.txt").write_text("42")
 
-    artifact, _ = Store(tmp_path).get_or_build("toy", "toy-01", build)
+    Store(tmp_path).check_writable()
+    artifact, _ = Store(tmp_path).get_or_build(Key("toy-01"), build)
     path = artifact.path / MANIFEST
     about = {k: v for k, v in json.loads(path.read_text()).items() if k != "seal"} | {"colour": "red"}
     path.write_text(json.dumps({**about, "seal": digest(about)}))
     with pytest.raises(DataError, match=r"toy-01: its manifest: expected the fields .*; got 'colour'"):
-        verify(artifact.path, "toy-01")
+        verify(artifact.path, Key("toy-01"))
     with pytest.raises(DataError, match="toy-01"):
-        Store(tmp_path).get_or_build("toy", "toy-01", build)
+        Store(tmp_path).get_or_build(Key("toy-01"), build)
     assert not (tmp_path / "damaged").exists()
 
 
 def test_a_build_that_records_an_unknown_field_is_refused(tmp_path):
     with pytest.raises(DataError, match="got 'colour'"):
-        Store(tmp_path).get_or_build("toy", "toy-01", lambda work: None, lambda: {"colour": "red"})
+        Store(tmp_path).get_or_build(Key("toy-01"), lambda work: None, lambda: {"colour": "red"})

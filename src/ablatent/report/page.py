@@ -116,7 +116,7 @@ def _remarks(sweep: Sweep, by_seed: bool) -> list[str]:
             found.append("The baselines of the other metrics are in report.csv.")
     if any("is_effnet_lite0" in j.scores for j in sweep.jobs):
         found.append("IS* uses another classifier than the Inception Score: compare it with itself only.")
-    if any("scores" in j.stages and _shows_images(j.config.get("conditioner", {})) for j in sweep.jobs):
+    if any("scores" in j.stages and _shows_images(j.config.get("conditioner")) for j in sweep.jobs):
         found.append("Samples that are conditioned on parts of validation images look like these: their FID flatters.")
     return found
 
