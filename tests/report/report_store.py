@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from ablatent.data.histograms import ChannelHistograms
+from ablatent.stages.base import Stage
+from ablatent.store.identity import Key
 
 CATEGORIES = {
     "reference": 3.0,
@@ -79,7 +81,13 @@ class FakeStore:
         self, kind: str, name: str, inputs: dict[str, str], files: dict[str, bytes], config: dict | None = None
     ) -> str:
         key = f"{kind}-{hashlib.blake2b(name.encode(), digest_size=6).hexdigest()}"
-        self.stages[key] = {"kind": kind, "inputs": inputs, "config": config or {}}
+        self.stages[key] = Stage(
+            kind=kind,
+            version=1,
+            config=config or {},
+            inputs={role: Key(k) for role, k in inputs.items()},
+            scored="scores.json" in files,
+        ).spec()
         folder = self.root / "objects" / kind / key
         if folder.exists():
             return key
@@ -90,12 +98,13 @@ class FakeStore:
         manifest = {
             "key": key,
             "kind": kind,
+            "attempt": "0123456789ab",
             "version": 1,
             "config": config or {},
             "inputs": inputs,
             "data": {"images": "5f" * 20, "annotations": "77" * 20}
             if kind in ("first_stage", "reference", "latents")
-            else None,
+            else {},
             "files": {p: {"size": len(d), "sha256": hashlib.sha256(d).hexdigest()} for p, d in files.items()},
             "code": f"{abs(len(kind)):02x}" * 16,
             "git": {"commit": "0123abcd" * 5, "dirty": kind == "samples"},

@@ -55,7 +55,7 @@ def test_found_again_and_manifest(tmp_path):
     first, built = store.get_or_build(KEY, toy(), lambda: {"config": {"a": 1}})
     again, rebuilt = Store(tmp_path).get_or_build("toy", KEY, toy("43"))
     assert built and not rebuilt
-    assert again.manifest["config"] == {"a": 1} and again.manifest["files"]["value.txt"]["size"] == 2
+    assert again.manifest.config == {"a": 1} and again.manifest.files["value.txt"].size == 2
     assert first.path == again.path and not store.work_folder(KEY).exists()
 
 
@@ -76,7 +76,7 @@ def test_what_another_process_has_mended_is_not_set_aside(tmp_path):
     store.get_or_build(KEY, toy())
     store.set_aside(KEY, "thought to be damaged")
     assert store.find(KEY) is not None
-    store.set_aside(KEY, "unwanted", lambda there: there.manifest["files"]["value.txt"]["size"] == 2)
+    store.set_aside(KEY, "unwanted", lambda there: there.manifest.files["value.txt"].size == 2)
     assert store.find(KEY) is None and len(list((tmp_path / "damaged").iterdir())) == 1
 
 

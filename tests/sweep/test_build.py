@@ -73,7 +73,7 @@ def test_a_checkpoint_of_other_code(tmp_path, code, on_code_change, word):
             built_by(tmp_path, on_code_change, FIRST)
         return
     assert built_by(tmp_path, on_code_change, FIRST)[0] == [word]
-    assert Store(tmp_path).open(FIRST.kind, FIRST.key).manifest["code"] == ("A" if "A" in word else "B")
+    assert Store(tmp_path).open(FIRST.kind, FIRST.key).manifest.code == ("A" if "A" in word else "B")
 
 
 def test_data_edited_after_the_plan_are_refused(tmp_path):

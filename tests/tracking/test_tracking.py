@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +12,21 @@ import pytest
 import yaml
 
 from ablatent.core.errors import ConfigError
+from ablatent.store.records import PlannedJob
 from ablatent.tracking.base import NoTracking, Tracking, flat_axes
 from ablatent.tracking.csv_files import CsvTracking
 from ablatent.tracking.tensorboard import TensorboardTracking
 from ablatent.tracking.wandb_runs import WandbTracking
 
-JOB = {
-    "index": 3,
-    "name": "first_stage=kl sampler.steps=20",
-    "axes": {"first_stage": "kl", "sampler.steps": 20, "network.mult": [1, 2]},
-    "config": {"sampler": {"steps": 20}, "first_stage": {"ch_mult": [1, 2]}},
-    "stages": {"first_stage": "first_stage-aa", "scores": "scores-bb"},
-}
+JOB = PlannedJob(
+    index=3,
+    name="first_stage=kl sampler.steps=20",
+    overrides=["first_stage=kl", "sampler.steps=20"],
+    axes={"first_stage": "kl", "sampler.steps": "20"},
+    config={"sampler": {"steps": 20}, "first_stage": {"ch_mult": [1, 2]}},
+    stages={"first_stage": "first_stage-aa", "scores": "scores-bb"},
+    refused=None,
+)
 IMAGE = np.zeros((8, 8, 3), np.uint8)
 
 
@@ -52,7 +56,7 @@ def inspect(folder: Path) -> dict:
 
 
 def test_axes_are_flat_scalars() -> None:
-    flat = flat_axes(JOB["axes"])
+    flat = flat_axes({"first_stage": "kl", "sampler.steps": 20, "network.mult": [1, 2]})
     assert flat == {"axes_first_stage": "kl", "axes_sampler_steps": 20, "axes_network_mult": "[1, 2]"}
 
 
@@ -81,7 +85,7 @@ def test_csv_folder_holds_the_run(tmp_path: Path) -> None:
     assert (stage / "images/panels_reconstructions-0000002.png").is_file()
     job = json.loads((tmp_path / "tracking/csv" / f"job-{ids['job']}/run.json").read_text())
     assert job["state"] == "finished"
-    assert job["config"]["axes_sampler_steps"] == 20
+    assert job["config"]["axes_sampler_steps"] == "20"
     assert job["summary"]["fid_192"] == 3.25
     assert job["config"]["stage_links"]["first_stage"] == {"key": "first_stage-aa", "run": ids["stage"]}
     assert job["summary"]["stages/first_stage/run"] == ids["stage"]
@@ -120,7 +124,7 @@ def test_wandb_offline_runs_are_fresh_and_read_back(tmp_path: Path) -> None:
     before = {k: v for k, v in os.environ.items() if k != "WANDB_SERVICE"}
     tracking = WandbTracking("auto", "proj", None, tmp_path)
     ids = use(tracking)
-    with pytest.raises(RuntimeError), tracking.job_run("sweep1", {**JOB, "index": 4}, "c") as failed:
+    with pytest.raises(RuntimeError), tracking.job_run("sweep1", replace(JOB, index=4), "c") as failed:
         raise RuntimeError("fails on purpose")
     # WANDB_SERVICE is wandb's own address of its background process; we set nothing
     assert {k: v for k, v in os.environ.items() if k != "WANDB_SERVICE"} == before
@@ -131,7 +135,7 @@ def test_wandb_offline_runs_are_fresh_and_read_back(tmp_path: Path) -> None:
     assert job["state"] == "finished"
     assert job["summary"]["fid_192"] == 3.25
     assert job["summary"]["axes_first_stage"] == job["config"]["axes_first_stage"] == "kl"
-    assert job["summary"]["axes_sampler_steps"] == job["config"]["axes_sampler_steps"] == 20
+    assert job["summary"]["axes_sampler_steps"] == job["config"]["axes_sampler_steps"] == "20"
     assert job["config"]["stage_links"]["first_stage"]["run"] == ids["stage"]
     assert "train/loss" not in job["summary"]
     stage = inspect(folders[ids["stage"]])

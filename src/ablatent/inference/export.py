@@ -70,7 +70,7 @@ def gather(store: Store, artifact: Artifact, weights: str, snapshot: str | int) 
     if artifact.kind == "first_stage":
         return Gathered(_first_stage(artifact), None)
     config = stored_config(artifact)
-    first_key = artifact.manifest["inputs"].get("first_stage")
+    first_key = artifact.manifest.inputs.get("first_stage")
     first = None if first_key is None else store.open(Key(first_key))
     if artifact.kind == "imported":
         there = artifact.json("summary.json")["weights"]
@@ -90,7 +90,7 @@ def gather(store: Store, artifact: Artifact, weights: str, snapshot: str | int) 
         return Gathered(None if first is None else _first_stage(first), found)
     if first is None:
         raise ConfigError("key", "a diffusion stage with its first stage", artifact.key)
-    latents = store.open(Key(artifact.manifest["inputs"]["latents"]))
+    latents = store.open(Key(artifact.manifest.inputs["latents"]))
     found = Diffusion(
         _whole_network(artifact, int(first.json("summary.json")["latent_channels"])),
         _weights(artifact.path, ["ema", "raw"], snapshot),

@@ -1,6 +1,6 @@
 """How a finished model is named: by sweep and job, by the key of a stage, or by the id of a W&B run. Free of torch."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from ablatent.stages.first_stage.kind import FirstStageKind
 from ablatent.stages.imported.kind import ImportedKind
 from ablatent.stages.samples.kind import MODEL
 from ablatent.store.identity import Key
+from ablatent.store.records import Manifest, PlannedJob, PlanRecord
 from ablatent.tracking.base import run_id
 
 ABOUT_SAMPLING = ("sampler", "guidance", "samples", "task")
@@ -38,7 +39,7 @@ def find(root: Path, name: str | None) -> Reference:
     """The model of that name in the store at `root`. Raises ConfigError("model") where there is no such one."""
     jobs = list(_jobs(root))
     if name is None:
-        newest = f"The newest is model={jobs[0][0]}:{jobs[0][1]['index']}." if jobs else "The store has no sweep yet."
+        newest = f"The newest is model={jobs[0][0]}:{jobs[0][1].index}." if jobs else "The store has no sweep yet."
         forms = "SWEEP:INDEX, the key of a diffusion or imported stage, or a W&B run id"
         raise ConfigError("model", forms, None, newest)
     if Key(name).kind in MODELS:
@@ -51,46 +52,46 @@ def find(root: Path, name: str | None) -> Reference:
     if key is not None:
         return _by_key(root, key, jobs)
     for found, job in jobs:
-        if run_id(found, job["index"], job["name"] or "single run") == name:
+        if run_id(found, job.index, job.name or "single run") == name:
             return _of_job(root, job)
     known = [found for found, _ in jobs]
     near = did_you_mean(sweep, known) or "do=status lists the sweeps."
     raise ConfigError("model", f"a sweep, a stage or a run of {root}", name, near)
 
 
-def _jobs(root: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _jobs(root: Path) -> Iterator[tuple[str, PlannedJob]]:
     """(sweep, job) of every sweep, the newest first."""
     for plan in sorted((root / "sweeps").glob("*/plan.json"), reverse=True):
-        for job in read_json(plan)["jobs"]:
+        for job in PlanRecord.read(plan).jobs:
             yield plan.parent.name, job
 
 
-def _job(jobs: Sequence[Mapping[str, Any]], sweep: str, which: str) -> Mapping[str, Any]:
+def _job(jobs: Sequence[PlannedJob], sweep: str, which: str) -> PlannedJob:
     """A job of a sweep by its index or its name; its only one where neither is given."""
-    fitting = [j for j in jobs if which in (str(j["index"]), j["name"])] if which else list(jobs)
+    fitting = [j for j in jobs if which in (str(j.index), j.name)] if which else list(jobs)
     if len(fitting) != 1:
-        some = ", ".join(f"{j['index']} ({j['name']})" if j["name"] else str(j["index"]) for j in jobs[:8])
+        some = ", ".join(f"{j.index} ({j.name})" if j.name else str(j.index) for j in jobs[:8])
         raise ConfigError("model", f"{sweep}:JOB with one of the jobs {some}", f"{sweep}:{which}" if which else sweep)
     return fitting[0]
 
 
-def _of_job(root: Path, job: Mapping[str, Any]) -> Reference:
-    if DiffusionKind.name not in job["stages"]:
-        why = job["refused"] or "It has no diffusion model."
-        raise ConfigError("model", "a job with a diffusion model", job["index"], why)
-    inputs = {role: Key(key) for role, key in job["stages"].items() if role in MODEL}
+def _of_job(root: Path, job: PlannedJob) -> Reference:
+    if DiffusionKind.name not in job.stages:
+        why = job.refused or "It has no diffusion model."
+        raise ConfigError("model", "a job with a diffusion model", job.index, why)
+    inputs = {role: Key(key) for role, key in job.stages.items() if role in MODEL}
     for key in inputs.values():
         if not (root / "objects" / key.kind / key).exists():
             raise ConfigError("model", "a job whose stages are built", key, "Run its sweep first (again).")
-    return Reference(inputs, list(job["overrides"]), dict(job["config"]))
+    return Reference(inputs, list(job.overrides), dict(job.config))
 
 
-def _by_key(root: Path, key: Key, jobs: Sequence[tuple[str, Mapping[str, Any]]]) -> Reference:
+def _by_key(root: Path, key: Key, jobs: Sequence[tuple[str, PlannedJob]]) -> Reference:
     """A stage with its inputs, and the newest job that has it."""
     for _, job in jobs:
-        if job["stages"].get(key.kind) == key:
+        if job.stages.get(key.kind) == key:
             return _of_job(root, job)
-    recorded = dict(read_json(root / "objects" / key.kind / key / "manifest.json")["inputs"])
+    recorded = Manifest.read(root / "objects" / key.kind / key / "manifest.json").inputs
     inputs = {role: Key(found) for role, found in recorded.items() if role in MODEL}
     if FirstStageKind.name not in inputs:
         do = "Import the UNet together with its autoencoder (one checkpoint, or a folder with both)."

@@ -72,8 +72,8 @@ def first_stage(node: Mapping[str, Any], store: Store) -> dict[str, Any]:
         if parts.first_stage is None:
             raise ConfigError("first_stage.path", "a file with an autoencoder", str(path))
         artifact, _ = publish_first_stage(store, parts.first_stage, source)
-    config = dict(artifact.manifest["config"])
-    return config if "digest" in config else dict(_trained_here(store, artifact).manifest["config"])
+    config = dict(artifact.manifest.config)
+    return config if "digest" in config else dict(_trained_here(store, artifact).manifest.config)
 
 
 def _trained_here(store: Store, artifact: Artifact) -> Artifact:
@@ -86,10 +86,10 @@ def _trained_here(store: Store, artifact: Artifact) -> Artifact:
     state = load_file(str(artifact.path / "model.safetensors"))
     if not state:
         raise ConfigError("first_stage.key", "a first stage with weights", artifact.key, "Choose first_stage=identity.")
-    config = {k: v for k, v in artifact.manifest["config"].items() if k not in NOT_MODEL}
+    config = {k: v for k, v in artifact.manifest.config.items() if k not in NOT_MODEL}
     source = {
         "path": artifact.key,
         "format": "store",
-        "sha256": artifact.manifest["files"]["model.safetensors"]["sha256"],
+        "sha256": artifact.manifest.files["model.safetensors"].sha256,
     }
     return publish_first_stage(store, FirstStagePart(config, state), source)[0]

@@ -1,7 +1,6 @@
 """What a sweep cost, what sharing saved, and where everything came from."""
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from ablatent.core.progress import seconds
@@ -68,7 +67,7 @@ def by_stage(sweep: Sweep) -> TableData:
     """Every stage: what it is, what happened to it, how many jobs share it, time and memory."""
     shared, rows = users(sweep), []
     for o in sweep.objects.values():
-        peak = o.manifest.get("peak_memory_bytes")
+        peak = None if o.manifest is None else o.manifest.peak_memory_bytes
         status = stage_status(sweep, o.key)
         rows.append(
             [
@@ -78,7 +77,7 @@ def by_stage(sweep: Sweep) -> TableData:
                 Cell(status, tone="bad" if status in ("failed", "not reached") else ""),
                 Cell(str(shared[o.key])),
                 Cell("–" if o.seconds is None else seconds(o.seconds)),
-                Cell(f"{peak / 2**20:.0f} MiB" if isinstance(peak, int | float) else "–"),
+                Cell("–" if peak is None else f"{peak / 2**20:.0f} MiB"),
             ]
         )
     return TableData(["stage", "what it is", "key", "status", "jobs", "time", "peak memory"], rows, 4)
@@ -88,17 +87,14 @@ PINNED = ("digest", "sha256", "weights", "origin", "source", "revision")
 
 
 def _facts(o: Stored) -> dict[str, Any]:
-    m = o.manifest
-    git: Mapping[str, Any] = m.get("git") or {}
-    facts = {"git commit": git.get("commit"), "uncommitted changes": git.get("dirty")}
-    facts |= {f"host: {k}": v for k, v in flatten(m.get("host") or {}).items()}
-    facts |= {f"package: {k}": v for k, v in flatten(m.get("packages") or {}).items()}
-    if m.get("code") is not None:
-        facts |= {f"code of {o.kind}" + (f": {k}" if k else ""): v for k, v in flatten(m["code"]).items()}
-    if m.get("data") is not None:
-        facts |= {"data" + (f": {k}" if k else ""): v for k, v in flatten(m["data"]).items()}
-    facts |= {f"weights: {o.kind}.{k}": v for k, v in flatten(m.get("weights") or {}).items() if k}
-    pinned = {k: v for k, v in flatten(m.get("config") or {}).items() if any(w in k.rpartition(".")[2] for w in PINNED)}
+    if o.manifest is None:
+        return {}
+    manifest = o.manifest
+    facts = {"git commit": manifest.git.get("commit"), "uncommitted changes": manifest.git.get("dirty")}
+    facts |= {f"host: {k}": v for k, v in flatten(manifest.host).items()}
+    facts |= {f"package: {k}": v for k, v in manifest.packages.items()}
+    facts |= {f"code of {o.kind}": manifest.code} | {f"data: {k}": v for k, v in manifest.data.items()}
+    pinned = {k: v for k, v in flatten(manifest.config).items() if any(w in k.rpartition(".")[2] for w in PINNED)}
     return facts | {f"{o.kind}.{k}": v for k, v in pinned.items()}
 
 

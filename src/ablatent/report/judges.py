@@ -9,7 +9,7 @@ def judges_table(sweep: Sweep) -> TableData | None:
     """One row a judge; None without any. Numbers of shares with half of their 95 % interval."""
     rows = []
     for stored in sweep.of_kind("judge"):
-        summary, config = stored.summary, stored.manifest["config"]
+        summary, config = stored.summary, stored.config
         numbers, half = summary["held_out"], summary["half_width"]
         found = [
             f"{describe(name).label} {value:.3f}" + (f" ± {half[name]:.3f}" if name in half else "")
@@ -21,7 +21,7 @@ def judges_table(sweep: Sweep) -> TableData | None:
         rows.append(
             [
                 Cell(str(config["verdict"]["_target_"]).rsplit(".", 1)[-1], hint=stored.key),
-                Cell(str(stored.manifest["data"]["source"]).rsplit(".", 1)[-1]),
+                Cell(str(stored.data["source"]).rsplit(".", 1)[-1]),
                 Cell(
                     f"{summary['trained_on']:,} images, {summary['steps']:,} steps, {summary['parameters'] / 1e6:.2f}M"
                 ),

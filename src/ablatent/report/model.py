@@ -14,7 +14,8 @@ import numpy as np
 
 from ablatent.core.errors import ConfigError, DataError, did_you_mean
 from ablatent.core.files import read_json, sha256
-from ablatent.store.identity import Key
+from ablatent.store.artifacts import MANIFEST
+from ablatent.store.records import FileRecord, JobFailure, JobRecord, Manifest, PlannedJob, PlanRecord
 
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, DataError)  # what a damaged file can raise
 HASHED_BELOW = 256 * 2**20  # bytes; larger files are checked by size here and by hash in do=verify
@@ -38,23 +39,39 @@ class Stored:
     kind: str
     folder: Path
     inputs: Mapping[str, str]
-    manifest: Mapping[str, Any]
+    manifest: Manifest | None = None
     problem: str | None = None
 
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The configuration that decided it; empty where the manifest has none."""
+        return {} if self.manifest is None else self.manifest.config
+
+    @property
+    def data(self) -> Mapping[str, str | None]:
+        """Digests of the data that it read, and under `source` their class; empty where the manifest has none."""
+        return {} if self.manifest is None else self.manifest.data
+
+    @property
+    def files(self) -> Mapping[str, FileRecord]:
+        """Its files by name; empty where the manifest is not fine."""
+        return {} if self.manifest is None else self.manifest.files
+
     def has(self, name: str) -> bool:
-        return name in self.manifest.get("files", {})
+        """Whether the manifest lists a file."""
+        return name in self.files
 
     def file(self, name: str) -> Path:
         """The path of a file that is what the manifest says. Raises DataError naming the artifact otherwise."""
         if self.problem:
             raise DataError(f"{self.key}: {self.problem}")
-        entry = self.manifest["files"].get(name)
+        entry = self.files.get(name)
         path = self.folder / name
         if entry is None or not path.is_file():
             raise DataError(f"{self.key}: {name} is missing")
-        if path.stat().st_size != entry["size"]:
-            raise DataError(f"{self.key}: {name} is damaged ({path.stat().st_size} bytes, expected {entry['size']})")
-        if entry["size"] < HASHED_BELOW and sha256(path) != entry["sha256"]:
+        if path.stat().st_size != entry.size:
+            raise DataError(f"{self.key}: {name} is damaged ({path.stat().st_size} bytes, expected {entry.size})")
+        if entry.size < HASHED_BELOW and sha256(path) != entry.sha256:
             raise DataError(f"{self.key}: {name} is damaged (its sha256 is not the manifest's)")
         return path
 
@@ -82,11 +99,11 @@ class Stored:
 
     @property
     def seconds(self) -> float | None:
-        value = self.manifest.get("wall_seconds")
-        return float(value) if isinstance(value, int | float) else None
+        """Wall time of its build; None where the manifest is not fine."""
+        return None if self.manifest is None else self.manifest.wall_seconds
 
 
-@dataclass
+@dataclass(kw_only=True)
 class JobResult:
     """One job of the sweep. status: finished, failed, refused or unfinished (killed before it could say)."""
 
@@ -96,14 +113,14 @@ class JobResult:
     config: Mapping[str, Any]
     stages: Mapping[str, str]  # role -> key
     status: str
-    error: Mapping[str, Any] | None
+    error: JobFailure | None
     seconds: float | None
     built: Mapping[str, str]  # key -> built | found | failed | skipped
     scores: dict[str, StoredScore] = field(default_factory=dict)
     lost: bool = False  # some of its scores are in no readable file any more
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Sweep:
     """Everything a report shows."""
 
@@ -186,19 +203,15 @@ def axis_value(text: Any) -> Any:
 
 def _read_object(store: Path, key: str, kind: str, inputs: Mapping[str, str]) -> Stored:
     folder = store / "objects" / kind / key
-    stored = Stored(key, kind, folder, inputs, {})
-    if not (folder / "manifest.json").is_file():
-        stored.problem = "not in the store"
-        return stored
+    if not (folder / MANIFEST).is_file():
+        return Stored(key, kind, folder, inputs, problem="not in the store")
     try:
-        manifest = read_json(folder / "manifest.json")
-        if manifest["key"] != key or not isinstance(manifest["files"], dict):
-            raise ValueError("it is the manifest of another artifact")
-    except UNREADABLE as error:
-        stored.problem = f"its manifest is damaged ({error})"
-        return stored
-    stored.manifest = manifest
-    return stored
+        manifest = Manifest.read(folder / MANIFEST)
+        if manifest.key != key:
+            raise DataError(f"it is the manifest of {manifest.key}")
+    except DataError as error:
+        return Stored(key, kind, folder, inputs, problem=f"its manifest is damaged ({error})")
+    return Stored(key, kind, folder, inputs, manifest)
 
 
 def _read_scores(stored: Stored) -> dict[str, StoredScore]:
@@ -213,31 +226,27 @@ def _read_scores(stored: Stored) -> dict[str, StoredScore]:
     return scores
 
 
-def _read_job(folder: Path, planned: Mapping[str, Any], problems: list[str]) -> JobResult:
-    path = folder / "jobs" / f"{planned['index']:03d}.json"
-    told: Mapping[str, Any] = {}
+def _read_job(folder: Path, planned: PlannedJob, problems: list[str]) -> JobResult:
+    path = folder / "jobs" / f"{planned.index:03d}.json"
+    record = None
     if path.is_file():
         try:
-            told = read_json(path)
-            told["status"]
-        except UNREADABLE as error:
-            told = {}
+            record = JobRecord.read(path)
+        except DataError as error:
             problems.append(f"jobs/{path.name} cannot be read ({error}).")
-    refused = planned.get("refused")
-    status, error_ = told.get("status", "unfinished"), told.get("error")
-    if refused:
-        status, error_ = "refused", error_ or {"stage": None, "kind": "refused at planning", "message": refused}
-    built = {s["key"]: s["status"] for s in (told.get("stages") or {}).values()}
+    status, error_ = ("unfinished", None) if record is None else (record.status, record.error)
+    if planned.refused:
+        status, error_ = "refused", error_ or JobFailure(None, "refused at planning", planned.refused, "")
     return JobResult(
-        index=planned["index"],
-        name=planned.get("name") or "single run",
-        axes={a: axis_value(v) for a, v in (planned.get("axes") or {}).items()},
-        config=planned.get("config") or {},
-        stages=planned.get("stages") or {},
+        index=planned.index,
+        name=planned.name or "single run",
+        axes={a: axis_value(v) for a, v in planned.axes.items()},
+        config=planned.config,
+        stages=planned.stages,
         status=status,
         error=error_,
-        seconds=told.get("seconds"),
-        built=built,
+        seconds=None if record is None else record.seconds,
+        built={} if record is None else {s.key: s.status for s in record.stages.values()},
     )
 
 
@@ -252,21 +261,17 @@ def load_sweep(store_root: Path, sweep_id: str) -> Sweep:
         )
         raise ConfigError("sweep", f"a sweep in {store / 'sweeps'}", sweep_id, do)
     try:
-        plan = read_json(folder / "plan.json")
-        planned = plan["jobs"]
-    except UNREADABLE as error:
+        plan = PlanRecord.read(folder / "plan.json")
+    except DataError as error:
         raise ConfigError("sweep", "a sweep whose plan.json can be read", f"{sweep_id} ({error})") from error
     problems: list[str] = []
-    jobs = [_read_job(folder, entry, problems) for entry in planned]
-    stages = dict(plan.get("stages") or {})
-    for key in {k for j in jobs for k in j.stages.values()} - set(stages):
-        stages[key] = {"kind": Key(key).kind, "inputs": {}}
-    objects = {k: _read_object(store, k, s["kind"], s.get("inputs") or {}) for k, s in stages.items()}
+    jobs = [_read_job(folder, planned, problems) for planned in plan.jobs]
+    objects = {key: _read_object(store, key, stage.kind, stage.inputs) for key, stage in plan.stages.items()}
     for stored in objects.values():
         wanted = any(j.built.get(stored.key) in ("built", "found") for j in jobs)
         if stored.problem and (wanted or "damaged" in stored.problem):
             problems.append(f"{stored.key}: {stored.problem}.")
-        if not stages[stored.key].get("scored"):
+        if not plan.stages[stored.key].scored:
             continue
         scores = None
         try:
@@ -277,8 +282,18 @@ def load_sweep(store_root: Path, sweep_id: str) -> Sweep:
             if stored.key in job.stages.values():
                 job.scores.update(scores or {})
                 job.lost |= scores is None
-    axes = {a: [axis_value(v) for v in values] for a, values in (plan.get("axes") or {}).items()}
-    config = next((job.config for job in jobs if job.config), {})
-    about = {name: str(plan.get(name) or "") for name in ("created", "command", "verb")}
-    about |= {name: str(plan.get(name) or config.get(name) or "") for name in ("title", "question")}
-    return Sweep(str(sweep_id), folder, axes=axes, jobs=jobs, objects=objects, problems=problems, **about)
+    axes = {a: [axis_value(v) for v in values] for a, values in plan.axes.items()}
+    config: Mapping[str, Any] = next((job.config for job in jobs if job.config), {})
+    return Sweep(
+        id=str(sweep_id),
+        folder=folder,
+        created=plan.created,
+        command=plan.command,
+        verb=plan.verb,
+        title=str(config.get("title") or ""),
+        question=str(config.get("question") or ""),
+        axes=axes,
+        jobs=jobs,
+        objects=objects,
+        problems=problems,
+    )

@@ -86,7 +86,7 @@ def _task_figures(sweep: Sweep) -> list[Figure]:
     """The figure of each task stage, which is its result."""
     found = []
     for n, stored in enumerate(sweep.of_kind("task")):
-        name = str(stored.manifest["config"]["task"]["_target_"]).rsplit(".", 1)[-1]
+        name = str(stored.config["task"]["_target_"]).rsplit(".", 1)[-1]
         label = sweep.label(stored.key)
         caption = f"{name}: {label}" if label != "task" else name
         found.append(Figure(f"task-{n}", caption, (stored.folder / "figure.png").read_bytes()))
@@ -116,7 +116,7 @@ def _remarks(sweep: Sweep, by_seed: bool) -> list[str]:
             found.append("The baselines of the other metrics are in report.csv.")
     if any("is_effnet_lite0" in j.scores for j in sweep.jobs):
         found.append("IS* uses another classifier than the Inception Score: compare it with itself only.")
-    if any("scores" in j.stages and _shows_images(j.config.get("conditioner", {})) for j in sweep.jobs):
+    if any("scores" in j.stages and _shows_images(j.config.get("conditioner")) for j in sweep.jobs):
         found.append("Samples that are conditioned on parts of validation images look like these: their FID flatters.")
     return found
 
@@ -193,7 +193,7 @@ def gather(sweep: Sweep) -> Page:
         protocols=guard("Protocols", lambda: tables.protocols(sweep), None),
         judges=guard("Judges", lambda: judges.judges_table(sweep), None),
         failures=guard("Failures", lambda: tables.failures(sweep), None),
-        tracebacks=[(j.name, str(j.error["traceback"])) for j in sweep.jobs if j.error and j.error.get("traceback")],
+        tracebacks=[(j.name, j.error.traceback) for j in sweep.jobs if j.error and j.error.traceback],
         reconstructions=rows,
         latents=guard("The table of latents", lambda: tables.latents(sweep), None),
         latent_figures=latent_figures,

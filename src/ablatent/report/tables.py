@@ -12,6 +12,9 @@ from typing import Any
 from ablatent.core.progress import seconds
 from ablatent.report.metrics import best_of, decimals, describe, ordered, without_beside
 from ablatent.report.model import JobResult, StoredScore, Sweep, show_value
+from ablatent.store.records import JobFailure
+
+STOPPED = "no record of its end: the run was stopped while it was at work"
 
 
 @dataclass(frozen=True)
@@ -143,16 +146,14 @@ def failures(sweep: Sweep) -> TableData | None:
     rows = []
     for job in sweep.jobs:
         if job.status != "finished":
-            error = job.error or {"message": "no record of its end: the run was stopped while it was at work"}
-            stage = str(error.get("stage") or "–")
-            message = str(error.get("message") or "")
+            error = job.error or JobFailure(None, "–", STOPPED, "")
             rows.append(
                 [
                     Cell(job.name),
                     Cell(job.status, tone="bad"),
-                    Cell(stage),
-                    Cell(str(error.get("kind") or "–")),
-                    Cell(message),
+                    Cell(error.stage or "–"),
+                    Cell(error.kind),
+                    Cell(error.message),
                 ]
             )
     return TableData(["job", "status", "stage", "kind", "message"], rows, 5) if rows else None

@@ -23,7 +23,7 @@ def _curve_names(sweep: Sweep) -> list[str]:
 
 def _panel_names(sweep: Sweep) -> list[str]:
     """Names of the panels logged while training: panels/NAME-STEP.png in an artifact."""
-    files = [f for o in sweep.objects.values() for f in o.manifest.get("files", {}) if f.startswith("panels/")]
+    files = [f for o in sweep.objects.values() for f in o.files if f.startswith("panels/")]
     return sorted({re.sub(r"[-_]?\d+$", "", Path(f).stem) for f in files} - {""})
 
 

@@ -25,7 +25,7 @@ def stored_config(artifact: Artifact) -> dict[str, Any]:
     """The configuration that an artifact was built from, as today's code reads it: options that came later stand at
     their neutral values, and classes that moved since are found where they are now. Raises StageError for a class that
     is gone."""
-    config: dict[str, Any] = _located(with_neutral(artifact.manifest["config"]), artifact.key)
+    config: dict[str, Any] = _located(with_neutral(artifact.manifest.config), artifact.key)
     return config
 
 

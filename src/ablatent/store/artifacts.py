@@ -11,7 +11,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from ablatent.core.files import read_json, sha256, sync, write_atomic, write_jso
 from ablatent.core.progress import console
 from ablatent.store.identity import Key, digest
 from ablatent.store.locks import locked
+from ablatent.store.records import Manifest
 
 MANIFEST = "manifest.json"
 FORMAT, FORMAT_FILE = 2, "FORMAT"
@@ -37,11 +38,11 @@ class Superseded(AblatentError):
 
 @dataclass(frozen=True)
 class Artifact:
-    """A published object: its folder, and its manifest without the seal."""
+    """A published object: its folder, and its manifest."""
 
     key: Key
     path: Path
-    manifest: Mapping[str, Any]
+    manifest: Manifest
 
     @property
     def kind(self) -> str:
@@ -244,9 +245,11 @@ class Store:
             sync(path)
             name = path.relative_to(work.files).as_posix()
             files[name] = {"size": path.stat().st_size, "sha256": sha256(path)}
-        manifest = {**record, "kind": work.key.kind, "key": work.key, "attempt": work.attempt, "files": files}
-        manifest["created"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        write_json(work.files / MANIFEST, {**manifest, "seal": digest(manifest)})
+        about = {**record, "kind": work.key.kind, "key": work.key, "attempt": work.attempt, "files": files}
+        about["created"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        unsealed = Manifest.from_json(about, f"{work.key}: its manifest")
+        manifest = replace(unsealed, seal=digest(unsealed.to_json()))
+        write_json(work.files / MANIFEST, manifest.to_json())
         sync(work.files)
         target = self.folder(work.key)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -263,23 +266,24 @@ def objects_of(store: Store) -> list[Path]:
     return sorted(p for p in (store.root / "objects").glob("*/*") if p.is_dir())
 
 
-def verify(path: Path, key: str, everything: bool = False) -> Mapping[str, Any]:
-    """The manifest of a whole object; raises Damaged otherwise.
+def verify(path: Path, key: str, everything: bool = False) -> Manifest:
+    """The manifest of a whole object; raises Damaged otherwise, and DataError for a manifest of an unknown shape.
 
     everything: hash also the large memory-mapped arrays that are normally checked by size only.
     """
     try:
-        manifest = read_json(path / MANIFEST)
-        seal = manifest.pop("seal")
-        files = manifest["files"]
-    except (OSError, ValueError, KeyError, AttributeError):
+        about = read_json(path / MANIFEST)
+        seal = about.pop("seal")
+        sealed = digest(about) == seal and about["key"] == key
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
         raise Damaged(f"{key}: its manifest cannot be read.") from None
-    if digest(manifest) != seal or manifest["key"] != key:
+    if not sealed:
         raise Damaged(f"{key}: its manifest was changed after it was published.")
-    for name, entry in files.items():
+    manifest = Manifest.from_json({**about, "seal": seal}, f"{key}: its manifest")
+    for name, entry in manifest.files.items():
         file = path / name
-        if not file.is_file() or file.stat().st_size != entry["size"]:
+        if not file.is_file() or file.stat().st_size != entry.size:
             raise Damaged(f"{key}: {name} is missing or has another size than was published.")
-        if (everything or entry["size"] <= HASH_LIMIT or not name.endswith(".npy")) and sha256(file) != entry["sha256"]:
+        if (everything or entry.size <= HASH_LIMIT or not name.endswith(".npy")) and sha256(file) != entry.sha256:
             raise Damaged(f"{key}: the bytes of {name} are not those that were published (sha256 differs).")
     return manifest

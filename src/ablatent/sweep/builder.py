@@ -45,7 +45,7 @@ class Builder:
             self.invocation,
         )
         spent = time.monotonic() - start
-        word = f"[green]built[/] in {seconds(artifact.manifest['wall_seconds'])}" if built else "found"
+        word = f"[green]built[/] in {seconds(artifact.manifest.wall_seconds)}" if built else "found"
         console.print(f"  {stage.key.short:<24} {word}")
         return artifact, built, spent
 
@@ -65,7 +65,7 @@ class Builder:
     def _code(self, stage: Stage) -> str:
         """Of the stage, with the codes in the manifests of its inputs."""
         inputs = {role: self.store.find(key) for role, key in stage.inputs.items()}
-        return stage_code(stage, {role: a.manifest.get("code", "") for role, a in inputs.items() if a is not None})
+        return stage_code(stage, {role: a.manifest.code or "" for role, a in inputs.items() if a is not None})
 
     def _begin(self, stage: Stage, work: Work) -> None:
         """Note by what code this build was begun; obey store.on_code_change where other code left a checkpoint."""
@@ -87,15 +87,15 @@ class Builder:
     def _still_good(self, found: Artifact, stage: Stage) -> bool:
         """Whether an artifact may be used, by store.on_code_change where other code built it."""
         code = self._code(stage)
-        if found.manifest.get("code") == code:
+        if found.manifest.code == code:
             return True
         if self.on_code_change == "rebuild":
             why = f"{stage.key.short} was built by other code."
-            self.store.set_aside(stage.key, why, lambda there: there.manifest.get("code") != code)
+            self.store.set_aside(stage.key, why, lambda there: there.manifest.code != code)
             return False
         text = (
             f"{stage.key.short} was built by other code than this, or from what other code built "
-            f"({found.manifest.get('git', {}).get('commit', 'unknown')[:12]})."
+            f"({found.manifest.git.get('commit', 'unknown')[:12]})."
         )
         if self.on_code_change == "error":
             raise StageError(f"store.on_code_change=error: {text} Use store.on_code_change=rebuild to build it again.")

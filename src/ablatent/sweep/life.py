@@ -12,6 +12,7 @@ from ablatent.core.files import write_json
 from ablatent.core.progress import console, seconds
 from ablatent.store.artifacts import Store
 from ablatent.store.identity import Key
+from ablatent.store.records import JobFailure, JobRecord, JobStage, PlannedJob
 from ablatent.sweep.builder import Builder
 from ablatent.sweep.executors import Executor, StageOutcome
 from ablatent.sweep.plan import Job, Plan, stages_table
@@ -36,19 +37,19 @@ def run(
     sweep = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     folder = store.root / "sweeps" / sweep
     (folder / "jobs").mkdir(parents=True)
-    described = plan.as_json(sweep, created, command, config["do"])
-    write_json(folder / "plan.json", described)
+    planned = plan.record(sweep, created, command, config["do"])
+    write_json(folder / "plan.json", planned.to_json())
     console.print(stages_table(plan, store))
     builder = Builder(store, config["runtime"], sweep, config["store"]["on_code_change"], tracking)
     failed = []
 
     def finished(job: Job, outcomes: dict[str, StageOutcome], spent: float) -> None:
         record = job_record(job, outcomes, spent)
-        if record["status"] != "finished":
+        if record.status != "finished":
             failed.append(job)
-        write_json(folder / "jobs" / f"{job.index:03d}.json", record)
+        write_json(folder / "jobs" / f"{job.index:03d}.json", record.to_json())
         if job.refused is None:
-            track_job(tracking, store, sweep, job, described["jobs"][job.index], record, command)
+            track_job(tracking, store, sweep, job, planned.jobs[job.index], record, command)
 
     try:
         executor.run(plan, builder, finished)
@@ -60,22 +61,19 @@ def run(
     return 1 if failed else 0
 
 
-def job_record(job: Job, outcomes: dict[str, StageOutcome], spent: float) -> dict[str, Any]:
+def job_record(job: Job, outcomes: dict[str, StageOutcome], spent: float) -> JobRecord:
     """What sweeps/ID/jobs/NNN.json holds. outcomes: role → what became of the stage; spent: seconds."""
-    error = next((o.error for o in outcomes.values() if o.error), None)
+    error = next((JobFailure(**o.error) for o in outcomes.values() if o.error), None)
     if job.refused is not None:
-        error = {"stage": None, "kind": "configuration", "message": job.refused, "traceback": ""}
+        error = JobFailure(None, "configuration", job.refused, "")
     broken = any(o.status in ("failed", "skipped") for o in outcomes.values())
-    return {
-        "index": job.index,
-        "status": "refused" if job.refused is not None else ("failed" if broken else "finished"),
-        "error": error,
-        "seconds": round(spent, 3),
-        "stages": {
-            role: {"key": job.stages[role].key, "status": o.status, "seconds": round(o.seconds, 3)}
-            for role, o in outcomes.items()
-        },
-    }
+    return JobRecord(
+        index=job.index,
+        status="refused" if job.refused is not None else ("failed" if broken else "finished"),
+        error=error,
+        seconds=round(spent, 3),
+        stages={role: JobStage(job.stages[role].key, o.status, round(o.seconds, 3)) for role, o in outcomes.items()},
+    )
 
 
 def track_job(
@@ -83,8 +81,8 @@ def track_job(
     store: Store,
     sweep: str,
     job: Job,
-    planned: Mapping[str, Any],
-    record: Mapping[str, Any],
+    planned: PlannedJob,
+    record: JobRecord,
     command: str,
 ) -> None:
     """One tracker run for a job: axes, every score, the figures of its stages; failed when the job failed."""
@@ -97,9 +95,9 @@ def track_job(
                         run.summary({name: score["value"] for name, score in metrics.items()})
                     if stage.figure:
                         _show(run, role, found.path / stage.figure)
-            run.summary({"seconds": record["seconds"], "status": record["status"]})
-            if record["status"] != "finished":
-                run.fail(record["error"]["message"] if record["error"] else "a stage that it needs failed")
+            run.summary({"seconds": record.seconds, "status": record.status})
+            if record.status != "finished":
+                run.fail(record.error.message if record.error else "a stage that it needs failed")
     except Exception as e:  # what was computed must not be lost because a tracker cannot be reached
         console.print(f"[yellow]tracking of job {job.index} failed[/]: {type(e).__name__}: {escape(str(e))}")
 

@@ -9,13 +9,13 @@ from typing import Any
 
 from rich.table import Table
 
-from ablatent.core.errors import AblatentError
-from ablatent.core.files import read_json
+from ablatent.core.errors import AblatentError, DataError
 from ablatent.core.progress import seconds
 from ablatent.core.values import without
 from ablatent.stages.base import Fingerprints, Stage
 from ablatent.stages.graph import stages_of
 from ablatent.store.artifacts import MANIFEST, Store
+from ablatent.store.records import Manifest, PlannedJob, PlannedStage, PlanRecord
 from ablatent.sweep.rules import apply_rules
 
 
@@ -66,28 +66,24 @@ class Plan:
                     axes[name].append(value)
         return axes
 
-    def as_json(self, sweep: str, created: str, command: str, verb: str) -> dict[str, Any]:
+    def record(self, sweep: str, created: str, command: str, verb: str) -> PlanRecord:
         """What sweeps/ID/plan.json holds."""
-        return {
-            "id": sweep,
-            "created": created,
-            "command": command,
-            "verb": verb,
-            "axes": self.axes,
-            "jobs": [
-                {
-                    "index": job.index,
-                    "name": job.name,
-                    "overrides": job.overrides,
-                    "axes": job.axes,
-                    "config": job.config,
-                    "stages": {role: stage.key for role, stage in job.stages.items()},
-                    "refused": job.refused,
-                }
-                for job in self.jobs
-            ],
-            "stages": {key: stage.spec() for key, stage in self.stages.items()},
-        }
+        jobs = [
+            PlannedJob(
+                index=job.index,
+                name=job.name,
+                overrides=job.overrides,
+                axes=job.axes,
+                config=job.config,
+                stages={role: stage.key for role, stage in job.stages.items()},
+                refused=job.refused,
+            )
+            for job in self.jobs
+        ]
+        stages = {key: PlannedStage(**stage.spec()) for key, stage in self.stages.items()}
+        return PlanRecord(
+            id=sweep, created=created, command=command, verb=verb, axes=self.axes, jobs=jobs, stages=stages
+        )
 
 
 def make_plan(jobs: Sequence[Composed]) -> Plan:
@@ -160,11 +156,11 @@ def _expected(stage: Stage, store: Store) -> float | None:
     seen = []
     for path in (store.root / "objects" / stage.kind).glob(f"*/{MANIFEST}"):
         try:
-            manifest: Mapping[str, Any] = read_json(path)
-        except (OSError, ValueError):
+            manifest = Manifest.read(path)
+        except DataError:
             continue
-        if without(manifest.get("config", {}), "seed", "steps") == same:
-            seen.append(manifest["wall_seconds"] * steps / _steps(manifest["config"]))
+        if without(manifest.config, "seed", "steps") == same:
+            seen.append(manifest.wall_seconds * steps / _steps(manifest.config))
     return median(seen) if seen else None
 
 

@@ -2,9 +2,9 @@
 
 from rich.table import Table
 
-from ablatent.core.files import read_json
 from ablatent.core.progress import console
 from ablatent.store.artifacts import Store
+from ablatent.store.records import JobRecord, PlanRecord
 
 
 def print_status(store: Store, sweep: str | None) -> None:
@@ -18,10 +18,10 @@ def print_status(store: Store, sweep: str | None) -> None:
         state = "failed" if (work / "error.json").exists() else "unfinished"
         console.print(f"  {work.name}: {state}" + (", has a checkpoint" if (work / "last.ckpt").exists() else ""))
     for path in sorted((store.root / "sweeps").glob("*/plan.json")):
-        plan = read_json(path)
-        statuses = [read_json(j)["status"] for j in sorted((path.parent / "jobs").glob("*.json"))]
-        counted = f"{statuses.count('finished')} of {len(plan['jobs'])} jobs finished"
-        console.print(f"  sweep {plan['id']}: {counted}  {plan['command']}", markup=False)
-        if plan["id"] == sweep:
-            for job in plan["jobs"]:
-                console.print(f"    {sweep}:{job['index']}  {job['name']}", markup=False)
+        plan = PlanRecord.read(path)
+        statuses = [JobRecord.read(j).status for j in sorted((path.parent / "jobs").glob("*.json"))]
+        counted = f"{statuses.count('finished')} of {len(plan.jobs)} jobs finished"
+        console.print(f"  sweep {plan.id}: {counted}  {plan.command}", markup=False)
+        if plan.id == sweep:
+            for job in plan.jobs:
+                console.print(f"    {sweep}:{job.index}  {job.name}", markup=False)

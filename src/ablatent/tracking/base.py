@@ -17,6 +17,7 @@ from typing import Any, SupportsFloat
 import numpy as np
 
 from ablatent.core.files import read_json, write_json
+from ablatent.store.records import PlannedJob
 
 Scalar = str | int | float | bool | None
 
@@ -105,15 +106,15 @@ class Tracking(ABC):
         spec = RunSpec(run_id(key, attempt), key, sweep, kind, {**config, **about}, [kind], {"stage_key": key})
         return self._context(spec, stage=key)
 
-    def job_run(self, sweep: str, job: Mapping[str, Any], command: str) -> AbstractContextManager[Run]:
-        """The run of one sweep job: an entry of plan.json. Axes become flat scalars, stages links."""
-        axes = flat_axes(job["axes"])
-        links = {role: {"key": key, "run": self._stage_run_id(key)} for role, key in job["stages"].items()}
+    def job_run(self, sweep: str, job: PlannedJob, command: str) -> AbstractContextManager[Run]:
+        """The run of one sweep job, which plan.json has. Axes become flat scalars, stages links."""
+        axes = flat_axes(job.axes)
+        links = {role: {"key": key, "run": self._stage_run_id(key)} for role, key in job.stages.items()}
         config = {
-            **job["config"],
+            **job.config,
             **axes,
             "sweep": sweep,
-            "job": job["index"],
+            "job": job.index,
             "command": command,
             "stage_links": links,
         }
@@ -122,8 +123,8 @@ class Tracking(ABC):
             shown[f"stages/{role}/key"] = link["key"]
             if link["run"] is not None:
                 shown[f"stages/{role}/run"] = link["run"]
-        name = job["name"] or "single run"
-        spec = RunSpec(run_id(sweep, job["index"], name), name, sweep, "job", config, ["job"], shown)
+        name = job.name or "single run"
+        spec = RunSpec(run_id(sweep, job.index, name), name, sweep, "job", config, ["job"], shown)
         return self._context(spec, stage=None)
 
     @contextmanager

@@ -92,8 +92,8 @@ def init_from(imported: Artifact, network: nn.Module, conditioner: nn.Module) ->
         shapes = {k: tuple(v.shape) for k, v in module.state_dict().items()}
         same = shapes == {k: tuple(v.shape) for k, v in given.items()}
         if same and name == "network":  # shapes do not tell the heads
-            same = attention_heads(module) == attention_heads(on_meta(imported.manifest["config"]["network"]))
-        node = imported.manifest["config"][name]
+            same = attention_heads(module) == attention_heads(on_meta(imported.manifest.config["network"]))
+        node = imported.manifest.config[name]
         if same and given and name == "conditioner" and "heads" in node:  # nor do they here
             heads = [m.heads for m in module.modules() if isinstance(m, EncoderAttention)]
             same = heads == [node["heads"]] * node["depth"]
