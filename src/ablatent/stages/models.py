@@ -141,7 +141,14 @@ def load_model(ctx: Context, weights: str, snapshot: str | int) -> Model:
     setting = setting_of(first_stage, normalizer, shape, summary)
     denoiser, conditioner = make_denoiser(stored_config(diffusion), setting)
     _give_weights(denoiser, conditioner, weights_path(diffusion.path, weights, snapshot), ctx.device)
-    return Model(first_stage, normalizer, denoiser, conditioner, shape, ctx.device)
+    return Model(
+        first_stage=first_stage,
+        normalizer=normalizer,
+        denoiser=denoiser,
+        conditioner=conditioner,
+        latent_shape=shape,
+        device=ctx.device,
+    )
 
 
 def _give_weights(denoiser: Denoiser, conditioner: Conditioner, file: Path, device: torch.device) -> None:
@@ -180,7 +187,14 @@ def load_imported(ctx: Context, weights: str, size: int) -> Model:
     _give_weights(denoiser, conditioner, file, ctx.device)
     normalizer = LatentNormalizer((0.0,) * channels, (1.0 / config["scale_factor"],) * channels)
     shape = first_stage.latent_shape(size, size)
-    return Model(first_stage, normalizer, denoiser, conditioner, shape, ctx.device)
+    return Model(
+        first_stage=first_stage,
+        normalizer=normalizer,
+        denoiser=denoiser,
+        conditioner=conditioner,
+        latent_shape=shape,
+        device=ctx.device,
+    )
 
 
 def reads_in(conditioner: Conditioner) -> dict[str, tuple[str, ...]]:
