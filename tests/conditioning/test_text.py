@@ -201,7 +201,7 @@ def test_files_are_found_in_order_and_what_is_missing_is_said(tmp_path: Path, mo
     assert HubFolder(**ways, **package, path=str(cached.parent / "abc")).find() == (cached, "path")
     with pytest.raises(ConfigError, match="folder with __init__"):
         HubFolder(**ways, **package, path=str(tmp_path)).check()
-    lost = {**ways, "revision": "abd", "package": "no-such-package", "folder": "x", "otherwise": "Or choose another."}
+    lost = {**ways, "revision": "abd", "package": "no-such-package", "folder": "x", "instead": "another"}
     with pytest.raises(ConfigError) as e:
         HubFolder(**lost).check()
     for part in ("not configured", "some/words at abd", "no-such-package", "HF_HUB_OFFLINE", "pip install", "another"):
@@ -211,7 +211,7 @@ def test_files_are_found_in_order_and_what_is_missing_is_said(tmp_path: Path, mo
 def test_another_vocabulary_is_refused(tmp_path: Path) -> None:
     (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n")
     with pytest.raises(ConfigError, match="SHA-256 07eced"):
-        Vocabulary(vocabulary().digest, HubFolder("words", ["vocab.txt"], path=str(tmp_path)))(["a"], 8)
+        Vocabulary(vocabulary().digest, HubFolder(name="words", files=["vocab.txt"], path=str(tmp_path)))(["a"], 8)
 
 
 @pytest.mark.slow
@@ -236,7 +236,7 @@ def test_a_frozen_encoder_is_cached_and_saved_nowhere(tmp_path: Path) -> None:
     assert torch.equal(tokens_of(dropped), tokens_of(c.null(cond)))
     torch.testing.assert_close(tokens_of(dropped)[6], tokens_of(cond)[6], atol=2e-3, rtol=0)  # the empty caption
     # what is cached needs no encoder, in training neither
-    absent = TextEncoder("nothing", 384, 77, "[PAD]", "0", None, HubFolder("nothing", ["config.json"]))
+    absent = TextEncoder("nothing", 384, 77, "[PAD]", "0", None, HubFolder(name="nothing", files=["config.json"]))
     without = FrozenText(absent, True, max_length=20)
     rows = without.rows(Source(source.n, source.annotations, embeddings=tmp_path))
     plain = without.embed({name: torch.from_numpy(np.asarray(v)) for name, v in rows.items()})
@@ -255,7 +255,7 @@ def test_a_frozen_encoder_is_cached_and_saved_nowhere(tmp_path: Path) -> None:
 
 
 def test_a_frozen_encoder_is_not_loaded_to_try_shapes_out() -> None:
-    absent = HubFolder("nothing", ["config.json"])
+    absent = HubFolder(name="nothing", files=["config.json"])
     encoder = TextEncoder("nothing", 24, 77, "[PAD]", "0", None, absent)
     cond = given(FrozenText(encoder, False, max_length=5), "", "")
     assert tokens_of(cond).shape == (2, 5, 24)

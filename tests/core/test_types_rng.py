@@ -1,10 +1,12 @@
 """Conditions by rows, and random numbers that depend on seed, purpose and index alone."""
 
+from dataclasses import fields, replace
+
 import numpy as np
 import pytest
 import torch
 
-from ablatent.core.rng import normal, permutation, stream
+from ablatent.core.rng import normal, stream
 from ablatent.core.types import Cond
 
 
@@ -31,9 +33,11 @@ def test_cat_refuses_different_parts() -> None:
 
 
 def test_to_moves_every_part() -> None:
-    moved = cond(2).to("meta")
-    assert moved.tokens is not None and moved.mask is not None
-    assert moved.tokens.is_meta and moved.mask.is_meta
+    whole = replace(cond(2), vector=torch.zeros(2, 5), spatial=torch.zeros(2, 1, 4, 4))
+    moved = whole.to("meta")
+    for part in fields(Cond):
+        tensor = getattr(moved, part.name)
+        assert tensor.is_meta and tensor.shape == getattr(whole, part.name).shape, part.name
 
 
 def test_noise_does_not_depend_on_the_batch() -> None:
@@ -72,10 +76,3 @@ def test_moments() -> None:
     assert abs(x.var() - 1) < 0.018
     assert abs((x**4).mean() - 3) < 0.13
     assert abs(np.corrcoef(x[:-1].ravel(), x[1:].ravel())[0, 1]) < 0.013
-
-
-def test_permutation() -> None:
-    p = permutation(5, "batches", 0, 100)
-    assert sorted(p) == list(range(100))
-    assert np.array_equal(p, permutation(5, "batches", 0, 100))
-    assert not np.array_equal(p, permutation(5, "batches", 1, 100))

@@ -10,6 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from ablatent.core.errors import ConfigError, DataError
+from ablatent.core.hub import HubFolder
+from ablatent.core.pretrained import Pretrained
 from ablatent.core.weights import Found, PretrainedFile, digest_tensors, read_tensors, verify_digest
 
 
@@ -30,17 +32,17 @@ def test_order_path_cache_package_download(home: Path) -> None:
     package = {"package": "einops", "file": "einops/__init__.py"}
     url = put(home / "server" / "net.pth", "downloaded").as_uri()
     ways = {"name": "net", "cache": ["net.pth"], "url": url}
-    assert PretrainedFile(**{**ways, "cache": []}).find().how == "download"
+    assert PretrainedFile(**{**ways, "cache": []}).find().origin == "download"
     assert (home / "cache" / "ablatent" / "net.pth").read_text() == "downloaded"
     (home / "cache" / "ablatent" / "net.pth").unlink()
     found = PretrainedFile(**ways, **package).find()
-    assert found.how == "package"
+    assert found.origin == "package"
     assert found.path == Path(str(importlib.metadata.distribution("einops").locate_file("einops/__init__.py")))
     cached = put(home / "torch" / "hub" / "checkpoints" / "net.pth", "cached")
     assert PretrainedFile(**ways, **package).find().path == cached
     mine = put(home / "mine.pth", "mine")
     found = PretrainedFile(**ways, **package, path=str(mine)).find()
-    assert (found.path, found.how) == (mine, "path")
+    assert (found.path, found.origin) == (mine, "path")
     assert found.sha256 == hashlib.sha256(b"mine").hexdigest()
 
 
@@ -60,6 +62,13 @@ def test_error_names_all_four_ways_and_the_pip_command(home: Path) -> None:
         assert part in str(error.value)
     with pytest.raises(ConfigError):
         file.check()
+
+
+@pytest.mark.parametrize("kind", [PretrainedFile, HubFolder])
+def test_a_package_and_the_place_in_it_stand_together(kind: type[Pretrained]) -> None:
+    files = {"files": []} if kind is HubFolder else {}
+    with pytest.raises(ConfigError, match=f"package and {kind.INSIDE} together"):
+        kind(name="net", package="einops", **files)
 
 
 def test_download_with_another_hash_is_refused(home: Path) -> None:

@@ -86,10 +86,10 @@ def test_ffhq_is_split_by_number(tmp_path: Path) -> None:
     assert splits(data) == (["00000/00000.png", "59000/59999.png"], ["60000/60000.png", "69000/69999.png"])
     assert prepared(data, tmp_path / "a")[0]["69000/69999.png"] == 69
     with pytest.raises(ConfigError, match="of one split") as error:
-        data.usual_split(["00001.png", "00002.png"])
+        data.default_split(["00001.png", "00002.png"])
     assert error.value.key == "data.val_list"
     with pytest.raises(ConfigError, match=r"face\.png"):
-        data.usual_split(["face.png", "60000.png"])
+        data.default_split(["face.png", "60000.png"])
 
 
 def test_lsun_databases(tmp_path: Path) -> None:

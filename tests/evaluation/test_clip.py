@@ -46,7 +46,7 @@ def folder(tmp_path_factory) -> Path:
 def extractor(folder: Path, digest: str | None = None, dim: int = 12) -> ClipExtractor:
     files = ["config.json", "model.safetensors", "tokenizer.json"]
     digest = digest or digest_tensors(read_tensors(folder / "model.safetensors"))
-    return ClipExtractor("small", "_small", dim, digest, None, HubFolder("small", files, path=str(folder)))
+    return ClipExtractor("small", "_small", dim, digest, None, HubFolder(name="small", files=files, path=str(folder)))
 
 
 def test_equal_to_torchmetrics(folder: Path) -> None:
@@ -89,7 +89,7 @@ def test_metrics_of_captions_want_some(folder: Path) -> None:
         score_features(metrics, other, lambda used: IMAGES, lambda used: IMAGES)
     assert FID().against == "real"
     with pytest.raises(ConfigError, match="digest of small"):
-        ClipExtractor("small", "", 12, None, None, HubFolder("small", ["config.json"]))
+        ClipExtractor("small", "", 12, None, None, HubFolder(name="small", files=["config.json"]))
     with pytest.raises(ConfigError, match="expected its width, 12"):
         extractor(folder, dim=16).load()
     with pytest.raises(ConfigError, match="small"):

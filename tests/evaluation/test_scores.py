@@ -108,7 +108,7 @@ def test_inception_without_classifier_gives_no_logits() -> None:
     from ablatent.evaluation.inception import InceptionExtractor
 
     extractor = InceptionExtractor("logits_unbiased", "", catalogue.inception_weights(), catalogue.TRUNK_DIGEST)
-    if extractor.weights.find().how != "package":
+    if extractor.weights.find().origin != "package":
         pytest.skip("this machine has the file with the classifier")
     with pytest.raises(ConfigError, match=r"evaluation\.metrics\.is"):
         extractor.load()

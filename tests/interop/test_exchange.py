@@ -110,7 +110,7 @@ def test_diffusers_out_and_back(imported, tmp_path):
 
 
 def job(**first_stage):
-    node = {"_target_": "ablatent.first_stage.pretrained.Pretrained", **first_stage}
+    node = {"_target_": "ablatent.first_stage.pretrained.PretrainedFirstStage", **first_stage}
     return Composed([], {"first_stage": node, "diffusion": {"init_from": None}})
 
 

@@ -38,10 +38,13 @@ COMMON = {
     "steps": STEPS, "batch_size": BATCH, "warmup_steps": 0, "decay": "none", "clip": None, "validate_every": STEPS,
     "precision": "32-true",
 }  # fmt: skip
-SIZES = ([1], 1, 4, [], 0, False, 0.0, 4)
+SIZES = {
+    "ch": 16, "ch_mult": [1], "num_res_blocks": 1, "z_channels": 4, "attn_factors": [], "mid_blocks": 0,
+    "mid_attention": False, "dropout": 0.0, "stem": 4,
+}  # fmt: skip
 FIRST_STAGES = {
-    "kl": lambda: KLAutoencoder(16, *SIZES),
-    "vq": lambda: VQAutoencoder(16, *SIZES, n_embed=24, beta=0.25, restart_every=3, init="data"),
+    "kl": lambda: KLAutoencoder(**SIZES),
+    "vq": lambda: VQAutoencoder(**SIZES, n_embed=24, beta=0.25, restart_every=3, init="data"),
 }
 
 
@@ -108,7 +111,11 @@ class WatchedDiffusion(Watched, DiffusionTrainee):
 def first_stage(kind: str, optimizer: str, folder: Folder):
     lr = {"sgd": 0.02, "adam": 1e-3}[optimizer]
     train_config = FirstStageTraining(**COMMON, lr=lr, disc_lr=lr, betas=[0.9, 0.99], flip=True)
-    loss = AutoencoderLoss(Distance(), "l1", 1.0, 0.5, 3, 1e-6, PatchGAN(8, 2), 0.5, 0, 0, "hinge")
+    loss = AutoencoderLoss(
+        perceptual=Distance(), pixel="l1", pixel_weight=1.0, perceptual_weight=0.5, perceptual_batch=3,
+        regularizer_weight=1e-6, discriminator=PatchGAN(8, 2), disc_weight=0.5, disc_start=0, disc_warmup=0,
+        disc_loss="hinge",
+    )  # fmt: skip
     images = np.random.default_rng(0).integers(0, 255, (24, 32, 32, 3), dtype=np.uint8)
     model = FIRST_STAGES[kind]()
     trainee = WatchedFirstStage(model, loss, train_config, 0, images[:4])
@@ -120,7 +127,9 @@ def diffusion(optimizer: str, folder: Folder):
     rng = np.random.default_rng(0)
     mean, std = (rng.standard_normal((1, 24, 4, 8, 8)).astype(np.float32) for _ in range(2))
     latents = Latents(mean, abs(std), LatentNormalizer.fit(mean[0], abs(std[0]), "channel"))
-    network = UNet(4, 4, 16, [1, 2], 1, [2], heads=2, context_dim=8)
+    network = UNet(
+        in_channels=4, out_channels=4, ch=16, ch_mult=[1, 2], num_res_blocks=1, attn_factors=[2], heads=2, context_dim=8
+    )
     for p in network.parameters():  # a fresh network says zero, and most of its gradients are zero
         nn.init.normal_(p, std=0.1)
     denoiser = Denoiser(network, Linear(20, 1e-3, 0.2, False), V())

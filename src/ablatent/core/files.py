@@ -38,4 +38,5 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
+    """The value of a JSON file. Raises OSError or json.JSONDecodeError (a ValueError) for one that cannot be read."""
     return json.loads(path.read_text())

@@ -36,7 +36,7 @@ def grid(images: np.ndarray, columns: int, scale: int = 1, pad: int = 2) -> np.n
 
 
 def labelled(images: np.ndarray, columns: Sequence[str], rows: Sequence[str], scale: int = 1) -> np.ndarray:
-    """A grid with a word above each column and before each row, black on white.
+    """A grid with a label above each column and before each row, black on white.
 
     images: uint8 (len(rows) * len(columns), H, W, 3), row by row. Returns uint8 (height, width, 3). Raises ValueError
     where the count does not fit.
@@ -50,10 +50,10 @@ def labelled(images: np.ndarray, columns: Sequence[str], rows: Sequence[str], sc
     page = Image.new("RGB", (left + cells.shape[1], 18 + cells.shape[0]), "white")
     page.paste(Image.fromarray(cells), (left, 18))
     draw, height, width = ImageDraw.Draw(page), images.shape[1] * scale + 2, images.shape[2] * scale + 2
-    for k, word in enumerate(columns):
-        draw.text((left + 2 + k * width, 3), word, "black", font)
-    for k, word in enumerate(rows):
-        draw.text((4, 18 + k * height + height // 2 - 6), word, "black", font)
+    for k, label in enumerate(columns):
+        draw.text((left + 2 + k * width, 3), label, "black", font)
+    for k, label in enumerate(rows):
+        draw.text((4, 18 + k * height + height // 2 - 6), label, "black", font)
     return np.asarray(page)
 
 
@@ -79,7 +79,7 @@ def save_gif(path: Path, frames: Sequence[np.ndarray], seconds: float = 4.0) -> 
 def read_mask(path: Path, size: tuple[int, int], key: str) -> np.ndarray:
     """uint8 (H, W) of an image file: 1 where it is white (128 and more). key: the config path that named the
     file. Raises ConfigError for a file that is no image, for a mask of another size than (H, W) = size, and for one
-    that leaves nothing to fill or nothing known."""
+    without a pixel to fill or without one to keep."""
     image = _opened(path, key).convert("L")
     if image.size != (size[1], size[0]):
         expected, got = f"a mask of the image's size, {size[1]}x{size[0]}", f"{image.width}x{image.height}"

@@ -21,7 +21,7 @@ if not console.is_terminal:
 
 
 def seconds(value: float) -> str:
-    """1.4s, 42s, 2m10s, 1h03m."""
+    """A duration in seconds as text: 1.4s, 42s, 2m10s, 1h03m."""
     if value < 10:
         return f"{value:.1f}s"
     if value < 60:
@@ -32,7 +32,11 @@ def seconds(value: float) -> str:
 
 
 class Bar:
-    """Counts work done; `shown` values (a loss, say) stand beside the rate and the time left."""
+    """A progress bar on a terminal, else a line every `every` seconds; both show the rate and the time left.
+
+    title, unit: what is done, and what is counted; total: how many units there are; done: how many were done before,
+    by a run that this one resumes, which the rate leaves out.
+    """
 
     def __init__(self, title: str, total: int, unit: str, done: int = 0, every: float = 15.0):
         self.title, self.total, self.unit, self.done, self.every = title, total, unit, done, every
@@ -56,6 +60,7 @@ class Bar:
             self.rich.start()
 
     def advance(self, n: int = 1, **shown: float) -> None:
+        """Count n more units as done. shown: values by name (a loss, say) beside the rate."""
         self.done += n
         now = time.monotonic()
         rate = (self.done - self.first) / max(now - self.start, 1e-9)
@@ -70,13 +75,14 @@ class Bar:
             sys.stdout.flush()
 
     def close(self) -> None:
+        """Take the bar off the terminal."""
         if self.rich is not None:
             self.rich.stop()
 
 
 @contextmanager
 def track(title: str, total: int, unit: str = "it", done: int = 0) -> Iterator[Bar]:
-    """``with track("encoding", len(x), "images") as bar: … bar.advance(n, loss=…)``."""
+    """A `Bar` for a block: ``with track("encoding", len(x), "images") as bar: … bar.advance(n, loss=…)``."""
     bar = Bar(title, total, unit, done)
     try:
         yield bar

@@ -1,4 +1,4 @@
-"""Several processes (ranks) that train one model: who works on what, and what they tell each other.
+"""Several processes (ranks) that train one model: each one's part of a batch, and the collectives.
 
 Batch sizes are those of the whole batch, whatever the number of ranks. Every function here is called by all ranks in
 the same order, and changes nothing in a single process.
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ablatent.core.errors import ConfigError
 
-_BUCKET = 2**24  # numbers that are averaged in one message: 64 MiB in float32
+_BUCKET = 2**24  # elements that are averaged in one call: 64 MiB in float32
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class BatchShard:
     """Which samples of every batch this process works on, and in how many micro-batches.
 
     A batch is dealt out like cards: of `parts` = ranks * grad_accum_steps parts, part p has the samples p, p + parts,
-    p + 2 parts … So what is said of "the first k images of a batch" falls on all ranks alike.
+    p + 2 parts … So the first k images of a batch fall on all ranks alike.
     """
 
     rank: int = 0
@@ -32,6 +32,7 @@ class BatchShard:
 
     @property
     def parts(self) -> int:
+        """The number of micro-batches of a batch, over all ranks."""
         return self.ranks * self.grad_accum_steps
 
     def part(self, micro: int) -> int:
@@ -39,8 +40,10 @@ class BatchShard:
         return micro * self.ranks + self.rank
 
     def places(self, batch_size: int) -> list[np.ndarray]:
-        """For each micro-batch of this rank, the places of its samples in the batch. Raises ConfigError where the
-        parts would differ in size: a mean of their means would not be the mean of the batch."""
+        """For each micro-batch of this rank, the places of its samples in the batch, int64 (batch_size / parts,).
+
+        Raises ConfigError where the parts would differ in size: a mean of their means would not be the batch's mean.
+        """
         if batch_size % self.parts:
             raise ConfigError(
                 "runtime.devices",
@@ -51,18 +54,19 @@ class BatchShard:
 
 
 def several_ranks() -> bool:
+    """Whether this process is one of several that train together."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def this_shard(grad_accum_steps: int = 1) -> BatchShard:
-    """The shard of the process that asks."""
+    """The shard of the calling process."""
     if not several_ranks():
         return BatchShard(grad_accum_steps=grad_accum_steps)
     return BatchShard(dist.get_rank(), dist.get_world_size(), grad_accum_steps)
 
 
 def rank_device() -> torch.device:
-    """Where this rank's messages lie: its GPU, or the CPU."""
+    """The device of the tensors that collectives take: this rank's GPU, or the CPU."""
     on_gpu = several_ranks() and dist.get_backend() == "nccl"
     return torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
 
@@ -105,7 +109,7 @@ def whole_batch(micro: Sequence[Tensor]) -> Tensor:
 
 @torch.no_grad()
 def average_over_ranks(tensors: Sequence[Tensor]) -> None:
-    """Replace each tensor by its mean over all ranks, in place, many in one message."""
+    """Replace each tensor by its mean over all ranks, in place, many in one call."""
     if not several_ranks():
         return
     for bucket in _buckets(tensors):
@@ -117,7 +121,7 @@ def average_over_ranks(tensors: Sequence[Tensor]) -> None:
 
 
 def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """The tensors in order, in groups of one dtype and about _BUCKET numbers."""
+    """The tensors in order, in groups of one dtype and about _BUCKET elements."""
     bucket: list[Tensor] = []
     for t in tensors:
         if bucket and (t.dtype != bucket[0].dtype or sum(b.numel() for b in bucket) >= _BUCKET):

@@ -24,8 +24,3 @@ def normal(seed: int, purpose: str, indices: Sequence[int], shape: Sequence[int]
     for row, index in zip(out, indices, strict=True):
         row[...] = stream(seed, purpose, index, step).standard_normal(tuple(shape), dtype=np.float32)
     return out
-
-
-def permutation(seed: int, purpose: str, epoch: int, n: int) -> np.ndarray:
-    """The order of n rows in one epoch, int64."""
-    return stream(seed, purpose, epoch).permutation(n)

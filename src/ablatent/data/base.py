@@ -1,8 +1,8 @@
 """What every data set is: rows with a fixed split, images, annotations, and a digest of each. Free of torch.
 
 A new data set is one subclass of `ImageData` and one YAML in conf/data. It says which rows there are, what their
-images are made of, how to draw them, and what is known of them; limits, digests and files are the same for all
-and live here.
+images are made of, how to draw them, and their annotations; limits, digests and files are the same for all and live
+here.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from ablatent.data.boxes import Box
 
 TRAIN, VALIDATION = 0, 1
 SPLITS = {"train": TRAIN, "validation": VALIDATION}
-LEAST_VALIDATION = 64
+MIN_VALIDATION = 64
 PIXELS, ROWS = "pixels.npy", "rows.json"
 
 
@@ -147,7 +147,7 @@ class ImageData(ABC):
         """Labels and captions of these rows, from the source."""
 
     def rows(self) -> list[Row]:
-        """The rows of this run, after `limit`."""
+        """The rows that `limit` leaves."""
         return limited(self.all_rows(), self.limit)
 
     def annotations(self) -> Annotations:
@@ -155,7 +155,7 @@ class ImageData(ABC):
         return self.annotate(self.rows())
 
     def outline(self) -> Annotations:
-        """Those of the first row alone: which parts there are, and all names, are the same for every row."""
+        """The annotations of the first row alone: their kinds and all class names are the same for every row."""
         return self.annotate(self.rows()[:1])
 
     def fingerprint(self) -> Fingerprint:
@@ -223,7 +223,7 @@ def digest_of(value: Any) -> str:
 
 
 def position(text: str, purpose: str) -> float:
-    """A place in [0, 1) that depends on the text only: the same on every machine, whatever else the set holds."""
+    """A number in [0, 1) that depends on text and purpose only: the same on every machine and in any set."""
     value = hashlib.blake2b(f"{purpose}/{text}".encode(), digest_size=8).digest()
     return int.from_bytes(value, "big") / 2**64
 
@@ -254,7 +254,7 @@ def limited(rows: list[Row], limit: int | None) -> list[Row]:
     if limit is None or train <= limit:
         return rows
     validation = len(rows) - train
-    keep = {TRAIN: limit, VALIDATION: max(min(LEAST_VALIDATION, validation), round(validation * limit / train))}
+    keep = {TRAIN: limit, VALIDATION: max(min(MIN_VALIDATION, validation), round(validation * limit / train))}
     order = sorted(range(len(rows)), key=lambda i: position(rows[i].id, "limit"))
     kept: list[int] = []
     for split, count in keep.items():

@@ -9,7 +9,7 @@ Box = tuple[int, float, float, float, float]
 """(class index, x0, y0, x1, y1), from the left and from the top, in [0, 1]."""
 
 # A box of which the middle square shows less than this share of its area is no longer in the image.
-LEAST_VISIBLE = 0.25
+MIN_VISIBLE = 0.25
 RELATIONS = ("left of", "right of", "above", "below")
 
 
@@ -23,7 +23,7 @@ def in_middle_square(boxes: Iterable[Box], width: int, height: int) -> list[Box]
         y0, y1 = (corners[k] * height - top for k in (1, 3))
         area = (x1 - x0) * (y1 - y0)
         u0, v0, u1, v1 = (min(max(c / side, 0.0), 1.0) for c in (x0, y0, x1, y1))
-        if area > 0 and (u1 - u0) * (v1 - v0) * side**2 >= LEAST_VISIBLE * area:
+        if area > 0 and (u1 - u0) * (v1 - v0) * side**2 >= MIN_VISIBLE * area:
             found.append((label, u0, v0, u1, v1))
     return found
 

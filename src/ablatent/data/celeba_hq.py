@@ -9,7 +9,7 @@ from ablatent.data.decode import SUFFIXES
 from ablatent.data.files import ListedImages
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CelebAHQ(ListedImages):
     """Any of its copies: CelebA-HQ-img/0.jpg …, imgHQ00000.npy … as its own tool writes them, or train/ and val/.
 
@@ -26,7 +26,7 @@ class CelebAHQ(ListedImages):
         super().__post_init__()
         check_fraction(self.validation_fraction)
 
-    def usual_split(self, ids: Sequence[str]) -> list[int]:
+    def default_split(self, ids: Sequence[str]) -> list[int]:
         return split_by_hash(ids, self.validation_fraction)
 
     def annotate(self, rows: Sequence[Row]) -> Annotations:

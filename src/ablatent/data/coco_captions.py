@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 
 from ablatent.core.errors import DataError
 from ablatent.data.base import TRAIN, VALIDATION, Annotations, Row
-from ablatent.data.files import ImageFiles, first_of, remembered
+from ablatent.data.files import ImageFiles, cached_per_file, first_of
 
 PARTS = {"train": TRAIN, "val": VALIDATION}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CocoCaptions(ImageFiles):
     """train2017/ and val2017/ with annotations/captions_train2017.json and captions_val2017.json.
 
@@ -31,6 +31,7 @@ class CocoCaptions(ImageFiles):
             self.annotation_file(part)
 
     def annotation_file(self, part: str) -> Path:
+        """The file of captions of a part, train or val. Raises ConfigError where it is not there."""
         return first_of(self.folder, [f"annotations/captions_{part}{self.year}.json"], "COCO's captions")
 
     def all_rows(self) -> list[Row]:
@@ -45,14 +46,14 @@ class CocoCaptions(ImageFiles):
         return Annotations(captions=[of_folder[folder][name] for folder, name in (r.id.split("/") for r in rows)])
 
 
-@remembered
+@cached_per_file
 def _captions(file: Path) -> dict[str, str]:
     """File name → caption. Raises DataError for JSON of another kind."""
     try:
-        said: Any = json.loads(file.read_text(encoding="utf-8"))
-        names = {int(image["id"]): str(image["file_name"]) for image in said["images"]}
+        content: Any = json.loads(file.read_text(encoding="utf-8"))
+        names = {int(image["id"]): str(image["file_name"]) for image in content["images"]}
         oldest: dict[int, tuple[int, str]] = {}
-        for note in said["annotations"]:
+        for note in content["annotations"]:
             found = (int(note["id"]), " ".join(str(note["caption"]).split()))
             image = int(note["image_id"])
             oldest[image] = min(oldest.get(image, found), found)

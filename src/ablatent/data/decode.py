@@ -1,4 +1,4 @@
-"""From encoded images to squares of grey levels, the same way for every data set. Free of torch."""
+"""From encoded images to RGB squares of 8-bit pixels, the same way for every data set. Free of torch."""
 
 import io
 from pathlib import Path
@@ -29,7 +29,7 @@ def check_option(key: str, value: str, options: tuple[str, ...]) -> None:
 def read_image(source: Path | bytes, size: int, resize: str, name: str = "") -> UInt8[np.ndarray, "size size 3"]:
     """An image as RGB: upright by EXIF, on white, middle square, resized by a filter of FILTERS.
 
-    source: a file, or the bytes of one, which `name` calls in messages. A .npy file holds uint8 levels as (3, h, w),
+    source: a file, or the bytes of one, which `name` calls in messages. A .npy file holds uint8 pixels as (3, h, w),
     (1, 3, h, w) or (h, w, 3). Raises DataError that names what cannot be read.
     """
     name = name or str(source)

@@ -1,4 +1,4 @@
-"""Fashion-MNIST (Xiao et al. 2017): 70,000 grey images of clothes, 28×28, 10 classes. Only a download needs torch."""
+"""Fashion-MNIST (Xiao et al. 2017): 70,000 images of clothes, 28×28, 10 classes. Only a download needs torch."""
 
 import gzip
 import hashlib
@@ -43,12 +43,13 @@ class FashionMNIST(ImageData):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.root is not None and not Path(self.root).expanduser().is_dir():
-            raise ConfigError("data.root", "an existing folder, or null to look in the usual places", self.root)
+            raise ConfigError("data.root", "an existing folder, or null to look in the default places", self.root)
         if not isinstance(self.download, bool):
             raise ConfigError("data.download", "true or false", self.download)
 
     @property
     def folder(self) -> Path:
+        """`root`, or the default folder; also where a download goes."""
         return Path(self.root or DEFAULT_ROOT).expanduser()
 
     def source(self) -> Path:

@@ -19,7 +19,7 @@ class FFHQ(ListedImages):
 
     name: ClassVar[str] = "ffhq"
 
-    def usual_split(self, ids: Sequence[str]) -> list[int]:
+    def default_split(self, ids: Sequence[str]) -> list[int]:
         numbers = [re.search(r"(\d+)\.\w+$", i) for i in ids]
         unnamed = [i for i, number in zip(ids, numbers, strict=True) if number is None]
         splits = [VALIDATION if n and int(n[1]) >= FIRST_VALIDATION else TRAIN for n in numbers]

@@ -20,7 +20,7 @@ T = TypeVar("T")
 VALIDATION_FOLDERS = ("val", "validation", "valid", "test")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImageFiles(ImageData):
     """Images below `root`; a row's id is its path there. Cropped to the middle square; transparency becomes white.
 
@@ -39,6 +39,7 @@ class ImageFiles(ImageData):
 
     @property
     def folder(self) -> Path:
+        """`root`, with ~ replaced by the home folder."""
         return Path(self.root).expanduser()
 
     def content(self, rows: Sequence[Row]) -> Any:
@@ -50,13 +51,13 @@ class ImageFiles(ImageData):
             yield read_image(self.folder / row.id, self.size, self.resize)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ListedImages(ImageFiles, ABC):
     """Images anywhere below `root`, whose split stands in lists, in folders, or follows from their names.
 
     val_list: text file, relative to root, with one image a line (its path below root, or its name alone): these are
     the validation images. train_list: the same for training; None: all others. Without lists, the folders train/ and
-    val/ (validation/, valid/, test/) decide; without these, `usual_split`.
+    val/ (validation/, valid/, test/) decide; without these, `default_split`.
     """
 
     train_list: str | None = None
@@ -74,7 +75,7 @@ class ListedImages(ImageFiles, ABC):
                 raise ConfigError(f"data.{key}", f"an existing file; looked for {self.folder / value}", value, near)
 
     @abstractmethod
-    def usual_split(self, ids: Sequence[str]) -> list[int]:
+    def default_split(self, ids: Sequence[str]) -> list[int]:
         """The split of each image where neither lists nor folders decide."""
 
     def all_rows(self) -> list[Row]:
@@ -84,7 +85,7 @@ class ListedImages(ImageFiles, ABC):
             raise too_few(self.root, self.suffixes)
         if self.val_list is not None:
             return self._listed(ids, self.val_list)
-        splits = [folders[i.split("/", 1)[0]] for i in ids] if folders else self.usual_split(ids)
+        splits = [folders[i.split("/", 1)[0]] for i in ids] if folders else self.default_split(ids)
         return [Row(i, split) for i, split in zip(ids, splits, strict=True)]
 
     def _listed(self, ids: Sequence[str], val_list: str) -> list[Row]:
@@ -116,11 +117,11 @@ def listed(path: Path, ids: Sequence[str]) -> set[str]:
     by_name: dict[str, list[str]] = {}
     for i in ids:
         by_name.setdefault(i.rsplit("/", 1)[-1], []).append(i)
-    known, found = set(ids), set()
+    paths, found = set(ids), set()
     for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
         name = line.strip().removeprefix("./")
         if name:
-            fits = [name] if name in known else by_name.get(name, [])
+            fits = [name] if name in paths else by_name.get(name, [])
             if len(fits) != 1:
                 raise DataError(f"{path}, line {number}: expected one image of that name; {len(fits)} fit {name!r}.")
             found.add(fits[0])
@@ -128,7 +129,7 @@ def listed(path: Path, ids: Sequence[str]) -> set[str]:
 
 
 def check_folder(root: str, what: str = "an existing folder of images") -> None:
-    """Raises ConfigError for a folder that is not there, with the nearest one that is."""
+    """Raises ConfigError at data.root for a folder that is not there, with the nearest one that is."""
     path = Path(root).expanduser()
     if root and path.is_dir():
         return
@@ -150,20 +151,20 @@ def first_of(root: Path, candidates: Sequence[str], what: str) -> Path:
 
 
 def too_few(root: str, suffixes: Sequence[str]) -> ConfigError:
-    """The error for a folder without images."""
+    """The ConfigError for a folder with fewer than two images of the given suffixes."""
     kinds = ", ".join(s[1:] for s in suffixes)
     return ConfigError("data.root", f"a folder with at least two images ({kinds})", root)
 
 
-def remembered(read: Callable[[Path], T]) -> Callable[[Path], T]:
+def cached_per_file(read: Callable[[Path], T]) -> Callable[[Path], T]:
     """read(path), kept while a process runs and the file stays the same by size and time of change."""
-    known: dict[Path, tuple[tuple[int, int], T]] = {}
+    cached: dict[Path, tuple[tuple[int, int], T]] = {}
 
     def again(path: Path) -> T:
         stat = path.stat()
         seen = (stat.st_size, stat.st_mtime_ns)
-        if path not in known or known[path][0] != seen:
-            known[path] = (seen, read(path))
-        return known[path][1]
+        if path not in cached or cached[path][0] != seen:
+            cached[path] = (seen, read(path))
+        return cached[path][1]
 
     return again

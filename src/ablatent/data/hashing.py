@@ -11,20 +11,25 @@ from ablatent.core.files import read_json, write_json
 from ablatent.core.progress import track
 
 # Clocks of file systems are coarse: a file that changed this shortly before it was read may change again unseen.
-SETTLED_NS = 2_000_000_000
+CLOCK_MARGIN_NS = 2_000_000_000
 
 
 def file_digests(
-    root: Path, names: Sequence[str], cache: str | None, how: tuple[str, Callable[[Path], str]] | None = None
+    root: Path,
+    names: Sequence[str],
+    cache: str | None,
+    purpose: str = "",
+    digest: Callable[[Path], str] | None = None,
 ) -> list[str]:
-    """blake2b-32 of each file below root, in order. `cache`: folder for remembered digests, or None to read every file.
+    """blake2b-32 of each file below root, in order.
 
-    how: the name of another digest than that of all bytes, and the function that takes it of a file.
+    cache: folder for remembered digests, or None to read every file; digest: another function of a file than that over
+    all its bytes, whose results are remembered under the name `purpose`.
 
     Raises DataError for a file that cannot be read, ConfigError (data.cache) for a cache that cannot be written.
     """
-    purpose, digest = how or ("", _digest)
-    known = _load(cache, root, purpose)
+    digest = digest or _digest
+    cached = _load(cache, root, purpose)
     stats = {}
     for name in names:
         try:
@@ -33,16 +38,16 @@ def file_digests(
             raise DataError(f"{root / name}: cannot be read: {error}") from error
         stats[name] = [stat.st_size, stat.st_mtime_ns]
     start = time.time_ns()
-    todo = [n for n in names if n not in known or known[n][:2] != stats[n]]
+    todo = [n for n in names if n not in cached or cached[n][:2] != stats[n]]
     fresh = {}
     with track("hashing images", len(todo), "files") as bar:
         for name in todo:
             fresh[name] = digest(root / name)
             bar.advance()
-    settled = {n: [*stats[n], d] for n, d in fresh.items() if stats[n][1] < start - SETTLED_NS}
-    if cache is not None and settled:
-        _save(cache, root, purpose, known | settled)
-    return [fresh[n] if n in fresh else known[n][2] for n in names]
+    stable = {n: [*stats[n], d] for n, d in fresh.items() if stats[n][1] < start - CLOCK_MARGIN_NS}
+    if cache is not None and stable:
+        _save(cache, root, purpose, cached | stable)
+    return [fresh[n] if n in fresh else cached[n][2] for n in names]
 
 
 def _digest(path: Path) -> str:

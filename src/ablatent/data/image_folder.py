@@ -17,7 +17,7 @@ from ablatent.data.maps import class_list, map_digests, maps_folder, read_maps
 CLASS_WAYS = ("auto", "folder", "none")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImageFolder(ImageFiles):
     """Images below `root` (png, jpg, jpeg, webp, bmp).
 
@@ -53,6 +53,7 @@ class ImageFolder(ImageFiles):
 
     @property
     def maps_folder(self) -> Path | None:
+        """The folder of segmentation maps, None without `maps`. Raises ConfigError where it is not there."""
         return None if self.maps is None else maps_folder(self.folder, self.maps)
 
     def all_rows(self) -> list[Row]:
@@ -68,12 +69,12 @@ class ImageFolder(ImageFiles):
         return [Row(i, split) for i, split in zip(ids, splits, strict=True)]
 
     def annotate(self, rows: Sequence[Row]) -> Annotations:
-        known = self._without_maps(rows)
+        annotations = self._without_maps(rows)
         if self.maps_folder is None:
-            return known
+            return annotations
         classes = class_list(self.folder, self.map_classes)
         maps = read_maps(self.maps_folder, [r.id for r in rows], self.size, classes)
-        return replace(known, segmentation=maps, segments=classes)
+        return replace(annotations, segmentation=maps, segments=classes)
 
     def fingerprint(self) -> Fingerprint:
         """Maps enter by the bytes of their files, which are checked here."""
@@ -85,8 +86,8 @@ class ImageFolder(ImageFiles):
             "classes": classes,
             "size": self.size,
         }
-        known = digest_of({"known": self._without_maps(rows).digest(), "maps": maps})
-        return Fingerprint(self.images_digest(rows), known)
+        annotations = digest_of({"known": self._without_maps(rows).digest(), "maps": maps})
+        return Fingerprint(self.images_digest(rows), annotations)
 
     def _without_maps(self, rows: Sequence[Row]) -> Annotations:
         labels, classes = None, self.class_names()

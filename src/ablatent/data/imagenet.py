@@ -10,7 +10,7 @@ import numpy as np
 
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.data.base import TRAIN, VALIDATION, Annotations, Row
-from ablatent.data.files import ImageFiles, find_images, first_of, remembered
+from ablatent.data.files import ImageFiles, cached_per_file, find_images, first_of
 
 SUFFIXES = (".jpeg", ".jpg")
 DEVKIT = "ILSVRC2012_devkit_t12/data"
@@ -20,12 +20,12 @@ NAMES = ("LOC_synset_mapping.txt", "synset_words.txt")
 META = "meta.mat"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImageNet(ImageFiles):
     """train/WNID/*.JPEG, and val/WNID/*.JPEG or val/*.JPEG with a file of labels; classes in the order of their WNIDs.
 
     val_labels: the devkit's ILSVRC2012_validation_ground_truth.txt (with meta.mat beside it) or Kaggle's
-    LOC_val_solution.csv, relative to root; None: the usual places below root. Class names come from meta.mat, from
+    LOC_val_solution.csv, relative to root; None: the default places below root. Class names come from meta.mat, from
     LOC_synset_mapping.txt or from synset_words.txt below root; without any of them they are the WNIDs.
     """
 
@@ -66,7 +66,7 @@ class ImageNet(ImageFiles):
         return Annotations(np.array(labels, dtype=np.int64), tuple(names.get(w, w) for w in wnids))
 
     def wnids(self) -> list[str]:
-        """The classes: the folders of train/."""
+        """The classes: the folders of train/, sorted. Raises ConfigError where there are none."""
         found = sorted(p.name for p in (self.folder / "train").iterdir() if p.is_dir())
         if not found:
             raise ConfigError("data.root", "a folder with train/WNID/*.JPEG", self.root)
@@ -79,7 +79,7 @@ class ImageNet(ImageFiles):
         return first_of(self.folder, LABELS, "the labels of val/, as it has no class folders")
 
     def names(self) -> dict[str, str]:
-        """WNID → the first of its names."""
+        """WNID → the first of its names; empty where no file of names is found."""
         beside = None if self.val_labels is None else (self.folder / self.val_labels).parent
         for meta in [*([beside / META] if beside else []), self.folder / DEVKIT / META]:
             if meta.is_file():
@@ -91,7 +91,7 @@ class ImageNet(ImageFiles):
         return {}
 
 
-@remembered
+@cached_per_file
 def _validation_labels(file: Path) -> dict[str, str]:
     """Name of a validation image, without suffix → WNID. Raises DataError for another kind of file."""
     if file.suffix == ".csv":
@@ -110,16 +110,16 @@ def _validation_labels(file: Path) -> dict[str, str]:
     return found
 
 
-@remembered
+@cached_per_file
 def _synsets(meta: Path) -> list[tuple[int, str, str]]:
     """(number, WNID, names) of the devkit's classes; those that stand for several others are not among them."""
     from scipy.io import loadmat
 
     try:
-        table: Any = loadmat(str(meta), squeeze_me=True)["synsets"]
+        synsets: Any = loadmat(str(meta), squeeze_me=True)["synsets"]
         # a class that others are part of has children; the devkit numbers it above 1,000
         return [
-            (int(s["ILSVRC2012_ID"]), str(s["WNID"]), str(s["words"])) for s in table if int(s["num_children"]) == 0
+            (int(s["ILSVRC2012_ID"]), str(s["WNID"]), str(s["words"])) for s in synsets if int(s["num_children"]) == 0
         ]
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise DataError(f"{meta}: expected the devkit's table of synsets; {type(error).__name__}: {error}") from error

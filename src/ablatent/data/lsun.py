@@ -12,14 +12,14 @@ from jaxtyping import UInt8
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.data.base import TRAIN, VALIDATION, Annotations, Row, check_fraction, split_by_hash
 from ablatent.data.decode import read_image
-from ablatent.data.files import ListedImages, remembered
+from ablatent.data.files import ListedImages, cached_per_file
 from ablatent.data.hashing import file_digests
 
 FILE = "data.mdb"
 PARTS = {"train": TRAIN, "val": VALIDATION}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LSUN(ListedImages):
     """CATEGORY_train_lmdb/ and CATEGORY_val_lmdb/ below root, as they are downloaded; where they are not there,
     exported images below root, split by lists, by folders train/ and val/, or by a hash that holds out
@@ -50,7 +50,7 @@ class LSUN(ListedImages):
         """Whether the images are in LMDBs."""
         return (self.folder / self.database("train")).is_dir()
 
-    def usual_split(self, ids: Sequence[str]) -> list[int]:
+    def default_split(self, ids: Sequence[str]) -> list[int]:
         return split_by_hash(ids, self.validation_fraction)
 
     def all_rows(self) -> list[Row]:
@@ -104,7 +104,7 @@ def _opened(file: Path) -> Iterator[Any]:
         environment.close()
 
 
-@remembered
+@cached_per_file
 def _keys(file: Path) -> list[str]:
     """All keys, in the order of the database, which is theirs."""
     with _opened(file) as transaction:

@@ -70,20 +70,20 @@ def map_digests(
 ) -> list[tuple[str, str]]:
     """(id, digest of its map) of each image. All maps are checked here, before anything is trained.
 
-    What is known of a file that has not changed is remembered with its digest. Raises DataError for a map that is
+    The size and the classes of an unchanged file are remembered with its digest. Raises DataError for a map that is
     missing, is no map, is not of its image's size, or has a number that is no class.
     """
     names = map_names(folder, ids)
-    found = file_digests(folder, names, cache, ("segmentation map", _described))
+    records = file_digests(folder, names, cache, "segmentation map", _map_record)
     digests = []
-    for i, name, said in zip(ids, names, found, strict=True):
-        digest, width, height, most = said.split()
+    for i, name, record in zip(ids, names, records, strict=True):
+        digest, width, height, largest = record.split()
         if (int(width), int(height)) != (size := image_size(root / i)):
             expected = f"the size of its image, {size[0]}x{size[1]}"
             raise DataError(f"{folder / name}: expected {expected}; got {width}x{height}")
-        if int(most) >= len(classes) - 1:
+        if int(largest) >= len(classes) - 1:
             expected = f"numbers below {len(classes) - 1}, as data.map_classes says, or {VOID}"
-            raise DataError(f"{folder / name}: expected {expected}; got {most}.")
+            raise DataError(f"{folder / name}: expected {expected}; got {largest}.")
         digests.append((i, digest))
     return digests
 
@@ -91,7 +91,10 @@ def map_digests(
 def read_maps(
     folder: Path, ids: Sequence[str], size: int, classes: Sequence[str]
 ) -> UInt8[np.ndarray, "n {size} {size}"]:
-    """The maps, cut and made small as the images are, each pixel the nearest one; 255 as the last of the classes."""
+    """The maps, cropped and resized as the images are, each pixel the nearest one; 255 becomes the last of the classes.
+
+    Raises DataError for a map that is missing or cannot be read.
+    """
     maps = np.zeros((len(ids), size, size), dtype=np.uint8)
     with track("reading segmentation maps", len(ids), "maps") as bar:
         for one, name in zip(maps, map_names(folder, ids), strict=True):
@@ -101,7 +104,7 @@ def read_maps(
     return maps
 
 
-def _described(path: Path) -> str:
+def _map_record(path: Path) -> str:
     """Digest of the bytes, width, height, and the largest number that is not 255."""
     numbers = _numbers(path)
     digest = hashlib.blake2b(path.read_bytes(), digest_size=32).hexdigest()
@@ -109,7 +112,7 @@ def _described(path: Path) -> str:
 
 
 def square(numbers: UInt8[np.ndarray, "h w"], side: int) -> UInt8[np.ndarray, "{side} {side}"]:
-    """The middle square, as `read_image` cuts it, each pixel the nearest one."""
+    """The middle square of a map at another size, as `read_image` cuts images, each pixel the nearest one."""
     height, width = numbers.shape
     short = min(height, width)
     left, top = (width - short) / 2, (height - short) / 2
@@ -125,7 +128,7 @@ def _numbers(path: Path) -> UInt8[np.ndarray, "h w"]:
         raise DataError(f"{path}: cannot be read as an image: {error}. Do: mend or remove the file") from error
     if image.mode not in ("L", "P"):
         raise DataError(
-            f"{path}: expected a map of class numbers, a PNG of 8-bit grey levels or with a palette; got mode "
+            f"{path}: expected a map of class numbers, a PNG of 8-bit greyscale or with a palette; got mode "
             f"{image.mode}. Do: write the numbers, not colours"
         )
     return np.asarray(image)

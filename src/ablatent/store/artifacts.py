@@ -35,7 +35,7 @@ class Superseded(AblatentError):
 
 @dataclass(frozen=True)
 class Artifact:
-    """A published object."""
+    """A published object: its folder, and its manifest without the seal."""
 
     kind: str
     key: str
@@ -43,6 +43,7 @@ class Artifact:
     manifest: Mapping[str, Any]
 
     def json(self, name: str) -> Any:
+        """The value of one of its JSON files."""
         return read_json(self.path / name)
 
 
@@ -57,10 +58,12 @@ class Work:
 
     @property
     def files(self) -> Path:
+        """The folder that is published as the object."""
         return self.path / "files"
 
     @property
     def checkpoint(self) -> Path:
+        """The file from which a killed build resumes."""
         return self.path / "last.ckpt"
 
     def check(self) -> None:
@@ -71,7 +74,10 @@ class Work:
 
 
 class Store:
-    """root: the store's folder, made when it is not there."""
+    """Artifacts under one folder, `root`, which is made when it is not there.
+
+    Whole objects that were opened once are not checked again by the same process.
+    """
 
     def __init__(self, root: str | Path):
         self.root = Path(root)
@@ -93,9 +99,11 @@ class Store:
             ) from None
 
     def folder(self, kind: str, key: str) -> Path:
+        """Where the object of a key is published."""
         return self.root / "objects" / kind / key
 
     def work_folder(self, key: str) -> Path:
+        """Where a build of a key is in progress."""
         return self.root / "work" / key
 
     def find(self, kind: str, key: str) -> Artifact | None:
@@ -154,19 +162,19 @@ class Store:
         """find → lock → find again → build in work/KEY → manifest last → fsync → one rename.
 
         build writes the object's files into work.files, and may leave work.checkpoint to resume from; record gives
-        what the manifest says beside the files. Returns the artifact and whether this call built it. A failed build
+        the manifest's entries beside the files. Returns the artifact and whether this call built it. A failed build
         leaves error.json, which callers of the same `invocation` that waited for it raise again.
         """
         if found := self.find(kind, key):
             return found, False
-        asked = time.time()
+        requested_at = time.time()
         with locked(self.root / "locks" / key, key):
             try:
                 if found := self._checked(kind, key):
                     return found, False
             except Damaged as e:
                 self._move_aside(kind, key, f"[yellow]damaged[/] {e}")
-            self._replay_error(key, invocation, asked)
+            self._replay_error(key, invocation, requested_at)
             work = self._begin(key)
             try:
                 start = time.monotonic()
@@ -203,12 +211,12 @@ class Store:
         note = {"invocation": invocation, "time": time.time(), "message": str(error), "traceback": trace}
         write_json(work.path / "error.json", note)
 
-    def _replay_error(self, key: str, invocation: str, asked: float) -> None:
+    def _replay_error(self, key: str, invocation: str, requested_at: float) -> None:
         path = self.work_folder(key) / "error.json"
         if not path.exists():
             return
         error = read_json(path)
-        if error["time"] >= asked and error["invocation"] == invocation:
+        if error["time"] >= requested_at and error["invocation"] == invocation:
             raise StageError(error["message"])
 
     def _publish(self, kind: str, work: Work, record: Mapping[str, Any]) -> Artifact:

@@ -31,7 +31,7 @@ def canonical(value: Any, path: str = "") -> Any:
     """A JSON value in one spelling: sorted keys, integral floats as ints, no NaN, stable class names.
 
     Left out: fields at their declared neutral value, and `weights` beside a `digest` (where a pretrained file was
-    found does not matter, what is in it does).
+    found does not matter, what is in it does). Raises ConfigError for NaN, infinity, and values that are not plain.
     """
     if isinstance(value, Mapping):
         owner = stable_name(value[TARGET]) if TARGET in value else path

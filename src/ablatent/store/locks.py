@@ -19,19 +19,23 @@ _threads: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
 
 @contextmanager
-def locked(path: Path, title: str, poll: float = 0.1, say_every: float = 30.0) -> Iterator[None]:
-    """Hold the lock file `path`; while another process holds it, wait and say so now and then."""
+def locked(path: Path, title: str, poll: float = 0.1, message_every: float = 30.0) -> Iterator[None]:
+    """Hold the lock file `path` for a block.
+
+    While another process holds it, try every `poll` seconds, and print a message with `title` after two seconds, then
+    every `message_every` seconds.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with _threads[str(path)], path.open("a+") as f:
-        start, said = time.monotonic(), -say_every + 2.0
+        start, last_message = time.monotonic(), -message_every + 2.0
         while True:
             try:
                 fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except OSError:
                 waited = time.monotonic() - start
-                if waited - said >= say_every:
-                    said = waited
+                if waited - last_message >= message_every:
+                    last_message = waited
                     f.seek(0)
                     console.print(f"  {title}: waiting for process {f.read().strip() or '?'} ({seconds(waited)})")
                 time.sleep(poll)
