@@ -10,6 +10,7 @@ FLOORS = {
     "networks": 1,
     "data": 1,
     "store": 1,
+    "tracking": 1,
     "conditioning": 2,
     "first_stage": 2,
     "diffusion": 2,
@@ -18,8 +19,12 @@ FLOORS = {
     "training": 3,
     "evaluation": 3,
     "interop": 3,
-    "app": 4,
-    "build": 4,
+    "stages": 4,
+    "sweep": 5,
+    "report": 5,
+    "inference": 5,
+    "cli": 6,
+    "build": 6,
 }
 # room → the only modules of these packages that it may import (None: any module of it)
 ONLY = {
@@ -28,16 +33,16 @@ ONLY = {
     ("diffusion", "networks"): (),
     ("samplers", "networks"): (),
 }
-# library → the rooms that may import it
+# library → the rooms, or single files, that may import it
 LIBRARIES = {
-    "hydra": {"app"},
-    "omegaconf": {"app"},
-    "wandb": {"app"},
-    "wandb_workspaces": {"app"},
+    "hydra": {"cli", "core/instantiate.py"},
+    "omegaconf": {"cli"},
+    "wandb": {"tracking"},
+    "wandb_workspaces": {"tracking"},
     "pytorch_lightning": {"training"},
     "torch_fidelity": {"evaluation"},
     "torchmetrics": {"evaluation"},
-    "matplotlib": {"app"},
+    "matplotlib": {"report"},
 }
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ablatent.core.errors import ConfigError
 from ablatent.core import declared
+from ablatent.core.errors import ConfigError
 from ablatent.store import identity
 from ablatent.store.identity import canonical, key_of
 
@@ -70,7 +70,9 @@ def test_a_new_option_at_its_neutral_value_keeps_the_key(later):
     assert key({"sampler": later | {"churn": 0.0}, "count": 10}) == base
     assert key({"sampler": later | {"churn": 0.1}, "count": 10}) != base
     config = {"sampler": SAMPLER, "count": 10}
-    assert key_of("samples", 1, config | {"tiles": None}, {}, {}, {"tiles": None}) == key_of("samples", 1, config, {}, {})
+    assert key_of("samples", 1, config | {"tiles": None}, {}, {}, {"tiles": None}) == key_of(
+        "samples", 1, config, {}, {}
+    )
     assert key_of("samples", 1, config | {"tiles": 4}, {}, {}, {"tiles": None}) != key_of("samples", 1, config, {}, {})
 
 

@@ -17,7 +17,7 @@ from ablatent.training.loop import Runtime, fit
 def trained(folder: Path, compile: bool) -> dict[str, torch.Tensor]:
     folder.mkdir()
     torch.manual_seed(0)
-    how = FirstStageTraining(
+    train_config = FirstStageTraining(
         steps=4, batch_size=4, lr=1e-3, disc_lr=1e-3, betas=[0.9, 0.99], warmup_steps=0, decay="none", clip=1.0,
         flip=False, validate_every=4, precision="32-true",
     )  # fmt: skip
@@ -31,8 +31,8 @@ def trained(folder: Path, compile: bool) -> dict[str, torch.Tensor]:
         disc_loss="hinge",
     )  # fmt: skip
     images = np.random.default_rng(0).integers(0, 255, (16, 32, 32, 3), dtype=np.uint8)
-    trainee = FirstStageTrainee(model, loss, how, 0, images[:4])
-    batches = ImageBatches(images, np.arange(16), model.latent_shape(32, 32), how, 0)
+    trainee = FirstStageTrainee(model, loss, train_config, 0, images[:4])
+    batches = ImageBatches(images, np.arange(16), model.latent_shape(32, 32), train_config, 0)
     fit(trainee, batches, Folder(folder), Folder(folder).recorder(), Runtime(compile=compile), "test")
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
