@@ -33,4 +33,3 @@ def class_of(config: Mapping[str, Any]) -> type[Any]:
         return hydra.utils.get_class(target)
     except Exception as e:
         raise ConfigError(TARGET, "a class that can be imported", target, str(e).splitlines()[0]) from None
-

@@ -111,7 +111,7 @@ def _numbers(sweep: Sweep, key: str, wanted: Sequence[str]) -> str:
 def reconstructions(sweep: Sweep) -> list[Reconstructions]:
     """Originals over each first stage's reconstructions; one group for each distinct set of originals."""
     groups: dict[str, Reconstructions] = {}
-    for stored in sweep.of_kind("reconstruction"):
+    for stored in sweep.with_file("originals.npy", "images.npy"):
         try:
             originals, images = stored.array("originals.npy"), stored.array("images.npy")
             name = hashlib.sha256(originals.tobytes()).hexdigest()
@@ -145,7 +145,7 @@ def _same_noise(used: dict[str, Stored]) -> str:
 def samples(sweep: Sweep) -> Samples:
     """The first SIDE² samples of each set, beside its decoded N(0, I) latents."""
     out, used = Samples(), dict[str, Stored]()
-    for stored in sweep.of_kind("samples"):
+    for stored in sweep.with_file("images.npy", "prior.npy"):
         label = sweep.label(stored.key)
         if len(out.cards) == MAX_SAMPLE_SETS:
             out.left_out.append(label)
