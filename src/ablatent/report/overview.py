@@ -13,7 +13,7 @@ def overview_of(sweep: Sweep) -> SweepOverview:
     """Axes, metrics (without baselines), curves and panels of a sweep."""
     described = [describe(m) for m in metric_names(sweep) if not m.endswith("_baseline")]
     metrics = [MetricView(m.name, m.label, m.title, m.better) for m in described]
-    figures = list(dict.fromkeys(role for job in sweep.jobs for role in job.figures))
+    figures = sweep.figures
     return SweepOverview(sweep.id, list(sweep.axes), metrics, _curve_names(sweep), [*figures, *_panel_names(sweep)])
 
 

@@ -1,6 +1,6 @@
 """What the stages that train share: initial weights, optimisers, the training itself, and weights on disk."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,8 @@ def seed_initial_weights(seed: int) -> None:
 
 def optimizer_factory(node: Mapping[str, Any]) -> "OptimizerFactory":
     """An optimizer node (`_target_` and its arguments) as a function of the parameters."""
-    return partial(class_of(node), **{k: v for k, v in node.items() if k != TARGET})
+    kind: Callable[..., Any] = class_of(node)
+    return partial(kind, **{k: v for k, v in node.items() if k != TARGET})
 
 
 def train(ctx: Context, trainee: "Trainee", batch_at: "BatchAt") -> None:
