@@ -5,9 +5,7 @@ import re
 from pathlib import Path
 
 from ablatent.core.files import write_atomic
-from ablatent.report.metrics import describe
 from ablatent.report.model import UNREADABLE, Sweep, load_sweep
-from ablatent.report.tables import metric_names
 from ablatent.tracking.base import flat_axes
 
 
@@ -39,16 +37,15 @@ def write_workspace(store_root: Path, sweep_id: str, project: str, entity: str |
     import wandb_workspaces.workspaces as ws
 
     sweep = load_sweep(Path(store_root), sweep_id)
-    scores = [m for m in metric_names(sweep) if not m.endswith("_baseline")] or ["fid_192"]
+    scores = {name: score for name, score in sweep.metrics.items() if score.beside is None}
     axes = [(a, next(iter(flat_axes({a: None})))) for a in sweep.axes]
     columns = [panels.ParallelCoordinatesPlotColumn(metric=panels.Config(flat), display_name=a) for a, flat in axes]
-    for name in [m for m in scores if "fid" in m] + [m for m in scores if "fid" not in m]:
-        better = describe(name)
+    for name, score in scores.items():
         column = panels.ParallelCoordinatesPlotColumn(
-            metric=panels.SummaryMetric(name), display_name=better.label, inverted=better.better == "lower"
+            metric=panels.SummaryMetric(name), display_name=score.label, inverted=score.better == "lower"
         )
         columns.append(column)
-    bars = [panels.BarPlot(metrics=[panels.SummaryMetric(m)], title=describe(m).title) for m in scores]
+    bars = [panels.BarPlot(metrics=[panels.SummaryMetric(m)], title=s.title) for m, s in scores.items()]
     lines = [panels.LinePlot(x="Step", y=[name], title=name) for name in _curve_names(sweep)]
     media = [panels.MediaBrowser(media_keys=[name], title=name) for name in ["samples", *_panel_names(sweep)]]
     workspace = ws.Workspace(
