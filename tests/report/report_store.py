@@ -21,6 +21,24 @@ CATEGORIES = {
     "diffusion": 300.0,
     "samples": 20.0,
 }
+SHOWN = {  # as the metrics declare it: tests/evaluation/test_scores.py
+    "fid_192": {"label": "FID(quick)", "better": "lower", "shown_in": "terminal"},
+    "kid_192": {"label": "KID(quick)", "better": "lower", "shown_in": "terminal"},
+    "precision_192": {"label": "precision(quick)", "better": "higher"},
+    "recall_192": {"label": "recall(quick)", "better": "higher"},
+    "rfid_192": {"label": "rFID(quick)", "better": "lower", "shown_in": "terminal"},
+    "psnr": {"label": "PSNR [dB]", "better": "higher", "shown_in": "terminal"},
+    "ssim": {"label": "SSIM", "better": "higher"},
+    "perceptual": {"label": "perceptual distance", "better": "lower", "shown_in": "terminal"},
+    "kid_192_baseline": {
+        **{"label": "KID(quick) of decoded N(0, I)", "better": None, "shown_in": "terminal", "beside": "kid_192"},
+        **{"remark": "Decoded N(0, I): what the decoder makes of noise."},
+    },
+    "fid_192_baseline": {
+        **{"label": "FID(quick) of decoded N(0, I)", "better": None, "shown_in": "csv", "beside": "fid_192"},
+        **{"remark": "Decoded N(0, I): what the decoder makes of noise."},
+    },
+}
 NOTE = "n = 192 <= 192 feature dimensions: the covariance is singular"
 
 
@@ -147,7 +165,7 @@ class FakeStore:
             "perceptual": score(0.112 + weak * 0.02),
         }
         files = {"originals.npy": npy(originals), "images.npy": npy(blur(originals, 25 + 30 * weak, weak))}
-        files["scores.json"] = as_json({"metrics": scores})
+        files["scores.json"] = metrics_json(scores)
         reference = self.put("reference", "validation", {}, {"features.npy": npy(np.zeros((4, 4)))})
         rec = self.put("reconstruction", name, {"first_stage": first, "reference": reference}, files)
         return {"first_stage": first, "latents": latents, "reference_validation": reference, "reconstruction": rec}
@@ -170,10 +188,11 @@ class FakeStore:
             "fid_192": score(1.5 + bad, count, notes=[NOTE]),
             "kid_192": score(0.0123 + bad / 100, count, 0.0011),
             "kid_192_baseline": score(0.2044, count),
+            "fid_192_baseline": score(80.5, count),
             "precision_192": score(0.61 - bad / 10, count),
             "recall_192": score(0.35 + bad / 50, count),
         }
-        files = {"scores.json": as_json({"metrics": metrics})}
+        files = {"scores.json": metrics_json(metrics)}
         inputs = {"samples": samples, "reference": reference}
         return {
             **roles,
@@ -185,6 +204,10 @@ class FakeStore:
 def score(value: float, count: int = 192, std: float | None = None, notes: list[str] | None = None) -> dict:
     protocol = {"n_fake": count, "n_real": 500, "extractor": {"name": "inception", "layer": 192, "digest": "ab" * 32}}
     return {"value": value, "std": std, "protocol": protocol, "notes": notes or []}
+
+
+def metrics_json(scores: dict[str, dict]) -> bytes:
+    return as_json({"metrics": {name: {**score, **SHOWN[name]} for name, score in scores.items()}})
 
 
 def build(

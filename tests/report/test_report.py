@@ -1,6 +1,7 @@
 """The report from the store alone: numbers, images, what it says of damage, and that no network is needed."""
 
 import csv
+import hashlib
 import json
 import re
 from dataclasses import replace
@@ -290,22 +291,36 @@ def test_workspace_shows_axes_scores_curves_and_samples(broken: tuple[Path, str,
     assert broken[1] in json.dumps(spec["runSets"])
 
 
-def test_names_and_directions() -> None:
-    titles = {n: metrics.describe(n).title for n in ("fid_192", "rfid", "kid_192_baseline", "precision_192", "made_up")}
-    assert titles == {
-        "fid_192": "FID(quick) ↓",
-        "rfid": "rFID ↓",
-        "kid_192_baseline": "KID(quick) of decoded N(0, I)",
-        "precision_192": "precision(quick) ↑",
-        "made_up": "made_up",
-    }
-    assert metrics.ordered(["psnr", "kid_192_baseline", "kid_192", "fid_192", "zz"]) == [
-        "fid_192",
-        "kid_192",
-        "kid_192_baseline",
-        "psnr",
-        "zz",
-    ]
+def test_columns_stand_in_order_and_a_yardstick_after_its_score() -> None:
+    beside = dict.fromkeys(["psnr", "kid_192_noise", "kid_192", "new", "fid_192"]) | {"kid_192_noise": "kid_192"}
+    assert metrics.ordered(beside) == ["fid_192", "kid_192", "kid_192_noise", "psnr", "new"]
+
+
+def test_a_score_that_nobody_has_heard_of_is_shown_as_the_store_says(tmp_path: Path) -> None:
+    """Who adds a metric edits nothing of the report."""
+    sweep = load_sweep(tmp_path, build(tmp_path, {"first_stage": ["kl", "vq"]}))
+    values = {"sharpness": 0.5, "sharpness_of_noise": 0.1, "hidden": 3.0}
+    about = {"protocol": {}, "notes": [], "std": None, "beside": None, "remark": ""}
+    for n, job in enumerate(sweep.jobs):
+        folder = tmp_path / "objects/scores" / job.stages["scores"]
+        metrics_ = {
+            "sharpness": {**about, "label": "Sharpness", "better": "higher", "shown_in": "terminal"},
+            "sharpness_of_noise": {**about, "label": "Sharpness of noise", "better": None, "beside": "sharpness"},
+            "hidden": {**about, "label": "Hidden", "better": "lower", "shown_in": "csv"},
+        }
+        metrics_["sharpness_of_noise"]["remark"] = "Noise is sharp."
+        data = json.dumps({"metrics": {k: {**m, "value": values[k] + n} for k, m in metrics_.items()}}).encode()
+        (folder / "scores.json").write_bytes(data)
+        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest["files"]["scores.json"] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+    sweep = load_sweep(tmp_path, sweep.id)
+    table = tables.results(sweep)
+    assert table.columns[-3:] == ["Sharpness ↑", "Sharpness of noise", "time alone"]
+    assert [c.best for c in column(table, "Sharpness ↑")] == [False, True]
+    assert "Sharpness" in text(final_table(tmp_path, sweep.id)) and "noise" not in text(final_table(tmp_path, sweep.id))
+    assert "Noise is sharp." in page._remarks(sweep, by_seed=False)
+    assert "hidden" in tables.csv_text(sweep) and "Hidden" not in table.columns
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ of real held-out pictures are their ceilings: what a perfect generator would get
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -26,13 +26,15 @@ class Verdict(ABC):
 
     reads: the part of `Annotations` that a judge learns. asked_by: the parts of which a condition must have one, so
     that a sample is asked for what the judge sees. looks_for: the parts that its shares are of, any of them.
-    headline: the held-out number by which a judge is good or not. settles: whether a knob is chosen on real pictures.
+    headline: the held-out number by which a judge is good or not. labels: name of a share → its label in reports, where
+    that is another. settles: whether a knob is chosen on real pictures.
     """
 
     reads: ClassVar[str]
     asked_by: ClassVar[tuple[str, ...]]
     looks_for: ClassVar[tuple[str, ...]]
     headline: ClassVar[str]
+    labels: ClassVar[Mapping[str, str]] = {}
     settles: ClassVar[bool] = False
 
     def check(self, known: Annotations) -> None:
@@ -83,6 +85,7 @@ class Classes(Verdict):
     asked_by: ClassVar[tuple[str, ...]] = ("labels", "captions")
     looks_for: ClassVar[tuple[str, ...]] = ("labels",)
     headline: ClassVar[str] = "class_accuracy"
+    labels: ClassVar[Mapping[str, str]] = {"class_accuracy": "class accuracy"}
 
     def targets(self, known: Annotations) -> np.ndarray:
         return np.asarray(known.labels, dtype=np.int64)
@@ -119,6 +122,11 @@ class Objects(Verdict):
     asked_by: ClassVar[tuple[str, ...]] = ("captions", "boxes", "segmentation")
     looks_for: ClassVar[tuple[str, ...]] = ("boxes",)
     headline: ClassVar[str] = "f1"
+    labels: ClassVar[Mapping[str, str]] = {
+        "object_recall": "objects found",
+        "scene_accuracy": "scenes complete",
+        "several_accuracy": "scenes of several objects complete",
+    }
 
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 < self.threshold < 1:
@@ -201,6 +209,11 @@ class Segments(Verdict):
     asked_by: ClassVar[tuple[str, ...]] = ("boxes", "segmentation")
     looks_for: ClassVar[tuple[str, ...]] = ("boxes", "segmentation")
     headline: ClassVar[str] = "miou"
+    labels: ClassVar[Mapping[str, str]] = {
+        "box_hit_rate": "boxes hit",
+        "miou": "mIoU",
+        "pixel_accuracy": "pixel accuracy",
+    }
 
     def __post_init__(self) -> None:
         if not 0 < self.least_iou <= 1:

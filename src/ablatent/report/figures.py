@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ablatent.report.metrics import describe, without_beside
 from ablatent.report.model import UNREADABLE, Stored, Sweep, show_value
-from ablatent.report.tables import Row, metric_names, row_score, seed_rows
+from ablatent.report.tables import Row, row_score, seed_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -204,7 +203,7 @@ def over_axis(sweep: Sweep, axis: str) -> bytes | None:
     Bars: over seeds where there are several, else the interval of a share that has one.
     """
     rows = seed_rows(sweep)
-    metrics = [m for m in metric_names(sweep) if without_beside(m) == m and _varies(sweep, rows, m, axis)]
+    metrics = [m for m, s in sweep.metrics.items() if s.beside is None and _varies(sweep, rows, m, axis)]
     if not metrics:
         return None
     lines: dict[str, list[Row]] = {}
@@ -223,5 +222,5 @@ def over_axis(sweep: Sweep, axis: str) -> bytes | None:
                 axes.set_xscale("log")
             axes.set_xticks(positions, [f"{p:g}" for p in positions])
             axes.minorticks_off()
-            axes.set(title=describe(metric).title, xlabel=axis)
+            axes.set(title=sweep.metrics[metric].title, xlabel=axis)
     return out["png"]

@@ -4,13 +4,13 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ablatent.report.model import UNREADABLE, Stored, Sweep
+from ablatent.report.model import UNREADABLE, Stored, StoredScore, Sweep
 
 GAP = 2  # white pixels between images
 COLUMNS = 12  # images in a row of reconstructions
@@ -97,15 +97,11 @@ def sheet(strips: Sequence[Strip], columns: int = 1) -> bytes:
     return buffer.getvalue()
 
 
-def _numbers(sweep: Sweep, key: str, wanted: Sequence[str]) -> str:
-    """A line of scores of the first job that uses the stage."""
-    from ablatent.report.metrics import describe
-
+def _scores(sweep: Sweep, key: str, wanted: Callable[[StoredScore], bool]) -> str:
+    """A line of scores of the first job that uses the stage, without those that nothing is to be won in."""
     job = next((j for j in sweep.jobs if key in j.stages.values()), None)
-    found = (
-        [] if job is None else [n for n in job.scores if n.partition("_")[0] in wanted and not n.endswith("_baseline")]
-    )
-    return ", ".join(f"{describe(n).label} {job.scores[n].value:.4g}" for n in found) if job else ""
+    found = [] if job is None else [s for s in job.scores.values() if s.better is not None and wanted(s)]
+    return ", ".join(f"{s.label} {s.value:.4g}" for s in found)
 
 
 def reconstructions(sweep: Sweep) -> list[Reconstructions]:
@@ -115,7 +111,7 @@ def reconstructions(sweep: Sweep) -> list[Reconstructions]:
         try:
             originals, images = stored.array("originals.npy"), stored.array("images.npy")
             name = hashlib.sha256(originals.tobytes()).hexdigest()
-            detail = _numbers(sweep, stored.key, ("rfid", "psnr", "ssim", "perceptual"))
+            detail = _scores(sweep, stored.key, lambda s: s.kind == "reconstruction")
             row = Strip(sweep.label(stored.key), png(tile(images[:COLUMNS], COLUMNS)), detail)
             group = groups.setdefault(name, Reconstructions([]))
             if not group.rows:
@@ -144,6 +140,10 @@ def _same_noise(used: dict[str, Stored]) -> str:
 
 def samples(sweep: Sweep) -> Samples:
     """The first SIDE² samples of each set, beside its decoded N(0, I) latents."""
+
+    def headline(score: StoredScore) -> bool:
+        return score.kind == "scores" and score.shown_in == "terminal"
+
     out, used = Samples(), dict[str, Stored]()
     for stored in sweep.with_file("images.npy", "prior.npy"):
         label = sweep.label(stored.key)
@@ -154,7 +154,7 @@ def samples(sweep: Sweep) -> Samples:
             about = stored.summary
             facts = [f"NFE {about['nfe']}"] if about.get("nfe") is not None else []
             facts += [f"{about['count']} images"] if about.get("count") is not None else []
-            facts += [text] if (text := _numbers(sweep, stored.key, ("fid", "kid"))) else []
+            facts += [text] if (text := _scores(sweep, stored.key, headline)) else []
             grid = Strip(label, png(tile(stored.array("images.npy")[: SIDE**2], SIDE)))
             prior = None
             if stored.has("prior.npy"):

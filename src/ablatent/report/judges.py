@@ -1,19 +1,18 @@
 """The judges of a sweep: what they are, what they learned from, how good they are on real held-out images."""
 
-from ablatent.report.metrics import describe
 from ablatent.report.model import Sweep
 from ablatent.report.tables import Cell, TableData
 
 
 def judges_table(sweep: Sweep) -> TableData | None:
-    """One row a judge; None without any. Numbers of shares with half of their 95 % interval."""
+    """One row a judge; None without any. Scores that are shares with half of their 95 % interval."""
     rows = []
     for stored in [o for o in sweep.readable if "held_out" in o.summary]:
         summary, config = stored.summary, stored.config
-        numbers, half = summary["held_out"], summary["half_width"]
+        values, half, labels = summary["held_out"], summary["half_width"], summary["labels"]
         found = [
-            f"{describe(name).label} {value:.3f}" + (f" ± {half[name]:.3f}" if name in half else "")
-            for name, value in numbers.items()
+            f"{labels.get(name, name)} {value:.3f}" + (f" ± {half[name]:.3f}" if name in half else "")
+            for name, value in values.items()
             if name != "count"
         ]
         weakest = sorted(summary["by_name"].items(), key=lambda item: item[1])[:3]
@@ -25,7 +24,7 @@ def judges_table(sweep: Sweep) -> TableData | None:
                 Cell(
                     f"{summary['trained_on']:,} images, {summary['steps']:,} steps, {summary['parameters'] / 1e6:.2f}M"
                 ),
-                Cell(f"{numbers['count']:,}"),
+                Cell(f"{values['count']:,}"),
                 Cell("; ".join(found) + (f" ({settled})" if settled else "")),
                 Cell(", ".join(f"{name} {value:.2f}" for name, value in weakest)),
             ]

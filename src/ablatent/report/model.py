@@ -14,6 +14,7 @@ import numpy as np
 
 from ablatent.core.errors import ConfigError, DataError, did_you_mean
 from ablatent.core.files import read_json, sha256
+from ablatent.report.metrics import ARROW, ordered
 from ablatent.store.artifacts import MANIFEST
 from ablatent.store.records import FileRecord, JobFailure, JobRecord, Manifest, PlannedJob, PlannedStage, PlanRecord
 
@@ -23,12 +24,23 @@ HASHED_BELOW = 256 * 2**20  # bytes; larger files are checked by size here and b
 
 @dataclass(frozen=True)
 class StoredScore:
-    """One metric of one job, with the protocol that it was measured by."""
+    """One metric of one job, as scores.json has it: see `evaluation.scores.Score`. kind: of the stage that left it."""
 
     value: float
     std: float | None = None
     protocol: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    label: str = ""
+    better: str | None = None
+    beside: str | None = None
+    shown_in: str = "report"
+    remark: str = ""
+    kind: str = ""
+
+    @property
+    def title(self) -> str:
+        """The label with an arrow in the direction that is better."""
+        return self.label + ARROW[self.better]
 
 
 @dataclass
@@ -139,6 +151,14 @@ class Sweep:
     objects: dict[str, Stored]
     problems: list[str]
 
+    @cached_property
+    def metrics(self) -> dict[str, StoredScore]:
+        """Name → that score of the first job that has it, in the order of columns."""
+        found: dict[str, StoredScore] = {}
+        for job in self.jobs:
+            found = {**job.scores, **found}
+        return {name: found[name] for name in ordered({n: s.beside for n, s in found.items()})}
+
     @property
     def seed_axes(self) -> list[str]:
         """Axes over seeds."""
@@ -236,12 +256,20 @@ def _read_object(store: Path, key: str, kind: str, inputs: Mapping[str, str]) ->
 
 def _read_scores(stored: Stored) -> dict[str, StoredScore]:
     scores = {}
-    for name, told in stored.json("scores.json")["metrics"].items():
-        if told["value"] is not None and math.isfinite(told["value"]):
-            std = told.get("std")
-            notes = tuple(str(n) for n in told.get("notes") or ())
+    for name, score in stored.json("scores.json")["metrics"].items():
+        if score["value"] is not None and math.isfinite(score["value"]):
+            std, better = score.get("std"), score["better"]
             scores[name] = StoredScore(
-                float(told["value"]), None if std is None else float(std), told.get("protocol") or {}, notes
+                value=float(score["value"]),
+                std=None if std is None else float(std),
+                protocol=score.get("protocol") or {},
+                notes=tuple(str(n) for n in score.get("notes") or ()),
+                label=str(score["label"]),
+                better=better if better in ARROW else None,
+                beside=score.get("beside"),
+                shown_in=score.get("shown_in", "report"),
+                remark=score.get("remark", ""),
+                kind=stored.kind,
             )
     return scores
 

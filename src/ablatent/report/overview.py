@@ -3,18 +3,15 @@
 import re
 from pathlib import Path
 
-from ablatent.report.metrics import describe
 from ablatent.report.model import UNREADABLE, Sweep
-from ablatent.report.tables import metric_names
 from ablatent.tracking.base import MetricView, SweepOverview
 
 
 def overview_of(sweep: Sweep) -> SweepOverview:
     """Axes, metrics (without baselines), curves and panels of a sweep."""
-    described = [describe(m) for m in metric_names(sweep) if not m.endswith("_baseline")]
-    metrics = [MetricView(m.name, m.label, m.title, m.better) for m in described]
-    figures = sweep.figures
-    return SweepOverview(sweep.id, list(sweep.axes), metrics, _curve_names(sweep), [*figures, *_panel_names(sweep)])
+    plain = {name: score for name, score in sweep.metrics.items() if score.beside is None}
+    metrics = [MetricView(name, score.label, score.title, score.better) for name, score in plain.items()]
+    return SweepOverview(sweep.id, list(sweep.axes), metrics, _curve_names(sweep), [*sweep.figures, *_panel_names(sweep)])
 
 
 def _curve_names(sweep: Sweep) -> list[str]:

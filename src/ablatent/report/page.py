@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 from ablatent.core.instantiate import TARGET, class_of
 from ablatent.core.progress import seconds
 from ablatent.report import cost, figures, images, judges, tables
-from ablatent.report.metrics import describe
 from ablatent.report.model import Sweep
 from ablatent.report.tables import TableData
 from ablatent.stages.options import needs_of
@@ -99,23 +98,16 @@ def _remarks(sweep: Sweep, by_seed: bool) -> list[str]:
         found.append(f"± is the sample standard deviation over seeds ({', '.join(sweep.seed_axes)}).")
     shown = tables.shown_metrics(sweep)
     spreads = {m: [j.scores[m] for j in sweep.jobs if m in j.scores and j.scores[m].std is not None] for m in shown}
-    shares = {describe(m).label for m, of in spreads.items() if any("spread" in s.protocol for s in of)}
-    own = {describe(m).label for m, of in spreads.items() if of} - shares
+    shares = {sweep.metrics[m].label for m, of in spreads.items() if any("spread" in s.protocol for s in of)}
+    own = {sweep.metrics[m].label for m, of in spreads.items() if of} - shares
     if shares:
         each = "job by job, " if by_seed else ""
         found.append(f"± of {', '.join(sorted(shares))}: {each}half of the 95 % interval (see the protocols).")
-    if any(m.endswith("_chance") for m in shown):
-        found.append("By chance: the same with the conditions shuffled among the samples.")
     if own:
         found.append(f"{'Job by job, ' if by_seed else ''}± is the metric's own spread ({', '.join(sorted(own))}).")
-    if any(m.endswith("_baseline") for m in shown):
-        found.append(
-            "Decoded N(0, I): what the decoder makes of latents that are pure noise; samples must be well below it."
-        )
-        if len(shown) < len(tables.metric_names(sweep)):
-            found.append("The baselines of the other metrics are in report.csv.")
-    if any("is_effnet_lite0" in j.scores for j in sweep.jobs):
-        found.append("IS* uses another classifier than the Inception Score: compare it with itself only.")
+    found += dict.fromkeys(sweep.metrics[m].remark for m in shown if sweep.metrics[m].remark)
+    if len(shown) < len(sweep.metrics):
+        found.append("The baselines of the other metrics are in report.csv.")
     if any(
         any(m.endswith("_baseline") for m in j.scores) and _shows_images(j.config.get("conditioner"))
         for j in sweep.jobs
@@ -132,7 +124,7 @@ def _shows_images(conditioner: Any) -> bool:
 def _warnings(sweep: Sweep) -> list[str]:
     alike: dict[str, list[str]] = {}
     for metric, fields in tables.incomparable(sweep).items():
-        alike.setdefault(", ".join(fields), []).append(describe(metric).label)
+        alike.setdefault(", ".join(fields), []).append(sweep.metrics[metric].label)
     return [
         f"{', '.join(labels)}: jobs were measured by different protocols ({fields} differ). Compare only jobs that "
         "agree in that; none is marked as best."

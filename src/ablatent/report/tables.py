@@ -6,11 +6,11 @@ import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ablatent.core.progress import seconds
-from ablatent.report.metrics import best_of, decimals, describe, ordered, without_beside
+from ablatent.report.metrics import best_of, decimals
 from ablatent.report.model import JobResult, StoredScore, Sweep, show_value
 from ablatent.store.records import JobFailure
 
@@ -68,16 +68,12 @@ def row_score(row: Row, metric: str) -> StoredScore | None:
     # equal values come from one shared stage: there is no spread to speak of
     spread = statistics.stdev(values) if len(set(values)) > 1 else None
     notes = tuple(dict.fromkeys(n for s in found for n in s.notes))
-    return StoredScore(statistics.fmean(values), spread, found[0].protocol, notes)
-
-
-def metric_names(sweep: Sweep) -> list[str]:
-    return ordered(m for j in sweep.jobs for m in j.scores)
+    return replace(found[0], value=statistics.fmean(values), std=spread, notes=notes)
 
 
 def shown_metrics(sweep: Sweep) -> list[str]:
-    """Of decoded noise only KID has a column: it is unbiased, so it tells noise from samples also at small counts."""
-    return [m for m in metric_names(sweep) if not m.endswith("_baseline") or m.startswith("kid")]
+    """Names of the scores that have a column, in order; the others are in report.csv."""
+    return [name for name, score in sweep.metrics.items() if score.shown_in != "csv"]
 
 
 def protocol_text(protocol: Mapping[str, Any]) -> str:
@@ -87,7 +83,7 @@ def protocol_text(protocol: Mapping[str, Any]) -> str:
 def incomparable(sweep: Sweep) -> dict[str, list[str]]:
     """metric -> the protocol fields in which jobs differ. Numbers of such a metric must not be compared."""
     found = {}
-    for metric in metric_names(sweep):
+    for metric in sweep.metrics:
         protocols = [j.scores[metric].protocol for j in sweep.jobs if metric in j.scores]
         if len({protocol_text(p) for p in protocols}) > 1:
             names = sorted({n for p in protocols for n in p})
@@ -95,10 +91,11 @@ def incomparable(sweep: Sweep) -> dict[str, list[str]]:
     return found
 
 
-def _score_column(rows: list[Row], metric: str, comparable: bool, notes: list[str]) -> list[Cell]:
+def _score_column(rows: list[Row], metric: str, better: str | None, notes: list[str]) -> list[Cell]:
+    """The cells of one metric. better: None where no value is to be marked; notes: footnotes, to which its own go."""
     scores = [row_score(r, metric) for r in rows]
     places = decimals(s.value for s in scores if s)
-    best = best_of([s.value if s else None for s in scores], describe(metric).better if comparable else None, places)
+    best = best_of([s.value if s else None for s in scores], better, places)
     cells = []
     for n, (row, score) in enumerate(zip(rows, scores, strict=True)):
         if score is None:
@@ -124,7 +121,8 @@ def results(sweep: Sweep, by_seed: bool = False) -> TableData:
         for r in rows
     ]
     one_data_set = not any(a == "data" or a.startswith("data.") for a in axes)  # no best among scores of different data
-    columns = [_score_column(rows, m, one_data_set and m not in bad, notes) for m in metrics]
+    better = {m: sweep.metrics[m].better if one_data_set and m not in bad else None for m in metrics}
+    columns = [_score_column(rows, m, better[m], notes) for m in metrics]
     all_done = all(j.status == "finished" for j in sweep.jobs)
     body = []
     for n, row in enumerate(rows):
@@ -138,7 +136,7 @@ def results(sweep: Sweep, by_seed: bool = False) -> TableData:
         body.append([*first[n], *status, *(c[n] for c in columns), end])
     names = [*(axes or ["job"]), *([] if all_done else ["status"])]
     end_name = "seeds" if by_seed else "time alone"
-    return TableData([*names, *(describe(m).title for m in metrics), end_name], body, len(names), notes)
+    return TableData([*names, *(sweep.metrics[m].title for m in metrics), end_name], body, len(names), notes)
 
 
 def failures(sweep: Sweep) -> TableData | None:
@@ -213,12 +211,13 @@ def protocols(sweep: Sweep) -> TableData | None:
     """Each distinct protocol once, as a column; fields are rows."""
     users: dict[str, list[str]] = {}
     fields: dict[str, dict[str, Any]] = {}
-    for metric in metric_names(sweep):
+    for metric in sweep.metrics:
         for job in sweep.jobs:
             if metric in job.scores:
                 text = protocol_text(job.scores[metric].protocol)
                 fields[text] = flatten(job.scores[metric].protocol)
-                label = describe(without_beside(metric)).label
+                score = job.scores[metric]
+                label = sweep.metrics.get(score.beside or "", score).label
                 if label not in users.setdefault(text, []):
                     users[text].append(label)
     names = list(dict.fromkeys(n for f in fields.values() for n in f))
@@ -231,7 +230,7 @@ def protocols(sweep: Sweep) -> TableData | None:
 def csv_text(sweep: Sweep) -> str:
     """One row a job: index, name, status, axes, every metric with its own spread, seconds. Numbers in full."""
     out = io.StringIO()
-    metrics = metric_names(sweep)
+    metrics = list(sweep.metrics)
     spread = [m for m in metrics if any(m in j.scores and j.scores[m].std is not None for j in sweep.jobs)]
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["index", "name", "status", *sweep.axes, *metrics, *(f"{m}_std" for m in spread), "seconds"])

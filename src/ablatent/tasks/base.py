@@ -1,7 +1,7 @@
 """What a trained model is used for, beyond plain samples: each task ends in images, a figure and scores of its own."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -66,14 +66,16 @@ class TaskContext:
 class Restoration:
     """Images that have one right answer, to be scored: restored[i] is compared with truth[i].
 
-    baseline: the same without a model; baseline_name: ends the names of its scores. samples_per_image: so many rows,
-    one after the other, are of one true image. degradation: how the true images were degraded, for the protocol.
+    baseline: the same without a model; baseline_name, baseline_label: what the names and the labels of its scores end
+    with. samples_per_image: so many rows, one after the other, are of one true image. degradation: how the true images
+    were degraded, for the protocol.
     """
 
     restored: UInt8[np.ndarray, "n H W 3"]
     truth: UInt8[np.ndarray, "n H W 3"]
     baseline: UInt8[np.ndarray, "n H W 3"]
     baseline_name: str
+    baseline_label: str
     samples_per_image: int = 1
     degradation: dict[str, Any] = field(default_factory=dict)
 
@@ -105,7 +107,8 @@ class Task:
     that the job ends in the stages samples and scores; restores: its result has a `Restoration`; conditions_from:
     "validation" where all its samples take the conditions of validation images, "classes" where models of classes alone
     take classes in turn; needs_images: it starts from images, of the validation split or of a request; draws: it has
-    a `draw`, so that do=sample can use it; fills: it takes a mask.
+    a `draw`, so that do=sample can use it; fills: it takes a mask. displays: name of a score →
+    label, better, shown_in of its `evaluation.scores.Score`, where a report shows more of it than its name.
     """
 
     uses_model: ClassVar[bool] = True
@@ -115,6 +118,7 @@ class Task:
     needs_images: ClassVar[bool] = False
     draws: ClassVar[bool] = False
     fills: ClassVar[bool] = False
+    displays: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     def check(self, sampler: Sampler, schedule: NoiseSchedule) -> None:
         """Raise ConfigError for what the sampler cannot do on this schedule; for planning."""

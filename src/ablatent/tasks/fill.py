@@ -1,9 +1,9 @@
 """Filling a part of a picture that fits the rest: holes inside it (inpainting), or what lies beyond (outpainting)."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -102,6 +102,9 @@ class Fill(FigureTask):
     count: int = 8
     shown: int = 8
 
+    displays: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "psnr_hole": {"label": "PSNR in the hole [dB]", "better": "higher", "shown_in": "terminal"},
+    }
     needs_images: ClassVar[bool] = True
     draws: ClassVar[bool] = True
     conditions_from: ClassVar[str] = "validation"

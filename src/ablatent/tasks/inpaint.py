@@ -56,4 +56,5 @@ class Inpaint(Fill):
 
     def restoration(self, filled: np.ndarray, images: np.ndarray, masks: np.ndarray) -> Restoration:
         degradation = {"mask": self.mask} if self.file is None else {"mask": file_sha256(Path(self.file))}
-        return Restoration(filled, images, mean_filled(images, masks), "mean_colour", degradation=degradation)
+        baseline = mean_filled(images, masks)
+        return Restoration(filled, images, baseline, "mean_colour", "of the mean colour", degradation=degradation)

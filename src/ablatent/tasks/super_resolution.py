@@ -33,4 +33,5 @@ class SuperResolution(Conditional):
         truth = np.repeat(np.asarray(source.pixels), self.samples_per_image, axis=0)
         baseline = enlarged(given, (truth.shape[1], truth.shape[2]))
         degradation = context.model.conditioner.degradation()
-        return Restoration(drawn, truth, baseline, "bicubic", self.samples_per_image, degradation)
+        label = "of bicubic enlargement"
+        return Restoration(drawn, truth, baseline, "bicubic", label, self.samples_per_image, degradation)

@@ -59,6 +59,7 @@ def build(ctx: Context) -> None:
             "class_names": list(known.classes),
             "segment_names": list(known.segments),
             "headline": verdict.headline,
+            "labels": dict(verdict.labels),
             "settled": settled,
             "held_out": {"count": len(answers), **numbers},
             "half_width": half_widths,

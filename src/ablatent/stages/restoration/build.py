@@ -25,9 +25,9 @@ def build(ctx: Context) -> None:
     restored, truth, baseline = (np.load(task.path / name) for name in RESTORED)
     protocol = {"real": "the true images", "degradation": summary["degradation"]}
     scores: dict[str, Score] = {}
-    for images, suffix in ((restored, ""), (baseline, f"_of_{summary['baseline']}")):
-        found = _scores(ctx, images, truth, summary["samples_per_image"], protocol)
-        scores |= {name + suffix: score for name, score in found.items()}
+    scores |= _scores(ctx, restored, truth, summary["samples_per_image"], protocol)
+    for name, score in _scores(ctx, baseline, truth, summary["samples_per_image"], protocol).items():
+        scores[f"{name}_of_{summary['baseline']}"] = score.yardstick(name, summary["baseline_label"])
     write_json(ctx.work.files / "scores.json", {"metrics": as_json(scores)})
 
 

@@ -18,7 +18,7 @@ from ablatent.store.identity import Key
 
 
 def build(ctx: Context) -> None:
-    """scores.json: {"metrics": {name: {value, std, protocol, notes}}}.
+    """scores.json: {"metrics": {name: {value, std, protocol, notes, …}}, see `Score`}.
 
     NAME_baseline: the same metric for decoded N(0, I) latents, what a diffusion model that learnt nothing would give.
     """
@@ -29,16 +29,16 @@ def build(ctx: Context) -> None:
     captions = samples.json("summary.json").get("captions")
     texts = None if captions is None else cache(lambda used: used.texts(captions, ctx.device))
     scores: dict[str, Score] = {}
-    for file, suffix, title in (("images", "", "samples"), ("prior", "_baseline", "decoded noise")):
+    for file, is_noise, title in (("images", False, "samples"), ("prior", True, "decoded noise")):
         images = np.load(samples.path / f"{file}.npy")
-        scored = score_features(
+        scores |= score_features(
             metrics,
             extractor,
             lambda used, images=images, title=title: cached_features(ctx, used, images, title),  # type: ignore[misc]
             lambda used: real,
             texts,
+            decoded_noise=is_noise,
         )
-        scores |= {name + suffix: score for name, score in scored.items()}
     write_json(ctx.work.files / "scores.json", {"metrics": as_json(scores)})
 
 

@@ -15,7 +15,7 @@ from ablatent.stages.context import Context
 from ablatent.stages.generator import load_generator, validation_source
 from ablatent.stages.models import source_of
 from ablatent.stages.scores.build import as_json, cached_features
-from ablatent.tasks.base import FigureTask, TaskContext
+from ablatent.tasks.base import FigureTask, Restoration, TaskContext
 
 RESTORED = ("restored.npy", "truth.npy", "baseline.npy")
 
@@ -66,7 +66,7 @@ def build(ctx: Context) -> None:
     protocol = {"measure": result.note, **extractor.protocol(), "versions": versions()}
     if result.restoration is not None:
         protocol["degradation"] = result.restoration.degradation
-    scores = {name: Score(value, None, protocol) for name, value in result.scores.items()}
+    scores = {name: _score(task, name, value, protocol, result.restoration) for name, value in result.scores.items()}
     write_json(ctx.work.files / "scores.json", {"metrics": as_json(scores)})
     summary: dict[str, Any] = {"columns": result.columns, "rows": result.rows, "note": result.note}
     if (restoration := result.restoration) is not None:
@@ -74,7 +74,17 @@ def build(ctx: Context) -> None:
             np.save(ctx.work.files / name, images)
         summary |= {
             "baseline": restoration.baseline_name,
+            "baseline_label": restoration.baseline_label,
             "samples_per_image": restoration.samples_per_image,
             "degradation": restoration.degradation,
         }
     write_json(ctx.work.files / "summary.json", summary)
+
+
+def _score(
+    task: FigureTask, name: str, value: float, protocol: dict[str, Any], restoration: Restoration | None
+) -> Score:
+    """As the task declares it in `displays`; the score of its baseline beside its own; others under their name."""
+    plain = name if restoration is None else name.removesuffix(f"_of_{restoration.baseline_name}")
+    score = Score(value, None, protocol, **{"label": plain, "better": None, **task.displays.get(plain, {})})
+    return score if plain == name or restoration is None else score.yardstick(plain, restoration.baseline_label)
