@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ablatent.report.workspace import write_workspace
 from report_store import NOTE, build, discs
 from rich.console import Console
 
@@ -17,7 +18,6 @@ from ablatent.report import cost, figures, images, metrics, page, tables
 from ablatent.report.build import finish
 from ablatent.report.model import axis_value, load_sweep
 from ablatent.report.terminal import failures_table, final_table
-from ablatent.report.workspace import write_workspace
 from ablatent.report.write import ReportPaths, write_report
 
 

@@ -11,7 +11,9 @@ def overview_of(sweep: Sweep) -> SweepOverview:
     """Axes, metrics (without baselines), curves and panels of a sweep."""
     plain = {name: score for name, score in sweep.metrics.items() if score.beside is None}
     metrics = [MetricView(name, score.label, score.title, score.better) for name, score in plain.items()]
-    return SweepOverview(sweep.id, list(sweep.axes), metrics, _curve_names(sweep), [*sweep.figures, *_panel_names(sweep)])
+    return SweepOverview(
+        sweep.id, list(sweep.axes), metrics, _curve_names(sweep), [*sweep.figures, *_panel_names(sweep)]
+    )
 
 
 def _curve_names(sweep: Sweep) -> list[str]:
