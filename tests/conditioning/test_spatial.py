@@ -130,7 +130,7 @@ def test_small_pictures_that_somebody_brings() -> None:
     assert np.array_equal(rows["low"], small)
     with pytest.raises(ConfigError, match="8x8"):
         c.rows(Source(1, Annotations(), low_resolution=small[:, :4]))
-    with pytest.raises(ConfigError, match="data with pictures"):
+    with pytest.raises(ConfigError, match="data with images"):
         c.rows(Source(1, Annotations()))
 
 
