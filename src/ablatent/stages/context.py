@@ -74,8 +74,7 @@ class Context:
         return load_images(prepared(self.store, self.stage).path)
 
     def annotations(self) -> Any:
-        """The annotations of all images, aligned with them. Raises DataError where the data are not those that were
-        planned."""
+        """The annotations of all images, aligned with them. Raises DataError for data edited since the plan."""
         data = make(self.stage.data)
         found = data.annotations()
         check_unchanged(data, self.stage)

@@ -123,8 +123,7 @@ def source_of(ctx: Context, images: Images) -> Source:
 
 
 def load_model(inputs: StageInputs, weights: str, snapshot: str | int) -> Model:
-    """A trained model, by the roles first_stage, latents and diffusion. Raises ConfigError for weights that were not
-    kept."""
+    """A trained model, by the roles first_stage, latents and diffusion. Raises ConfigError for weights not kept."""
     diffusion, latents = inputs.open("diffusion"), inputs.open("latents")
     first_stage = load_first_stage(inputs.open("first_stage"), inputs.device)
     summary = diffusion.json("summary.json")

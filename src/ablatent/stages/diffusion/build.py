@@ -110,8 +110,7 @@ def init_from(imported: Artifact, network: nn.Module, conditioner: nn.Module) ->
 
 
 def _panel(ctx: Context, model: Model, source: Source) -> Panel:
-    """A function that draws sixteen samples in ten steps, always of the same noise and conditions, with the current
-    weights."""
+    """A function that draws sixteen samples in ten steps, of the same noise and conditions, with current weights."""
     seed, conditioner = int(ctx.config["seed"]), model.conditioner
     source = conditions_in_turn(conditioner, range(PANEL), source.rows(ctx.images().indices("validation")[:PANEL]))
     fields = conditions(conditioner, source, seed, range(PANEL))
