@@ -170,7 +170,7 @@ class StageKind(ABC):
 
     @abstractmethod
     def stages(self, job: JobGraph) -> dict[str, Stage]:
-        """role → stage of this kind in the job; empty for a job without. Raises ConfigError for contradictory options."""
+        """role → stage of this kind in the job; empty for a job without. Raises ConfigError for options that clash."""
 
     def checks(self, config: Config) -> Iterator[Check]:
         """The checks that must pass before a job with a stage of this kind is started; may import torch."""
