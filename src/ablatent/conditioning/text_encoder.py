@@ -1,5 +1,6 @@
 """Pretrained text encoders of Hugging Face, frozen: captions to token states."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,8 +24,32 @@ HALVES = {"clip": "CLIPTextModel", "t5": "T5EncoderModel"}
 BATCH = 64
 
 
+class CaptionEncoder(ABC):
+    """What `FrozenText` takes as its encoder: captions to token states, by a network that nothing trains.
+
+    name: in messages; dim: width of the token states; longest: tokens that it takes at most.
+    """
+
+    name: str
+    dim: int
+    longest: int
+
+    @abstractmethod
+    def __call__(
+        self, captions: Sequence[str], length: int, device: torch.device | str, title: str = ""
+    ) -> Iterator[tuple[Int64[np.ndarray, " b"], Float[Tensor, "b l dim"], Int64[np.ndarray, " b"]]]:
+        """Batches of (rows of `captions`, states, how many of each row count, at least one), in any order.
+
+        l: of the longest in the batch, at most `length`; title: of the progress, none where it is empty.
+        """
+
+    def served(self) -> dict[str, Any]:
+        """What served, for the record."""
+        return {"name": self.name}
+
+
 @dataclass
-class TextEncoder:
+class TextEncoder(CaptionEncoder):
     """A folder of the hub's kind (config.json, model.safetensors, tokenizer.json); nothing of it is trained or saved.
 
     dim: width of its token states; longest: tokens that it takes; pad: the token that its tokenizer fills up with.
@@ -80,7 +105,7 @@ class TextEncoder:
                 yield rows, states.float(), counts[rows]
                 bar.advance(len(rows))
 
-    def served(self) -> dict[str, str | None]:
+    def served(self) -> dict[str, Any]:
         """What served, for the record: name, how and where it was found, and the digest or revision that it has."""
         folder, how = self.weights.find()
         return {"name": self.name, "how": how, "folder": str(folder), "digest": self.digest, "revision": self.revision}
