@@ -56,7 +56,9 @@ def _users(top: str) -> bool:
     places = [spec.origin or "", *(spec.submodule_search_locations or ())] if spec is not None else []
     paths = [Path(place) for place in places if place.endswith(".py") or Path(place).is_dir()]
     python = Path(sysconfig.get_path("stdlib"))
-    return bool(paths) and not any({"site-packages", "dist-packages"} & set(p.parts) or python in p.parents for p in paths)
+    return bool(paths) and not any(
+        {"site-packages", "dist-packages"} & set(p.parts) or python in p.parents for p in paths
+    )
 
 
 def code_digest(modules: Iterable[str]) -> str:
