@@ -63,6 +63,7 @@ COMMANDS: list[tuple[str, list[str]]] = [
             *("first_stage.training.steps=2", "training.steps=2", "evaluation.reference_count=32"),
         ],
     ),
+    ("store misspelt", ["do=sample", "store=scrach", "model={SWEEP}:1"]),
     ("weigh", ["do=weigh", "store=scratch", "least=1"]),
     ("weigh refused", ["do=weigh", "network=plain"]),
 ]
@@ -159,7 +160,7 @@ def test_the_page_shows_whole_files_for_every_group() -> None:
 @pytest.mark.slow
 def test_every_example_does_what_its_group_is_for(done: dict[str, dict]) -> None:
     """in_copy.options passed, and every command did what it should."""
-    refused = {"sample without", "sample misspelt", "redraw of classes", "weigh refused"}
+    refused = {"sample without", "sample misspelt", "redraw of classes", "weigh refused", "store misspelt"}
     wrong = {name: result["output"] for name, result in done.items() if bool(result["code"]) != (name in refused)}
     assert not wrong, "\n".join(f"{name}: {output}" for name, output in wrong.items())
 
@@ -177,8 +178,9 @@ def test_a_conditioner_of_a_further_annotation(copy: Path, done: dict[str, dict]
     rows = json.loads((artifact("sweep", "samples") / "conditions.json").read_text())["extra"]["width"]
     assert len(rows) == 16 and set(rows) <= set(range(1, 9)) and len(set(rows)) > 3
     assert len(list((copy / "wide").glob("0*.png"))) == 2 and len(list((copy / "turn").glob("0*.png"))) == 2
-    assert "annotations.width" in done["sample without"]["output"] and not (copy / "none").exists()
+    assert "annotations.width" in done["sample without"]["output"] and not list(copy.glob("none/*"))
     assert "annotations={width: VALUE}" in done["sample without"]["output"]
+    assert "Did you mean 'scratch'?" in done["store misspelt"]["output"]
     assert "Did you mean 'annotations.width'?" in done["sample misspelt"]["output"]
     rows = json.loads((artifact("figure", "task") / "summary.json").read_text())["rows"]
     assert len(rows) == 3
@@ -192,7 +194,7 @@ def test_a_task_that_restores(copy: Path, done: dict[str, dict], job, artifact, 
     assert {"psnr", "psnr_of_mean_image", "perceptual"} <= set(scores)
     text = (report("redraw") / "report.md").read_text()
     assert "error of brightness ↓" in text and "PSNR [dB] of the mean image" in text
-    assert "redraw" not in done["redraw of classes"]["sweep"] and "task=class" in done["redraw of classes"]["output"]
+    assert "task=class" in done["redraw of classes"]["output"]
 
 
 @pytest.mark.slow
@@ -243,7 +245,7 @@ def test_a_metric_and_an_extractor_in_the_report(report) -> None:
 @pytest.mark.slow
 def test_a_tracker_and_an_executor(copy: Path, done: dict[str, dict]) -> None:
     lines = [json.loads(line) for line in (copy / "scratch/tracking/lines.jsonl").read_text().splitlines()]
-    assert {line["type"] for line in lines} == {"diffusion", "job"}
+    assert {line["type"] for line in lines} == {"first_stage", "diffusion", "job"}
     jobs = [line for line in lines if line["type"] == "job" and "end" in line]
     assert [line["run"] for line in jobs[:2]] == ["guidance.scale=3.0", "guidance.scale=1.0"]
     assert any(line.get("image") == "nearest" for line in lines)

@@ -38,12 +38,12 @@ def _module(name: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _in_package(name: str) -> bool:
-    return name.split(".")[0] == PACKAGE
+    return name.split(".", maxsplit=1)[0] == PACKAGE
 
 
 def _own(name: str) -> bool:
     """Whether a module is code of the package, or of a user: not installed, and no part of Python."""
-    return _in_package(name) or _users(name.split(".")[0])
+    return _in_package(name) or _users(name.split(".", maxsplit=1)[0])
 
 
 @functools.cache
