@@ -17,14 +17,14 @@ def table(sweep: Sweep) -> Table | None:
             if name != "count"
         ]
         weakest = sorted(told["by_name"].items(), key=lambda item: item[1])[:3]
-        settled = ", ".join(f"{name} {value:g}" for name, value in told["settled"].items())
+        calibrated = ", ".join(f"{name} {value:g}" for name, value in told["calibrated"].items())
         rows.append(
             [
                 Cell(str(config["verdict"]["_target_"]).rsplit(".", 1)[-1], hint=stored.key),
                 Cell(str(stored.manifest["data"]["source"]).rsplit(".", 1)[-1]),
                 Cell(f"{told['trained_on']:,} images, {told['steps']:,} steps, {told['parameters'] / 1e6:.2f}M"),
                 Cell(f"{numbers['count']:,}"),
-                Cell("; ".join(found) + (f" ({settled})" if settled else "")),
+                Cell("; ".join(found) + (f" ({calibrated})" if calibrated else "")),
                 Cell(", ".join(f"{name} {value:.2f}" for name, value in weakest)),
             ]
         )

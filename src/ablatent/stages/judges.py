@@ -29,7 +29,7 @@ def load_judge(artifact: Artifact, device: torch.device) -> tuple[Verdict, nn.Mo
     config, summary = stored_config(artifact), artifact.json("summary.json")
     network = make_judge(config, len(summary["names"]))
     network.load_state_dict(load_file(str(artifact.path / "model.safetensors")))
-    return make({**config["verdict"], **summary["settled"]}), network.to(device).eval().requires_grad_(False)
+    return make({**config["verdict"], **summary["calibrated"]}), network.to(device).eval().requires_grad_(False)
 
 
 def check_judge(cfg: Mapping[str, Any]) -> None:
@@ -42,11 +42,11 @@ def check_judge(cfg: Mapping[str, Any]) -> None:
     known = make(cfg["data"]).annotations()
     verdict.check(known)
     asked = needs_of(cfg["conditioner"]) | ({"labels"} if guided_by(cfg) == "ClassifierGuidance" else set())
-    if not asked & set(verdict.asked_by):
-        name, readers = type(verdict).__name__, readers_of(cfg, verdict.asked_by)
+    if not asked & set(verdict.condition_parts):
+        name, readers = type(verdict).__name__, readers_of(cfg, verdict.condition_parts)
         raise ConfigError(
             "judge",
-            f"for {name}, samples that are asked for one of: {', '.join(verdict.asked_by)}",
+            f"for {name}, samples that are asked for one of: {', '.join(verdict.condition_parts)}",
             f"a condition of {', '.join(sorted(asked)) or 'nothing'}",
             f"Choose {readers + ', ' if readers else ''}another judge, or judge=none.",
         )

@@ -22,7 +22,7 @@ def build(ctx: Context) -> None:
         ctx.work.files / "summary.json",
         {
             "captions": len(set(captions)),
-            "pictures": len(captions),
+            "images": len(captions),
             "tokens": int(counts.sum()),
             "longest": int(counts.max(initial=0)),
             "width": encoder.dim,

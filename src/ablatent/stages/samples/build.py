@@ -30,7 +30,7 @@ from ablatent.training.first_stage import to_images
 
 @torch.no_grad()
 def build(ctx: Context) -> None:
-    """images.npy and prior.npy (decoded x_T), (n, H, W, 3) uint8; grid.png; summary.json; what was asked for."""
+    """images.npy and prior.npy (decoded x_T), (n, H, W, 3) uint8; grid.png; summary.json; files of the conditions."""
     config, size = ctx.config, ctx.compute.batch_size
     sampler: Sampler = make(config["sampler"])
     count, seed = int(config["count"]), int(config["seed"])
@@ -47,7 +47,7 @@ def build(ctx: Context) -> None:
     np.save(ctx.work.files / "images.npy", drawn)
     np.save(ctx.work.files / "prior.npy", np.concatenate(priors))
     save_png(ctx.work.files / "grid.png", grid(drawn[:64], columns=8, scale=2), {"stage": ctx.stage.key})
-    _write_asked(ctx, model, source)
+    _write_conditions(ctx, model, source)
     write_json(
         ctx.work.files / "summary.json",
         {
@@ -67,12 +67,12 @@ def build(ctx: Context) -> None:
     )
 
 
-def _write_asked(ctx: Context, model: Model, source: Source) -> None:
-    """asked.json: the boxes of objects that the samples were asked to show, a row a sample, null where none are known
-    (labels and captions are in the summary); asked_segmentation.npy where the condition is a map of pixels."""
-    write_json(ctx.work.files / "asked.json", {"boxes": source.annotations.boxes})
+def _write_conditions(ctx: Context, model: Model, source: Source) -> None:
+    """conditions.json: the boxes of objects that the samples should show, a row a sample, null without any (labels and
+    captions are in the summary); conditions_segmentation.npy where the condition is a map of pixels."""
+    write_json(ctx.work.files / "conditions.json", {"boxes": source.annotations.boxes})
     if "segmentation" in model.conditioner.needs:
-        np.save(ctx.work.files / "asked_segmentation.npy", np.asarray(source.part("segmentation")))
+        np.save(ctx.work.files / "conditions_segmentation.npy", np.asarray(source.part("segmentation")))
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,8 @@ class Generator:
         """What the samples of these indices are conditioned on, a row an index."""
         if self.prompts is not None and "labels" in self.needs:
             classes = self.validation_source.annotations.classes
-            named = [class_index(p, classes, "samples.prompts") for p in self.prompts]
-            labels = np.array([named[i % len(named)] for i in indices], dtype=np.int64)
+            chosen = [class_index(p, classes, "samples.prompts") for p in self.prompts]
+            labels = np.array([chosen[i % len(chosen)] for i in indices], dtype=np.int64)
             return Source(len(labels), Annotations(labels, classes))
         if self.prompts is not None:
             captions = [self.prompts[i % len(self.prompts)] for i in indices]
@@ -146,13 +146,13 @@ class Generator:
 
 
 def tiling_of(config: Mapping[str, Any]) -> Tiling | None:
-    """Of decoding, as decode_tile and decode_overlap of a samples node say; None for none."""
+    """The tiling of decoding by decode_tile and decode_overlap of a samples node; None where decode_tile is null."""
     return None if config["decode_tile"] is None else Tiling(config["decode_tile"], config["decode_overlap"])
 
 
 def load_generator(ctx: Context) -> Generator:
-    """What the stage's weights, snapshot, guidance and tiling say, from its inputs diffusion, latents, first_stage and,
-    where guidance asks for it, classifier."""
+    """The generator of a samples or task stage, with its weights, snapshot, guidance and tiling, from the inputs
+    diffusion, latents, first_stage and, where guidance asks for it, classifier."""
     config, guidance = ctx.config, make(ctx.config["guidance"])
     model = replace(load_model(ctx, config["weights"], config["snapshot"]), tiling=tiling_of(config))
     classifier = None

@@ -23,7 +23,7 @@ RESTORED = ("restored.npy", "truth.npy", "baseline.npy")
 @torch.no_grad()
 def build(ctx: Context) -> None:
     """figure.png, images.npy (n, H, W, 3) uint8 (row by row of the figure), animation.gif where the task has frames,
-    scores.json, summary.json; of a task that restores pictures, all of them, what they should be, and a baseline:
+    scores.json, summary.json; of a task that restores images, all of them, the true ones, and a baseline:
     restored.npy, truth.npy, baseline.npy, (n, H, W, 3) uint8."""
     config = ctx.config
     task: Task = make(config["task"])
@@ -41,7 +41,7 @@ def build(ctx: Context) -> None:
         draw = generator.drawing(seed, size, bar)
 
         def features(drawn: np.ndarray) -> np.ndarray:
-            return cached_features(ctx, extractor, drawn, "pictures")
+            return cached_features(ctx, extractor, drawn, "images")
 
         bench = Bench(
             model, sampler, seed, draw, features, validation_source, generator.source, most=generator.max_conditions
@@ -58,12 +58,16 @@ def build(ctx: Context) -> None:
         save_gif(ctx.work.files / "animation.gif", outcome.frames)
     protocol = {"measure": outcome.note, **extractor.protocol(), "versions": versions()}
     if outcome.restored is not None:
-        protocol["lost"] = outcome.restored.lost
+        protocol["degradation"] = outcome.restored.lost
     scores = {name: Score(value, None, protocol) for name, value in outcome.numbers.items()}
     write_json(ctx.work.files / "scores.json", {"metrics": as_json(scores)})
     summary: dict[str, Any] = {"columns": outcome.columns, "rows": outcome.rows, "note": outcome.note}
     if (restored := outcome.restored) is not None:
         for name, images in zip(RESTORED, (restored.drawn, restored.truth, restored.baseline), strict=True):
             np.save(ctx.work.files / name, images)
-        summary |= {"baseline": restored.baseline_name, "each": restored.each, "lost": restored.lost}
+        summary |= {
+            "baseline": restored.baseline_name,
+            "samples_per_image": restored.each,
+            "degradation": restored.lost,
+        }
     write_json(ctx.work.files / "summary.json", summary)
