@@ -51,7 +51,7 @@ assert abs(slope.item() ** 2 - u.g(alpha[2:3] ** 2, sigma[2:3] ** 2).item()) < 1
 
 for weighting in ("soft_min_snr", "u"):
     made = make(f"weighting/{weighting}")
-    tables = [made.table(schedule, make(f"parameterization/{p}")) for p in ("eps", "x0", "v", "u")]
+    tables = [made.loss_weights(schedule, make(f"parameterization/{p}")) for p in ("eps", "x0", "v", "u")]
     snr = schedule.alphas_cumprod / (1 - schedule.alphas_cumprod)
     torch.testing.assert_close(tables[0] * snr, tables[1])
     assert all(bool(torch.isfinite(v).all()) for v in tables)

@@ -42,7 +42,7 @@ class DiffusionLoss:
         if not (is_real(vlb_weight) and vlb_weight >= 0):
             raise ConfigError("diffusion.vlb_weight", "a number of at least 0 (the paper: 0.001)", vlb_weight)
         self.denoiser, self.rho, self.vlb_weight = denoiser, rho, vlb_weight
-        self.weights = weighting.table(denoiser.schedule, denoiser.parameterization)
+        self.weights = weighting.loss_weights(denoiser.schedule, denoiser.parameterization)
         if not bool(torch.isfinite(self.weights).all()):
             raise ConfigError(
                 "weighting",

@@ -81,8 +81,8 @@ class LatentBatches:
         return [self._batch(rows, samples, "train", places) for places in shard.places(size)]
 
     def validation(self, rows: np.ndarray, draws: int = 4) -> list[Batch]:
-        """As many batches of the given rows as `draws`, with the same (u, noise) at every validation; u is spread evenly
-        over the rows."""
+        """As many batches of the given rows as `draws`, with the same (u, noise) at every validation; u is spread
+        evenly over the rows."""
         batches = []
         for k in range(draws):
             samples = range(k * len(rows), (k + 1) * len(rows))
