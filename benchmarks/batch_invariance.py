@@ -12,9 +12,9 @@ import sys
 import numpy as np
 import torch
 
+from ablatent.core.instantiate import make
+from ablatent.stages.base import Stage
 from ablatent.stages.context import Context, set_up_torch
-from ablatent.stages.graph import Stage
-from ablatent.stages.objects import make
 from ablatent.stages.samples.build import load_generator
 from ablatent.store.artifacts import Store, Work
 from ablatent.sweep.life import newest_sweep

@@ -3,14 +3,14 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ablatent.inference.pipeline import Finished
+    from ablatent.inference.pipeline import Pipeline
 
 
-def load(store: str, model: str, size: int | None = None) -> "Finished":
+def load(store: str, model: str, size: int | None = None) -> "Pipeline":
     """The model of that name (SWEEP:JOB, the key of a stage, a W&B run id) in the store's folder; see its `sample`.
 
-    size: pixels of an imported model's pictures, which its weights do not tell (256).
+    size: pixels of an imported model's images, which its weights do not tell (256).
     """
-    from ablatent.inference.pipeline import Finished
+    from ablatent.inference.pipeline import Pipeline
 
-    return Finished.load(store, model, size)
+    return Pipeline.load(store, model, size)

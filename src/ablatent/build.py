@@ -1,6 +1,6 @@
 """``python -m ablatent.build SPEC.json``: build one stage anywhere.
 
-SPEC.json: {"stage": {kind, config, inputs, digests, data}, "store": PATH, "runtime": {…}, "invocation": ID}. Its
+SPEC.json: {"stage": an entry of `stages` in plan.json, "store": PATH, "runtime": {…}, "invocation": ID}. Its
 inputs must be in the store. Exit code 0: the stage is in the store; 1: it failed, the message says why.
 """
 
@@ -14,13 +14,13 @@ from ablatent.core.progress import console
 
 def main(path: str) -> int:
     """Build the stage that the file describes."""
-    from ablatent.stages.graph import Stage
+    from ablatent.stages.base import Stage
     from ablatent.store.artifacts import Store
-    from ablatent.sweep.build import Builder
+    from ablatent.sweep.builder import Builder
 
     try:
         spec = read_json(Path(path))
-        Builder(Store(spec["store"]), spec["runtime"], spec.get("invocation", ""))(Stage(**spec["stage"]))
+        Builder(Store(spec["store"]), spec["runtime"], spec.get("invocation", ""))(Stage.of(spec["stage"]))
     except AblatentError as e:
         console.print(f"[red]error[/] {e}")
         return 1

@@ -189,8 +189,7 @@ def test_gradients_reach_the_network() -> None:
 
 def test_eps_with_zero_terminal_snr_is_refused() -> None:
     for build in (
-        lambda: check_terminal_snr("eps", True),
-        lambda: check_terminal_snr("ablatent.diffusion.parameterization.Eps", True),
+        lambda: check_terminal_snr("eps", False, True),
         lambda: Eps().check(schedule(zero=True)),
         lambda: Denoiser(nn.Identity(), schedule(zero=True), Eps()),
         lambda: Simple().loss_weights(schedule(zero=True), Eps()),
@@ -198,8 +197,8 @@ def test_eps_with_zero_terminal_snr_is_refused() -> None:
         with pytest.raises(ConfigError, match="pure noise") as error:
             build()
         assert error.value.key == "parameterization"
-    check_terminal_snr("eps", False)
-    check_terminal_snr("ablatent.diffusion.parameterization.V", True)
+    check_terminal_snr("eps", False, False)
+    check_terminal_snr("v", True, True)
     Eps().check(schedule())
 
 

@@ -12,7 +12,7 @@ from ablatent.evaluation.fid import FID
 from ablatent.evaluation.inception_score import InceptionScore
 from ablatent.evaluation.kid import KID
 from ablatent.evaluation.precision_recall import PrecisionRecall
-from ablatent.evaluation.scores import Score, score_features
+from ablatent.evaluation.scores import Extractor, Score, score_features
 
 
 def normal(n: int, d: int, seed: int = 0) -> np.ndarray:
@@ -135,7 +135,11 @@ def test_names_suffixes_and_protocols() -> None:
 
 
 def test_bad_knobs_and_too_few_images() -> None:
-    for bad in (lambda: KID(subsets=0), lambda: PrecisionRecall(neighborhood=0), lambda: Score(float("nan"))):
+    for bad in (
+        lambda: KID(subsets=0),
+        lambda: PrecisionRecall(neighborhood=0),
+        lambda: Score(float("nan"), label="x", better=None),
+    ):
         with pytest.raises((ConfigError, DataError)):
             bad()
     for metric in (FID(), KID(), PrecisionRecall()):
@@ -145,3 +149,30 @@ def test_bad_knobs_and_too_few_images() -> None:
             metric(normal(50, 4), None)
     with pytest.raises(ConfigError, match="Did you mean 'kid'"):
         catalogue.metric("kidd")
+
+
+def test_scores_say_how_they_are_shown() -> None:
+    """Reports keep no list of metrics: labels, directions and prominence come from here."""
+    rng = np.random.default_rng(0)
+    fake, real = rng.standard_normal((2, 40, 8)).astype(np.float32)
+    names = ("fid", "kid", "precision_recall", "is_effnet_lite0")
+    metrics = {name: catalogue.metric(name) for name in names}
+    quick, full = catalogue.extractor("inception_192"), catalogue.extractor("inception_2048")
+
+    def shown(extractor: Extractor, decoded_noise: bool = False) -> dict[str, tuple]:
+        scores = score_features(metrics, extractor, lambda _: fake, lambda _: real, decoded_noise=decoded_noise)
+        return {n: (s.label, s.better, s.shown_in, s.beside, bool(s.remark)) for n, s in scores.items()}
+
+    assert shown(quick) == {
+        "fid_192": ("FID(quick)", "lower", "terminal", None, False),
+        "kid_192": ("KID(quick)", "lower", "terminal", None, False),
+        "precision_192": ("precision(quick)", "higher", "report", None, False),
+        "recall_192": ("recall(quick)", "higher", "report", None, False),
+        "is_effnet_lite0": ("IS*(EfficientNet-Lite0)", "higher", "report", None, True),
+    }
+    assert shown(full)["fid"][0] == "FID"
+    noise = shown(quick, decoded_noise=True)
+    assert noise["kid_192_baseline"] == ("KID(quick) of decoded N(0, I)", None, "terminal", "kid_192", True)
+    assert noise["fid_192_baseline"] == ("FID(quick) of decoded N(0, I)", None, "csv", "fid_192", True)
+    assert InceptionScore("is", catalogue.extractor("inception_logits"))(fake, None)["is"].label == "IS"
+    assert catalogue.extractor("clip_vit_l14").label == "(ViT-L/14)"

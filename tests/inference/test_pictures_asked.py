@@ -26,7 +26,7 @@ from ablatent.inference.request import Asker, Request
 from ablatent.inference.sampling import _check_node, _request, sample
 from ablatent.samplers.guidance import NoGuidance
 from ablatent.schedules.linear import Linear
-from ablatent.stages.models import make_conditioner, shapes_alone
+from ablatent.stages.models import dummy_inputs, make_conditioner
 from ablatent.stages.samples.build import Generator
 from ablatent.store.artifacts import Store
 from ablatent.tasks.base import Task
@@ -132,7 +132,7 @@ class Listening(torch.nn.Module):
 @pytest.fixture
 def hybrid(tmp_path, monkeypatch) -> tuple[Finished, Listening]:
     """A model in pixel space that reads boxes, a picture with a hole, and a map; nothing of it is trained."""
-    network, setting = Listening(), shapes_alone((3, 8, 8), 8, 2, 2)
+    network, setting = Listening(), dummy_inputs((3, 8, 8), 8, 2, 2)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         conditioner = make_conditioner({"parts": CONDITIONS}, replace(setting, encode=lambda x: x)).eval()

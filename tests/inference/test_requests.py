@@ -204,13 +204,14 @@ def test_models_by_job_key_and_run(tmp_path) -> None:
     for key in stages.values():
         folder = tmp_path / "objects" / key.rsplit("-", 1)[0] / key
         folder.mkdir(parents=True)
-        (folder / "manifest.json").write_text(json.dumps({"inputs": {}}))
-    jobs = [
-        {"index": i, "name": f"sampler.steps={i}", "overrides": [f"sampler.steps={i}"], "stages": stages, "config": {}}
-        for i in (0, 1)
-    ]
+        about = {"attempt": "0", "files": {}, "created": "now", "wall_seconds": 0.0, "inputs": {}}
+        (folder / "manifest.json").write_text(json.dumps({"kind": folder.parent.name, "key": key, **about}))
+    about = {"axes": {}, "stages": stages, "config": {}, "refused": None}
+    jobs = [{"index": i, "name": f"sampler.steps={i}", "overrides": [f"sampler.steps={i}"], **about} for i in (0, 1)]
     (tmp_path / "sweeps" / "S").mkdir(parents=True)
-    (tmp_path / "sweeps" / "S" / "plan.json").write_text(json.dumps({"jobs": jobs}))
+    (tmp_path / "sweeps" / "S" / "plan.json").write_text(
+        json.dumps({"id": "S", "created": "now", "command": "", "verb": "run", "axes": {}, "jobs": jobs, "stages": {}})
+    )
     (tmp_path / "tracking" / "stages").mkdir(parents=True)
     (tmp_path / "tracking" / "stages" / "diffusion-abc1.json").write_text(json.dumps({"wandb": {"id": "0123"}}))
     for name in ("S:1", "S:sampler.steps=1", run_id("S", 1, "sampler.steps=1")):

@@ -125,7 +125,7 @@ SMALL: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def theirs(kind: str, arguments: dict[str, Any], seed: int = 0) -> nn.Module:
+def reference_model(kind: str, arguments: dict[str, Any], seed: int = 0) -> nn.Module:
     """A diffusers model whose weights are all drawn, biases and normalisations too, so that none can be mixed up."""
     import diffusers
 

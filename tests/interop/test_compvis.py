@@ -69,17 +69,17 @@ def test_released_models_are_recognised_by_their_shapes(name):
     else:
         options, millions, heads = named.UNETS[name]
         state = {n: torch.empty(s, device="meta") for n, s in named.unet(**options)}
-        config, _, said = unet_config(state, Options(), name)
+        config, _, note = unet_config(state, Options(), name)
         entries = unet_entries
         assert {k: config[k] for k in ("heads", "head_channels") if config[k] is not None} == heads
-        assert "interop.heads" in said
+        assert "interop.heads" in note
         assert config["spatial_channels"] == options["in_channels"] - options["out_channels"]
     model = on_meta(config)
     mine = model.state_dict()
     parts = {
         n: tuple(p.shape)
         for e in entries(config, model)
-        for n, p in zip(e.theirs, e.to_theirs(mine[e.ours]), strict=True)
+        for n, p in zip(e.external, e.to_external(mine[e.name]), strict=True)
     }
     assert parts == {n: tuple(t.shape) for n, t in state.items()}
     assert round(sum(p.numel() for p in model.parameters()) / 1e6, 2) == millions
@@ -114,13 +114,13 @@ def legacy_attention(state, name, x, heads):
 
 @torch.no_grad()
 def test_whole_checkpoint_in_and_out(tmp_path):
-    theirs = checkpoint()
-    torch.save({"state_dict": theirs, "global_step": 3, "lr_schedulers": [{"x": 1.5}]}, tmp_path / "model.ckpt")
+    tensors = checkpoint()
+    torch.save({"state_dict": tensors, "global_step": 3, "lr_schedulers": [{"x": 1.5}]}, tmp_path / "model.ckpt")
     extra = {
         "cond_stage_model.transformer.layer.weight": torch.ones(2),
         "cond_stage_model.transformer.layer.bias": torch.ones(2),
     }
-    save_file({**theirs, **extra, "first_stage_model.loss.logvar": torch.ones(1)}, tmp_path / "model.safetensors")
+    save_file({**tensors, **extra, "first_stage_model.loss.logvar": torch.ones(1)}, tmp_path / "model.safetensors")
     parts = compvis.read(tmp_path / "model.ckpt", Options())
     again = compvis.read(tmp_path / "model.safetensors", Options())
     assert parts.diffusion.digest == again.diffusion.digest and parts.first_stage.digest == again.first_stage.digest
@@ -133,10 +133,10 @@ def test_whole_checkpoint_in_and_out(tmp_path):
     out = {k: compvis.unet_out(config, network_of(v)) for k, v in parts.diffusion.weights.items()}
     first = compvis.first_stage_out(parts.first_stage.config, parts.first_stage.state)
     about = {"class_rows": None, "scale_factor": None, "ema_decay": 0.9999, "ema_updates": 7}
-    joined = compvis.join(first, out["raw"], out["ema"], {**about, "betas": theirs["betas"]})
-    assert set(joined) == set(theirs)
-    exact = [k for k in theirs if k != "alphas_cumprod"]
-    assert all(torch.equal(joined[k], theirs[k]) and joined[k].dtype == theirs[k].dtype for k in exact)
+    joined = compvis.join(first, out["raw"], out["ema"], {**about, "betas": tensors["betas"]})
+    assert set(joined) == set(tensors)
+    exact = [k for k in tensors if k != "alphas_cumprod"]
+    assert all(torch.equal(joined[k], tensors[k]) and joined[k].dtype == tensors[k].dtype for k in exact)
     assert not torch.equal(out["raw"]["out.2.weight"], out["ema"]["out.2.weight"])
     model = ours(parts.first_stage.state, parts.first_stage.config, VQAutoencoder)
     assert bool(model.codebook.initialised)
@@ -151,13 +151,13 @@ def test_plain_attention_has_the_released_order_of_heads(option):
     config, _, _ = unet_config(state, Options(**option), "")
     shapes = on_meta(config).state_dict()
     entries = unet_entries(config, on_meta(config))
-    model = ours(compvis.to_ours(state, entries, shapes, ""), config, UNet)
+    model = ours(compvis.to_internal(state, entries, shapes, ""), config, UNet)
     heads = option.get("heads") or 128 // option.get("head_channels", 32)
     x = torch.randn(2, 128, 4, 4)
     expected = legacy_attention(state, "middle_block.1", x, heads)
     torch.testing.assert_close(model.mid[1](x), expected, atol=1e-4, rtol=1e-4)
     if heads > 1:
-        other = ours(compvis.to_ours(state, unet_entries(config, on_meta(config), False), shapes, ""), config, UNet)
+        other = ours(compvis.to_internal(state, unet_entries(config, on_meta(config), False), shapes, ""), config, UNet)
         assert float((other.mid[1](x) - expected).abs().max()) > 1e-2
 
 
@@ -189,13 +189,13 @@ def message(state, tmp_path):
 def test_truncated_misnamed_and_misshapen_files_are_named(tmp_path):
     whole = checkpoint(ema=False)
     gone = [k for k in whole if k.startswith("model.diffusion_model.output_blocks.")]
-    said = message({k: v for k, v in whole.items() if k not in gone}, tmp_path)
-    assert f"{len(gone)} missing" in said and gone[0] in said and "…" in said
-    assert len(re.findall(r"output_blocks\.\d", said)) == 10
-    said = message({k: v for k, v in whole.items() if ".decoder." not in k}, tmp_path)
-    assert "missing: first_stage_model.decoder.conv_in.weight" in said
-    said = message({k.replace("middle_block.0", "middle.0"): v for k, v in whole.items()}, tmp_path)
-    assert "10 missing" in said and "10 unexpected: model.diffusion_model.middle.0" in said
+    error = message({k: v for k, v in whole.items() if k not in gone}, tmp_path)
+    assert f"{len(gone)} missing" in error and gone[0] in error and "…" in error
+    assert len(re.findall(r"output_blocks\.\d", error)) == 10
+    error = message({k: v for k, v in whole.items() if ".decoder." not in k}, tmp_path)
+    assert "missing: first_stage_model.decoder.conv_in.weight" in error
+    error = message({k.replace("middle_block.0", "middle.0"): v for k, v in whole.items()}, tmp_path)
+    assert "10 missing" in error and "10 unexpected: model.diffusion_model.middle.0" in error
     bent = {**whole, "model.diffusion_model.middle_block.0.in_layers.2.weight": torch.ones(128, 127, 3, 3)}
     assert "1 misshapen: model.diffusion_model.middle_block.0.in_layers.2.weight (128, 127, 3, 3) instead" in message(
         bent, tmp_path

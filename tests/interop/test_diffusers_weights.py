@@ -5,7 +5,7 @@ import re
 
 import pytest
 import torch
-from interop_cases import FULL, SMALL, theirs
+from interop_cases import FULL, SMALL, reference_model
 from safetensors.torch import load_file
 
 from ablatent.core.errors import DataError
@@ -35,7 +35,7 @@ def ours(config, state):
 @torch.no_grad()
 def test_the_same_outputs_and_the_same_files_back(name, tmp_path):
     kind, arguments = SMALL[name]
-    reference = theirs(kind, arguments)
+    reference = reference_model(kind, arguments)
     reference.save_pretrained(tmp_path)
     parts = fmt.read(tmp_path, Options())
     x = torch.randn(2, arguments.get("in_channels", 3), 16, 16)
@@ -50,7 +50,7 @@ def test_the_same_outputs_and_the_same_files_back(name, tmp_path):
             z = reference.encode(x).latents
         torch.testing.assert_close(model.moments(x).mean, z, atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(model.decode(z), reference.decode(z).sample, atol=1e-4, rtol=1e-4)
-        said, state = fmt.first_stage_out(part.config, part.state, arguments.get("scaling_factor", 0.18215))
+        settings, state = fmt.first_stage_out(part.config, part.state, arguments.get("scaling_factor", 0.18215))
     else:
         config = parts.diffusion.config["network"]
         network = network_of(parts.diffusion.weights["raw"])
@@ -66,17 +66,17 @@ def test_the_same_outputs_and_the_same_files_back(name, tmp_path):
         expected = reference(x, t, **extra).sample
         assert float(expected.std()) > 0.05
         torch.testing.assert_close(model(latents, t.float(), Cond(**cond)), expected, atol=1e-4, rtol=1e-4)
-        said, state = fmt.unet_out(config, network)
+        settings, state = fmt.unet_out(config, network)
     file = load_file(str(tmp_path / "diffusion_pytorch_model.safetensors"))
     assert set(state) == set(file)
     assert all(torch.equal(state[k].flatten(), file[k].flatten()) for k in file)
     assert all(state[k].shape == file[k].shape or name == "linear projections" for k in file)
     written = json.loads((tmp_path / "config.json").read_text())
-    assert type(reference).__name__ == said["_class_name"]
-    for field, value in said.items():
+    assert type(reference).__name__ == settings["_class_name"]
+    for field, value in settings.items():
         if field not in ("attention_head_dim", "attn_norm_num_groups", "vq_embed_dim", "scaling_factor"):
             assert written[field] == value, field
-    type(reference)(**{k: v for k, v in said.items() if k != "_class_name"}).load_state_dict(
+    type(reference)(**{k: v for k, v in settings.items() if k != "_class_name"}).load_state_dict(
         state, strict=name != "linear projections"
     )
 
@@ -88,15 +88,15 @@ def test_the_published_sizes_have_all_their_names(name):
     kind, arguments, count = FULL[name]
     with torch.device("meta"):
         reference = getattr(diffusers, kind)(**arguments)
-    said = {**reference.config, "_class_name": kind}
+    settings = {**reference.config, "_class_name": kind}
     first_stage = kind == "AutoencoderKL"
-    config = (fields.autoencoder_in if first_stage else fields.unet_in)(said, name)
+    config = (fields.autoencoder_in if first_stage else fields.unet_in)(settings, name)
     model = on_meta(config)
     assert sum(p.numel() for p in model.parameters()) == count
     table = (autoencoder_entries if first_stage else unet_entries)(config, model)
-    assert {e.ours for e in table} == set(model.state_dict())
+    assert {e.name for e in table} == set(model.state_dict())
     mine = model.state_dict()
-    shapes = {n: tuple(p.shape) for e in table for n, p in zip(e.theirs, e.to_theirs(mine[e.ours]), strict=True)}
+    shapes = {n: tuple(p.shape) for e in table for n, p in zip(e.external, e.to_external(mine[e.name]), strict=True)}
     assert shapes == {n: tuple(p.shape) for n, p in reference.state_dict().items()}
 
 
@@ -104,7 +104,7 @@ def test_the_published_sizes_have_all_their_names(name):
 def plain(tmp_path_factory):
     """(folder of a small UNet2DModel, its tensors, its config)."""
     folder = tmp_path_factory.mktemp("plain")
-    theirs("UNet2DModel", SMALL["plain"][1]).save_pretrained(folder)
+    reference_model("UNet2DModel", SMALL["plain"][1]).save_pretrained(folder)
     return folder, load_file(str(folder / fmt.WEIGHTS[0])), json.loads((folder / fmt.CONFIG).read_text())
 
 
@@ -138,8 +138,8 @@ REFUSED = {
 @pytest.mark.parametrize("field", REFUSED)
 def test_what_would_change_the_result_is_refused(plain, tmp_path, field):
     folder, _, config = plain
-    value, said = REFUSED[field]
+    value, message = REFUSED[field]
     (tmp_path / fmt.CONFIG).write_text(json.dumps({**config, field: value}))
     (tmp_path / fmt.WEIGHTS[0]).symlink_to(folder / fmt.WEIGHTS[0])
-    with pytest.raises(DataError, match=re.escape(said)):
+    with pytest.raises(DataError, match=re.escape(message)):
         fmt.read(tmp_path, Options())

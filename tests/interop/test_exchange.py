@@ -56,15 +56,15 @@ def test_artifacts_say_where_they_come_from(imported, capsys):
     folder, _, store = imported
     for kind in ("first_stage", "imported"):
         artifact = store.open(kind, *keys(store, kind))
-        source = artifact.manifest["source"]
+        source = artifact.manifest.source
         assert source["format"] == "compvis" and source["path"] == str((folder / "model.ckpt").resolve())
         assert source["sha256"] == {"model.ckpt": sha256(folder / "model.ckpt")}
-        assert artifact.manifest["config"]["weights"] == source
-    assert artifact.manifest["config"]["scale_factor"] == 0.25
-    assert artifact.manifest["inputs"] == {"first_stage": keys(store, "first_stage")[0]}
+        assert artifact.manifest.config["weights"] == source
+    assert artifact.manifest.config["scale_factor"] == 0.25
+    assert artifact.manifest.inputs == {"first_stage": keys(store, "first_stage")[0]}
     import_weights(store, config(folder / "model.ckpt", "compvis"))
-    said = capsys.readouterr().out
-    assert said.count(" found, ") == 2 and "head_channels=32" in said and "interop.heads" in said
+    output = capsys.readouterr().out
+    assert output.count(" found, ") == 2 and "head_channels=32" in output and "interop.heads" in output
 
 
 def test_compvis_out_and_back(imported, tmp_path):
@@ -80,9 +80,9 @@ def test_compvis_out_and_back(imported, tmp_path):
     assert import_weights(again, config(tmp_path / "out", "compvis")) == 0  # config.yaml beside it is no weights file
     for kind in ("first_stage", "imported"):
         assert keys(again, kind) == keys(store, kind)
-    said = json.loads((tmp_path / "out" / "config.yaml").read_text())["model"]["params"]
-    assert said["scale_factor"] == 0.25 and said["linear_end"] == 0.0155 and said["use_ema"]
-    assert said["unet_config"]["params"]["num_head_channels"] == 32
+    params = json.loads((tmp_path / "out" / "config.yaml").read_text())["model"]["params"]
+    assert params["scale_factor"] == 0.25 and params["linear_end"] == 0.0155 and params["use_ema"]
+    assert params["unet_config"]["params"]["num_head_channels"] == 32
 
 
 def test_diffusers_out_and_back(imported, tmp_path):
@@ -105,7 +105,7 @@ def test_diffusers_out_and_back(imported, tmp_path):
     assert keys(again, "first_stage") == keys(store, "first_stage"), "the same tensors, the same key"
     raw = load_file(str(again.open("imported", *keys(again, "imported")).path / "raw-0000000.safetensors"))
     assert raw.keys() == ema.keys() and all(torch.equal(raw[k], ema[k]) for k in raw)
-    sources = again.open("first_stage", *keys(again, "first_stage")).manifest["source"]["sha256"]
+    sources = again.open("first_stage", *keys(again, "first_stage")).manifest.source["sha256"]
     assert "unet/config.json" in sources and "vqvae/diffusion_pytorch_model.safetensors" in sources
 
 
@@ -119,7 +119,7 @@ def test_a_job_names_its_first_stage_by_key_or_by_file(imported, tmp_path):
     (key,) = keys(store, "first_stage")
     (named_by_key,) = with_pretrained([job(key=key[:18])], store)
     assert named_by_key.refused is None
-    assert named_by_key.config["first_stage"] == store.open("first_stage", key).manifest["config"]
+    assert named_by_key.config["first_stage"] == store.open("first_stage", key).manifest.config
     again = Store(tmp_path / "store")
     (by_file,) = with_pretrained([job(path=str(folder / "model.ckpt"), format="compvis")], again)
     assert by_file.refused is None and keys(again, "first_stage") == [key]
@@ -134,8 +134,8 @@ def test_a_job_names_its_first_stage_by_key_or_by_file(imported, tmp_path):
     ]
     refused = [str(j.refused) for j in with_pretrained(wrong, store)]
     named_keys = ["key", "key", "key", "path", "format", "sha256", "sha256"]
-    for said, part in zip(refused, named_keys, strict=True):
-        assert said.startswith(f"first_stage.{part}: expected")
+    for message, part in zip(refused, named_keys, strict=True):
+        assert message.startswith(f"first_stage.{part}: expected")
 
 
 def test_mistakes_name_their_key(imported, tmp_path):

@@ -56,12 +56,12 @@ def test_outputs_are_those_of_the_published_class() -> None:
     """diffusers' LDMBertModel, which was converted from the released weights, and the names of both formats."""
     from diffusers.pipelines.latent_diffusion.pipeline_latent_diffusion import LDMBertConfig, LDMBertModel
 
-    theirs = dict(drawn(named(), 5))
-    node, state = text.compvis_in(theirs, "file", PREFIX)
+    tensors = dict(drawn(named(), 5))
+    node, state = text.compvis_in(tensors, "file", PREFIX)
     assert (node["heads"], node["head_channels"], node["depth"], node["max_length"]) == (8, 64, DEPTH, LENGTH)
     assert node["mask_padding"] is False and node["unused_logits"] is True
-    said, converted = text.diffusers_out(node, state)
-    sizes = {k: v for k, v in said.items() if k not in ("_class_name", "architectures", "model_type")}
+    settings, converted = text.diffusers_out(node, state)
+    sizes = {k: v for k, v in settings.items() if k not in ("_class_name", "architectures", "model_type")}
     published = LDMBertModel(LDMBertConfig(**sizes)).eval()
     missing, unexpected = published.load_state_dict(converted, strict=False)
     assert not unexpected and all("position_ids" in name for name in missing)
@@ -69,19 +69,19 @@ def test_outputs_are_those_of_the_published_class() -> None:
     cond = ours(node, state).embed({"token": ids, "count": torch.tensor([2, 5, LENGTH])})
     assert cond.mask is None and cond.tokens is not None
     torch.testing.assert_close(cond.tokens, published.model(ids).last_hidden_state, atol=1e-5, rtol=1e-5)
-    again, back = text.diffusers_in(said, converted, "folder")
+    again, back = text.diffusers_in(settings, converted, "folder")
     assert again == node and all(torch.equal(back[k], state[k]) for k in state)
 
 
 def test_whole_models_in_and_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = Store(tmp_path / "store")
     extra = {f"{PREFIX}{k}": v for k, v in drawn(named(), 6).items()}
-    theirs = checkpoint({**SMALL_UNET, "context_dim": WIDTH}, **extra)
-    torch.save({"state_dict": theirs}, tmp_path / "model.ckpt")
+    tensors = checkpoint({**SMALL_UNET, "context_dim": WIDTH}, **extra)
+    torch.save({"state_dict": tensors}, tmp_path / "model.ckpt")
     heads = {"head_channels": 32}
     assert import_weights(store, config(tmp_path / "model.ckpt", "compvis", **heads)) == 0
-    said = capsys.readouterr().out
-    assert "not read" not in said and "text transformer" in said
+    output = capsys.readouterr().out
+    assert "not read" not in output and "text transformer" in output
     (key,) = [p.name for p in (store.root / "objects" / "imported").iterdir()]
     for format_ in ("compvis", "diffusers"):
         assert export_weights(store, config(tmp_path / format_, format_, key, weights="raw")) == 0
@@ -98,10 +98,10 @@ def test_whole_models_in_and_out(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_what_is_another_network_is_refused() -> None:
-    theirs = dict(drawn(named(), 7))
-    del theirs["attn_layers.layers.1.0.bias"]
+    tensors = dict(drawn(named(), 7))
+    del tensors["attn_layers.layers.1.0.bias"]
     with pytest.raises(DataError, match=r"1 missing: cond_stage_model\.transformer\.attn_layers\.layers\.1\.0\.bias"):
-        text.compvis_in(theirs, "file", PREFIX)
+        text.compvis_in(tensors, "file", PREFIX)
     node, state = text.compvis_in(dict(drawn(named(), 7)), "file", PREFIX)
     with pytest.raises(DataError, match="heads"):
         text.compvis_out({**node, "heads": 4, "head_channels": 128}, state)

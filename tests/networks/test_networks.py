@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from hydra.utils import get_class
 from network_parts import T2, filled, noise
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError
+from ablatent.core.instantiate import class_of, make
 from ablatent.core.types import Cond
-from ablatent.stages.objects import make
 
 CONF = Path(__file__).parents[2] / "conf"
 NAMES = sorted(p.stem for p in (CONF / "network").glob("*.yaml"))
@@ -57,7 +56,7 @@ def parts(b: int = 2, size: tuple[int, int] = (8, 8)) -> dict[str, Tensor]:
 
 @each_network
 def test_every_argument_stands_in_the_yaml(name: str) -> None:
-    parameters = inspect.signature(get_class(config(name)["_target_"])).parameters
+    parameters = inspect.signature(class_of(config(name))).parameters
     assert set(config(name)) - {"_target_"} == set(parameters) - set(FILLED)
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from ablatent.data.histograms import ChannelHistograms
+from ablatent.stages.base import Stage
+from ablatent.store.identity import Key
 
 CATEGORIES = {
     "reference": 3.0,
@@ -18,6 +20,24 @@ CATEGORIES = {
     "latents": 6.0,
     "diffusion": 300.0,
     "samples": 20.0,
+}
+SHOWN = {  # as the metrics declare it: tests/evaluation/test_scores.py
+    "fid_192": {"label": "FID(quick)", "better": "lower", "shown_in": "terminal"},
+    "kid_192": {"label": "KID(quick)", "better": "lower", "shown_in": "terminal"},
+    "precision_192": {"label": "precision(quick)", "better": "higher"},
+    "recall_192": {"label": "recall(quick)", "better": "higher"},
+    "rfid_192": {"label": "rFID(quick)", "better": "lower", "shown_in": "terminal"},
+    "psnr": {"label": "PSNR [dB]", "better": "higher", "shown_in": "terminal"},
+    "ssim": {"label": "SSIM", "better": "higher"},
+    "perceptual": {"label": "perceptual distance", "better": "lower", "shown_in": "terminal"},
+    "kid_192_baseline": {
+        **{"label": "KID(quick) of decoded N(0, I)", "better": None, "shown_in": "terminal", "beside": "kid_192"},
+        **{"remark": "Decoded N(0, I): what the decoder makes of noise."},
+    },
+    "fid_192_baseline": {
+        **{"label": "FID(quick) of decoded N(0, I)", "better": None, "shown_in": "csv", "beside": "fid_192"},
+        **{"remark": "Decoded N(0, I): what the decoder makes of noise."},
+    },
 }
 NOTE = "n = 192 <= 192 feature dimensions: the covariance is singular"
 
@@ -43,7 +63,7 @@ def curves(names: dict[str, float], steps: int, every: int, seed: int) -> bytes:
     return "\n".join(lines).encode()
 
 
-def pictures(n: int, seed: int, size: int = 32) -> np.ndarray:
+def discs(n: int, seed: int, size: int = 32) -> np.ndarray:
     """Coloured discs on white: something an eye can follow from row to row."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:size, :size]
@@ -79,7 +99,13 @@ class FakeStore:
         self, kind: str, name: str, inputs: dict[str, str], files: dict[str, bytes], config: dict | None = None
     ) -> str:
         key = f"{kind}-{hashlib.blake2b(name.encode(), digest_size=6).hexdigest()}"
-        self.stages[key] = {"kind": kind, "inputs": inputs, "config": config or {}}
+        self.stages[key] = Stage(
+            kind=kind,
+            version=1,
+            config=config or {},
+            inputs={role: Key(k) for role, k in inputs.items()},
+            scored="scores.json" in files,
+        ).spec()
         folder = self.root / "objects" / kind / key
         if folder.exists():
             return key
@@ -90,12 +116,13 @@ class FakeStore:
         manifest = {
             "key": key,
             "kind": kind,
+            "attempt": "0123456789ab",
             "version": 1,
             "config": config or {},
             "inputs": inputs,
             "data": {"images": "5f" * 20, "annotations": "77" * 20}
             if kind in ("first_stage", "reference", "latents")
-            else None,
+            else {},
             "files": {p: {"size": len(d), "sha256": hashlib.sha256(d).hexdigest()} for p, d in files.items()},
             "code": f"{abs(len(kind)):02x}" * 16,
             "git": {"commit": "0123abcd" * 5, "dirty": kind == "samples"},
@@ -130,7 +157,7 @@ class FakeStore:
         if weak:  # those of the other are of a time when there were no histograms
             files["histograms.json"] = histograms()
         latents = self.put("latents", name, {"first_stage": first}, files)
-        originals = pictures(20, 0)
+        originals = discs(20, 0)
         scores = {
             "rfid_192": score(0.9 + weak * 0.6, notes=[NOTE]),
             "psnr": score(24.31 - weak),
@@ -138,7 +165,7 @@ class FakeStore:
             "perceptual": score(0.112 + weak * 0.02),
         }
         files = {"originals.npy": npy(originals), "images.npy": npy(blur(originals, 25 + 30 * weak, weak))}
-        files["scores.json"] = as_json({"metrics": scores})
+        files["scores.json"] = metrics_json(scores)
         reference = self.put("reference", "validation", {}, {"features.npy": npy(np.zeros((4, 4)))})
         rec = self.put("reconstruction", name, {"first_stage": first, "reference": reference}, files)
         return {"first_stage": first, "latents": latents, "reference_validation": reference, "reconstruction": rec}
@@ -152,7 +179,7 @@ class FakeStore:
         files = {"curves.csv": curves(train, 3000, 10, len(first)), "summary.json": as_json({"steps": 3000})}
         roles["diffusion"] = self.put("diffusion", first, {"latents": roles["latents"]}, files)
         about = {"count": count, "nfe": steps, "seconds": 20.0, "labels": None, "seed": seed, "latent_shape": shape}
-        real = pictures(20, 5 + seed)
+        real = discs(20, 5 + seed)
         files = {"images.npy": npy(blur(real, 200 // steps, seed)), "summary.json": as_json(about)}
         files["prior.npy"] = npy(np.random.default_rng(seed).integers(0, 255, (20, 32, 32, 3)).astype(np.uint8))
         samples = self.put("samples", f"{first}{steps}{seed}", {"diffusion": roles["diffusion"]}, files)
@@ -161,10 +188,11 @@ class FakeStore:
             "fid_192": score(1.5 + bad, count, notes=[NOTE]),
             "kid_192": score(0.0123 + bad / 100, count, 0.0011),
             "kid_192_baseline": score(0.2044, count),
+            "fid_192_baseline": score(80.5, count),
             "precision_192": score(0.61 - bad / 10, count),
             "recall_192": score(0.35 + bad / 50, count),
         }
-        files = {"scores.json": as_json({"metrics": metrics})}
+        files = {"scores.json": metrics_json(metrics)}
         inputs = {"samples": samples, "reference": reference}
         return {
             **roles,
@@ -176,6 +204,10 @@ class FakeStore:
 def score(value: float, count: int = 192, std: float | None = None, notes: list[str] | None = None) -> dict:
     protocol = {"n_fake": count, "n_real": 500, "extractor": {"name": "inception", "layer": 192, "digest": "ab" * 32}}
     return {"value": value, "std": std, "protocol": protocol, "notes": notes or []}
+
+
+def metrics_json(scores: dict[str, dict]) -> bytes:
+    return as_json({"metrics": {name: {**score, **SHOWN[name]} for name, score in scores.items()}})
 
 
 def build(

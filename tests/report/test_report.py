@@ -1,6 +1,7 @@
-"""The report from the store alone: numbers, pictures, what it says of damage, and that no network is needed."""
+"""The report from the store alone: numbers, images, what it says of damage, and that no network is needed."""
 
 import csv
+import hashlib
 import json
 import re
 from dataclasses import replace
@@ -8,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report_store import NOTE, build, pictures
+from ablatent.report.workspace import write_workspace
+from report_store import NOTE, build, discs
 from rich.console import Console
 
 from ablatent.core.errors import ConfigError
@@ -16,7 +18,6 @@ from ablatent.report import cost, figures, images, metrics, page, tables
 from ablatent.report.build import finish
 from ablatent.report.model import axis_value, load_sweep
 from ablatent.report.terminal import failures_table, final_table
-from ablatent.report.workspace import write_workspace
 from ablatent.report.write import ReportPaths, write_report
 
 
@@ -40,7 +41,7 @@ def text(table: object) -> str:
     return console.export_text()
 
 
-def column(table: tables.Table, name: str) -> list[tables.Cell]:
+def column(table: tables.TableData, name: str) -> list[tables.Cell]:
     return [row[table.columns.index(name)] for row in table.rows]
 
 
@@ -122,18 +123,20 @@ def test_different_protocols_are_not_compared(tmp_path: Path) -> None:
     assert not any(c.best for c in column(table, "FID(quick) ↓"))
     assert any(c.best for c in column(table, "PSNR [dB] ↑"))
     page = write_report(tmp_path, sweep.id).html.read_text()
-    said = [line for line in page.splitlines() if "jobs were measured by different protocols" in line]
-    assert len(said) == 1 and "FID(quick), " in said[0] and "(n_fake differ)" in said[0], "one for all of one reason"
+    warnings = [line for line in page.splitlines() if "jobs were measured by different protocols" in line]
+    assert len(warnings) == 1 and "FID(quick), " in warnings[0] and "(n_fake differ)" in warnings[0], (
+        "one for all of one reason"
+    )
     assert len(tables.protocols(sweep).columns) == 1 + 2  # two distinct protocols, each once
 
 
-def test_samples_that_were_shown_pictures_are_named(seeds: tuple[Path, str]) -> None:
+def test_samples_that_were_shown_images_are_named(seeds: tuple[Path, str]) -> None:
     sweep = load_sweep(*seeds)
-    told = "conditioned on parts of validation pictures"
-    assert not any(told in line for line in page._remarks(sweep, by_seed=False))
+    remark = "conditioned on parts of validation images"
+    assert not any(remark in line for line in page._remarks(sweep, by_seed=False))
     part = {"_target_": "ablatent.conditioning.masked_image.MaskedImage"}
     sweep.jobs[0] = replace(sweep.jobs[0], config={"conditioner": {"parts": {"image": part}}})
-    assert any(told in line for line in page._remarks(sweep, by_seed=False))
+    assert any(remark in line for line in page._remarks(sweep, by_seed=False))
 
 
 def test_failures_are_listed(broken: tuple[Path, str, ReportPaths], seeds: tuple[Path, str]) -> None:
@@ -144,7 +147,7 @@ def test_failures_are_listed(broken: tuple[Path, str, ReportPaths], seeds: tuple
     assert failures_table(*seeds) is None
 
 
-def test_same_noise_is_said_only_where_it_is_true(
+def test_same_noise_is_stated_only_where_it_is_true(
     broken: tuple[Path, str, ReportPaths], seeds: tuple[Path, str]
 ) -> None:
     same = images.samples(load_sweep(*broken[:2])).same_noise
@@ -180,17 +183,17 @@ def test_latents_show_their_channels_and_say_where_histograms_are_missing(
         assert "Latents</h2>" in text or "## Latents" in text
         assert "Built before histograms" in text and "Normalised training latents" in text
     alone = build(tmp_path, {})  # of the older kind only: no figure, and nothing is amiss
-    said = write_report(tmp_path, alone)
-    assert "latents" not in {p.stem for p in said.figures} and said.problems == []
+    written = write_report(tmp_path, alone)
+    assert "latents" not in {p.stem for p in written.figures} and written.problems == []
 
 
 def test_tile_puts_image_k_where_it_belongs() -> None:
-    made = pictures(5, 0, size=48)
-    page = images.tile(made, 3)
+    drawn = discs(5, 0, size=48)
+    page = images.tile(drawn, 3)
     assert page.shape == (2 * 50 - 2, 3 * 50 - 2, 3)
-    np.testing.assert_array_equal(page[50:98, 50:98], made[4])
+    np.testing.assert_array_equal(page[50:98, 50:98], drawn[4])
     np.testing.assert_array_equal(
-        images.tile(made[:, :16, :16], 5)[:48, :48], np.kron(made[0, :16, :16], np.ones((3, 3, 1)))
+        images.tile(drawn[:, :16, :16], 5)[:48, :48], np.kron(drawn[0, :16, :16], np.ones((3, 3, 1)))
     )
 
 
@@ -213,7 +216,7 @@ def test_provenance_names_digests_and_weights(broken: tuple[Path, str, ReportPat
     assert {"git commit", "uncommitted changes", "host: threads", "package: torch", "data: images"} <= set(facts)
 
 
-def test_damage_is_said_and_the_rest_is_written(tmp_path: Path) -> None:
+def test_damage_is_reported_and_the_rest_is_written(tmp_path: Path) -> None:
     sweep = build(tmp_path, {"first_stage": ["kl", "vq"], "sampler.steps": ["5", "20"]})
     loaded = load_sweep(tmp_path, sweep)
     scores = tmp_path / "objects/scores" / loaded.jobs[0].stages["scores"] / "scores.json"
@@ -224,10 +227,10 @@ def test_damage_is_said_and_the_rest_is_written(tmp_path: Path) -> None:
     (tmp_path / "objects/diffusion" / loaded.jobs[2].stages["diffusion"] / "manifest.json").write_text("{")
     (tmp_path / "sweeps" / sweep / "jobs" / "003.json").unlink()
     paths = write_report(tmp_path, sweep)
-    told = " ".join(paths.problems)
-    assert "scores.json is damaged" in told
-    assert "images.npy is missing" in told
-    assert "its manifest is damaged" in told
+    problems = " ".join(paths.problems)
+    assert "scores.json is damaged" in problems
+    assert "images.npy is missing" in problems
+    assert "its manifest is damaged" in problems
     table = tables.results(load_sweep(tmp_path, sweep))
     fid = column(table, "FID(quick) ↓")
     assert fid[0].text == "missing"
@@ -288,22 +291,36 @@ def test_workspace_shows_axes_scores_curves_and_samples(broken: tuple[Path, str,
     assert broken[1] in json.dumps(spec["runSets"])
 
 
-def test_names_and_directions() -> None:
-    told = {n: metrics.describe(n).title for n in ("fid_192", "rfid", "kid_192_baseline", "precision_192", "made_up")}
-    assert told == {
-        "fid_192": "FID(quick) ↓",
-        "rfid": "rFID ↓",
-        "kid_192_baseline": "KID(quick) of decoded N(0, I)",
-        "precision_192": "precision(quick) ↑",
-        "made_up": "made_up",
-    }
-    assert metrics.ordered(["psnr", "kid_192_baseline", "kid_192", "fid_192", "zz"]) == [
-        "fid_192",
-        "kid_192",
-        "kid_192_baseline",
-        "psnr",
-        "zz",
-    ]
+def test_columns_stand_in_order_and_a_yardstick_after_its_score() -> None:
+    beside = dict.fromkeys(["psnr", "kid_192_noise", "kid_192", "new", "fid_192"]) | {"kid_192_noise": "kid_192"}
+    assert metrics.ordered(beside) == ["fid_192", "kid_192", "kid_192_noise", "psnr", "new"]
+
+
+def test_a_score_that_nobody_has_heard_of_is_shown_as_the_store_says(tmp_path: Path) -> None:
+    """Who adds a metric edits nothing of the report."""
+    sweep = load_sweep(tmp_path, build(tmp_path, {"first_stage": ["kl", "vq"]}))
+    values = {"sharpness": 0.5, "sharpness_of_noise": 0.1, "hidden": 3.0}
+    about = {"protocol": {}, "notes": [], "std": None, "beside": None, "remark": ""}
+    for n, job in enumerate(sweep.jobs):
+        folder = tmp_path / "objects/scores" / job.stages["scores"]
+        metrics_ = {
+            "sharpness": {**about, "label": "Sharpness", "better": "higher", "shown_in": "terminal"},
+            "sharpness_of_noise": {**about, "label": "Sharpness of noise", "better": None, "beside": "sharpness"},
+            "hidden": {**about, "label": "Hidden", "better": "lower", "shown_in": "csv"},
+        }
+        metrics_["sharpness_of_noise"]["remark"] = "Noise is sharp."
+        data = json.dumps({"metrics": {k: {**m, "value": values[k] + n} for k, m in metrics_.items()}}).encode()
+        (folder / "scores.json").write_bytes(data)
+        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest["files"]["scores.json"] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+    sweep = load_sweep(tmp_path, sweep.id)
+    table = tables.results(sweep)
+    assert table.columns[-3:] == ["Sharpness ↑", "Sharpness of noise", "time alone"]
+    assert [c.best for c in column(table, "Sharpness ↑")] == [False, True]
+    assert "Sharpness" in text(final_table(tmp_path, sweep.id)) and "noise" not in text(final_table(tmp_path, sweep.id))
+    assert "Noise is sharp." in page._remarks(sweep, by_seed=False)
+    assert "hidden" in tables.csv_text(sweep) and "Hidden" not in table.columns
 
 
 @pytest.mark.parametrize(

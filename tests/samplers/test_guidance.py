@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from hydra.utils import get_class
 from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError
+from ablatent.core.instantiate import class_of, make
 from ablatent.core.types import Cond, Prediction
 from ablatent.samplers.guidance import ClassifierFree, Guidance, GuidanceInputs, NoGuidance, check_interval
 from ablatent.samplers.guidance_auto import AutoGuidance
@@ -18,7 +18,6 @@ from ablatent.samplers.guidance_rescaled import RescaledClassifierFree, deviatio
 from ablatent.schedules.base import NoiseSchedule
 from ablatent.schedules.cosine import Cosine
 from ablatent.schedules.linear import Linear
-from ablatent.stages.objects import make
 
 CONF = Path(__file__).parents[2] / "conf" / "guidance"
 CONFIGS = {p.stem: yaml.safe_load(p.read_text()) for p in sorted(CONF.glob("*.yaml"))}
@@ -81,7 +80,7 @@ def test_every_option(name: str) -> None:
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_constructor_argument_stands_in_the_yaml(name: str) -> None:
-    fields = {f.name for f in dataclasses.fields(get_class(CONFIGS[name]["_target_"]))}
+    fields = {f.name for f in dataclasses.fields(class_of(CONFIGS[name]))}
     assert fields == set(CONFIGS[name]) - {"_target_"}
 
 

@@ -22,10 +22,10 @@ from ablatent.core.errors import ConfigError
 from ablatent.stages.models import (
     blank_condition,
     conditioner_class,
+    dummy_inputs,
     make_conditioner,
     make_network,
     needs_of,
-    shapes_alone,
 )
 from ablatent.store.identity import stable_name
 from ablatent.sweep.check import check_conditioner, check_plan
@@ -68,7 +68,7 @@ def test_hybrid_is_planned_and_gives_what_its_parts_give() -> None:
     check_plan(plan)
     assert plan.jobs[0].refused is None, plan.jobs[0].refused
     assert needs_of(cfg["conditioner"]) == {"boxes", "pixels"}
-    network, conditioner = make_network(cfg, setting := shapes_alone((4, 8, 8), 32, 24, 25), False)
+    network, conditioner = make_network(cfg, setting := dummy_inputs((4, 8, 8), 32, 24, 25), False)
     cond = blank_condition(conditioner, 2, setting)
     assert cond.tokens is not None and cond.spatial is not None and cond.vector is None
     assert (cond.tokens.shape, cond.spatial.shape) == ((2, 24, 32), (2, 5, 8, 8))
@@ -88,11 +88,11 @@ def test_parts_are_chosen_and_added_on_the_command_line() -> None:
         "conditioner.parts.objects.depth=1",
     ]
     preflight(ROOT, [*SCENES, *chosen], multirun=False)
-    conditioner = make_conditioner(composed(*SCENES, *chosen)["conditioner"], shapes_alone((4, 8, 8), 32, 24, 25))
+    conditioner = make_conditioner(composed(*SCENES, *chosen)["conditioner"], dummy_inputs((4, 8, 8), 32, 24, 25))
     assert (conditioner.context_dim, conditioner.spatial_channels, conditioner.drops) == (32, 5, 3)
     with torch.device("meta"):  # as a plan counts: every part on the device that has no numbers
         counted = make_conditioner(
-            composed(*SCENES, *chosen)["conditioner"], setting := shapes_alone((4, 8, 8), 32, 24, 25)
+            composed(*SCENES, *chosen)["conditioner"], setting := dummy_inputs((4, 8, 8), 32, 24, 25)
         )
         assert blank_condition(counted, 1, setting).spatial.shape == (1, 5, 8, 8)  # type: ignore[union-attr]
     with pytest.raises(ConfigError, match="factr"):

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from ablatent.stages.check_task import check_prompts
 from hydra import compose, initialize_config_dir
 
 from ablatent.cli.main import plain
 from ablatent.core.errors import ConfigError
-from ablatent.stages.check_task import check_prompts
+from ablatent.core.instantiate import make
 from ablatent.stages.graph import guided_by
-from ablatent.stages.objects import make
 from ablatent.sweep.check import check_classifier, check_plan
 from ablatent.sweep.plan import Composed, make_plan
 from commands import ROOT, SMALL, built, found, run

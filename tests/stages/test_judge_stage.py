@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from ablatent.stages.check_task import check_captions
 from hydra import compose, initialize_config_dir
 
 from ablatent.cli.main import plain
 from ablatent.core.errors import ConfigError
-from ablatent.stages.check_task import check_captions
-from ablatent.stages.graph import Stage
-from ablatent.stages.judges import check_judge, make_judge
-from ablatent.stages.objects import make
+from ablatent.core.instantiate import make
+from ablatent.stages.base import Stage
+from ablatent.stages.judge.check import check_judge, make_judge
 from ablatent.store.artifacts import Store
-from ablatent.sweep.build import Builder
+from ablatent.sweep.builder import Builder
 from ablatent.sweep.check import check_plan
 from ablatent.sweep.plan import Composed, make_plan
 from ablatent.sweep.rules import apply_rules

@@ -5,14 +5,15 @@ from pathlib import Path
 import pytest
 
 from ablatent.core.errors import StageError
-from ablatent.stages.objects import stored_config
+from ablatent.stages.stored import stored_config
 from ablatent.store.artifacts import Artifact
+from ablatent.store.records import Manifest
 
 
 def artifact(target: str) -> Artifact:
-    return Artifact(
-        "samples", "samples-0", Path(), {"config": {"sampler": {"_target_": target, "steps": 3}, "seed": 0}}
-    )
+    config = {"sampler": {"_target_": target, "steps": 3}, "seed": 0}
+    about = {"kind": "samples", "key": "samples-0", "attempt": "0", "files": {}, "created": "now", "wall_seconds": 0.0}
+    return Artifact("samples", "samples-0", Path(), Manifest(**about, config=config))
 
 
 @pytest.mark.parametrize("place", ["samplers.ddim.DDIM", "samplers.deterministic.DDIM", "gone.DDIM"])

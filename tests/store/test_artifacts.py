@@ -11,8 +11,9 @@ import pytest
 
 from ablatent.core.errors import ConfigError, StageError
 from ablatent.store.artifacts import Damaged, Store, Superseded, verify
+from ablatent.store.identity import Key
 
-KEY = "toy-0123456789abcdef"
+KEY = Key("toy-0123456789abcdef")
 CHILD = """
 import sys, time, os
 sys.modules["torch"] = None  # the store must not need it
@@ -51,10 +52,10 @@ def test_twelve_processes_build_once(tmp_path):
 
 def test_found_again_and_manifest(tmp_path):
     store = Store(tmp_path)
-    first, built = store.get_or_build("toy", KEY, toy(), lambda: {"config": {"a": 1}})
+    first, built = store.get_or_build(KEY, toy(), lambda: {"config": {"a": 1}})
     again, rebuilt = Store(tmp_path).get_or_build("toy", KEY, toy("43"))
     assert built and not rebuilt
-    assert again.manifest["config"] == {"a": 1} and again.manifest["files"]["value.txt"]["size"] == 2
+    assert again.manifest.config == {"a": 1} and again.manifest.files["value.txt"].size == 2
     assert first.path == again.path and not store.work_folder(KEY).exists()
 
 
@@ -72,11 +73,11 @@ def test_one_flipped_byte_is_detected_said_and_rebuilt(tmp_path, victim, capsys)
 
 def test_what_another_process_has_mended_is_not_set_aside(tmp_path):
     store = Store(tmp_path)
-    store.get_or_build("toy", KEY, toy())
-    store.set_aside("toy", KEY, "thought to be damaged")
-    assert store.find("toy", KEY) is not None
-    store.set_aside("toy", KEY, "unwanted", lambda there: there.manifest["files"]["value.txt"]["size"] == 2)
-    assert store.find("toy", KEY) is None and len(list((tmp_path / "damaged").iterdir())) == 1
+    store.get_or_build(KEY, toy())
+    store.set_aside(KEY, "thought to be damaged")
+    assert store.find(KEY) is not None
+    store.set_aside(KEY, "unwanted", lambda there: there.manifest.files["value.txt"].size == 2)
+    assert store.find(KEY) is None and len(list((tmp_path / "damaged").iterdir())) == 1
 
 
 def test_a_large_array_is_set_aside_by_verify_alone(tmp_path, monkeypatch, capsys):
@@ -85,9 +86,9 @@ def test_a_large_array_is_set_aside_by_verify_alone(tmp_path, monkeypatch, capsy
     monkeypatch.setattr("ablatent.store.artifacts.HASH_LIMIT", 4)
     artifact, _ = Store(tmp_path).get_or_build("toy", KEY, toy(**{"mean.npy": "hello"}))
     (artifact.path / "mean.npy").write_text("hallo")
-    assert Store(tmp_path).find("toy", KEY) is not None, "checked by size"
+    assert Store(tmp_path).find(KEY) is not None, "checked by size"
     assert verify_all(Store(tmp_path)) == 1 and "0 of 1 objects are whole" in capsys.readouterr().out
-    assert Store(tmp_path).find("toy", KEY) is None and len(list((tmp_path / "damaged").iterdir())) == 1
+    assert Store(tmp_path).find(KEY) is None and len(list((tmp_path / "damaged").iterdir())) == 1
 
 
 def test_what_a_publisher_left_over_is_not_resumed_from(tmp_path):
@@ -102,7 +103,7 @@ def test_what_a_publisher_left_over_is_not_resumed_from(tmp_path):
         assert not work.checkpoint.exists() and work.attempt != "old"
         toy()(work)
 
-    assert store.get_or_build("toy", KEY, build)[1]
+    assert store.get_or_build(KEY, build)[1]
 
 
 def test_missing_and_additional_bytes(tmp_path):
@@ -128,7 +129,7 @@ def test_a_killed_build_leaves_its_work_and_frees_the_lock(tmp_path):
         seen["checkpoint"], seen["attempt"] = work.checkpoint.read_text(), work.attempt
         toy()(work)
 
-    artifact, built = store.get_or_build("toy", KEY, build)
+    artifact, built = store.get_or_build(KEY, build)
     assert built and seen == {"checkpoint": "half way", "attempt": attempt}
     assert sorted(p.name for p in artifact.path.iterdir()) == ["manifest.json", "value.txt"]
 
@@ -149,10 +150,10 @@ def test_an_error_is_kept_and_a_new_invocation_tries_again(tmp_path):
 
     store = Store(tmp_path)
     with pytest.raises(StageError, match="no luck"):
-        store.get_or_build("toy", KEY, fail, invocation="one")
+        store.get_or_build(KEY, fail, invocation="one")
     left = json.loads((store.work_folder(KEY) / "error.json").read_text())
     assert left["invocation"] == "one" and "ValueError" in left["traceback"]
-    _, built = store.get_or_build("toy", KEY, toy(), invocation="two")
+    _, built = store.get_or_build(KEY, toy(), invocation="two")
     assert built
 
 
@@ -162,8 +163,8 @@ def test_a_waiter_of_the_same_sweep_gets_the_same_error(tmp_path):
     note = {"invocation": "one", "time": time.time() + 60, "message": "no luck", "traceback": ""}
     (store.work_folder(KEY) / "error.json").write_text(json.dumps(note))
     with pytest.raises(StageError, match="no luck"):
-        store.get_or_build("toy", KEY, toy(), invocation="one")
-    assert store.get_or_build("toy", KEY, toy(), invocation="two")[1]
+        store.get_or_build(KEY, toy(), invocation="one")
+    assert store.get_or_build(KEY, toy(), invocation="two")[1]
 
 
 def test_a_store_below_a_file_is_refused(tmp_path):

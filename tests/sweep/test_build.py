@@ -9,12 +9,12 @@ from PIL import Image
 
 from ablatent.core.errors import DataError, StageError
 from ablatent.data.image_folder import ImageFolder
+from ablatent.stages.base import Stage
 from ablatent.stages.context import Context
-from ablatent.stages.graph import Stage
 from ablatent.stages.models import source_of
 from ablatent.store.artifacts import Store, Work
 from ablatent.sweep import build
-from ablatent.sweep.build import Builder
+from ablatent.sweep.builder import Builder
 from ablatent.tracking.base import NoRun, RunSpec
 
 RUNTIME = {"device": "cpu", "devices": 1, "threads": None}
@@ -73,7 +73,7 @@ def test_a_checkpoint_of_other_code(tmp_path, code, on_code_change, word):
             built_by(tmp_path, on_code_change, FIRST)
         return
     assert built_by(tmp_path, on_code_change, FIRST)[0] == [word]
-    assert Store(tmp_path).open(FIRST.kind, FIRST.key).manifest["code"] == ("A" if "A" in word else "B")
+    assert Store(tmp_path).open(FIRST.kind, FIRST.key).manifest.code == ("A" if "A" in word else "B")
 
 
 def test_data_edited_after_the_plan_are_refused(tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ablatent.core.errors import ConfigError
-from ablatent.stages.graph import Stage
+from ablatent.stages.base import Stage
 from ablatent.sweep.check import check_parts
 from commands import SMALL, built, found, run, words
 

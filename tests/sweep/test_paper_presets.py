@@ -19,8 +19,8 @@ from omegaconf import OmegaConf
 from ablatent.cli.main import plain
 from ablatent.cli.preflight import preflight
 from ablatent.core.errors import ConfigError
-from ablatent.stages.models import make_network, shapes_alone
-from ablatent.stages.objects import make_first_stage
+from ablatent.stages.models import dummy_inputs, make_network
+from ablatent.stages.stored import make_first_stage
 from ablatent.sweep.plan import Composed, make_plan
 from commands import ROOT, run
 from hydra_plugins.ablatent.launcher import ParsedOnce
@@ -116,7 +116,7 @@ def counted_first_stage(config: str) -> tuple[float, tuple[int, int, int]]:
 def counted_network(config: str, channels: int) -> tuple[float, float]:
     with torch.device("meta"):
         network, conditioner = make_network(
-            json.loads(config), shapes_alone((channels, 64, 64), 256, CLASSES, CLASSES), False
+            json.loads(config), dummy_inputs((channels, 64, 64), 256, CLASSES, CLASSES), False
         )
     return millions(network), millions(conditioner)
 
@@ -185,7 +185,7 @@ def test_each_row_has_the_settings_of_the_paper(name: str, rows: dict[str, dict[
 
 def test_the_null_class_of_the_guided_model_is_the_1001st(rows: dict[str, dict[str, Any]]) -> None:
     with torch.device("meta"):
-        _, conditioner = make_network(rows["imagenet_ldm4"], shapes_alone((3, 64, 64), 256, CLASSES), False)
+        _, conditioner = make_network(rows["imagenet_ldm4"], dummy_inputs((3, 64, 64), 256, CLASSES), False)
     assert conditioner.embedding.weight.shape == (1001, 512)
     assert rows["imagenet_ldm4"]["guidance"]["scale"] == 1.5
 

@@ -9,11 +9,12 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from ablatent.cli.main import plain
+from ablatent.core.instantiate import make
 from ablatent.data.base import load_images
 from ablatent.data.latents import LatentNormalizer, Latents
 from ablatent.diffusion.loss import DiffusionLoss
-from ablatent.stages.models import make_denoiser, shapes_alone
-from ablatent.stages.objects import make, make_first_stage
+from ablatent.stages.models import dummy_inputs, make_denoiser
+from ablatent.stages.stored import make_first_stage
 from ablatent.stages.train import optimizer_factory
 from ablatent.training.diffusion import DiffusionTrainee, DiffusionTraining, LatentBatches
 from ablatent.training.first_stage import to_tensor
@@ -62,7 +63,7 @@ def test_one_step_of_celebahq_ldm4(tmp_path: Path) -> None:
     del first_stage
 
     node = {**{k: cfg[k] for k in ("network", "conditioner", "schedule", "parameterization")}, **cfg["diffusion"]}
-    denoiser, conditioner = make_denoiser(node, shapes_alone((3, 64, 64), 256))
+    denoiser, conditioner = make_denoiser(node, dummy_inputs((3, 64, 64), 256))
     train_config = DiffusionTraining(**cfg["training"])
     batches = LatentBatches(latents, images.indices("train"), {}, train_config.batch_size, seed=0)
     folder = Folder(tmp_path)

@@ -22,10 +22,10 @@ from ablatent.samplers.ddim import DDIM
 from ablatent.samplers.resampled import Resampled
 from ablatent.schedules.base import CLEAN
 from ablatent.schedules.linear import Linear
-from ablatent.tasks.base import Bench
+from ablatent.tasks.base import TaskContext
 from ablatent.tasks.conditional import Conditional, spread
 from ablatent.tasks.conditions import enlarged
-from ablatent.tasks.fill import Blend, emptied, latent_hole, mean_filled, pasted, steps_at_border
+from ablatent.tasks.fill import Blend, composite, latent_hole, mask_out, mean_filled, steps_at_border
 from ablatent.tasks.generate import Draws, Guided, Model, generate
 from ablatent.tasks.generate import prior as generate_prior
 from ablatent.tasks.inpaint import Inpaint
@@ -50,7 +50,7 @@ class Quiet(torch.nn.Module):
         return torch.zeros_like(x)
 
 
-def bench(sampler, batch: int = 2) -> Bench:
+def context(sampler, batch: int = 2) -> TaskContext:
     """Pixel space, no condition; `batch` pictures at once."""
     normalizer = LatentNormalizer((0.0,) * 3, (1.0,) * 3)
     denoiser = Denoiser(Quiet(), S, V())
@@ -65,8 +65,14 @@ def bench(sampler, batch: int = 2) -> Bench:
         parts = generate(model, used, Guided(NoGuidance()), Draws(3, list(index), batch, x), {}, watch)
         return np.concatenate([to_images(model.decode(z)) for _, z in parts])
 
-    known = Source(len(IMAGES), Annotations(), IMAGES)
-    return Bench(model, sampler, 3, draw, lambda x: x.reshape(len(x), -1).astype(np.float32), known)
+    return TaskContext(
+        model=model,
+        sampler=sampler,
+        seed=3,
+        draw=draw,
+        features=lambda x: x.reshape(len(x), -1).astype(np.float32),
+        validation_source=Source(len(IMAGES), Annotations(), IMAGES),
+    )
 
 
 def test_the_known_part_is_exactly_q_sample() -> None:
@@ -75,7 +81,7 @@ def test_the_known_part_is_exactly_q_sample() -> None:
     for rows in (range(2), range(2, 5)):
         for i, t in enumerate(times):
             x = torch.randn(len(rows), 3, 4, 4)
-            out = blend(i, t, x, Prediction(x, x))
+            out = blend(rows, i, t, x, Prediction(x, x))
             eps = torch.from_numpy(normal(7, "known", rows, (3, 4, 4), i))
             noised = S.q_sample(known[rows], torch.full((len(rows),), t, dtype=torch.float64), eps).float()
             inside = hole[rows].expand_as(x) > 0
@@ -85,26 +91,26 @@ def test_the_known_part_is_exactly_q_sample() -> None:
 
 @pytest.mark.parametrize("task", [Inpaint(count=5), Inpaint(count=5, resample=3, mask="halves"), Outpaint(count=5)])
 def test_known_pixels_come_back_and_the_truth_does_not_leak(task) -> None:
-    b = bench(DDIM(steps=4))
+    b = context(DDIM(steps=4))
     outcome = task.run(b)
-    assert outcome.numbers["error_outside"] == 0 and "greatest difference in grey" in outcome.note
+    assert outcome.scores["error_outside"] == 0 and "greatest difference in grey" in outcome.note
     rows = outcome.images.reshape(5, 3, *outcome.images.shape[1:])
     canvases, masks = task.canvases(b, IMAGES)
     assert np.array_equal(rows[:, 0], canvases)
     assert np.array_equal(rows[:, 2][masks == 0], canvases[masks == 0])
-    few = replace(task, shown=2).run(bench(DDIM(steps=4)))
-    assert len(few.images) == 2 * 3 and few.rows == ["0", "1"] and few.numbers == outcome.numbers
+    few = replace(task, shown=2).run(context(DDIM(steps=4)))
+    assert len(few.images) == 2 * 3 and few.rows == ["0", "1"] and few.scores == outcome.scores
     if isinstance(task, Inpaint):
-        sets = few.restored
-        assert np.array_equal(sets.drawn, rows[:, 2]) and np.array_equal(sets.truth, IMAGES)
+        sets = few.restoration
+        assert np.array_equal(sets.restored, rows[:, 2]) and np.array_equal(sets.truth, IMAGES)
         assert np.array_equal(sets.baseline, mean_filled(IMAGES, masks))
     else:
-        assert few.restored is None, "nobody knows what lies beyond"
+        assert few.restoration is None, "nobody knows what lies beyond"
     assert len(b.model.denoiser.network.seen) == 3 * 4 * task.resample  # three batches
     # other pictures in the holes, the same elsewhere: the same result
-    other = pasted(255 - canvases, canvases, masks)
+    other = composite(255 - canvases, canvases, masks)
     if isinstance(task, Inpaint):
-        again = task.draw(bench(DDIM(steps=4)), Source(5, Annotations(), other), range(5))
+        again = task.draw(context(DDIM(steps=4)), Source(5, Annotations(), other), range(5))
         assert np.array_equal(again, rows[:, 2])
 
 
@@ -140,11 +146,11 @@ def test_resampling_once_is_the_sampler_and_more_asks_for_more() -> None:
 
 def test_outpainting_adds_what_was_asked_for() -> None:
     task = Outpaint(sides=["left", "top"], by=0.5)
-    canvas, masks = task.canvases(bench(DDIM(steps=1)), IMAGES)
+    canvas, masks = task.canvases(context(DDIM(steps=1)), IMAGES)
     assert canvas.shape == (5, 12, 12, 3) and task.canvas(8) == (12, 12)
     assert np.array_equal(canvas[:, 4:, 4:], IMAGES) and not masks[:, 4:, 4:].any() and masks.sum() == 5 * (144 - 64)
     assert Outpaint(sides=["right"], by=1.0).canvas(32) == (32, 64)
-    flat = emptied(np.full_like(IMAGES, 100), (IMAGES[..., 0] > 99).astype(np.uint8))
+    flat = mask_out(np.full_like(IMAGES, 100), (IMAGES[..., 0] > 99).astype(np.uint8))
     border, inside = steps_at_border(flat, (IMAGES[..., 0] > 99).astype(np.uint8))
     assert border == 28 and inside == 0
 
@@ -167,7 +173,7 @@ def test_a_larger_canvas_is_compared_by_its_corners() -> None:
     assert cut.shape == (8, 4, 4, 3) and np.array_equal(cut[:2], x[:, :4, :4]) and np.array_equal(cut[6:], x[:, 2:, 2:])
     f = np.array([[0.0], [3.0]])
     assert apart(f, f) == 3 and apart(np.array([[0.0], [0.0], [3.0], [3.0]]), f) == 1.5
-    outcome = LargerCanvas(count=2, factor=1.5).run(bench(DDIM(steps=2)))
+    outcome = LargerCanvas(count=2, factor=1.5).run(context(DDIM(steps=2)))
     assert outcome.images.shape == (2, 12, 12, 3) and LargerCanvas(height=8).canvas(32) == (8, 64)
 
 
@@ -222,8 +228,8 @@ def test_what_cannot_be_names_its_key(refused, key: str) -> None:
 
 @pytest.mark.parametrize(("same", "index"), [(True, [0, 1, 2, 0, 1, 2]), (False, [0, 1, 2, 3, 4, 5])])
 def test_a_column_may_start_from_one_noise(same: bool, index: list[int]) -> None:
-    made = bench(DDIM(steps=2), batch=6)
+    made = context(DDIM(steps=2), batch=6)
     outcome = Conditional("labels", count=2, each=3, same_noise=same).run(made)
     x_T = generate_prior(made.model, made.seed, index)
     assert torch.equal(made.model.denoiser.network.seen[0], x_T.to(torch.float32))
-    assert (outcome.numbers["distance_between_conditions"] == 0) == same, "the network has no condition"
+    assert (outcome.scores["distance_between_conditions"] == 0) == same, "the network has no condition"

@@ -22,7 +22,7 @@ from ablatent.first_stage.identity import IdentityFirstStage
 from ablatent.samplers.ddim import DDIM
 from ablatent.samplers.ddpm import DDPM
 from ablatent.schedules.linear import Linear
-from ablatent.tasks.base import Bench
+from ablatent.tasks.base import TaskContext
 from ablatent.tasks.consistency import Consistency
 from ablatent.tasks.generate import Model
 from ablatent.tasks.img2img import Img2Img
@@ -58,7 +58,7 @@ def test_slerp_keeps_the_norm_and_a_line_does_not() -> None:
 
 @dataclass
 class Recorded:
-    """A bench whose model knows Gaussian data, and that remembers what was drawn."""
+    """A context whose model knows Gaussian data, and that remembers what was drawn."""
 
     def __post_init__(self) -> None:
         self.calls: list[tuple[Tensor, list[int], object]] = []
@@ -68,11 +68,11 @@ class Recorded:
         if watch is not None:  # two batches, as a small batch size would make
             for part in x.split(2):
                 for i, t in enumerate(sampler.times(S)[1:]):
-                    watch(i, t, part * 0.5**i, Prediction(part * 0 + i, part))
+                    watch(range(len(part)), i, t, part * 0.5**i, Prediction(part * 0 + i, part))
         value = x.mean(dim=(1, 2, 3)).numpy() * 60 + 128
         return np.broadcast_to(value[:, None, None, None], (len(x), 8, 8, 3)).round().astype(np.uint8)
 
-    def bench(self, sampler, images=None) -> Bench:
+    def context(self, sampler, images=None) -> TaskContext:
         known = None if images is None else Source(len(images), Annotations(), images)
         model = Model(
             first_stage=IdentityFirstStage(),
@@ -82,27 +82,27 @@ class Recorded:
             latent_shape=(3, 8, 8),
             device=torch.device("cpu"),
         )
-        return Bench(model, sampler, 3, self.draw, lambda x: x.reshape(len(x), -1).astype(np.float32), known)
+        return TaskContext(model, sampler, 3, self.draw, lambda x: x.reshape(len(x), -1).astype(np.float32), known)
 
 
 def test_interpolation_draws_arcs_between_neighbouring_samples() -> None:
     recorded, task, sampler = Recorded(), Interpolate(pairs=3, points=5), DDIM(steps=4)
-    outcome = task.run(recorded.bench(sampler))
+    outcome = task.run(recorded.context(sampler))
     ((x, index, used),) = recorded.calls
     assert used is sampler and index == [0] * 5 + [1] * 5 + [2] * 5 and task.image_steps(sampler) == 60
     plain = Recorded()
-    Consistency(steps=(1, 2), count=6).run(plain.bench(sampler))
+    Consistency(steps=(1, 2), count=6).run(plain.context(sampler))
     priors = plain.calls[0][0]  # x_T of samples 0 … 5
     torch.testing.assert_close(x[[0, 4, 5, 9, 10, 14]], priors)
-    assert len(outcome.images) == 15 and set(outcome.numbers) == {"interpolation_neighbours", "interpolation_ends"}
+    assert len(outcome.images) == 15 and set(outcome.scores) == {"interpolation_neighbours", "interpolation_ends"}
 
 
 def test_consistency_uses_one_noise_at_all_steps() -> None:
     recorded = Recorded()
-    outcome = Consistency(steps=(1, 5, 20), count=4).run(recorded.bench(DDIM(steps=7, eta=0.0)))
+    outcome = Consistency(steps=(1, 5, 20), count=4).run(recorded.context(DDIM(steps=7, eta=0.0)))
     assert [sampler.steps for _, _, sampler in recorded.calls] == [1, 5, 20]
     assert all(torch.equal(x, recorded.calls[0][0]) for x, _, _ in recorded.calls)
-    assert outcome.numbers["distance_1_to_20_steps"] == 0 and outcome.numbers["distance_of_other_samples"] > 0
+    assert outcome.scores["distance_1_to_20_steps"] == 0 and outcome.scores["distance_of_other_samples"] > 0
     assert outcome.columns == ["S = 1", "S = 5", "S = 20"] and len(outcome.images) == 12
 
 
@@ -110,7 +110,7 @@ def test_consistency_uses_one_noise_at_all_steps() -> None:
 def test_strength_is_start_from_a_noised_image(strength: float) -> None:
     recorded, sampler = Recorded(), DDPM(steps=6)
     images = np.full((5, 8, 8, 3), 255, np.uint8)  # latents of one: the mean is alpha, the deviation sigma
-    Img2Img(strength=strength, count=4).run(recorded.bench(sampler, images))
+    Img2Img(strength=strength, count=4).run(recorded.context(sampler, images))
     ((x, index, used),) = recorded.calls
     times = used.times(S)
     assert len(times) == 7 and times[0] == round(strength * 1000) - 1 and index == [0, 1, 2, 3]
@@ -120,13 +120,13 @@ def test_strength_is_start_from_a_noised_image(strength: float) -> None:
 
 def test_a_trajectory_shows_states_and_estimates_of_every_batch() -> None:
     recorded, sampler = Recorded(), DDIM(steps=6)
-    outcome = Trajectory(count=3, points=3).run(recorded.bench(sampler))
+    outcome = Trajectory(count=3, points=3).run(recorded.context(sampler))
     assert outcome.rows == ["0 x_t", "0 x_0", "1 x_t", "1 x_0", "2 x_t", "2 x_0"]
     assert outcome.columns[-1] == "end" and len(outcome.columns) == 3 and len(outcome.images) == 18
     assert len(outcome.frames) == 6 and outcome.frames[0].ndim == 3
     # the estimates are 0, 1 … 5 everywhere: grey, then white
     assert (outcome.images[3] == 128).all() and (outcome.images[4] == 255).all()
-    assert set(outcome.numbers) == {"distance_after_1_of_6_steps", "distance_after_3_of_6_steps"}
+    assert set(outcome.scores) == {"distance_after_1_of_6_steps", "distance_after_3_of_6_steps"}
     with pytest.raises(ConfigError, match=r"sampler.steps=2"):
         Trajectory(points=3).check(DDIM(steps=2), S)
 

@@ -1,9 +1,10 @@
-"""Trackers: what they are told, what they leave on disk, and how a run ends."""
+"""Trackers: what they get, what they leave on disk, and how a run ends."""
 
 import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +12,21 @@ import pytest
 import yaml
 
 from ablatent.core.errors import ConfigError
+from ablatent.store.records import PlannedJob
 from ablatent.tracking.base import NoTracking, Tracking, flat_axes
 from ablatent.tracking.csv_files import CsvTracking
 from ablatent.tracking.tensorboard import TensorboardTracking
 from ablatent.tracking.wandb_runs import WandbTracking
 
-JOB = {
-    "index": 3,
-    "name": "first_stage=kl sampler.steps=20",
-    "axes": {"first_stage": "kl", "sampler.steps": 20, "network.mult": [1, 2]},
-    "config": {"sampler": {"steps": 20}, "first_stage": {"ch_mult": [1, 2]}},
-    "stages": {"first_stage": "first_stage-aa", "scores": "scores-bb"},
-}
+JOB = PlannedJob(
+    index=3,
+    name="first_stage=kl sampler.steps=20",
+    overrides=["first_stage=kl", "sampler.steps=20"],
+    axes={"first_stage": "kl", "sampler.steps": "20"},
+    config={"sampler": {"steps": 20}, "first_stage": {"ch_mult": [1, 2]}},
+    stages={"first_stage": "first_stage-aa", "scores": "scores-bb"},
+    refused=None,
+)
 IMAGE = np.zeros((8, 8, 3), np.uint8)
 
 
@@ -52,7 +56,7 @@ def inspect(folder: Path) -> dict:
 
 
 def test_axes_are_flat_scalars() -> None:
-    flat = flat_axes(JOB["axes"])
+    flat = flat_axes({"first_stage": "kl", "sampler.steps": 20, "network.mult": [1, 2]})
     assert flat == {"axes_first_stage": "kl", "axes_sampler_steps": 20, "axes_network_mult": "[1, 2]"}
 
 
@@ -81,7 +85,7 @@ def test_csv_folder_holds_the_run(tmp_path: Path) -> None:
     assert (stage / "images/panels_reconstructions-0000002.png").is_file()
     job = json.loads((tmp_path / "tracking/csv" / f"job-{ids['job']}/run.json").read_text())
     assert job["state"] == "finished"
-    assert job["config"]["axes_sampler_steps"] == 20
+    assert job["config"]["axes_sampler_steps"] == "20"
     assert job["summary"]["fid_192"] == 3.25
     assert job["config"]["stage_links"]["first_stage"] == {"key": "first_stage-aa", "run": ids["stage"]}
     assert job["summary"]["stages/first_stage/run"] == ids["stage"]
@@ -100,9 +104,9 @@ def test_csv_resume_drops_rows_that_are_trained_again(tmp_path: Path) -> None:
 def test_an_error_ends_the_run_as_failed_and_goes_on(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), CsvTracking(tmp_path).job_run("s", JOB, "c") as run:
         _ = 1 / 0
-    told = json.loads(Path(run.info()["dir"], "run.json").read_text())
-    assert told["state"] == "failed"
-    assert told["error"].startswith("ZeroDivisionError")
+    record = json.loads(Path(run.info()["dir"], "run.json").read_text())
+    assert record["state"] == "failed"
+    assert record["error"].startswith("ZeroDivisionError")
 
 
 def test_tensorboard_events_can_be_read_back(tmp_path: Path) -> None:
@@ -120,30 +124,30 @@ def test_wandb_offline_runs_are_fresh_and_read_back(tmp_path: Path) -> None:
     before = {k: v for k, v in os.environ.items() if k != "WANDB_SERVICE"}
     tracking = WandbTracking("auto", "proj", None, tmp_path)
     ids = use(tracking)
-    with pytest.raises(RuntimeError), tracking.job_run("sweep1", {**JOB, "index": 4}, "c") as failed:
-        raise RuntimeError("made to fail")
+    with pytest.raises(RuntimeError), tracking.job_run("sweep1", replace(JOB, index=4), "c") as failed:
+        raise RuntimeError("fails on purpose")
     # WANDB_SERVICE is wandb's own address of its background process; we set nothing
     assert {k: v for k, v in os.environ.items() if k != "WANDB_SERVICE"} == before
 
     folders = {p.name.rsplit("-", 1)[1]: p for p in (tmp_path / "wandb").glob("offline-run-*")}
     assert set(folders) == {ids["stage"], ids["job"], failed.info()["id"]}
-    told = inspect(folders[ids["job"]])
-    assert told["state"] == "finished"
-    assert told["summary"]["fid_192"] == 3.25
-    assert told["summary"]["axes_first_stage"] == told["config"]["axes_first_stage"] == "kl"
-    assert told["summary"]["axes_sampler_steps"] == told["config"]["axes_sampler_steps"] == 20
-    assert told["config"]["stage_links"]["first_stage"]["run"] == ids["stage"]
-    assert "train/loss" not in told["summary"]
+    job = inspect(folders[ids["job"]])
+    assert job["state"] == "finished"
+    assert job["summary"]["fid_192"] == 3.25
+    assert job["summary"]["axes_first_stage"] == job["config"]["axes_first_stage"] == "kl"
+    assert job["summary"]["axes_sampler_steps"] == job["config"]["axes_sampler_steps"] == "20"
+    assert job["config"]["stage_links"]["first_stage"]["run"] == ids["stage"]
+    assert "train/loss" not in job["summary"]
     stage = inspect(folders[ids["stage"]])
     assert (stage["state"], stage["step"], stage["summary"]["train/loss"]) == ("finished", 2, 1)
     broken = inspect(folders[failed.info()["id"]])
     assert (broken["state"], broken["exit_code"]) == ("failed", 1)
-    assert "made to fail" in broken["summary"]["error"]
+    assert "fails on purpose" in broken["summary"]["error"]
     assert "fid_192" not in broken["summary"]
 
 
 def test_wandb_online_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The call that would go online, recorded: everything is said explicitly, nothing is left to the environment."""
+    """The call that would go online, recorded: every argument is explicit, nothing is left to the environment."""
     import wandb
 
     calls = []

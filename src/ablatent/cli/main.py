@@ -12,10 +12,11 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.markup import escape
 
 from ablatent.cli.preflight import preflight
-from ablatent.cli.raw_overrides import check_words, quoted, unquoted, value_of
+from ablatent.cli.raw_overrides import check_verb, quoted, unquoted, value_of
 from ablatent.core.errors import AblatentError, ConfigError
+from ablatent.core.options import ROOT_VARIABLE
 from ablatent.core.progress import console
-from ablatent.inference.model_reference import find, job_words
+from ablatent.inference.model_reference import find, merge_overrides
 
 if TYPE_CHECKING:
     from ablatent.sweep.plan import Composed
@@ -23,17 +24,17 @@ if TYPE_CHECKING:
 
 def main(root: Path) -> None:
     """root: the folder with conf/ and experiments/."""
-    os.environ["ABLATENT_ROOT"] = str(root)
+    os.environ[ROOT_VARIABLE] = str(root)
     sys.argv[1:] = [quoted(a) for a in sys.argv[1:]]
     overrides = [a for a in sys.argv[1:] if not a.startswith("-") and "=" in a]
     multirun = any(a in ("-m", "--multirun") for a in sys.argv[1:])
     try:
         check_store_path(overrides)
+        check_verb(root, overrides, multirun)
         if value_of(overrides, "do") == "sample":
-            check_words(overrides, multirun)
-            words = with_the_jobs(root, overrides)
-            sys.argv[1:] = [*(a for a in sys.argv[1:] if a not in overrides), *words]
-            overrides = words
+            merged = prepend_job_overrides(root, overrides)
+            sys.argv[1:] = [*(a for a in sys.argv[1:] if a not in overrides), *merged]
+            overrides = merged
         preflight(root, overrides, multirun)
     except AblatentError as e:
         console.print(f"[red]error[/] {escape(str(e))}", soft_wrap=True)
@@ -41,13 +42,13 @@ def main(root: Path) -> None:
     hydra.main(config_path=str(root / "conf"), config_name="config", version_base="1.3")(one_job)()
 
 
-def with_the_jobs(root: Path, overrides: list[str]) -> list[str]:
-    """What is typed with do=sample, after what the model's job was made with: its options are the defaults."""
+def prepend_job_overrides(root: Path, overrides: list[str]) -> list[str]:
+    """The overrides of the model's job, then those that were typed with do=sample: the job's options are defaults."""
     model = value_of(overrides, "model")
     if value_of(overrides, "repeat") is not None:
         return overrides
     store = Path(value_of(overrides, "store.path") or OmegaConf.load(root / "conf" / "store" / "local.yaml").path)
-    return job_words(find(store, None if model is None else unquoted(model)).overrides, overrides)
+    return merge_overrides(find(store, None if model is None else unquoted(model)).overrides, overrides)
 
 
 def check_store_path(overrides: list[str]) -> None:
@@ -95,7 +96,7 @@ def composed(overrides: list[str], cfg: DictConfig) -> "Composed":
 
 def finish(jobs: "list[Composed]") -> int:
     """Run jobs to their end; errors become one message."""
-    from ablatent.sweep.life import execute
+    from ablatent.cli.verbs import execute
 
     try:
         return execute(jobs, command_line())

@@ -12,11 +12,19 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from ablatent.core.errors import ConfigError, did_you_mean
-from ablatent.sweep.rules import get
+from ablatent.core.values import get
 
-OPEN = {"metric": r"evaluation\.metrics", "conditioner": r"conditioner\.parts(\.[^.]+\.parts)*"}
+OPEN = {
+    "metric": r"evaluation\.metrics",
+    "conditioner": r"conditioner\.parts(\.[^.]+\.parts)*",
+    "stage": "stages",
+}
 """Group → the keys of the mappings that take further options of it, each by a name of one's own."""
-FORMS = {"metric": "+metric@evaluation.metrics.{}={}", "conditioner": "+conditioner@conditioner.parts.{}={}"}
+FORMS = {
+    "metric": "+metric@evaluation.metrics.{}={}",
+    "conditioner": "+conditioner@conditioner.parts.{}={}",
+    "stage": "+stage@stages.{}={}",
+}
 GROUP_FILE = re.compile(r"(?:optional |override )?/?([\w/]+)")
 
 
@@ -33,7 +41,7 @@ def typed_value(override: Override) -> str:
     return (override.input_line or "").partition("=")[2]
 
 
-def check_place(override: Override, options: Sequence[str], top: Iterable[str]) -> None:
+def check_target(override: Override, options: Sequence[str], top: Iterable[str]) -> None:
     """Raise ConfigError for an option of a group where nobody would read it. top: the groups of config.yaml."""
     group, package, added = override.key_or_group, override.package, override.is_add()
     if group in OPEN and added and package and re.fullmatch(OPEN[group], package.rpartition(".")[0]):
@@ -127,7 +135,7 @@ def by_last_part(root: Path, name: str, known: Iterable[str], groups: Iterable[s
 
 def _having(root: Path, name: str, groups: Iterable[str]) -> Iterator[tuple[str, str]]:
     """(group, option) of all files of these groups that have the key."""
-    for group in sorted({*groups} - {"preset"}):
+    for group in sorted({*groups} - {"preset", "do"}):
         for file in sorted((root / "conf" / group).glob("*.yaml")):
             node: DictConfig | ListConfig = OmegaConf.load(file)
             if isinstance(node, DictConfig) and name in node:

@@ -19,18 +19,16 @@ from omegaconf.errors import OmegaConfBaseException
 from ablatent.cli.override_targets import (
     by_last_part,
     check_experiment,
-    check_place,
+    check_target,
     check_value,
     option_form,
     tops,
     typed_value,
 )
-from ablatent.cli.raw_overrides import KEYS
+from ablatent.cli.raw_overrides import value_of, verbs
 from ablatent.core.errors import AblatentError, ConfigError, did_you_mean
 
 HYDRA_GROUPS = ("hydra",)
-# keys of config.yaml itself, under any options
-ALWAYS = ("do", "sweep", "title", "question", "path", "format", "key", "model", *KEYS, "out", "repeat", "size")
 
 
 def preflight(root: Path, overrides: Sequence[str], multirun: bool) -> None:
@@ -44,7 +42,10 @@ def preflight(root: Path, overrides: Sequence[str], multirun: bool) -> None:
         ) from None
     groups = {name: sorted(options) for name, options in _groups(root)}
     chosen: dict[str, list[str]] = {}
+    verb = verbs(root).get(value_of(overrides, "do") or "run")
+    own = verb.own if verb is not None else ()
     top_keys, top_groups = tops(root)
+    top_keys |= {*own, *verbs(root)["run"].own}
     for override in parsed:
         key = override.key_or_group
         if key.split(".")[0].split("/")[0] in HYDRA_GROUPS:
@@ -53,7 +54,7 @@ def preflight(root: Path, overrides: Sequence[str], multirun: bool) -> None:
             do = f"Sweep over several with: python run.py -m {key}=…; a text with commas needs quotes of its own."
             raise ConfigError(key, "one value", typed_value(override), do)
         if key in groups:
-            check_place(override, groups[key], top_groups)
+            check_target(override, groups[key], top_groups)
             at = "" if override.package is None else f"@{override.package}"
             chosen[f"{'+' if override.is_add() else ''}{key}{at}"] = list(_check_options(override, groups[key]))
             for name in chosen.get("experiments", []) if key == "experiments" else []:
@@ -71,7 +72,9 @@ def preflight(root: Path, overrides: Sequence[str], multirun: bool) -> None:
                 by_last_part(root, key, keys, top_groups) or did_you_mean(key, [*groups, *keys]),
             )
     plain = [o for o in parsed if o.key_or_group not in groups and not o.is_add() and not o.is_delete()]
-    _check_keys(root, groups, chosen, [o for o in plain if o.key_or_group.split(".")[0] not in HYDRA_GROUPS])
+    plain = [o for o in plain if o.key_or_group.split(".")[0] not in HYDRA_GROUPS]
+    if not {o.key_or_group for o in plain} <= {"seed", *own}:  # those are there under any options
+        _check_keys(root, groups, chosen, plain)
 
 
 def _groups(root: Path) -> Iterator[tuple[str, set[str]]]:
@@ -151,10 +154,8 @@ def _check_keys(
 ) -> None:
     """Each key must exist under every combination of the options that are swept, and take what was typed."""
     wanted = {o.key_or_group.split(".")[0] for o in overrides}
-    if wanted <= set(ALWAYS):
-        return
     # Only these options decide which keys there are below the overridden ones.
-    wanted |= {"preset", "experiments"}
+    wanted |= {"preset", "experiments", "do"}
     deciding = {group: options for group, options in chosen.items() if _top(group) in wanted}
     for combination in itertools.islice(itertools.product(*deciding.values()), 64):
         options = dict(zip(deciding, combination, strict=True))

@@ -1,4 +1,4 @@
-"""Values that are taken as they are typed: prompts and file names, whatever commas, quotes or brackets they hold.
+"""The command line before Hydra reads it: values that are taken as they are typed, and what each verb takes at all.
 
 Hydra reads a value as an expression: `prompt=a, b` would be two values, `prompt={x}` a dictionary. Here such values are
 put into quotes before Hydra sees them. Free of torch.
@@ -6,24 +6,25 @@ put into quotes before Hydra sees them. Free of torch.
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 
+from ablatent.core.declared import declared
 from ablatent.core.errors import ConfigError, did_you_mean
-from ablatent.inference.model_reference import ABOUT_SAMPLING
 
-KEYS = ("prompt", "prompts", "class", "label", "image", "mask", "map", "boxes", "n", "seed")
-"""What somebody asks of a finished model."""
 AS_TYPED = ("prompt", "prompts", "class", "image", "mask", "map", "boxes", "out", "repeat", "model")
-# What may be typed beside the request: how to sample, where, and with what.
-TYPED = (*KEYS, *ABOUT_SAMPLING, "do", "model", "out", "repeat", "runtime", "store", "size", "tracking")
 BESIDE_REPEAT = ("do", "out", "repeat", "runtime", "store", "tracking")
 INSTEAD = {"samples.count": "n", "samples.seed": "seed", "samples.prompts": "prompt", "task.file": "mask"}
 
 
 def quoted(argument: str) -> str:
-    """A word of the command line as Hydra must read it: KEY="VALUE" for the keys of AS_TYPED, others as they are."""
+    """An argument of the command line as Hydra must read it: KEY="VALUE" for the keys of AS_TYPED, others as they
+    are."""
     key, given, value = argument.partition("=")
     if not given or key not in AS_TYPED:
         return argument
@@ -43,19 +44,60 @@ def unquoted(value: str) -> str:
     return str(OverridesParser.create().parse_override(f"key={value}").value())
 
 
-def check_words(overrides: list[str], multirun: bool) -> None:
-    """Raise ConfigError for what has no meaning with do=sample."""
-    if multirun:
-        do = "Several prompts are read from a file: prompts=FILE."
-        raise ConfigError("do", "run or plan with -m", "sample", do)
-    repeated = value_of(overrides, "repeat") is not None
+@dataclass(frozen=True)
+class VerbKeys:
+    """What a verb reads, by its YAML and its class. own: keys of its file alone; reads: groups and keys of config.yaml,
+    empty for all of a job; takes_jobs: whether it takes -m."""
+
+    name: str
+    own: tuple[str, ...]
+    reads: tuple[str, ...]
+    takes_jobs: bool
+
+    def takes(self, key: str) -> bool:
+        """Whether a key (by its first part) is read by the verb, as far as its own keys and `reads` tell."""
+        return key in ("do", "hydra", *self.own) or not self.reads or key in self.reads
+
+
+def verbs(root: Path) -> dict[str, VerbKeys]:
+    """Name → what it reads, of every file in conf/do. root: the folder that holds conf/."""
+    files: dict[str, dict[str, Any]] = {
+        p.stem: yaml.safe_load(p.read_text()) for p in (root / "conf/do").glob("*.yaml")
+    }
+    out = {}
+    for name, node in files.items():
+        for base in node.get("defaults", []):
+            node = {**files.get(base, {}), **node}
+        own = tuple(key for key in node if key not in ("do", "verb", "defaults"))
+        out[name] = VerbKeys(name, own, declared(node["verb"], "reads"), declared(node["verb"], "takes_jobs"))
+    return out
+
+
+def check_verb(root: Path, overrides: Sequence[str], multirun: bool) -> None:
+    """Raise ConfigError for a key that the verb does not read. overrides: as typed, before those of a model's job."""
+    known, name = verbs(root), value_of(overrides, "do") or "run"
+    if "," in name or name.startswith(("glob(", "choice(")):
+        raise ConfigError("do", "one of " + ", ".join(sorted(known)), name, "It cannot be swept.")
+    if name not in known:
+        raise ConfigError("do", "one of " + ", ".join(sorted(known)), name, did_you_mean(name, known))
+    verb = known[name]
+    if multirun and not verb.takes_jobs:
+        do = "Several prompts are read from a file: prompts=FILE." if "prompts" in verb.own else "Leave -m out."
+        raise ConfigError("do", "run or plan with -m", name, do)
+    repeated = "repeat" in verb.own and value_of(overrides, "repeat") is not None
     for override in overrides:
-        key = override.partition("=")[0].lstrip("+~")
-        if repeated and key.split(".")[0] not in BESIDE_REPEAT:
-            do = "The file says how it was made: leave this out, or ask anew with model=…."
-            raise ConfigError(key, "nothing but out and runtime beside repeat", override.partition("=")[2], do)
-        if key in INSTEAD:
-            raise ConfigError(key, f"{INSTEAD[key]}=… with do=sample", override.partition("=")[2])
-        if key not in TYPED and key.split(".")[0] not in TYPED:
-            do = did_you_mean(key, TYPED) or "The model is as its job trained it."
-            raise ConfigError(key, "with do=sample: what is asked for, or how to sample it", override, do)
+        key, _, value = override.partition("=")
+        key = key.lstrip("+~")
+        top = key.split(".")[0].split("@")[0].split("/")[0]
+        if repeated and top not in BESIDE_REPEAT:
+            do = "The file has all of it: leave this out, or request new images with model=…."
+            raise ConfigError(key, "nothing but out and runtime beside repeat", value, do)
+        if verb.reads and "n" in verb.own and key in INSTEAD:
+            raise ConfigError(key, f"{INSTEAD[key]}=… with do={name}", value)
+        if not verb.takes(top):
+            readable = [*verb.own, *verb.reads]
+            do = did_you_mean(key, readable) or ("The model is as its job trained it." if "model" in verb.own else "")
+            raise ConfigError(key, f"with do={name}: {', '.join(readable)}", value, do)
+        others = [other.name for other in known.values() if top in other.own]
+        if others and top not in verb.own and top not in verb.reads:
+            raise ConfigError(key, f"a key that do={name} reads", value, f"It belongs to do={', do='.join(others)}.")

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import fields as parts_of
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -43,16 +44,33 @@ class Setting:
     pretrained: bool = True
 
 
+@dataclass(frozen=True)
+class ConditionInfo:
+    """What one part of a model's condition reads. name: of its class, for messages; needs, fills: see `Conditioner`."""
+
+    name: str
+    needs: tuple[str, ...]
+    fills: bool = False
+
+
 class Conditioner(nn.Module, ABC):
     """Base of all conditioners.
 
-    needs: the parts of a `Source` that it reads. filled: those of its arguments that follow from the `Setting`, by the
-    names they have there. vector_dim, context_dim, spatial_channels: the parts of `Cond` that it gives, so that the
+    Declared, as literals that planning reads from the source: needs: the annotations that it reads, and "pixels" where
+    it reads images; fills: whether it reads an image with a hole, and the mask of what is to be filled; cached: the
+    options that decide what `cache` makes of the captions, once for all trainings (frozen text encoders); filled: those
+    of its arguments that follow from the `Setting`, by the names they have there.
+
+    vector_dim, context_dim, spatial_channels: the parts of `Cond` that it gives, so that the
     network can be built for them; length: context tokens a row; width_option: the argument that sets context_dim.
-    dropout: probability of the null condition in training. drops: uniform numbers a row that `drop` takes.
+    dropout: probability of the null condition in training. drops: uniform numbers a row that `drop` takes. classes:
+    that it tells apart, 0 without any; max_boxes: that it reads, low_resolution_size: side in pixels of the images that
+    it enlarges, None where it does neither.
     """
 
     needs: tuple[str, ...] = ()
+    fills: ClassVar[bool] = False
+    cached: ClassVar[tuple[str, ...]] = ()
     filled: ClassVar[tuple[str, ...]] = ()
     vector_dim: int | None = None
     context_dim: int | None = None
@@ -60,12 +78,34 @@ class Conditioner(nn.Module, ABC):
     spatial_channels: int = 0
     length: int = 0
     drops: int = 1
+    classes: int = 0
+    max_boxes: int | None = None
+    low_resolution_size: int | None = None
 
     def __init__(self, dropout: float = 0.0) -> None:
         super().__init__()
         if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout <= 1:
             raise ConfigError("conditioner.dropout", "a probability in [0, 1]", dropout)
         self.dropout = dropout
+
+    def info(self) -> list["ConditionInfo"]:
+        """What each part of the condition reads; a conditioner without parts is its only one."""
+        return [ConditionInfo(type(self).__name__, self.needs, self.fills)] if self.needs else []
+
+    def degradation(self) -> dict[str, Any]:
+        """Options by which the condition makes images small; empty where it does not."""
+        return {}
+
+    @classmethod
+    def cache(
+        cls, options: Mapping[str, Any], captions: Sequence[str], folder: Path, device: torch.device, title: str
+    ) -> dict[str, Any]:
+        """Write what `rows` reads from `Source.embeddings` for these captions into a folder.
+
+        options: those that the class declares as `cached`, as objects; title: of the progress bar. Returns what is
+        kept in the summary of the stage. Raises ConfigError for a class that declares options and has no `cache`.
+        """
+        raise ConfigError("conditioner", "a class with a `cache` for the options that it declares", cls.__name__)
 
     @abstractmethod
     def rows(self, source: Source) -> Rows:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +34,7 @@ class FrozenText(Conditioner):
 
     needs = ("captions",)
     filled = ("pretrained",)
+    cached = ("encoder", "max_length", "stored")
 
     def __init__(
         self,
@@ -58,6 +60,21 @@ class FrozenText(Conditioner):
         self.empty: Tensor
         self.register_buffer("empty", torch.zeros(max_length, encoder.dim), persistent=False)
         self._empty_count = 0
+
+    @classmethod
+    def cache(
+        cls, options: Mapping[str, Any], captions: Sequence[str], folder: Path, device: torch.device, title: str
+    ) -> dict[str, Any]:
+        """states.npy (u, max_length, dim), zeros behind the last token; counts.npy (u,): tokens that count;
+        captions.json."""
+        text = cls(pretrained=True, **options).to(device)
+        _, counts = text.encode(captions, title, folder)
+        return {
+            "tokens": int(counts.sum()),
+            "longest": int(counts.max(initial=0)),
+            "width": text.encoder.dim,
+            "encoder": text.encoder.served(),
+        }
 
     def rows(self, source: Source) -> Rows:
         """The cached states where the source has them, else encoded now. Raises DataError for a caption not cached."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ablatent.conditioning.base import Conditioner, Rows
 from ablatent.conditioning.palette import palette
-from ablatent.conditioning.source import OTHER_DATA, Source, class_index
+from ablatent.conditioning.source import Source, class_index, data_with
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.types import Cond
 from ablatent.data.boxes import Box
@@ -50,13 +50,14 @@ class Layout(Conditioner):
     ) -> None:
         super().__init__(dropout)
         if classes < 1:
-            raise ConfigError("conditioner", "data with boxes of objects", f"{classes} classes", OTHER_DATA["boxes"])
+            raise ConfigError("conditioner", "data with boxes of objects", f"{classes} classes", data_with("boxes"))
         if not isinstance(max_boxes, int) or max_boxes < 1:
             raise ConfigError("conditioner.max_boxes", "an integer >= 1", max_boxes)
         if not isinstance(vocabulary, int) or vocabulary < max(classes + 1, 17):
             expected = f"an integer of at least {max(classes + 1, 17)}, for {classes} classes and a grid of corners"
             raise ConfigError("conditioner.vocabulary", expected, vocabulary)
-        self.classes, self.size, self.max_boxes, self.none = classes, size, max_boxes, vocabulary - 1
+        self.classes, self.size, self.none = classes, size, vocabulary - 1
+        self.max_boxes: int = max_boxes
         self.cells = math.isqrt(vocabulary - 1)
         self.context_dim, self.length = width, PER_BOX * max_boxes
         self.encoder = TokenEncoder(

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch.nn.functional as F
@@ -52,7 +53,8 @@ class LowResolution(Conditioner):
         self.blur = check_range("conditioner.blur", blur, 0, 10)
         self.noise = check_range("conditioner.noise", noise, 0, 255)
         self.jpeg = None if jpeg is None else check_range("conditioner.jpeg", jpeg, 1, 100)
-        self.size, self.small, self.factor, self.degradation = size, size // factor, factor, degradation
+        self.size, self.small, self.factor, self.kind = size, size // factor, factor, degradation
+        self.low_resolution_size = self.small
         self.side = tuple(latent_shape[1:])
 
     def rows(self, source: Source) -> Rows:
@@ -74,13 +76,22 @@ class LowResolution(Conditioner):
             kept["low"] = np.stack([self._degraded(p, rng) for p, rng in zip(pixels, rngs, strict=True)])
         return {**kept, "low": flip(kept["low"], rows["flipped"])}
 
+    def degradation(self) -> dict[str, Any]:
+        return {
+            "factor": self.factor,
+            "degradation": self.kind,
+            "blur": self.blur,
+            "noise": self.noise,
+            "jpeg": self.jpeg,
+        }
+
     def _degraded(self, pixels: UInt8[np.ndarray, "H W 3"], rng: np.random.Generator) -> UInt8[np.ndarray, "s s 3"]:
         picture = Image.fromarray(np.ascontiguousarray(pixels))
-        if self.degradation == "blur_noise":
+        if self.kind == "blur_noise":
             x, y = rng.uniform(*self.blur, size=2) * self.factor
             picture = picture.filter(ImageFilter.GaussianBlur((float(x), float(y))))
         small = np.asarray(picture.resize((self.small, self.small), Image.Resampling.BICUBIC))
-        if self.degradation == "bicubic":
+        if self.kind == "bicubic":
             return small
         noisy = small + rng.uniform(*self.noise) * rng.standard_normal(small.shape)
         small = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)

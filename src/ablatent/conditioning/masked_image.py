@@ -28,6 +28,7 @@ class MaskedImage(Conditioner):
     """
 
     needs = ("pixels",)
+    fills = True
     filled = ("size", "latent_shape", "encode")
 
     def __init__(

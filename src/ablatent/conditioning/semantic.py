@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ablatent.conditioning.base import Conditioner, Rows
 from ablatent.conditioning.palette import palette
-from ablatent.conditioning.source import OTHER_DATA, Source
+from ablatent.conditioning.source import Source, data_with
 from ablatent.conditioning.spatial import flip, no_map
 from ablatent.core.errors import ConfigError
 from ablatent.core.types import Cond
@@ -29,7 +29,7 @@ class Semantic(Conditioner):
     def __init__(self, segments: int, latent_shape: Sequence[int], channels: int = 3, dropout: float = 0.1):
         super().__init__(dropout)
         if segments < 1:
-            raise ConfigError("conditioner", "data with segmentation maps", "none", OTHER_DATA["segmentation"])
+            raise ConfigError("conditioner", "data with segmentation maps", "none", data_with("segmentation"))
         if not isinstance(channels, int) or channels < 1:
             raise ConfigError("conditioner.channels", "an integer >= 1", channels)
         self.segments, self.side, self.spatial_channels = segments, tuple(latent_shape[1:]), channels

@@ -1,14 +1,14 @@
 """Several conditions at once (Rombach et al. 2022, section 3.3: concatenation beside cross-attention)."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from ablatent.conditioning.base import Conditioner, Rows, mask_of
+from ablatent.conditioning.base import Conditioner, ConditionInfo, Rows, mask_of
 from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
 from ablatent.core.types import Cond
@@ -39,6 +39,16 @@ class Several(Conditioner):
         self.spatial_channels = sum(p.spatial_channels for p in parts.values())
         self.length = sum(p.length for p in parts.values())
         self.drops = sum(p.drops for p in parts.values())
+        self.classes = max(p.classes for p in parts.values())
+        self.max_boxes = next((p.max_boxes for p in parts.values() if p.max_boxes is not None), None)
+        sizes = [p.low_resolution_size for p in parts.values() if p.low_resolution_size is not None]
+        self.low_resolution_size = sizes[0] if sizes else None
+
+    def info(self) -> list[ConditionInfo]:
+        return [found for _, part in self for found in part.info()]
+
+    def degradation(self) -> dict[str, Any]:
+        return {name: value for _, part in self for name, value in part.degradation().items()}
 
     def __iter__(self) -> Iterator[tuple[str, Conditioner]]:
         yield from self.parts.items()  # type: ignore[misc]

@@ -7,17 +7,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from ablatent.core.declared import declared
 from ablatent.core.errors import ConfigError, did_you_mean
+from ablatent.core.options import options_of
+from ablatent.data.annotation_kinds import BUILT_IN, IMAGES, annotation_kind
 from ablatent.data.base import Annotations
-
-PARTS = ("labels", "captions", "boxes", "segmentation", "pixels")
-NAMES = {
-    "labels": "class labels",
-    "captions": "captions",
-    "boxes": "boxes of objects",
-    "segmentation": "segmentation maps",
-    "pixels": "pictures",
-}
 
 
 @dataclass(frozen=True)
@@ -44,12 +38,11 @@ class Source:
         return replace(self, n=len(i), annotations=self.annotations.rows(i), **own)
 
     def part(self, name: str) -> object:
-        """One of PARTS. Raises ConfigError where it is not known."""
-        value = self.pixels if name == "pixels" else getattr(self.annotations, name)
+        """Annotations by their name, or "pixels", a row an image. Raises ConfigError where the source has none."""
+        value = self.pixels if name == IMAGES.name else self.annotations.part(name)
         if value is None:
-            raise ConfigError(
-                "conditioner", f"data with {NAMES[name]}", f"data without {NAMES[name]}", OTHER_DATA[name]
-            )
+            title = annotation_kind(name).title
+            raise ConfigError("conditioner", f"data with {title}", f"data without {title}", data_with(name))
         return value
 
     def check(self, needs: Sequence[str]) -> None:
@@ -58,13 +51,10 @@ class Source:
             self.part(name)
 
 
-OTHER_DATA = {
-    "labels": "Use conditioner=none, or data with classes (data=fashion_mnist, digits, image_folder with subfolders).",
-    "captions": "Use data=openmoji, openmoji_scenes, coco_captions, image_folder with data.captions, or webdataset.",
-    "boxes": "Use data=openmoji_scenes or openimages_boxes.",
-    "segmentation": "Use data=openmoji_scenes, or image_folder with data.maps.",
-    "pixels": "Use data of pictures.",
-}
+def data_with(name: str) -> str:
+    """'Use data=…, or conditioner=none.': the data sets that declare annotations of that name."""
+    offering = [option for option, node in options_of("data") if name in declared(node, "offers")]
+    return f"Use {'data=' + ', '.join(offering) + ', or ' if offering else ''}conditioner=none."
 
 
 def class_index(name: str, classes: Sequence[str], key: str) -> int:
@@ -78,9 +68,11 @@ def class_index(name: str, classes: Sequence[str], key: str) -> int:
     return found[0]
 
 
-def blank(n: int, canvas: tuple[int, int], classes: int, segments: int) -> Source:
-    """n white pictures of canvas = (height, width) of which nothing particular is known, with every part there: to try
-    shapes out."""
+def blank(n: int, canvas: tuple[int, int], classes: int, segments: int, needs: Sequence[str] = ()) -> Source:
+    """n white images of canvas = (height, width) with empty annotations of every kind: to try shapes out.
+
+    needs: names of annotations; those without a field of their own are zeros.
+    """
     annotations = Annotations(
         np.zeros(n, dtype=np.int64),
         tuple(map(str, range(classes))),
@@ -88,6 +80,7 @@ def blank(n: int, canvas: tuple[int, int], classes: int, segments: int) -> Sourc
         [[] for _ in range(n)],
         np.zeros((n, *canvas), dtype=np.uint8),
         tuple(map(str, range(segments))),
+        {name: np.zeros(n, dtype=np.float32) for name in needs if name not in BUILT_IN},
     )
     pixels, masks = np.full((n, *canvas, 3), 255, dtype=np.uint8), np.zeros((n, *canvas), dtype=np.uint8)
     return Source(n, annotations, pixels, masks=masks)

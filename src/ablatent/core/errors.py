@@ -34,7 +34,27 @@ def closest(word: str, options: Iterable[str]) -> str | None:
     return found[0] if found else None
 
 
+# Spellings that people bring from elsewhere → ours.
+SYNONYMS = {
+    **{"learning_rate": "lr", "betas_schedule": "schedule", "cfg": "classifier_free", "cfg_scale": "scale"},
+    **{"square": "mse", "l2": "mse", "absolute": "l1", "mae": "l1", "smooth_l1": "huber"},
+    **{"given": "custom", "betas": "custom", "start_from": "init_from", "accumulate": "grad_accum_steps"},
+    **{"gradient_accumulation_steps": "grad_accum_steps", "accumulate_grad_batches": "grad_accum_steps"},
+    **{"others": "extra_decays", "ema_decay": "decay", "max_steps": "steps", "num_steps": "steps", "epsilon": "eps"},
+    **{
+        "num_inference_steps": "steps",
+        "guidance_scale": "scale",
+        "gradient_clip_val": "clip",
+        "each": "samples_per_image",
+    },
+}
+
+
 def did_you_mean(word: str, options: Iterable[str]) -> str:
-    """'Did you mean …?' for the closest option, or an empty string."""
-    near = closest(word, options)
+    """'Did you mean …?' for what others call by this word, else for the closest option, or an empty string."""
+    known = [str(option) for option in options]
+    parent, _, last = str(word).rpartition(".")
+    ours = SYNONYMS.get(last, "")
+    near = next((o for o in known if o == (f"{parent}.{ours}" if parent else ours)), None) if ours else None
+    near = near or closest(word, known)
     return f"Did you mean '{near}'?" if near else ""

@@ -47,7 +47,7 @@ class BatchShard:
         if batch_size % self.parts:
             raise ConfigError(
                 "runtime.devices",
-                "devices * grad_accum_steps that divides every training's batch size",
+                "runtime.devices * runtime.grad_accum_steps that divides every training's batch size",
                 f"{self.ranks} * {self.grad_accum_steps} for a batch of {batch_size}",
             )
         return [np.arange(self.part(micro), batch_size, self.parts) for micro in range(self.grad_accum_steps)]

@@ -8,17 +8,18 @@ here.
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from jaxtyping import Int8, Int64, UInt8
+from jaxtyping import Int8, Int64, Shaped, UInt8
 
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.files import read_json, write_json
 from ablatent.core.progress import track
+from ablatent.data.annotation_kinds import BUILT_IN
 from ablatent.data.boxes import Box
 
 TRAIN, VALIDATION = 0, 1
@@ -53,7 +54,8 @@ class Annotations:
 
     labels: class indices into `classes`, or None; captions: one English line for each, or None; boxes: the objects of
     each image as (class index, x0, y0, x1, y1) of the prepared square, or None; segmentation: the class of each pixel
-    of the prepared square, an index into `segments`, or None.
+    of the prepared square, an index into `segments`, or None. extra: further annotations by name, for example
+    ``{"age": (n,) float32}``: arrays with a row an image, which conditioners name in their `needs`.
     """
 
     labels: Int64[np.ndarray, " n"] | None = None
@@ -62,8 +64,14 @@ class Annotations:
     boxes: list[list[Box]] | None = None
     segmentation: UInt8[np.ndarray, "n h w"] | None = None
     segments: tuple[str, ...] = ()
+    extra: Mapping[str, Shaped[np.ndarray, "n ..."]] = field(default_factory=dict)
+
+    def part(self, name: str) -> Any:
+        """The annotations of that name, a row an image; None where the data has none."""
+        return getattr(self, name) if name in BUILT_IN else self.extra.get(name)
 
     def digest(self) -> str:
+        """Hex digest (blake2b, 32 bytes) of everything that is here."""
         labels = None if self.labels is None else hashlib.blake2b(self.labels.tobytes(), digest_size=32).hexdigest()
         value: dict[str, Any] = {"labels": labels, "classes": list(self.classes), "captions": self.captions}
         # these came later: without them the digest is what it was
@@ -72,6 +80,8 @@ class Annotations:
         if self.segmentation is not None:
             pixels = hashlib.blake2b(np.ascontiguousarray(self.segmentation).tobytes(), digest_size=32).hexdigest()
             value |= {"segmentation": pixels, "segments": list(self.segments)}
+        if self.extra:
+            value |= {"extra": {name: _array_digest(array) for name, array in self.extra.items()}}
         return digest_of(value)
 
     def rows(self, index: Sequence[int] | np.ndarray) -> "Annotations":
@@ -84,7 +94,15 @@ class Annotations:
             None if self.boxes is None else [self.boxes[k] for k in i],
             None if self.segmentation is None else self.segmentation[i],
             self.segments,
+            {name: np.asarray(array)[i] for name, array in self.extra.items()},
         )
+
+
+def _array_digest(array: Shaped[np.ndarray, "n ..."]) -> str:
+    values = np.ascontiguousarray(array)
+    content = hashlib.blake2b(f"{values.dtype}/{values.shape}".encode(), digest_size=32)
+    content.update(values.tobytes())
+    return content.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -121,6 +139,10 @@ class ImageData(ABC):
     name: ClassVar[str] = ""
     credit: ClassVar[str] = ""
     """Whom to name wherever the images are shown."""
+    offers: ClassVar[tuple[str, ...]] = ()
+    """Annotations that it has, or may have by its options: what messages suggest it for."""
+    mirrored_captions_hold: ClassVar[bool] = True
+    """Whether captions are true of mirrored images too: not where they say what is left and right."""
     # Raised by hand when the same source would give other pixels or another split.
     version: ClassVar[int] = 1
 

@@ -23,6 +23,7 @@ class CocoCaptions(ImageFiles):
     year: int = 2017
 
     name: ClassVar[str] = "coco_captions"
+    offers: ClassVar[tuple[str, ...]] = ("captions",)
 
     def __post_init__(self) -> None:
         super().__post_init__()

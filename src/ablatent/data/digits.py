@@ -24,6 +24,7 @@ class Digits(ImageData):
     validation_fraction: float = 0.1
 
     name: ClassVar[str] = "digits"
+    offers: ClassVar[tuple[str, ...]] = ("labels",)
 
     def __post_init__(self) -> None:
         super().__post_init__()

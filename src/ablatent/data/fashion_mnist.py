@@ -39,6 +39,7 @@ class FashionMNIST(ImageData):
     download: bool = True
 
     name: ClassVar[str] = "fashion_mnist"
+    offers: ClassVar[tuple[str, ...]] = ("labels",)
 
     def __post_init__(self) -> None:
         super().__post_init__()

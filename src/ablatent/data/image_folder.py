@@ -37,6 +37,7 @@ class ImageFolder(ImageFiles):
     validation_fraction: float = 0.1
 
     name: ClassVar[str] = "image_folder"
+    offers: ClassVar[tuple[str, ...]] = ("labels", "captions", "segmentation")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -32,6 +32,7 @@ class ImageNet(ImageFiles):
     val_labels: str | None = None
 
     name: ClassVar[str] = "imagenet"
+    offers: ClassVar[tuple[str, ...]] = ("labels",)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -30,6 +30,7 @@ class OpenImagesBoxes(ImageFiles):
     max_boxes: int = 30
 
     name: ClassVar[str] = "openimages_boxes"
+    offers: ClassVar[tuple[str, ...]] = ("boxes",)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -79,6 +79,7 @@ class OpenMoji(ImageData):
     validation_fraction: float = 0.1
 
     name: ClassVar[str] = "openmoji"
+    offers: ClassVar[tuple[str, ...]] = ("captions",)
     credit: ClassVar[str] = CREDIT
 
     def __post_init__(self) -> None:

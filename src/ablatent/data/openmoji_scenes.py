@@ -86,6 +86,8 @@ class OpenMojiScenes(ImageData):
     seed: int = 0
 
     name: ClassVar[str] = "openmoji_scenes"
+    offers: ClassVar[tuple[str, ...]] = ("captions", "boxes", "segmentation")
+    mirrored_captions_hold: ClassVar[bool] = False
     credit: ClassVar[str] = CREDIT
     # Raised by hand when the same scenes would get other captions, boxes or maps.
     wording: ClassVar[int] = 1

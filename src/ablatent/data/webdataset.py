@@ -36,6 +36,7 @@ class WebDataset(ImageFiles):
     validation_fraction: float = 0.01
 
     name: ClassVar[str] = "webdataset"
+    offers: ClassVar[tuple[str, ...]] = ("captions", "labels")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -3,16 +3,16 @@
 from ablatent.core.errors import ConfigError
 
 
-def check_terminal_snr(parameterization: str, zero_terminal_snr: bool) -> None:
-    """Refuse eps where the last time holds no signal.
+def check_terminal_snr(name: str, defined_without_signal: bool, zero_terminal_snr: bool) -> None:
+    """Raise ConfigError where the last time holds no signal and the parameterization says nothing about x_0 there.
 
-    parameterization: its name or the dotted path of its class (`eps`, `ablatent.diffusion.parameterization.Eps`).
+    name: of the parameterization; defined_without_signal: what its class declares.
     """
-    if zero_terminal_snr and parameterization.rsplit(".", 1)[-1].lower() == "eps":
+    if zero_terminal_snr and not defined_without_signal:
         raise ConfigError(
             "parameterization",
             "v or x0 where the schedule has zero terminal SNR",
-            "eps",
+            name,
             "At t = T-1 such an x_t is pure noise: eps is x_t itself, nothing about x_0 can be learned, and"
             " x_0 = (x_t - sigma eps) / alpha divides by zero. Use parameterization=v (or x0), or"
             " schedule.zero_terminal_snr=false.",

@@ -31,6 +31,8 @@ class Parameterization(ABC):
     """alpha, sigma: (b,) of each row's time, float64; images (b, c, h, w). Results are never below float32."""
 
     name: ClassVar[str]
+    defined_without_signal: ClassVar[bool] = True
+    """Whether the output says something about x_0 where alpha = 0; planning reads it from the source."""
 
     @abstractmethod
     def target(self, x0: Image, eps: Image, alpha: Level, sigma: Level) -> Image:
@@ -46,13 +48,14 @@ class Parameterization(ABC):
 
     def check(self, schedule: NoiseSchedule) -> None:
         """Raise ConfigError if the schedule has a time at which this output says nothing about x_0."""
-        check_terminal_snr(self.name, schedule.terminal_snr == 0)
+        check_terminal_snr(self.name, self.defined_without_signal, schedule.terminal_snr == 0)
 
 
 class Eps(Parameterization):
     """The output is the noise (Ho et al. 2020, eq. 11–14). Undefined where alpha = 0."""
 
     name = "eps"
+    defined_without_signal = False
 
     def target(self, x0: Image, eps: Image, alpha: Level, sigma: Level) -> Image:
         return at_least_float32(eps)

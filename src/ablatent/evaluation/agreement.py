@@ -9,7 +9,7 @@ import numpy as np
 from ablatent.core.rng import stream
 from ablatent.data.base import Annotations
 from ablatent.evaluation.judges import Verdict
-from ablatent.evaluation.scores import Score
+from ablatent.evaluation.scores import CHANCE, Score
 
 MIN_HEADLINE = 0.8
 """A judge whose headline on held-out images is below this gets a note beside each of its scores."""
@@ -48,10 +48,15 @@ def agreement(
     scores = {}
     for name, share in verdict.shares(answers, conditions).items():
         common = {**protocol, "count": n, "on_real": real.get(name)}
-        scores[name] = Score(share.value, share.half_width(), common | {"spread": share.spread}, notes)
+        label, measured = verdict.labels.get(name, name), common | {"spread": share.spread}
+        score = Score(
+            share.value, share.half_width(), measured, notes, label=label, better="higher", shown_in="terminal"
+        )
+        scores[name] = score
         chance = float(np.mean([s[name].value for s in shuffled]))
         common |= {"chance": f"conditions shuffled among the samples, mean of {SHUFFLES} orders"}
-        scores[f"{name}_chance"] = Score(chance, None, common, notes)
+        shuffled_score = replace(score, value=chance, std=None, protocol=common, shown_in="report")
+        scores[f"{name}_chance"] = shuffled_score.yardstick(name, "by chance", CHANCE)
     return scores
 
 

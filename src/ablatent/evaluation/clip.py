@@ -1,7 +1,7 @@
 """CLIP: images and captions in one space (Radford et al. 2021), and how near they are (Hessel et al. 2021)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,7 +18,7 @@ from ablatent.core.hub import HubFolder, quiet
 from ablatent.core.progress import track
 from ablatent.core.rng import stream
 from ablatent.core.weights import Found, read_tensors, verify_digest
-from ablatent.evaluation.scores import Extractor, Metric, Score
+from ablatent.evaluation.scores import CHANCE, Extractor, Metric, Score
 
 WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"
 # of the pixels that CLIP was trained on, in [0, 1]
@@ -50,6 +50,7 @@ class ClipExtractor(Extractor):
                 "Give any digest: the error of the first run says the right one.",
             )
         self.name, self.suffix, self.dim, self.weights = name, suffix, dim, weights
+        self.label = f"({weights.name.removeprefix('CLIP ')})"
         self.digest = digest or f"revision {revision}"
         self._digest = digest
         self.resize = "bicubic (Pillow) to the side that the network takes"
@@ -142,10 +143,10 @@ class ClipScore(Metric):
         chance_protocol = {k: v for k, v in protocol.items() if k != "spread"} | {
             "chance": f"captions shuffled among the images, mean of {SHUFFLES} orders"
         }
-        return {
-            self.name: Score(float(values.mean()), half, protocol),
-            f"{self.name}_chance": Score(float(np.mean(shuffled)), None, chance_protocol),
-        }
+        label = f"CLIP score {self.extractor.label}"
+        score = Score(float(values.mean()), half, protocol, label=label, better="higher", shown_in="terminal")
+        chance = replace(score, value=float(np.mean(shuffled)), std=None, protocol=chance_protocol, shown_in="report")
+        return {self.name: score, f"{self.name}_chance": chance.yardstick(self.name, "by chance", CHANCE)}
 
 
 def _scores(images: Float[np.ndarray, "n d"], captions: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:

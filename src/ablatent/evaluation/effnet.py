@@ -23,6 +23,7 @@ class EffNetLite0Extractor(Extractor):
 
     weights: PretrainedFile
     layer = "logits"
+    label = "(EfficientNet-Lite0)"
     name = "effnet-lite0/logits"
     dim = 1000
     resize = "bilinear with antialiasing to 224 px"

@@ -28,7 +28,8 @@ class FID(Metric):
         root = np.linalg.svd(_factor(fake, a["sigma"]) @ _factor(real, b["sigma"]).T, compute_uv=False).sum()
         value = difference @ difference + np.trace(a["sigma"]) + np.trace(b["sigma"]) - 2 * root
         protocol = counts(fake, real) | {"square_root": "symmetric, float64"}
-        return {"fid": Score(float(value), None, protocol, small_sample_notes(fake, real))}
+        notes = small_sample_notes(fake, real)
+        return {"fid": Score(float(value), None, protocol, notes, label="FID", better="lower", shown_in="terminal")}
 
 
 def _factor(features: np.ndarray, sigma: np.ndarray) -> np.ndarray:

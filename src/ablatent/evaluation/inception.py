@@ -23,6 +23,7 @@ STEM = ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "MaxPool_1", "Conv2d_
 TRUNK = (*STEM, *(f"Mixed_{m}" for m in ("5b", "5c", "5d", "6a", "6b", "6c", "6d", "6e", "7a", "7b", "7c")))
 LAYERS = {"192": STEM, "2048": TRUNK, "logits_unbiased": (*TRUNK, "fc")}
 DIMS = {"192": 192, "2048": 2048, "logits_unbiased": 1008}
+LABELS = {"192": "(quick)", "2048": "", "logits_unbiased": "(logits)"}
 
 
 class InceptionExtractor(Extractor):
@@ -41,7 +42,7 @@ class InceptionExtractor(Extractor):
         if layer not in LAYERS:
             raise ConfigError("evaluation.extractor.layer", " or ".join(LAYERS), layer, did_you_mean(layer, LAYERS))
         self.layer, self.suffix, self.weights, self.digest = layer, suffix, weights, digest
-        self.name, self.dim = f"inception-v3-compat/{layer}", DIMS[layer]
+        self.name, self.dim, self.label = f"inception-v3-compat/{layer}", DIMS[layer], LABELS[layer]
         self._network: nn.Sequential | None = None
         self._head: Tensor | None = None
         self._head_digest: str | None = None

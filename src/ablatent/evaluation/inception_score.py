@@ -11,6 +11,8 @@ from ablatent.core.errors import ConfigError, DataError
 from ablatent.evaluation.inception import InceptionExtractor
 from ablatent.evaluation.scores import Extractor, Metric, Score, counts
 
+OTHER_CLASSIFIER = "IS* uses another classifier than the Inception Score: compare it with itself only."
+
 
 @dataclass(frozen=True)
 class InceptionScore(Metric):
@@ -66,4 +68,5 @@ class InceptionScore(Metric):
         protocol = counts(fake, None) | {"splits": splits, "shuffle": self.shuffle, "seed": self.seed}
         notes = [] if splits == self.splits else [f"{splits} splits, not {self.splits}: too few images"]
         mean, std = result["inception_score_mean"], result["inception_score_std"]
-        return {self.name: Score(mean, std, protocol, notes)}
+        label, remark = ("IS", "") if self.name == "is" else (f"IS*{self.extractor.label}", OTHER_CLASSIFIER)
+        return {self.name: Score(mean, std, protocol, notes, label=label, better="higher", remark=remark)}

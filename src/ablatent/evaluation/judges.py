@@ -5,7 +5,7 @@ shares of real held-out images are their ceilings: what a perfect generator woul
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -26,14 +26,15 @@ class Verdict(ABC):
 
     reads: the part of `Annotations` that a judge learns. condition_parts: a model's condition must have one of these,
     so that it decides what the judge sees. scored_parts: the parts of the conditions that the shares are of, any of
-    them. headline: the held-out score by which a judge is good or not. calibrates: whether a knob is chosen on real
-    images.
+    them. headline: the held-out score by which a judge is good or not. labels: name of a share → its label in reports,
+    where that is another. calibrates: whether a knob is chosen on real images.
     """
 
     reads: ClassVar[str]
     condition_parts: ClassVar[tuple[str, ...]]
     scored_parts: ClassVar[tuple[str, ...]]
     headline: ClassVar[str]
+    labels: ClassVar[Mapping[str, str]] = {}
     calibrates: ClassVar[bool] = False
 
     def check(self, annotations: Annotations) -> None:
@@ -87,6 +88,7 @@ class Classes(Verdict):
     condition_parts: ClassVar[tuple[str, ...]] = ("labels", "captions")
     scored_parts: ClassVar[tuple[str, ...]] = ("labels",)
     headline: ClassVar[str] = "class_accuracy"
+    labels: ClassVar[Mapping[str, str]] = {"class_accuracy": "class accuracy"}
 
     def targets(self, annotations: Annotations) -> np.ndarray:
         return np.asarray(annotations.labels, dtype=np.int64)
@@ -123,6 +125,11 @@ class Objects(Verdict):
     condition_parts: ClassVar[tuple[str, ...]] = ("captions", "boxes", "segmentation")
     scored_parts: ClassVar[tuple[str, ...]] = ("boxes",)
     headline: ClassVar[str] = "f1"
+    labels: ClassVar[Mapping[str, str]] = {
+        "object_recall": "objects found",
+        "scene_accuracy": "scenes complete",
+        "several_accuracy": "scenes of several objects complete",
+    }
 
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 < self.threshold < 1:
@@ -208,6 +215,11 @@ class Segments(Verdict):
     condition_parts: ClassVar[tuple[str, ...]] = ("boxes", "segmentation")
     scored_parts: ClassVar[tuple[str, ...]] = ("boxes", "segmentation")
     headline: ClassVar[str] = "miou"
+    labels: ClassVar[Mapping[str, str]] = {
+        "box_hit_rate": "boxes hit",
+        "miou": "mIoU",
+        "pixel_accuracy": "pixel accuracy",
+    }
 
     def __post_init__(self) -> None:
         if not 0 < self.least_iou <= 1:

@@ -1,7 +1,7 @@
 """Kernel Inception distance: unbiased squared MMD, cubic kernel. Binkowski et al. 2018, "Demystifying MMD GANs"."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -25,6 +25,8 @@ class KID(Metric):
     gamma: float | None = None
     coef0: float = 1.0
     seed: int = 2020
+
+    unbiased: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for name, least in (("subsets", 1), ("subset_size", 2), ("degree", 1)):
@@ -61,4 +63,4 @@ class KID(Metric):
                 f"subsets of {size} images, not {self.subset_size}: too few images; compare with equal sizes only"
             )
         mean, std = result["kernel_inception_distance_mean"], result["kernel_inception_distance_std"]
-        return {"kid": Score(mean, std, protocol, notes)}
+        return {"kid": Score(mean, std, protocol, notes, label="KID", better="lower", shown_in="terminal")}

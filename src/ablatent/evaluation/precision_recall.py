@@ -37,4 +37,7 @@ class PrecisionRecall(Metric):
             verbose=False,
         )
         protocol = counts(fake, real) | {"neighborhood": self.neighborhood}
-        return {name: Score(result[name], None, dict(protocol)) for name in ("precision", "recall")}
+        return {
+            name: Score(result[name], None, dict(protocol), label=name, better="higher")
+            for name in ("precision", "recall")
+        }

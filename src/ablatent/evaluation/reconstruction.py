@@ -65,6 +65,11 @@ def reconstruction_scores(
                 batches["perceptual"].append(network(x / 127.5 - 1, y / 127.5 - 1).cpu().numpy())
             bar.advance(len(x))
     values |= {name: np.concatenate(parts).astype(np.float64) for name, parts in batches.items() if parts}
+    shown: dict[str, dict[str, Any]] = {
+        "psnr": {"label": "PSNR [dB]", "better": "higher", "shown_in": "terminal"},
+        "ssim": {"label": "SSIM", "better": "higher"},
+        "perceptual": {"label": "perceptual distance", "better": "lower", "shown_in": "terminal"},
+    }
     extra: dict[str, dict[str, Any]] = {
         "psnr": {"data_range": 255},
         "ssim": {"data_range": 255, "window": "gaussian, sigma 1.5, 11 px"},
@@ -72,7 +77,7 @@ def reconstruction_scores(
     }
     common: dict[str, Any] = {"count": len(originals), "mean_over": "images", "versions": versions()}
     return {
-        name: Score(float(v.mean()), None, common | extra[name], notes if name == "psnr" else [])
+        name: Score(float(v.mean()), None, common | extra[name], notes if name == "psnr" else [], **shown[name])
         for name, v in values.items()
     }
 

@@ -5,7 +5,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
@@ -15,22 +15,41 @@ from torch import Tensor
 from ablatent.core.errors import DataError
 from ablatent.core.weights import Found
 
+CHANCE = "By chance: the same with the conditions shuffled among the samples."
+NOISE = "Decoded N(0, I): what the decoder makes of latents that are pure noise; samples must be well below it."
+
 
 @dataclass(frozen=True)
 class Score:
     """A number, its spread over subsets where it has one, how it was measured, and what a reader must know beside it.
 
     Only scores of equal `protocol` may be compared.
+
+    The rest is for reports. label: its name there; better: which direction is, None: nothing to win; beside: the name
+    of the score that this one is a yardstick of; shown_in: "terminal": in all tables, "report": not on the terminal,
+    "csv": nowhere else; remark: a sentence for whoever reads the table, once for all scores that have it.
     """
 
     value: float
     std: float | None = None
     protocol: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    label: str = field(kw_only=True)
+    better: Literal["lower", "higher"] | None = field(kw_only=True)
+    beside: str | None = field(default=None, kw_only=True)
+    shown_in: Literal["terminal", "report", "csv"] = field(default="report", kw_only=True)
+    remark: str = field(default="", kw_only=True)
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.value):
             raise DataError(f"a score came out as {self.value}: images or features are not finite")
+
+    def yardstick(self, name: str, what: str, remark: str = "") -> "Score":
+        """This score, measured of a baseline, as one that stands beside the score `name` of the samples.
+
+        what: ends its label; remark: see the class.
+        """
+        return replace(self, label=f"{self.label} {what}", better=None, beside=name, remark=remark)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -47,15 +66,16 @@ class Weights(Protocol):
 class Extractor(ABC):
     """A frozen network that turns uint8 images into one vector each. Constructing one loads nothing.
 
-    name: network and layer; dim: width of the vectors; suffix: what its scores' names end with ("" for the default);
-    digest: of the tensors that it uses; resize: how images are brought to the network's size; served: where the weights
-    came from, None until `load`.
+    name: network and layer; dim: width of the vectors; suffix, label: what the names and the labels of its scores end
+    with ("" for the default one); digest: of the tensors that it uses; resize: how images are brought to the network's
+    size; served: where the weights came from, None until `load`.
     """
 
     name: str
     layer: str
     dim: int
     suffix: str
+    label: str = ""
     digest: str
     resize: str
     weights: Weights
@@ -86,9 +106,11 @@ class Metric(ABC):
     """Scores of a set of images from its features. A frozen dataclass whose fields are its knobs.
 
     against: what it compares images with: a reference set ("real"), their captions ("captions"), or "nothing".
+    unbiased: its expectation is the same for any number of images, so that it tells samples from noise at small ones.
     """
 
     against: ClassVar[str] = "real"
+    unbiased: ClassVar[bool] = False
 
     @property
     def own_extractor(self) -> Extractor | None:
@@ -130,13 +152,14 @@ def score_features(
     fake: Callable[[Extractor], np.ndarray],
     real: Callable[[Extractor], np.ndarray],
     captions: Callable[[Extractor], np.ndarray] | None = None,
+    decoded_noise: bool = False,
 ) -> dict[str, Score]:
     """All metrics of one set of images.
 
     fake, real, captions: give the features of the generated and the reference images, and of the captions, under an
     extractor; they may cache. Raises DataError for a metric of captions where there are none. Names
     get the suffix of the evaluation's extractor (fid_192); a metric with an extractor of its own has it in its name
-    already.
+    already. decoded_noise: the images are the baseline of samples: names end in _baseline.
     """
     scores: dict[str, Score] = {}
     for metric in metrics.values():
@@ -146,5 +169,12 @@ def score_features(
         if others is None and metric.against == "captions":
             raise DataError(f"{type(metric).__name__}: expected images with captions; these have none.")
         for name, score in metric(fake(used), None if others is None else others(used)).items():
-            scores[name + suffix] = replace(score, protocol=score.protocol | used.protocol() | {"versions": versions()})
+            full, label = name + suffix, score.label + (used.label if metric.own_extractor is None else "")
+            protocol = score.protocol | used.protocol() | {"versions": versions()}
+            score = replace(score, label=label, protocol=protocol)
+            if decoded_noise:
+                score = score.yardstick(full, "of decoded N(0, I)", NOISE)
+                full = f"{full}_baseline"
+                score = score if metric.unbiased else replace(score, shown_in="csv")
+            scores[full] = score
     return scores

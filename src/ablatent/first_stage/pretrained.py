@@ -1,6 +1,7 @@
 """A first stage that is not trained here: which one, until it is looked up."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ablatent.core.errors import ConfigError
 
@@ -13,6 +14,9 @@ class PretrainedFirstStage:
     Before a plan is made, the network itself takes the place of this node. Raises ConfigError unless exactly one of the
     three is given, with what belongs to it.
     """
+
+    stands_for_stored: ClassVar[bool] = True
+    """Planning puts the stored first stage in its place."""
 
     key: str | None = None
     path: str | None = None

@@ -11,13 +11,16 @@ from torch import Tensor
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.files import read_json, write_atomic, write_json
+from ablatent.core.instantiate import make
 from ablatent.interop import compvis, compvis_config, diffusers, text
 from ablatent.interop.parts import network_of
 from ablatent.stages.context import weights_path
-from ablatent.stages.models import make_conditioner, shapes_alone
-from ablatent.stages.objects import NOT_MODEL, make, stored_config
+from ablatent.stages.first_stage.kind import FirstStageKind
+from ablatent.stages.imported.kind import ImportedKind
+from ablatent.stages.models import dummy_inputs, make_conditioner
+from ablatent.stages.stored import NOT_MODEL, stored_config
 from ablatent.store.artifacts import Artifact, Store
-from ablatent.store.identity import stable_name
+from ablatent.store.identity import Key, stable_name
 
 
 @dataclass(frozen=True)
@@ -66,12 +69,12 @@ class Gathered:
 
 def gather(store: Store, artifact: Artifact, weights: str, snapshot: str | int) -> Gathered:
     """From an artifact of kind first_stage, diffusion or imported; ConfigError for weights that are not there."""
-    if artifact.kind == "first_stage":
+    if artifact.kind == FirstStageKind.name:
         return Gathered(_first_stage(artifact), None)
     config = stored_config(artifact)
-    first_key = artifact.manifest["inputs"].get("first_stage")
-    first = None if first_key is None else store.open("first_stage", first_key)
-    if artifact.kind == "imported":
+    first_key = artifact.manifest.inputs.get("first_stage")
+    first = None if first_key is None else store.open(Key(first_key))
+    if artifact.kind == ImportedKind.name:
         there = artifact.json("summary.json")["weights"]
         channels = config["network"]["in_channels"]
         scale = 1.0 / config["scale_factor"]
@@ -89,7 +92,7 @@ def gather(store: Store, artifact: Artifact, weights: str, snapshot: str | int) 
         return Gathered(None if first is None else _first_stage(first), found)
     if first is None:
         raise ConfigError("key", "a diffusion stage with its first stage", artifact.key)
-    latents = store.open("latents", artifact.manifest["inputs"]["latents"])
+    latents = store.open(Key(artifact.manifest.inputs["latents"]))
     found = Diffusion(
         _whole_network(artifact, int(first.json("summary.json")["latent_channels"])),
         _weights(artifact.path, ["ema", "raw"], snapshot),
@@ -128,7 +131,7 @@ def _whole_network(artifact: Artifact, latent_channels: int) -> dict[str, Any]:
     config, summary = stored_config(artifact), artifact.json("summary.json")
     learned = bool(config["learned_variance"])
     with torch.device("meta"):
-        setting = shapes_alone((latent_channels, 1, 1), 1, summary["classes"], summary.get("segments", 0))
+        setting = dummy_inputs((latent_channels, 1, 1), 1, summary["classes"], summary.get("segments", 0))
         conditioner = make_conditioner(config["conditioner"], setting)
     return {
         **config["network"],

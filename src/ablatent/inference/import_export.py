@@ -10,10 +10,12 @@ from ablatent.core.progress import console
 from ablatent.interop import compvis, diffusers
 from ablatent.interop.parts import DiffusionPart, FirstStagePart, Parts
 from ablatent.interop.published import Options
-from ablatent.stages.context import short
-from ablatent.stages.graph import Stage
+from ablatent.stages.first_stage.kind import FirstStageKind
+from ablatent.stages.imported.kind import ImportedKind
+from ablatent.stages.provenance import record, stage_code
+from ablatent.stages.table import built_in
 from ablatent.store.artifacts import Artifact, Store, Work
-from ablatent.sweep.build import record, stage_code
+from ablatent.store.identity import Key
 
 FORMATS = ("compvis", "diffusers")
 FILES = (".ckpt", ".safetensors", ".pt", ".pth", ".bin")
@@ -30,7 +32,7 @@ def import_weights(store: Store, config: Mapping[str, Any]) -> int:
     if parts.diffusion is not None:
         found, new = publish_diffusion(store, parts.diffusion, source, first_stage)
         _say(found, new, f"start a training from it: diffusion.init_from={found.key}")
-    for line in parts.said:
+    for line in parts.notes:
         console.print(f"  not told by the shapes: {line}", soft_wrap=True)
     for name, count in sorted(parts.not_read.items()):
         unit = "files" if name.endswith("/") else "tensors"
@@ -74,7 +76,7 @@ def _only_file(path: Path) -> Path:
 
 def publish_first_stage(store: Store, part: FirstStagePart, source: Mapping[str, Any]) -> tuple[Artifact, bool]:
     """(the artifact, whether it is new): the same key for the same tensors, whatever file they came from."""
-    stage = Stage("first_stage", {**part.config, "digest": part.digest, "weights": dict(source)})
+    stage = FirstStageKind().stage({**part.config, "digest": part.digest, "weights": dict(source)})
 
     def write(work: Work) -> None:
         from safetensors.torch import save_file
@@ -89,17 +91,15 @@ def publish_first_stage(store: Store, part: FirstStagePart, source: Mapping[str,
             },
         )
 
-    return store.get_or_build(
-        stage.kind, stage.key, write, lambda: {**record(stage, {}, stage_code(stage)), "source": source}
-    )
+    return store.get_or_build(stage.key, write, lambda: {**record(stage, {}, stage_code(stage)), "source": source})
 
 
 def publish_diffusion(
     store: Store, part: DiffusionPart, source: Mapping[str, Any], first_stage: Artifact | None
 ) -> tuple[Artifact, bool]:
     """(the artifact of kind `imported`, whether it is new), with its first stage as an input where it is known."""
-    inputs = {} if first_stage is None else {"first_stage": first_stage.key}
-    stage = Stage("imported", {**part.config, "digest": part.digest, "weights": dict(source)}, inputs)
+    inputs = {} if first_stage is None else {FirstStageKind.name: first_stage.key}
+    stage = ImportedKind().stage({**part.config, "digest": part.digest, "weights": dict(source)}, inputs)
 
     def write(work: Work) -> None:
         from safetensors.torch import save_file
@@ -113,9 +113,7 @@ def publish_diffusion(
             {"parameters": _learned(network), "snapshots": [0], "weights": sorted(part.weights)},
         )
 
-    return store.get_or_build(
-        stage.kind, stage.key, write, lambda: {**record(stage, {}, stage_code(stage)), "source": source}
-    )
+    return store.get_or_build(stage.key, write, lambda: {**record(stage, {}, stage_code(stage)), "source": source})
 
 
 def _learned(state: Mapping[str, Any]) -> int:
@@ -126,7 +124,7 @@ def _learned(state: Mapping[str, Any]) -> int:
 def _say(artifact: Artifact, new: bool, use: str) -> None:
     count = artifact.json("summary.json")["parameters"]
     word = "[green]imported[/]" if new else "found"
-    console.print(f"  {short(artifact.key):<24} {word}, {count:,} parameters; {use}", soft_wrap=True)
+    console.print(f"  {artifact.key.short:<24} {word}, {count:,} parameters; {use}", soft_wrap=True)
 
 
 def export_weights(store: Store, config: Mapping[str, Any]) -> int:
@@ -136,7 +134,7 @@ def export_weights(store: Store, config: Mapping[str, Any]) -> int:
     folder, format_ = path_and_format(config, "a folder to write")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError("path", "a new or empty folder", str(folder), "Nothing is overwritten.")
-    artifact = stored(store, str(config["key"]), ("first_stage", "diffusion", "imported"), "key")
+    artifact = stored(store, str(config["key"]), exported_kinds(), "key")
     options = config["interop"]
     if options["weights"] not in ("ema", "raw"):
         raise ConfigError("interop.weights", "ema or raw", options["weights"])
@@ -146,9 +144,14 @@ def export_weights(store: Store, config: Mapping[str, Any]) -> int:
     return 0
 
 
+def exported_kinds() -> tuple[str, ...]:
+    """The names of the kinds of stages whose weights can be written for other programs."""
+    return tuple(kind.name for kind in built_in() if kind.exported)
+
+
 def stored(store: Store, key: str, kinds: tuple[str, ...], config_key: str) -> Artifact:
     """The artifact of a key, which may be cut short where it stays unique; ConfigError otherwise."""
-    kind = key.rsplit("-", 1)[0]
+    kind = Key(key).kind
     if kind not in kinds:
         raise ConfigError(config_key, "a key of the store: " + ", ".join(f"{k}-…" for k in kinds), key)
     known = sorted(p.name for p in (store.root / "objects" / kind).glob("*") if p.is_dir())
@@ -156,7 +159,7 @@ def stored(store: Store, key: str, kinds: tuple[str, ...], config_key: str) -> A
     if len(fitting) != 1:
         near = did_you_mean(key, known) or "do=status shows what the store holds."
         raise ConfigError(config_key, f"the key of one {kind} in {store.root}", key, near)
-    found = store.find(kind, fitting[0])
+    found = store.find(Key(fitting[0]))
     if found is None:
         raise DataError(f"{config_key}: {fitting[0]} was damaged and has been set aside. Import or build it again.")
     return found

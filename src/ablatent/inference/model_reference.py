@@ -1,18 +1,23 @@
 """How a finished model is named: by sweep and job, by the key of a stage, or by the id of a W&B run. Free of torch."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ablatent.core.errors import ConfigError, did_you_mean
 from ablatent.core.files import read_json
+from ablatent.stages.diffusion.kind import DiffusionKind
+from ablatent.stages.first_stage.kind import FirstStageKind
+from ablatent.stages.imported.kind import ImportedKind
+from ablatent.stages.samples.kind import MODEL
+from ablatent.store.identity import Key
+from ablatent.store.records import Manifest, PlannedJob, PlanRecord
 from ablatent.tracking.base import run_id
 
-ROLES = {"diffusion": "diffusion", "latents": "latents", "first_stage": "first_stage", "noisy_classifier": "classifier"}
-"""Roles of a job's stages -> the names under which sampling reads them."""
 ABOUT_SAMPLING = ("sampler", "guidance", "samples", "task")
-MODELS = ("diffusion", "imported")
+MODELS = (DiffusionKind.name, ImportedKind.name)
+"""Kinds that are models by themselves."""
 
 
 @dataclass(frozen=True)
@@ -20,25 +25,25 @@ class Reference:
     """A model of the store. inputs: role → key of the stages that sampling reads; overrides, config: of the job that
     made it, as far as one is known."""
 
-    inputs: dict[str, str]
+    inputs: dict[str, Key]
     overrides: list[str]
     config: dict[str, Any] | None
 
     @property
     def imported(self) -> bool:
-        return "imported" in self.inputs
+        """Whether it is the network of another program, without a training of this store."""
+        return ImportedKind.name in self.inputs
 
 
 def find(root: Path, name: str | None) -> Reference:
     """The model of that name in the store at `root`. Raises ConfigError("model") where there is no such one."""
     jobs = list(_jobs(root))
     if name is None:
-        newest = f"The newest is model={jobs[0][0]}:{jobs[0][1]['index']}." if jobs else "The store has no sweep yet."
+        newest = f"The newest is model={jobs[0][0]}:{jobs[0][1].index}." if jobs else "The store has no sweep yet."
         forms = "SWEEP:INDEX, the key of a diffusion or imported stage, or a W&B run id"
         raise ConfigError("model", forms, None, newest)
-    kind = name.rsplit("-", 1)[0]
-    if kind in MODELS:
-        return _by_key(root, _whole(root, kind, name), jobs)
+    if Key(name).kind in MODELS:
+        return _by_key(root, _whole(root, name), jobs)
     sweep, _, which = name.partition(":")
     in_sweep = [job for found, job in jobs if found == sweep]
     if in_sweep:
@@ -47,80 +52,84 @@ def find(root: Path, name: str | None) -> Reference:
     if key is not None:
         return _by_key(root, key, jobs)
     for found, job in jobs:
-        if run_id(found, job["index"], job["name"] or "single run") == name:
+        if run_id(found, job.index, job.name or "single run") == name:
             return _of_job(root, job)
     known = [found for found, _ in jobs]
     near = did_you_mean(sweep, known) or "do=status lists the sweeps."
     raise ConfigError("model", f"a sweep, a stage or a run of {root}", name, near)
 
 
-def _jobs(root: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _jobs(root: Path) -> Iterator[tuple[str, PlannedJob]]:
     """(sweep, job) of every sweep, the newest first."""
     for plan in sorted((root / "sweeps").glob("*/plan.json"), reverse=True):
-        for job in read_json(plan)["jobs"]:
+        for job in PlanRecord.read(plan).jobs:
             yield plan.parent.name, job
 
 
-def _job(jobs: Sequence[Mapping[str, Any]], sweep: str, which: str) -> Mapping[str, Any]:
-    """A job of a sweep by its index or its name; its only one where neither is said."""
-    fitting = [j for j in jobs if which in (str(j["index"]), j["name"])] if which else list(jobs)
+def _job(jobs: Sequence[PlannedJob], sweep: str, which: str) -> PlannedJob:
+    """A job of a sweep by its index or its name; its only one where neither is given."""
+    fitting = [j for j in jobs if which in (str(j.index), j.name)] if which else list(jobs)
     if len(fitting) != 1:
-        some = ", ".join(f"{j['index']} ({j['name']})" if j["name"] else str(j["index"]) for j in jobs[:8])
+        some = ", ".join(f"{j.index} ({j.name})" if j.name else str(j.index) for j in jobs[:8])
         raise ConfigError("model", f"{sweep}:JOB with one of the jobs {some}", f"{sweep}:{which}" if which else sweep)
     return fitting[0]
 
 
-def _of_job(root: Path, job: Mapping[str, Any]) -> Reference:
-    if "diffusion" not in job["stages"]:
-        why = job["refused"] or "It has no diffusion model."
-        raise ConfigError("model", "a job with a diffusion model", job["index"], why)
-    inputs = {ROLES[role]: key for role, key in job["stages"].items() if role in ROLES}
+def _of_job(root: Path, job: PlannedJob) -> Reference:
+    if DiffusionKind.name not in job.stages:
+        why = job.refused or "It has no diffusion model."
+        raise ConfigError("model", "a job with a diffusion model", job.index, why)
+    inputs = {role: Key(key) for role, key in job.stages.items() if role in MODEL}
     for key in inputs.values():
-        if not (root / "objects" / key.rsplit("-", 1)[0] / key).exists():
+        if not (root / "objects" / key.kind / key).exists():
             raise ConfigError("model", "a job whose stages are built", key, "Run its sweep first (again).")
-    return Reference(inputs, list(job["overrides"]), dict(job["config"]))
+    return Reference(inputs, list(job.overrides), dict(job.config))
 
 
-def _by_key(root: Path, key: str, jobs: Sequence[tuple[str, Mapping[str, Any]]]) -> Reference:
+def _by_key(root: Path, key: Key, jobs: Sequence[tuple[str, PlannedJob]]) -> Reference:
     """A stage with its inputs, and the newest job that has it."""
-    kind = key.rsplit("-", 1)[0]
     for _, job in jobs:
-        if kind == "diffusion" and job["stages"].get(kind) == key:
+        if job.stages.get(key.kind) == key:
             return _of_job(root, job)
-    inputs = dict(read_json(root / "objects" / kind / key / "manifest.json")["inputs"])
-    if "first_stage" not in inputs:
+    recorded = Manifest.read(root / "objects" / key.kind / key / "manifest.json").inputs
+    inputs = {role: Key(found) for role, found in recorded.items() if role in MODEL}
+    if FirstStageKind.name not in inputs:
         do = "Import the UNet together with its autoencoder (one checkpoint, or a folder with both)."
         raise ConfigError("model", "a network whose first stage is known", key, do)
-    return Reference({kind: key, **{r: k for r, k in inputs.items() if r in ROLES}}, [], None)
+    return Reference({key.kind: key, **inputs}, [], None)
 
 
-def _whole(root: Path, kind: str, name: str) -> str:
+def _whole(root: Path, name: str) -> Key:
     """The key that starts with `name`, if there is just one."""
+    kind = Key(name).kind
     known = sorted(p.name for p in (root / "objects" / kind).glob("*") if p.is_dir())
     fitting = [k for k in known if k.startswith(name)]
     if len(fitting) != 1:
         raise ConfigError("model", f"the key of one {kind} stage in {root}", name, did_you_mean(name, known))
-    return fitting[0]
+    return Key(fitting[0])
 
 
-def _tracked(root: Path, run: str) -> str | None:
+def _tracked(root: Path, run: str) -> Key | None:
     """The diffusion stage whose training a tracker knows as this run."""
-    for path in sorted((root / "tracking" / "stages").glob("diffusion-*.json")):
-        if any(said.get("id") == run for said in read_json(path).values()):
-            return path.stem
+    for path in sorted((root / "tracking" / "stages").glob(f"{DiffusionKind.name}-*.json")):
+        if any(link.get("id") == run for link in read_json(path).values()):
+            return Key(path.stem)
     return None
 
 
-def job_words(overrides: Sequence[str], typed: Sequence[str]) -> list[str]:
+# What a job's overrides say about the job itself (its title, its seeds, where it ran), and not about its model.
+ABOUT_THE_JOB = {"do", "title", "question", "seed", "task", "tracking", "executor", "store", "metric", "evaluation"}
+
+
+def merge_overrides(job: Sequence[str], typed: Sequence[str]) -> list[str]:
     """A job's overrides and those that were typed: the latter win, and an option of a group that was chosen anew leaves
-    the job's settings of that group behind. What the job did (its task, its report) is no matter here."""
-    mine = {o.partition("=")[0] for o in typed}
-    left = {"do", "sweep", "title", "question", "path", "format", "key", "task", "tracking", "executor", "store"}
+    the job's settings of that group behind."""
+    typed_keys = {o.partition("=")[0] for o in typed}
     kept = []
-    for override in overrides:
+    for override in job:
         key = override.partition("=")[0]
         top = key.lstrip("+~").split(".")[0].split("@")[0]
-        chosen_anew = top in mine and top in ABOUT_SAMPLING
-        if key not in mine and top not in left | {"metric", "evaluation"} and not chosen_anew:
+        chosen_anew = top in typed_keys and top in ABOUT_SAMPLING
+        if key not in typed_keys and top not in ABOUT_THE_JOB and not chosen_anew:
             kept.append(override)
     return [*kept, *typed]

@@ -9,67 +9,65 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from ablatent.conditioning.base import Conditioner
-from ablatent.conditioning.class_label import ClassLabel
-from ablatent.conditioning.layout import Layout
-from ablatent.conditioning.low_resolution import LowResolution
-from ablatent.conditioning.several import Several
 from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
+from ablatent.core.instantiate import TARGET, make
 from ablatent.core.progress import track
 from ablatent.data.base import Annotations
 from ablatent.inference.model_reference import Reference, find
-from ablatent.inference.request import Asker, Request
+from ablatent.inference.request import Request, RequestResolver
 from ablatent.samplers.base import Sampler
-from ablatent.samplers.guidance import Guidance
-from ablatent.stages.check_task import check_sampling_of
-from ablatent.stages.context import Context, set_up_torch
-from ablatent.stages.graph import Stage
-from ablatent.stages.models import load_imported, reads_in
-from ablatent.stages.objects import make
-from ablatent.stages.samples.build import Generator, load_generator, tiling_of
-from ablatent.store.artifacts import Store, Work
-from ablatent.store.identity import with_neutral
-from ablatent.sweep.build import git_state, packages
-from ablatent.tasks.base import Bench, Task
-from ablatent.tasks.fill import TRAINED
+from ablatent.samplers.ddim import DDIM
+from ablatent.samplers.guidance import ClassifierFree, Guidance, NoGuidance
+from ablatent.stages.check_sampling import check_sampling_of
+from ablatent.stages.context import StageInputs, compute_of, device_of, set_up_torch
+from ablatent.stages.generator import Generator, load_generator, tiling_of
+from ablatent.stages.models import load_imported
+from ablatent.stages.provenance import git_state, packages
+from ablatent.store.artifacts import Store
+from ablatent.tasks.base import Task, TaskContext
 from ablatent.tasks.generate import Guided
 from ablatent.tasks.inpaint import Inpaint
 from ablatent.tasks.sample import Sample
-from ablatent.tracking.base import NoRun, RunSpec
+
+
+def node_of(kind: type[Any], **options: Any) -> dict[str, Any]:
+    """The configuration node of a class with these options."""
+    return {TARGET: f"{kind.__module__}.{kind.__qualname__}", **options}
+
 
 # For models of which no job is known: imported ones, and stages built by themselves.
-PLAIN: dict[str, Any] = {
-    "sampler": {"_target_": "ablatent.samplers.ddim.DDIM", "steps": 50},
-    "guidance": {"_target_": "ablatent.samplers.guidance.NoGuidance"},
-    "task": {"_target_": "ablatent.tasks.sample.Sample"},
-    "samples": {"weights": "ema", "snapshot": "last"},
+DEFAULTS: dict[str, Any] = {
+    "sampler": node_of(DDIM, steps=50),
+    "guidance": node_of(NoGuidance),
+    "task": node_of(Sample),
+    "samples": {"weights": "ema", "snapshot": "last", "decode_tile": None, "decode_overlap": 16},
     "runtime": {"device": "auto", "devices": 1, "compile": False, "threads": None, "batch_size": 64,
                 "checkpoint_seconds": 10.0, "precision": "32-true"},
 }  # fmt: skip
-INPAINT: dict[str, Any] = {"_target_": "ablatent.tasks.inpaint.Inpaint", **asdict(Inpaint())}
-"""In place of plain sampling, of a model that was trained to fill holes: it reads a picture and a mask."""
+INPAINT = node_of(Inpaint, **asdict(Inpaint()))
+"""In place of plain sampling, of a model that was trained to fill holes: it reads an image and a mask."""
 EXAMPLES = {"task": "Inpaint()", "sampler": "DDPM(steps=200)"}
-CLASSIFIER_FREE = {"_target_": "ablatent.samplers.guidance.ClassifierFree", "interval": None, "unit": "t"}
 IMPORTED_SIZE = 256
-"""Pixels: of the pictures of most released models. The weights do not tell."""
+"""Side in pixels of the images of most released models, which the weights do not tell."""
 
 
 @dataclass(frozen=True)
-class Answer:
-    """images, a row a sample; said: lines for the person who asked.
+class SampleResult:
+    """images: a row a sample; messages: lines for the person who made the request.
 
-    about: what decides them, as plain values; of do=sample, since objects that Python hands over are not described.
+    metadata: what decides them, as plain values; of do=sample, since objects that Python hands over are not described.
     """
 
     images: UInt8[np.ndarray, "n H W 3"]
-    about: dict[str, Any]
-    said: list[str] = field(default_factory=list)
+    metadata: dict[str, Any]
+    messages: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Finished:
-    """A model of the store with the way to sample it. config: nodes sampler, guidance, task, samples, runtime."""
+class Pipeline:
+    """A model of the store with the way to sample it. config: nodes sampler, guidance, task, samples, runtime; size:
+    side in pixels of an imported model's images."""
 
     store: Store
     reference: Reference
@@ -77,18 +75,18 @@ class Finished:
     size: int | None = None
 
     @staticmethod
-    def load(path: str | Path, model: str, size: int | None = None) -> "Finished":
-        """The model of that name in the store at `path`, sampled as its job sampled it. See `references.find`.
+    def load(path: str | Path, model: str, size: int | None = None) -> "Pipeline":
+        """The model of that name in the store at `path`, sampled as its job sampled it. See `model_reference.find`.
 
-        size: pixels of an imported model's pictures.
+        size: side in pixels of an imported model's images. Raises ConfigError where there is no such store or model.
         """
         if not Path(path).is_dir():
             raise ConfigError("store.path", "the folder of a store", str(path), "There is no such folder.")
         store = Store(path)
         reference = find(store.root, model)
-        known = reference.config or {}
-        config = {name: known.get(name, PLAIN[name]) for name in PLAIN} | {"task": PLAIN["task"]}
-        return Finished(store, reference, config, size)
+        job = reference.config or {}
+        config = {name: job.get(name, DEFAULTS[name]) for name in DEFAULTS} | {"task": DEFAULTS["task"]}
+        return Pipeline(store, reference, config, size)
 
     def sample(
         self,
@@ -101,31 +99,33 @@ class Finished:
         mask: str | Path | None = None,
         map: str | Path | None = None,
         boxes: Sequence[Sequence[Any]] | None = None,
+        annotations: Mapping[str, Any] | None = None,
         task: Task | None = None,
         sampler: Sampler | None = None,
         steps: int | None = None,
         scale: float | None = None,
     ) -> list[Any]:
-        """n PIL pictures (of each prompt, where there are several).
+        """n PIL images (of each prompt, where there are several).
 
-        label: a class, by number or name; image, mask, map: files; task, sampler: for example tasks.inpaint.Inpaint(),
-        samplers.ddpm.DDPM(). None: plain sampling, or Inpaint() of a model that fills holes; the sampler of the job.
-        steps: of that sampler; scale: of the job's guidance, or of classifier-free guidance where it had none. Raises
-        ConfigError for what the model does not read.
+        label: a class, by number or name; image, mask, map: files; annotations: further ones that the model reads, by
+        name; task, sampler: for example tasks.inpaint.Inpaint(), samplers.ddpm.DDPM(). None: plain sampling, or
+        Inpaint() of a model that fills holes; the sampler of the job. steps: of that sampler; scale: of the job's
+        guidance, or of classifier-free guidance where it had none. Raises ConfigError for what the model does not read.
         """
         from PIL import Image
 
-        usual, guidance = dict(self.config["sampler"]), dict(self.config["guidance"])
+        sampler_node, guidance = dict(self.config["sampler"]), dict(self.config["guidance"])
         if steps is not None:
             if sampler is not None:
                 raise ConfigError("steps", "None beside a sampler, which has its own", steps)
-            usual["steps"] = steps
+            sampler_node["steps"] = steps
         if scale is not None:
-            guidance = {**(guidance if "scale" in guidance else CLASSIFIER_FREE), "scale": scale}
+            guidance = {**guidance, "scale": scale} if "scale" in guidance else node_of(ClassifierFree, scale=scale)
         for name, value, kind in (("task", task, Task), ("sampler", sampler, Sampler)):
             if value is not None and not isinstance(value, kind):
                 raise ConfigError(name, f"an object of ablatent.{name}s, for example {EXAMPLES[name]}", value)
-        for name, file in (("image", image), ("mask", mask), ("map", map)):
+        files = {"image": image, "mask": mask, "map": map}
+        for name, file in files.items():
             if file is not None and not isinstance(file, str | Path):
                 raise ConfigError(name, "the path of a file", type(file).__name__)
         if label is not None and (isinstance(label, bool) or not isinstance(label, int | str)):
@@ -134,119 +134,119 @@ class Finished:
         prompts: tuple[Any, ...] = tuple(prompt or ()) if several or prompt is None else (prompt,)
         named = isinstance(label, str)
         request = Request(
-            prompts,
+            prompts=prompts,
             class_=str(label) if named else None,
             label=None if named or label is None else int(label),
-            image=None if image is None else str(image),
-            mask=None if mask is None else str(mask),
-            map=None if map is None else str(map),
             boxes=boxes,
+            annotations=annotations or {},
             n=n,
             seed=seed,
+            **{name: None if file is None else str(file) for name, file in files.items()},
         )
-        chosen = replace(self, config={**self.config, "sampler": usual, "guidance": guidance})
+        chosen = replace(self, config={**self.config, "sampler": sampler_node, "guidance": guidance})
         try:
             images = chosen.answer(request, task, sampler).images
         except ConfigError as e:
-            if e.key != "class":  # which is a keyword of Python: here it is said as label
+            if e.key != "class":  # a keyword of Python: here the argument is `label`
                 raise
             raise ConfigError("label", e.expected, e.got, e.do) from None
-        return [Image.fromarray(picture) for picture in images]
+        return [Image.fromarray(image) for image in images]
 
     @torch.no_grad()
-    def answer(self, request: Request, task: Task | None = None, sampler: Sampler | None = None) -> Answer:
-        """The pictures that are asked for; everything is checked before the first step."""
+    def answer(self, request: Request, task: Task | None = None, sampler: Sampler | None = None) -> SampleResult:
+        """The images of a request; everything is checked before the first step.
+
+        task, sampler: in place of those of the configuration. Raises ConfigError for what does not fit the model.
+        """
         set_up_torch(self.config["runtime"])
-        node = self.config["task"]
-        asked_task: Task = make(node) if task is None else task
+        node, runtime = self.config["task"], compute_of(self.config["runtime"], "32-true")
+        chosen: Task = make(node) if task is None else task
         sampler = make(self.config["sampler"]) if sampler is None else sampler
-        ctx = self._context()
-        generator, classes, segments = self._generator(ctx)
-        model = generator.model
+        generator, segments = self._generator()
+        model, messages = generator.model, list[str]()
         size = model.latent_shape[1] * model.first_stage.downsample
-        fills = TRAINED in reads_in(model.conditioner)
-        instead = fills and task is None and asked_task == Sample()
-        if instead:
-            node, asked_task = INPAINT, Inpaint()
-        asker = Asker(asked_task, generator.needs, classes, segments, size, *sides(model.conditioner), fills)
-        if instead:
-            drawn = "" if request.mask else "; each picture gets a hole of its own, and mask=FILE says which"
-            asker.said.append(f"the model fills holes of pictures: task=inpaint{drawn}")
-        check_sampling_of(model, asked_task, sampler, generator.guided.guidance, size)
-        source, hole = asker.source(request), asker.hole(request)
-        with track("sampling", request.count * asked_task.steps_each(sampler), "image steps") as bar:
-            draw = generator.drawing(request.seed, ctx.compute.batch_size, bar)
-            bench = Bench(model, sampler, request.seed, draw, _no_features, hole=hole)
-            images = asked_task.draw(bench, source, range(request.count))
-        return Answer(images, self._about(request, node, ctx, size), asker.said)
+        fills = any(part.fills for part in model.conditioner.info())
+        if fills and task is None and chosen == Sample():
+            node, chosen = INPAINT, Inpaint()
+            random = "" if request.mask else "; each image gets a hole of its own, and mask=FILE says which"
+            messages.append(f"the model fills holes of images: task=inpaint{random}")
+        resolver = RequestResolver(
+            task=chosen,
+            needs=generator.needs,
+            classes=generator.validation_source.annotations.classes,
+            segments=segments,
+            size=size,
+            low_resolution_size=model.conditioner.low_resolution_size,
+            max_boxes=model.conditioner.max_boxes,
+            fills=fills,
+            messages=messages,
+        )
+        check_sampling_of(model, chosen, sampler, generator.guided.guidance, size)
+        source, mask = resolver.source(request), resolver.mask(request)
+        with track("sampling", request.count * chosen.steps_each(sampler), "image steps") as bar:
+            context = TaskContext(
+                model=model,
+                sampler=sampler,
+                seed=request.seed,
+                draw=generator.drawing(request.seed, runtime.batch_size, bar),
+                features=_no_features,
+                mask=mask,
+            )
+            images = chosen.draw(context, source, range(request.count))
+        return SampleResult(images, self._metadata(request, node, size), messages)
 
-    def _context(self) -> Context:
-        """A samples stage that is read from, and never built."""
-        config = {**with_neutral(self.config["samples"], "samples"), "prompts": None}
-        config |= {"sampler": self.config["sampler"], "guidance": self.config["guidance"]}
-        stage = Stage("samples", config, self.reference.inputs)
-        work = Work(stage.key, self.store.work_folder(stage.key), "", "")
-        run = NoRun(RunSpec("", "", "", "", {}))
-        return Context(stage, self.store, work, self.config["runtime"], run)
-
-    def _generator(self, ctx: Context) -> tuple[Generator, Sequence[str], Sequence[str]]:
-        """(generator, names of classes, names of segments)."""
-        guidance: Guidance = make(self.config["guidance"])
-        if guidance.needs_classifier and "classifier" not in self.reference.inputs:
-            do = "Its job had none: run one with guidance=classifier, or choose guidance=none."
-            raise ConfigError("guidance", "one that needs no classifier", type(guidance).__name__, do)
-        if guidance.weak is not None and not self.reference.imported:
-            self._check_weak(ctx, *guidance.weak)
+    def _generator(self) -> tuple[Generator, Sequence[str]]:
+        """(generator, names of segments)."""
+        inputs = StageInputs(self.store, self.reference.inputs, device_of(self.config["runtime"]))
+        options, guidance = self.config["samples"], make(self.config["guidance"])
+        for kind in guidance.needs_stages if guidance.needs_classifier else ():
+            if kind not in self.reference.inputs:
+                do = "Its job had none: run one with this guidance, or choose guidance=none."
+                raise ConfigError("guidance", f"one that needs no {kind}", type(guidance).__name__, do)
         if not self.reference.imported:
-            generator, summary = load_generator(ctx), ctx.input("diffusion").json("summary.json")
-            return generator, generator.validation_source.annotations.classes, summary.get("segment_names", [])
+            summary = inputs.open("diffusion").json("summary.json")
+            _check_weak(guidance, options, summary["snapshots"])
+            nodes = {**options, "guidance": self.config["guidance"], "prompts": None}
+            return load_generator(inputs, nodes), summary["segment_names"]
         if guidance.needs_weak:
             raise ConfigError("guidance", "one that needs no earlier snapshot", type(guidance).__name__)
-        model = load_imported(ctx, ctx.config["weights"], self.size or IMPORTED_SIZE)
-        model = replace(model, tiling=tiling_of(ctx.config))
-        classes = [str(i) for i in range(class_count(model.conditioner))]
-        return Generator(model, Guided(guidance), Source(0, Annotations(classes=tuple(classes)))), classes, []
+        model = load_imported(inputs, options["weights"], self.size or IMPORTED_SIZE)
+        model = replace(model, tiling=tiling_of(options))
+        classes = tuple(str(i) for i in range(model.conditioner.classes))
+        return Generator(model, Guided(guidance), Source(0, Annotations(classes=classes))), []
 
-    def _check_weak(self, ctx: Context, weights: str, snapshot: str | int) -> None:
-        """Raise ConfigError unless these weights are of an earlier step than those that are sampled."""
-        kept = sorted(ctx.input("diffusion").json("summary.json")["snapshots"])
-        sampled = kept[-1] if ctx.config["snapshot"] == "last" else int(ctx.config["snapshot"])
-        weak = kept[0] if snapshot == "first" else int(snapshot)
-        if weak not in kept or (weak, weights) == (sampled, ctx.config["weights"]) or weak > sampled:
-            do = "Its training must keep an earlier one (training.snapshots). Or choose guidance=none."
-            raise ConfigError("guidance.snapshot", f"an earlier one of {kept} than {sampled}", snapshot, do)
-
-    def _about(self, request: Request, task: Mapping[str, Any], ctx: Context, size: int) -> dict[str, Any]:
-        """Everything that decides the pictures: enough for `repeat`, and for a person to know what they are."""
-        asked = {key: getattr(request, key) for key in ("class_", "label", "n", "seed")}
+    def _metadata(self, request: Request, task: Mapping[str, Any], size: int) -> dict[str, Any]:
+        """Everything that decides the images: enough for `repeat`, and for a person to know what they are."""
+        runtime = compute_of(self.config["runtime"], "32-true")
         return {
             "keys": dict(self.reference.inputs),
             **{name: self.config[name] for name in ("sampler", "guidance", "samples")},
             "task": dict(task),
-            "asked": {**asked, "prompts": list(request.prompts), "boxes": request.boxes},
+            "request": request.values(),
             "files": request.files(),
             "size": size,
             "runtime": {
-                "batch_size": ctx.compute.batch_size,
+                "batch_size": runtime.batch_size,
                 "threads": torch.get_num_threads(),
-                "device": ctx.compute.device,
+                "device": runtime.device,
             },
             "versions": packages(),
             "git": git_state(),
         }
 
 
-def class_count(conditioner: Conditioner) -> int:
-    """The classes of an imported model's conditioner, 0 where it has none."""
-    return conditioner.classes if isinstance(conditioner, ClassLabel) else 0
-
-
-def sides(conditioner: Conditioner) -> tuple[int | None, int | None]:
-    """(side of the pictures that a model enlarges, how many boxes it reads), None where it does not."""
-    parts = [part for _, part in conditioner] if isinstance(conditioner, Several) else [conditioner]
-    small = next((part.small for part in parts if isinstance(part, LowResolution)), None)
-    return small, next((part.max_boxes for part in parts if isinstance(part, Layout)), None)
+def _check_weak(guidance: Guidance, samples: Mapping[str, Any], snapshots: Sequence[int]) -> None:
+    """Raise ConfigError unless the weaker model of a guidance is of an earlier step than what is sampled."""
+    if guidance.weak is None:
+        return
+    weights, snapshot = guidance.weak
+    kept = sorted(snapshots)
+    sampled = kept[-1] if samples["snapshot"] == "last" else int(samples["snapshot"])
+    weak = kept[0] if snapshot == "first" else int(snapshot)
+    if weak not in kept or (weak, weights) == (sampled, samples["weights"]) or weak > sampled:
+        do = "Its training must keep an earlier one (training.snapshots). Or choose guidance=none."
+        raise ConfigError("guidance.snapshot", f"an earlier one of {kept} than {sampled}", snapshot, do)
 
 
 def _no_features(images: np.ndarray) -> np.ndarray:
-    raise ValueError("answers to requests are not measured")
+    raise ValueError("images of requests are not measured")

@@ -5,45 +5,47 @@ The network of the first stage takes the place of its name, so that everything a
 Free of torch for jobs that do not ask for it.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from ablatent.core.errors import AblatentError, ConfigError
-from ablatent.stages.objects import NOT_MODEL, make
+from ablatent.core.declared import declared
+from ablatent.core.errors import ConfigError
+from ablatent.core.instantiate import make
+from ablatent.stages.stored import NOT_MODEL
 from ablatent.store.artifacts import Artifact, Store
-from ablatent.store.identity import digest, stable_name
-from ablatent.sweep.plan import Composed
+from ablatent.store.identity import digest
 
 
-def with_pretrained(jobs: Sequence[Composed], store: Store) -> list[Composed]:
-    """The jobs, with imported first stages in the place of their names; refused where there is no such one."""
-    known: dict[str, dict[str, Any]] = {}
-    out = []
-    for job in jobs:
-        node = job.config.get("first_stage", {})
-        if job.refused is None and stable_name(str(node.get("_target_"))) == "PretrainedFirstStage":
-            try:
-                name = digest(node)
-                known[name] = known.get(name) or first_stage(node, store)
-                job = replace(job, config={**job.config, "first_stage": known[name]})
-            except AblatentError as e:
-                job = replace(job, refused=str(e))
-        if job.refused is None and job.config["diffusion"]["init_from"] is not None:
-            try:
-                job = replace(job, config=_init_from(job.config, store))
-            except AblatentError as e:
-                job = replace(job, refused=str(e))
-        out.append(job)
-    return out
+@dataclass
+class Resolver:
+    """Puts what configurations name in a store into them; each distinct first stage is looked up once."""
+
+    store: Store
+    first_stages: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def __call__(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The configuration with the stored first stage in the place of its name, and the whole key of init_from.
+
+        Raises ConfigError or DataError where the store has no such one.
+        """
+        node, out = config["first_stage"], dict(config)
+        if declared(node, "stands_for_stored", False):
+            name = digest(node)
+            if name not in self.first_stages:
+                self.first_stages[name] = first_stage(node, self.store)
+            out["first_stage"] = self.first_stages[name]
+        if config["diffusion"]["init_from"] is not None:
+            out["diffusion"] = _init_from(config["diffusion"], self.store)
+        return out
 
 
-def _init_from(config: Mapping[str, Any], store: Store) -> dict[str, Any]:
-    """The configuration with the whole key of the imported network; ConfigError where the store has no such one."""
+def _init_from(node: Mapping[str, Any], store: Store) -> dict[str, Any]:
+    """The diffusion node with the whole key of the imported network; ConfigError where the store has no such one."""
     from ablatent.inference.import_export import stored
 
-    found = stored(store, str(config["diffusion"]["init_from"]), ("imported",), "diffusion.init_from")
-    return {**config, "diffusion": {**config["diffusion"], "init_from": found.key}}
+    found = stored(store, str(node["init_from"]), ("imported",), "diffusion.init_from")
+    return {**node, "init_from": found.key}
 
 
 def first_stage(node: Mapping[str, Any], store: Store) -> dict[str, Any]:
@@ -52,26 +54,26 @@ def first_stage(node: Mapping[str, Any], store: Store) -> dict[str, Any]:
     from ablatent.inference.import_export import publish_first_stage, read, stored
     from ablatent.interop.published import Options
 
-    asked = make(node)
-    if asked.key is not None:
-        artifact = stored(store, asked.key, ("first_stage",), "first_stage.key")
+    chosen = make(node)
+    if chosen.key is not None:
+        artifact = stored(store, chosen.key, ("first_stage",), "first_stage.key")
     else:
         from pathlib import Path
 
-        path = None if asked.path is None else Path(asked.path).expanduser()
+        path = None if chosen.path is None else Path(chosen.path).expanduser()
         if path is not None and not path.exists():
-            raise ConfigError("first_stage.path", "a file or folder that exists", asked.path)
+            raise ConfigError("first_stage.path", "a file or folder that exists", chosen.path)
         if path is None or path.is_file():
-            found = PretrainedFile(name="first_stage", path=asked.path, url=asked.url, sha256=asked.sha256).find()
-            if asked.sha256 is not None and not found.sha256.startswith(asked.sha256):
-                raise ConfigError("first_stage.sha256", asked.sha256, found.sha256, f"Other bytes in {found.path}.")
+            found = PretrainedFile(name="first_stage", path=chosen.path, url=chosen.url, sha256=chosen.sha256).find()
+            if chosen.sha256 is not None and not found.sha256.startswith(chosen.sha256):
+                raise ConfigError("first_stage.sha256", chosen.sha256, found.sha256, f"Other bytes in {found.path}.")
             path = found.path
-        parts, source = read(path, asked.format, Options())
+        parts, source = read(path, chosen.format, Options())
         if parts.first_stage is None:
             raise ConfigError("first_stage.path", "a file with an autoencoder", str(path))
         artifact, _ = publish_first_stage(store, parts.first_stage, source)
-    config = dict(artifact.manifest["config"])
-    return config if "digest" in config else dict(_trained_here(store, artifact).manifest["config"])
+    config = dict(artifact.manifest.config)
+    return config if "digest" in config else dict(_trained_here(store, artifact).manifest.config)
 
 
 def _trained_here(store: Store, artifact: Artifact) -> Artifact:
@@ -84,10 +86,10 @@ def _trained_here(store: Store, artifact: Artifact) -> Artifact:
     state = load_file(str(artifact.path / "model.safetensors"))
     if not state:
         raise ConfigError("first_stage.key", "a first stage with weights", artifact.key, "Choose first_stage=identity.")
-    config = {k: v for k, v in artifact.manifest["config"].items() if k not in NOT_MODEL}
+    config = {k: v for k, v in artifact.manifest.config.items() if k not in NOT_MODEL}
     source = {
         "path": artifact.key,
         "format": "store",
-        "sha256": artifact.manifest["files"]["model.safetensors"]["sha256"],
+        "sha256": artifact.manifest.files["model.safetensors"].sha256,
     }
     return publish_first_stage(store, FirstStagePart(config, state), source)[0]

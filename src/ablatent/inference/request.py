@@ -1,4 +1,4 @@
-"""What somebody asks of a finished model: prompts, classes, layouts, pictures; checked before anything is sampled."""
+"""A request to a finished model: prompts, classes, layouts, images; checked before anything is sampled."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,27 +7,27 @@ from typing import Any
 
 import numpy as np
 import yaml
-from jaxtyping import UInt8
+from jaxtyping import Shaped, UInt8
 from PIL import Image
 
 from ablatent.conditioning.layout import parse_boxes
-from ablatent.conditioning.source import NAMES, Source, class_index
-from ablatent.core.errors import ConfigError, DataError
+from ablatent.conditioning.source import Source, class_index
+from ablatent.core.errors import ConfigError, DataError, did_you_mean
 from ablatent.core.files import sha256
 from ablatent.core.images import read_mask
+from ablatent.data.annotation_kinds import BUILT_IN, annotation_kind, titles
 from ablatent.data.base import Annotations
 from ablatent.data.decode import image_size, read_image
 from ablatent.data.maps import UNLABELLED, VOID, square
 from ablatent.tasks.base import Task
 from ablatent.tasks.fill import Fill
 
-GIVES = {"captions": "prompt", "labels": "class", "boxes": "boxes", "segmentation": "map", "pixels": "image"}
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Request:
     """prompts: each is sampled n times; label: a class by number, class_: by name; image, mask, map: files; boxes: a
-    list of [class name, x0, y0, x1, y1], shares of the picture from left and top."""
+    list of [class name, x0, y0, x1, y1], shares of the image from left and top; annotations: further ones by name, one
+    value for all samples or a list of values in turn; seed: of the noise. Raises ConfigError for wrong values."""
 
     prompts: Sequence[str] = ()
     class_: str | None = None
@@ -36,6 +36,7 @@ class Request:
     mask: str | None = None
     map: str | None = None
     boxes: Sequence[Sequence[Any]] | None = None
+    annotations: Mapping[str, Any] = field(default_factory=dict)
     n: int = 8
     seed: int = 0
 
@@ -47,36 +48,45 @@ class Request:
         if self.class_ is not None and self.label is not None:
             raise ConfigError("label", "null beside class", self.label, "Name the class once.")
         if self.label is not None and (isinstance(self.label, bool) or not isinstance(self.label, int)):
-            raise ConfigError("label", "the number of a class", self.label, "A name is said with class=….")
+            raise ConfigError("label", "the number of a class", self.label, "A name is given by class=….")
         for prompt in self.prompts:
             if not isinstance(prompt, str) or any("\ud800" <= c <= "\udfff" for c in prompt):
                 raise ConfigError("prompt", "text, in UTF-8", prompt)
         for key in ("image", "mask", "map"):
             file = getattr(self, key)
             if file is not None and not Path(file).is_file():
-                raise ConfigError(key, "a picture file", file, "There is no such file.")
+                raise ConfigError(key, "an image file", file, "There is no such file.")
         if self.mask is not None and self.image is None:
-            raise ConfigError("image", "the picture that the mask belongs to", None, "Say image=FILE.")
+            raise ConfigError("image", "the image that the mask belongs to", None, "Give it by image=FILE.")
+        if not isinstance(self.annotations, Mapping):
+            raise ConfigError("annotations", "{NAME: VALUE, …}", self.annotations)
 
     @staticmethod
     def of(config: Mapping[str, Any]) -> "Request":
-        """From the keys of conf/config.yaml."""
+        """From the keys of conf/do/sample.yaml. Raises ConfigError."""
         prompts = [] if config["prompt"] is None else [str(config["prompt"])]
         if config["prompts"] is not None:
             if prompts:
-                raise ConfigError("prompts", "null beside prompt", config["prompts"], "Say one of them.")
+                raise ConfigError("prompts", "null beside prompt", config["prompts"], "Give one of them.")
             prompts = prompts_of(Path(config["prompts"]))
         boxes = None if config["boxes"] is None else boxes_of(config["boxes"])
-        said = {key: config[key] for key in ("label", "image", "mask", "map", "n", "seed")}
-        return Request(prompts, config["class"], boxes=boxes, **said)
+        values = {key: config[key] for key in ("label", "image", "mask", "map", "n", "seed")}
+        annotations = config["annotations"] or {}
+        return Request(prompts=prompts, class_=config["class"], boxes=boxes, annotations=annotations, **values)
 
     @property
     def count(self) -> int:
+        """How many images it makes."""
         return self.n * max(len(self.prompts), 1)
 
     def caption(self, index: int) -> str | None:
         """The prompt of a sample; those of one prompt come one after the other."""
         return self.prompts[index // self.n] if self.prompts else None
+
+    def values(self) -> dict[str, Any]:
+        """All of it but its files, as plain values: `Request(**values, **paths)` is the request again."""
+        names = ("class_", "label", "n", "seed", "boxes", "annotations")
+        return {**{name: getattr(self, name) for name in names}, "prompts": list(self.prompts)}
 
     def files(self) -> dict[str, dict[str, str]]:
         """Path and digest of the files that it reads."""
@@ -85,7 +95,7 @@ class Request:
 
 
 def prompts_of(path: Path) -> list[str]:
-    """One prompt a line; empty lines are left out."""
+    """One prompt a line; empty lines are left out. Raises ConfigError for a file without any."""
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").split("\n")]
     except (OSError, UnicodeDecodeError) as e:
@@ -96,7 +106,7 @@ def prompts_of(path: Path) -> list[str]:
 
 
 def boxes_of(text: str) -> list[Any]:
-    """[[dog, 0.1, 0.1, 0.5, 0.5], …] as it is typed; each is for `parse_boxes` to check."""
+    """[[dog, 0.1, 0.1, 0.5, 0.5], …] as it is typed; `parse_boxes` checks each. Raises ConfigError."""
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
@@ -106,80 +116,92 @@ def boxes_of(text: str) -> list[Any]:
     return value
 
 
-@dataclass(frozen=True)
-class Asker:
-    """Turns requests into sources, for one model. needs: what its condition (and the classifier that guides it) reads;
-    size: of its pictures; small: of those that it enlarges, where it does; most_boxes: that it reads, where it does;
-    fills: it was trained to fill holes of pictures; said: lines for the person who asks."""
+@dataclass(frozen=True, kw_only=True)
+class RequestResolver:
+    """Turns requests into sources, for one model and task.
+
+    needs: what its condition (and the classifier that guides it) reads; classes, segments: their names, by number;
+    size: side in pixels of its images; low_resolution_size: of those that it enlarges, None where it does not;
+    max_boxes: that it reads; fills: whether it was trained to fill holes of images; messages: lines for the person who
+    made the request, to which it adds.
+    """
 
     task: Task
     needs: frozenset[str]
     classes: Sequence[str]
     segments: Sequence[str]
     size: int
-    small: int | None = None
-    most_boxes: int | None = None
+    low_resolution_size: int | None = None
+    max_boxes: int | None = None
     fills: bool = False
-    said: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
 
-    def picture_and_map(self, request: Request) -> tuple[str | None, str | None, str]:
-        """(picture, map, key of the map): where the model reads maps and nobody reads a picture, the image is a map."""
-        pictures = self.task.needs_images or "pixels" in self.needs
-        if request.map is None and "segmentation" in self.needs and not pictures:
+    def image_and_map(self, request: Request) -> tuple[str | None, str | None, str]:
+        """(image, map, key of the map): where the model reads maps and nothing reads an image, the image is a map."""
+        images = self.task.needs_images or "pixels" in self.needs
+        if request.map is None and "segmentation" in self.needs and not images:
             return None, request.image, "map" if request.image is None else "image"
         return request.image, request.map, "map"
 
     def check(self, request: Request) -> None:
-        """Raise ConfigError for what the model does not read, and for what it needs and nobody gave."""
+        """Raise ConfigError for what the model does not read, and for what it needs and the request lacks."""
         if self.fills and not isinstance(self.task, Fill):
-            expected = "one that fills: the model reads a picture with a hole, which would be cut at random"
-            raise ConfigError("task", expected, type(self.task).__name__, "Say task=inpaint mask=FILE.")
-        picture, segmentation, _ = self.picture_and_map(request)
+            expected = "one that fills: the model reads an image with a hole, which would be cut at random"
+            raise ConfigError("task", expected, type(self.task).__name__, "Choose task=inpaint mask=FILE.")
+        image, segmentation, _ = self.image_and_map(request)
         given: dict[str, Any] = {"prompt": list(request.prompts) or None, "class": request.class_}
-        given |= {"label": request.label, "boxes": request.boxes, "image": picture, "map": segmentation}
-        takes = {GIVES[need] for need in self.needs} | ({"image"} if self.task.needs_images else set())
+        given |= {"label": request.label, "boxes": request.boxes, "image": image, "map": segmentation}
+        given |= {annotation_kind(name).request: value for name, value in request.annotations.items()}
+        takes = {annotation_kind(need).request for need in self.needs}
+        takes |= {"image"} if self.task.needs_images else set()
         takes |= {"label"} if "class" in takes else set()
-        reads = " and ".join(sorted(NAMES[n] for n in self.needs)) or "no condition"
+        reads = titles(self.needs) or "no condition"
         for key, value in given.items():
             if value is not None and key not in takes:
-                do = "A class is asked for with class=NAME." if key == "prompt" and "class" in takes else ""
+                do = "A class is given by class=NAME." if key == "prompt" and "class" in takes else ""
                 do = "To fill a part of it: task=inpaint." if key == "image" and request.mask else do
+                do = did_you_mean(key, takes) if key.startswith("annotations.") else do
                 raise ConfigError(key, f"null with a model of {reads} and this task", value, do)
-            if key in takes and value is None and key not in ("class", "label"):
+        for key in sorted(takes - {"class", "label"}):
+            if given.get(key) is None:
                 starts = key == "image" and self.task.needs_images
-                why = "the task starts from a picture" if starts else f"the model is one of {reads}"
-                raise ConfigError(key, f"a value: {why}", None, f"Say {key}=….")
-        if self.most_boxes is not None and len(request.boxes or ()) > self.most_boxes:
+                why = "the task starts from an image" if starts else f"the model is one of {reads}"
+                raise ConfigError(key, f"a value: {why}", None, f"Give it by {_form(key)}.")
+        if self.max_boxes is not None and len(request.boxes or ()) > self.max_boxes:
             got = f"{len(request.boxes or ())} boxes"
-            raise ConfigError("boxes", f"at most {self.most_boxes}, as many as the model reads", got)
+            raise ConfigError("boxes", f"at most {self.max_boxes}, as many as the model reads", got)
         if request.mask is not None and not self.task.fills:
             raise ConfigError("mask", "null with a task that fills nothing", request.mask, "Choose task=inpaint.")
 
     def source(self, request: Request) -> Source:
-        """What each of the samples is conditioned on, and the picture it starts from."""
+        """What each of the samples is conditioned on, and the image it starts from. Raises ConfigError."""
         self.check(request)
         n = request.count
         captions = [request.caption(i) or "" for i in range(n)] if "captions" in self.needs else None
         labels = self._labels(request) if "labels" in self.needs else None
         boxes = [parse_boxes(request.boxes or (), self.classes)] * n if "boxes" in self.needs else None
-        picture, segmentation, key = self.picture_and_map(request)
+        image, segmentation, key = self.image_and_map(request)
         maps = pixels = small = None
         if segmentation is not None:
             maps = np.repeat(self._segmentation(Path(segmentation), key)[None], n, axis=0)
-        if picture is not None:
-            # a task that starts from a picture needs a whole one, which the model makes small itself
-            enlarges = self.small is not None and not self.task.needs_images
-            if enlarges and min(image_size(Path(picture))) < self.size:
-                small = np.repeat(self.picture(Path(picture), self.small or self.size)[None], n, axis=0)
+        if image is not None:
+            # a task that starts from an image needs a whole one, which the model makes small itself
+            enlarges = self.low_resolution_size is not None and not self.task.needs_images
+            if enlarges and min(image_size(Path(image))) < self.size:
+                small = np.repeat(self.image(Path(image), self.low_resolution_size or self.size)[None], n, axis=0)
             else:
-                pixels = np.repeat(self.picture(Path(picture), self.size)[None], n, axis=0)
-        known = Annotations(labels, tuple(self.classes), captions, boxes, maps, tuple(self.segments))
-        return Source(n, known, pixels, low_resolution=small)
+                pixels = np.repeat(self.image(Path(image), self.size)[None], n, axis=0)
+        extra = {
+            name: _in_turn(annotation_kind(name).request, request.annotations[name], n)
+            for name in sorted(self.needs - set(BUILT_IN))
+        }
+        annotations = Annotations(labels, tuple(self.classes), captions, boxes, maps, tuple(self.segments), extra)
+        return Source(n, annotations, pixels, low_resolution=small)
 
     def _labels(self, request: Request) -> np.ndarray:
-        """The class that was asked for; classes in turn where none was."""
+        """The class of the request; classes in turn where it names none."""
         if request.class_ is not None and request.class_.isdecimal() and request.class_ not in self.classes:
-            do = f"A number is said with label={request.class_}."
+            do = f"A number is given by label={request.class_}."
             raise ConfigError("class", "the name of a class", request.class_, do)
         if request.class_ is not None:
             return np.full(request.count, class_index(request.class_, self.classes, "class"), dtype=np.int64)
@@ -190,42 +212,61 @@ class Asker:
         return np.arange(request.count, dtype=np.int64) % len(self.classes)
 
     def _segmentation(self, path: Path, key: str) -> UInt8[np.ndarray, "size size"]:
-        """A picture whose levels (or palette indices) are classes: its middle square, resized by nearest. key: as what
-        it was given."""
+        """An image whose levels (or palette indices) are classes: its middle square, resized by nearest.
+
+        key: of the request that gave it, for errors. Raises ConfigError."""
         try:
-            with Image.open(path) as picture:
-                picture.load()
+            with Image.open(path) as image:
+                image.load()
         except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as e:
-            raise ConfigError(key, "a picture file", str(path), f"It cannot be read: {e}") from None
-        if picture.mode not in ("L", "P"):
+            raise ConfigError(key, "an image file", str(path), f"It cannot be read: {e}") from None
+        if image.mode not in ("L", "P"):
             do = "Save class indices, not colours."
-            raise ConfigError(key, "a map: a picture in grey or with a palette", picture.mode, do)
-        numbers, last = np.asarray(picture), len(self.segments) - 1
+            raise ConfigError(key, "a map: an image in grey or with a palette", image.mode, do)
+        numbers, last = np.asarray(image), len(self.segments) - 1
         if self.segments[last] == UNLABELLED:
             numbers = np.where(numbers == VOID, last, numbers).astype(np.uint8)
-        if (most := int(numbers.max())) > last:
+        if (highest := int(numbers.max())) > last:
             named = ", ".join(f"{i} {name}" for i, name in enumerate(self.segments))
-            raise ConfigError(key, f"a map of the classes {named}", f"the class {most}")
+            raise ConfigError(key, f"a map of the classes {named}", f"the class {highest}")
         return square(numbers, self.size)
 
-    def picture(self, path: Path, size: int) -> UInt8[np.ndarray, "size size 3"]:
-        """As the training's pictures: the middle square, resized."""
+    def image(self, path: Path, size: int) -> UInt8[np.ndarray, "size size 3"]:
+        """As the training's images: the middle square, resized."""
         try:
             width, height = image_size(path)
-            picture = read_image(path, size, "lanczos")
+            image = read_image(path, size, "lanczos")
         except DataError as e:
-            raise ConfigError("image", "a picture file", str(path), str(e)) from None
+            raise ConfigError("image", "an image file", str(path), str(e)) from None
         if (width, height) != (size, size):
-            self.said.append(f"{path}: {width}x{height} pixels; its middle square is used, in {size}x{size}")
-        return picture
+            self.messages.append(f"{path}: {width}x{height} pixels; its middle square is used, in {size}x{size}")
+        return image
 
-    def hole(self, request: Request) -> UInt8[np.ndarray, "size size"] | None:
-        """The mask, of the picture's own size, as the picture was cut and resized; 1 = fill."""
+    def mask(self, request: Request) -> UInt8[np.ndarray, "size size"] | None:
+        """The mask, of the image's own size, as the image was cut and resized; 1 = fill."""
         if request.mask is None or request.image is None:
             return None
         width, height = image_size(Path(request.image))
         mask = read_mask(Path(request.mask), (height, width), "mask")
         out = square(mask, self.size)
         if out.all() or not out.any():
-            raise ConfigError("mask", "something to fill and something known in the middle square", request.mask)
+            raise ConfigError("mask", "something to fill and something to keep in the middle square", request.mask)
         return out
+
+
+def _form(key: str) -> str:
+    """How a key of a request is typed."""
+    name = key.removeprefix("annotations.")
+    return f"annotations={{{name}: VALUE}}" if name != key else f"{key}=…"
+
+
+def _in_turn(key: str, value: Any, n: int) -> Shaped[np.ndarray, "n ..."]:
+    """Numbers of a further annotation, a row a sample: one for all, or those of a list in turn. Raises ConfigError."""
+    values = value if isinstance(value, list | tuple) else [value]
+    try:
+        numbers = np.asarray(values, dtype=np.float32)
+    except (TypeError, ValueError):
+        numbers = np.zeros(0, dtype=np.float32)
+    if not len(numbers) or not np.isfinite(numbers).all():
+        raise ConfigError(key, "a number, or a list of numbers", value)
+    return numbers[np.arange(n) % len(numbers)]

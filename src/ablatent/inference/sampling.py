@@ -1,4 +1,4 @@
-"""do=sample: pictures of a finished model as PNG files that say how they were made, and can be made again."""
+"""do=sample: images of a finished model as PNG files that say how they were made, and can be made again."""
 
 import json
 import secrets
@@ -16,6 +16,7 @@ from ablatent.core.progress import console
 from ablatent.inference.model_reference import ABOUT_SAMPLING, Reference, find
 from ablatent.inference.request import Request
 from ablatent.store.artifacts import Store
+from ablatent.store.identity import Key
 
 CHUNK = "ablatent"
 """The PNG text chunk with everything, as JSON; `prompt` beside it is for other programs."""
@@ -29,49 +30,47 @@ def sample(store: Store, config: Mapping[str, Any]) -> int:
     request = Request.of(config)
     size = int(config["size"]) if reference.imported and config["size"] is not None else None
     chosen = {name: config[name] for name in (*ABOUT_SAMPLING, "runtime")}
-    answered(store, reference, chosen, size, request, _folder(config["out"]))
+    sample_and_save(store, reference, chosen, size, request, _folder(config["out"]))
     return 0
 
 
-def answered(
+def sample_and_save(
     store: Store, reference: Reference, config: Mapping[str, Any], size: int | None, request: Request, folder: Path
 ) -> np.ndarray:
     """Sample, write, and say where; the images, uint8 (n, H, W, 3)."""
     from ablatent.core.images import grid, save_png
-    from ablatent.inference.pipeline import Finished
+    from ablatent.inference.pipeline import Pipeline
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise ConfigError("out", "a folder that can be made", str(folder), str(e)) from None
-    answer = Finished(store, reference, config, size).answer(request)
-    for line in answer.said:
+    result = Pipeline(store, reference, config, size).answer(request)
+    for line in result.messages:
         console.print(f"  {line}", markup=False, soft_wrap=True)
-    for index, image in enumerate(answer.images):
-        save_png(folder / f"{index:04d}.png", image, texts(answer.about, index, request.caption(index)))
+    for index, image in enumerate(result.images):
+        save_png(folder / f"{index:04d}.png", image, texts(result.metadata, index, request.caption(index)))
     columns = min(request.n, 8)
-    scale = max(1, 64 // answer.images.shape[1])
-    save_png(folder / "grid.png", grid(answer.images, columns, scale), texts(answer.about, None, None))
-    console.print(
-        f"{len(answer.images)} pictures: {folder}/0000.png …, {folder}/grid.png", markup=False, soft_wrap=True
-    )
-    return answer.images
+    scale = max(1, 64 // result.images.shape[1])
+    save_png(folder / "grid.png", grid(result.images, columns, scale), texts(result.metadata, None, None))
+    console.print(f"{len(result.images)} images: {folder}/0000.png …, {folder}/grid.png", markup=False, soft_wrap=True)
+    return result.images
 
 
-def texts(about: Mapping[str, Any], index: int | None, prompt: str | None) -> dict[str, str]:
-    """The text chunks of a picture; index: its number, None for the grid."""
-    said = {CHUNK: json.dumps({**about, "index": index}, sort_keys=True)}
-    return said if prompt is None else {**said, "prompt": prompt}
+def texts(metadata: Mapping[str, Any], index: int | None, prompt: str | None) -> dict[str, str]:
+    """The text chunks of an image; index: its number, None for the grid."""
+    chunks = {CHUNK: json.dumps({**metadata, "index": index}, sort_keys=True)}
+    return chunks if prompt is None else {**chunks, "prompt": prompt}
 
 
-def about_of(path: Path) -> dict[str, Any]:
-    """What `texts` wrote into a picture. Raises ConfigError("repeat") for other files."""
+def metadata_of(path: Path) -> dict[str, Any]:
+    """What `texts` wrote into an image. Raises ConfigError("repeat") for other files."""
     from PIL import Image
 
     try:
-        with Image.open(path) as picture:
-            picture.load()
-            return dict(json.loads(picture.info[CHUNK]))
+        with Image.open(path) as image:
+            image.load()
+            return dict(json.loads(image.info[CHUNK]))
     except (OSError, KeyError, TypeError, ValueError, Image.DecompressionBombError):
         raise _unknown(path) from None
 
@@ -91,27 +90,28 @@ def _folder(out: str | None) -> Path:
 
 
 def repeat(store: Store, config: Mapping[str, Any]) -> int:
-    """Make the pictures of an earlier answer again, all of them: a picture depends on its batch in the last bits."""
+    """Make the images of an earlier request again, all of them: an image depends on its batch in the last bits."""
     from PIL import Image
 
     path, folder = Path(config["repeat"]).expanduser(), _folder(config["out"])
-    about = about_of(path)
+    metadata = metadata_of(path)
     try:
-        request, nodes, index = _request(about), {name: about[name] for name in ABOUT_SAMPLING}, about["index"]
+        request, nodes, index = _request(metadata), {name: metadata[name] for name in ABOUT_SAMPLING}, metadata["index"]
         for name in ("sampler", "guidance", "task"):
             _check_node(name, nodes[name])
-        runtime = {**config["runtime"], **{k: about["runtime"][k] for k in ("batch_size", "threads")}}
-        reference, size = Reference(dict(about["keys"]), [], None), int(about["size"])
-        known = index is None or 0 <= int(index) < request.count
+        runtime = {**config["runtime"], **{k: metadata["runtime"][k] for k in ("batch_size", "threads")}}
+        keys, size = {role: Key(key) for role, key in metadata["keys"].items()}, int(metadata["size"])
+        reference = Reference(keys, [], None)
+        whole = index is None or 0 <= int(index) < request.count
     except (KeyError, TypeError, ValueError, AttributeError):
-        known = False
-    if not known:
+        whole = False
+    if not whole:
         raise _unknown(path)
-    images = answered(store, reference, {**nodes, "runtime": runtime}, size, request, folder)
+    images = sample_and_save(store, reference, {**nodes, "runtime": runtime}, size, request, folder)
     if index is None:
         return 0
-    with Image.open(path) as picture:
-        before = np.asarray(picture.convert("RGB")).astype(np.int64)
+    with Image.open(path) as image:
+        before = np.asarray(image.convert("RGB")).astype(np.int64)
     console.print(f"{folder}/{index:04d}.png: {_compared(before, images[index])}", markup=False, soft_wrap=True)
     return 0
 
@@ -123,21 +123,20 @@ def _compared(before: np.ndarray, image: np.ndarray) -> str:
     return "the same as in the file, bit for bit" if apart == 0 else f"up to {apart} grey levels from the file"
 
 
-def _request(about: Mapping[str, Any]) -> Request:
+def _request(metadata: Mapping[str, Any]) -> Request:
     """The request again; DataError where a file that it read is gone or has other bytes."""
-    files = about["files"]
+    files = metadata["files"]
     for key, file in files.items():
         if not Path(file["path"]).is_file() or sha256(Path(file["path"])) != file["sha256"]:
             raise DataError(
                 f"repeat: expected the {key} {file['path']} as it was read then; it is gone or has changed."
             )
-    return replace(Request(**about["asked"]), **{key: file["path"] for key, file in files.items()})
+    return replace(Request(**metadata["request"]), **{key: file["path"] for key, file in files.items()})
 
 
 def _check_node(group: str, node: Mapping[str, Any]) -> None:
-    """A picture may come from anybody: only classes of this package that the group is for are made from its text."""
-    from hydra.utils import get_class
-
+    """An image may come from anybody: only classes of this package that the group is for are made from its text."""
+    from ablatent.core.instantiate import class_of
     from ablatent.samplers.base import Sampler
     from ablatent.samplers.guidance import Guidance
     from ablatent.tasks.base import Task
@@ -147,11 +146,11 @@ def _check_node(group: str, node: Mapping[str, Any]) -> None:
     plain = all(_plain(value) for key, value in node.items() if key != "_target_")
     plain &= not any(key.startswith("_") and key != "_target_" for key in node)
     try:
-        fits = plain and target.startswith("ablatent.") and issubclass(get_class(target), kinds[group])
+        fits = plain and target.startswith("ablatent.") and issubclass(class_of(node), kinds[group])
     except Exception:  # whatever stands there is not one of ours
         fits = False
     if not fits:
-        do = "Ask for it with model=… and the settings that the file shows."
+        do = "Request new images with model=… and the settings that the file shows."
         raise ConfigError("repeat", f"a file whose {group} is one of this package", target, do)
 
 

@@ -21,7 +21,7 @@ from ablatent.interop.compvis_shapes import autoencoder_config, schedule_of, une
 from ablatent.interop.layout import check_groups, fresh_buffers, on_meta
 from ablatent.interop.parts import EPS, DiffusionPart, FirstStagePart, Parts, weights_of
 from ablatent.interop.published import Options
-from ablatent.interop.renaming import to_ours, to_theirs
+from ablatent.interop.renaming import to_external, to_internal
 
 GROUPS = 32
 FIRST_STAGE, UNET, EMA, COND = "first_stage_model.", "model.diffusion_model.", "model_ema.", "cond_stage_model."
@@ -134,7 +134,7 @@ def read(path: Path, options: Options) -> Parts:
     if found.first_stage:
         parts.first_stage = _first_stage(found, f"{path}: first stage")
     if found.unet:
-        parts.diffusion = _diffusion(found, options, f"{path}: UNet", parts.said)
+        parts.diffusion = _diffusion(found, options, f"{path}: UNet", parts.notes)
     return parts
 
 
@@ -143,18 +143,18 @@ def _first_stage(found: Split, what: str) -> FirstStagePart:
     model = on_meta(config)
     check_groups(model, GROUPS, what)
     table, shapes = autoencoder_entries(config, model), model.state_dict()
-    state = to_ours(found.first_stage, table, shapes, what, found.prefixes["first_stage"])
+    state = to_internal(found.first_stage, table, shapes, what, found.prefixes["first_stage"])
     return FirstStagePart(config, {**state, **fresh_buffers(model)})
 
 
-def _diffusion(found: Split, options: Options, what: str, said: list[str]) -> DiffusionPart:
-    config, model, heads_said = unet_config(found.unet, options, what)
+def _diffusion(found: Split, options: Options, what: str, notes: list[str]) -> DiffusionPart:
+    config, model, heads_note = unet_config(found.unet, options, what)
     network = on_meta(config)
     check_groups(network, GROUPS, what)
     table, shapes = unet_entries(config, network, options.heads_first), network.state_dict()
-    states = {"raw": to_ours(found.unet, table, shapes, what, found.prefixes["unet"])}
+    states = {"raw": to_internal(found.unet, table, shapes, what, found.prefixes["unet"])}
     if found.ema:
-        states["ema"] = to_ours(averaged(found.ema, found.unet), table, shapes, f"{what}, its average")
+        states["ema"] = to_internal(averaged(found.ema, found.unet), table, shapes, f"{what}, its average")
     schedule, source = schedule_of(found.betas, options, model.betas)
     scale, scale_source = options.scale_factor, "interop"
     if scale is None:
@@ -165,9 +165,9 @@ def _diffusion(found: Split, options: Options, what: str, said: list[str]) -> Di
     if found.text:
         conditioner, rows = text.compvis_in(found.text, f"{what}, its text transformer", TEXT)
         heads = f"heads={conditioner['heads']} head_channels={conditioner['head_channels']}"
-        said.append(f"text transformer: {heads} mask_padding=False (from latent-diffusion's BERTEmbedder)")
-    said += [
-        heads_said,
+        notes.append(f"text transformer: {heads} mask_padding=False (from latent-diffusion's BERTEmbedder)")
+    notes += [
+        heads_note,
         f"schedule: {_short(schedule)} (from {source}; keys interop.T, interop.beta_start, interop.beta_end)",
         f"scale of the latents: {scale:g} (from {scale_source}; key interop.scale_factor)",
     ]
@@ -210,11 +210,11 @@ def first_stage_out(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> d
     """An autoencoder's tensors by CompVis names; ConfigError, DataError where there is no such network."""
     model = on_meta(config)
     check_groups(model, GROUPS, "export")
-    return to_theirs(state, autoencoder_entries(config, model))
+    return to_external(state, autoencoder_entries(config, model))
 
 
 def unet_out(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A UNet's tensors by CompVis names; ConfigError, DataError where there is no such network."""
     model = on_meta(config)
     check_groups(model, GROUPS, "export")
-    return to_theirs(state, unet_entries(config, model))
+    return to_external(state, unet_entries(config, model))

@@ -52,7 +52,7 @@ TOPS = {
 
 def unet_entries(config: Mapping[str, Any], model: nn.Module, heads_first: bool = True) -> list[Entry]:
     """The names of a UNet; config: its arguments, model: the same on the meta device."""
-    places = {place.ours: (place.sort, _unet_name(place)) for place in unet_places(config)}
+    places = {place.name: (place.sort, _unet_name(place)) for place in unet_places(config)}
     leaves = {
         **UNET,
         "attention": {
@@ -66,9 +66,9 @@ def unet_entries(config: Mapping[str, Any], model: nn.Module, heads_first: bool 
 
 
 def _unet_name(place: Place) -> str:
-    if place.ours in TOPS:
-        return TOPS[place.ours]
-    side, *numbers = place.ours.split(".")
+    if place.name in TOPS:
+        return TOPS[place.name]
+    side, *numbers = place.name.split(".")
     if side == "down":
         return f"input_blocks.{int(numbers[0]) + 1}.{numbers[1]}"
     return ".".join(["middle_block" if side == "mid" else "output_blocks", *numbers])
@@ -76,9 +76,9 @@ def _unet_name(place: Place) -> str:
 
 def autoencoder_entries(config: Mapping[str, Any], model: nn.Module) -> list[Entry]:
     """The names of an autoencoder; config: its arguments, model: the same on the meta device."""
-    places = {place.ours: (place.sort, _autoencoder_name(side, place)) for side, place in autoencoder_places(config)}
-    for name, theirs in (("quant_conv",) * 2, ("post_quant_conv",) * 2, ("codebook", "quantize.embedding")):
-        places[name] = ("layer", theirs)
+    places = {place.name: (place.sort, _autoencoder_name(side, place)) for side, place in autoencoder_places(config)}
+    for name, external in (("quant_conv",) * 2, ("post_quant_conv",) * 2, ("codebook", "quantize.embedding")):
+        places[name] = ("layer", external)
     named = {k: v for k, v in model.state_dict().items() if not k.startswith("codebook.") or k == "codebook.weight"}
     return entries(named, places, AUTOENCODER, {})
 
@@ -87,7 +87,7 @@ def _autoencoder_name(side: str, place: Place) -> str:
     if place.side == "mid":
         return f"{side}.mid." + ("attn_1" if place.sort == "attention" else f"block_{place.index + 1}")
     if place.side in ("in", "out"):
-        return place.ours
+        return place.name
     level = f"{side}.{place.side}.{place.level}"
     if place.sort in ("down", "up"):
         return f"{level}.{place.sort}sample"

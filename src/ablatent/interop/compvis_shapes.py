@@ -1,4 +1,4 @@
-"""What the shapes of a CompVis checkpoint's tensors tell of its networks."""
+"""What the shapes of a CompVis checkpoint's tensors show of its networks."""
 
 import re
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ def autoencoder_config(state: Mapping[str, Tensor], what: str) -> dict[str, Any]
     levels = _count(state, "encoder.down.{}.block.{}.conv1.weight")
     widths = _widths(state, "encoder.conv_in.weight", [f"encoder.down.{i}.block.0.conv1.weight" for i in range(levels)])
     ch, mult = integer_multiples(widths, what)
-    # cut short, a file still tells enough to say what is missing
+    # cut short, a file still shows enough to name what is missing
     z_channels = _size(state, "decoder.conv_in.weight", 1) or _size(state, "post_quant_conv.weight", 0) or 4
     config = {
         "ch": ch,
@@ -59,7 +59,7 @@ def unet_config(state: Mapping[str, Tensor], options: Options, what: str) -> tup
     context_dim = None if context is None else _size(state, context, 1)
     model = published(ch, mult[1:], context_dim, total)
     heads, source = options.attention(model)
-    heads_said = ", ".join(f"{k}={v}" for k, v in heads.items() if v is not None)
+    described = ", ".join(f"{k}={v}" for k, v in heads.items() if v is not None)
     emb = state.get("input_blocks.1.0.emb_layers.1.weight")
     label = state.get("label_emb.0.0.weight")
     latent = out if out <= total else total
@@ -81,7 +81,7 @@ def unet_config(state: Mapping[str, Tensor], options: Options, what: str) -> tup
         "resblock_updown": not any(n.endswith(".0.op.weight") for n in state) and levels > 1,
         "checkpointing": False,
     }
-    return config, model, f"attention: {heads_said} (from {source}; keys interop.heads, interop.head_channels)"
+    return config, model, f"attention: {described} (from {source}; keys interop.heads, interop.head_channels)"
 
 
 def _blocks_and_levels(state: Mapping[str, Tensor]) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from ablatent.interop.diffusers_names import autoencoder_entries, current, unet_
 from ablatent.interop.layout import check_groups, fresh_buffers, normal_groups, on_meta
 from ablatent.interop.parts import EPS, DiffusionPart, FirstStagePart, Parts, weights_of
 from ablatent.interop.published import Options, published
-from ablatent.interop.renaming import to_ours, to_theirs
+from ablatent.interop.renaming import to_external, to_internal
 
 CONFIG, SCHEDULER = "config.json", "scheduler_config.json"
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
@@ -36,16 +36,16 @@ def read(path: Path, options: Options) -> Parts:
         )
     scale = None
     for model in models:
-        said, weights = _json(model / CONFIG), current(read_tensors(_weights(model)))
-        if fields.check(said, str(model / CONFIG)).startswith("UNet"):
-            parts.diffusion = _diffusion(said, weights, model, options, parts.said)
+        settings, weights = _json(model / CONFIG), current(read_tensors(_weights(model)))
+        if fields.check(settings, str(model / CONFIG)).startswith("UNet"):
+            parts.diffusion = _diffusion(settings, weights, model, options, parts.notes)
         else:
-            parts.first_stage = _first_stage(said, weights, model)
-            scale = said.get("scaling_factor", 0.18215)
+            parts.first_stage = _first_stage(settings, weights, model)
+            scale = settings.get("scaling_factor", 0.18215)
     if parts.diffusion is not None:
         _scale(parts, options, scale)
     if parts.diffusion is not None and (folder / TEXT / CONFIG).is_file():
-        _text(parts.diffusion, folder / TEXT, parts.said)
+        _text(parts.diffusion, folder / TEXT, parts.notes)
         models.append(folder / TEXT)
     for other in sorted(p for p in folder.iterdir() if p.is_dir() and p not in models and p.name != "scheduler"):
         parts.not_read[f"{other.name}/"] += sum(1 for f in other.rglob("*") if f.is_file())
@@ -66,13 +66,13 @@ def _json(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: expected a JSON object; got {error}.") from None
 
 
-def _text(part: DiffusionPart, folder: Path, said: list[str]) -> None:
+def _text(part: DiffusionPart, folder: Path, notes: list[str]) -> None:
     """Add a text transformer to what belongs to a UNet."""
     node, state = text.diffusers_in(_json(folder / CONFIG), read_tensors(_weights(folder, TEXT_WEIGHTS)), str(folder))
     part.config["conditioner"] = node
     for weights in part.weights.values():
         weights |= {f"conditioner.{k}": v for k, v in state.items()}
-    said.append("text transformer: mask_padding=False (as latent-diffusion's pipeline has it)")
+    notes.append("text transformer: mask_padding=False (as latent-diffusion's pipeline has it)")
 
 
 def _weights(folder: Path, names: Sequence[str] = WEIGHTS) -> Path:
@@ -83,21 +83,21 @@ def _weights(folder: Path, names: Sequence[str] = WEIGHTS) -> Path:
     raise DataError(f"{folder}: expected {' or '.join(names)}; got {there}.")
 
 
-def _first_stage(said: Mapping[str, Any], weights: Mapping[str, Tensor], folder: Path) -> FirstStagePart:
-    config = fields.autoencoder_in(said, str(folder / CONFIG))
+def _first_stage(settings: Mapping[str, Any], weights: Mapping[str, Tensor], folder: Path) -> FirstStagePart:
+    config = fields.autoencoder_in(settings, str(folder / CONFIG))
     model = on_meta(config)
-    check_groups(model, said.get("norm_num_groups", 32), str(folder / CONFIG))
-    state = to_ours(weights, autoencoder_entries(config, model), model.state_dict(), str(folder))
+    check_groups(model, settings.get("norm_num_groups", 32), str(folder / CONFIG))
+    state = to_internal(weights, autoencoder_entries(config, model), model.state_dict(), str(folder))
     return FirstStagePart(config, {**state, **fresh_buffers(model)})
 
 
 def _diffusion(
-    said: Mapping[str, Any], weights: Mapping[str, Tensor], folder: Path, options: Options, notes: list[str]
+    settings: Mapping[str, Any], weights: Mapping[str, Tensor], folder: Path, options: Options, notes: list[str]
 ) -> DiffusionPart:
-    config = fields.unet_in(said, str(folder / CONFIG))
+    config = fields.unet_in(settings, str(folder / CONFIG))
     model = on_meta(config)
-    check_groups(model, said.get("norm_num_groups", 32), str(folder / CONFIG))
-    state = to_ours(weights, unet_entries(config, model), model.state_dict(), str(folder))
+    check_groups(model, settings.get("norm_num_groups", 32), str(folder / CONFIG))
+    state = to_internal(weights, unet_entries(config, model), model.state_dict(), str(folder))
     places = [folder / "scheduler" / SCHEDULER, folder.parent / "scheduler" / SCHEDULER]
     found = next((p for p in places if p.is_file()), None)
     schedule, parameterization = _scheduler(None if found is None else _json(found), config, options, found, notes)
@@ -113,12 +113,12 @@ def _diffusion(
 
 
 def _scheduler(
-    said: Mapping[str, Any] | None, config: Mapping[str, Any], options: Options, path: Path | None, notes: list[str]
+    settings: Mapping[str, Any] | None, config: Mapping[str, Any], options: Options, path: Path | None, notes: list[str]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """(schedule, parameterization) of a scheduler's configuration; as published where there is none."""
     node: dict[str, Any]
     target = "ablatent.schedules."
-    if said is None:
+    if settings is None:
         total = config["in_channels"] + config["spatial_channels"]
         model = published(config["ch"], config["ch_mult"], config["context_dim"], total)
         start, end = options.beta_start or model.betas[0], options.beta_end or model.betas[1]
@@ -128,12 +128,16 @@ def _scheduler(
             "keys interop.T, interop.beta_start, interop.beta_end)"
         )
         return {"_target_": target + _SCHEDULES["scaled_linear"], **node}, dict(EPS)
-    zero, kind = bool(said.get("rescale_betas_zero_snr", False)), said.get("beta_schedule", "linear")
-    T = said.get("num_train_timesteps", 1000)
-    if said.get("trained_betas") is not None:
-        node = {"_target_": f"{target}custom.Custom", "betas": list(said["trained_betas"]), "zero_terminal_snr": zero}
+    zero, kind = bool(settings.get("rescale_betas_zero_snr", False)), settings.get("beta_schedule", "linear")
+    T = settings.get("num_train_timesteps", 1000)
+    if settings.get("trained_betas") is not None:
+        node = {
+            "_target_": f"{target}custom.Custom",
+            "betas": list(settings["trained_betas"]),
+            "zero_terminal_snr": zero,
+        }
     elif kind in _SCHEDULES:
-        ends = {"beta_start": said.get("beta_start", 0.0001), "beta_end": said.get("beta_end", 0.02)}
+        ends = {"beta_start": settings.get("beta_start", 0.0001), "beta_end": settings.get("beta_end", 0.02)}
         node = {"_target_": target + _SCHEDULES[kind], "T": T, **ends, "zero_terminal_snr": zero}
     elif kind == "squaredcos_cap_v2":
         cosine = {"_target_": f"{target}cosine.Cosine", "T": T, "s": 0.008, "max_beta": 0.999}
@@ -141,7 +145,7 @@ def _scheduler(
     else:
         known = ", ".join([*_SCHEDULES, "squaredcos_cap_v2"])
         raise DataError(f"{path}: expected beta_schedule to be one of {known}, or trained_betas; got {kind!r}.")
-    predicted = said.get("prediction_type", "epsilon")
+    predicted = settings.get("prediction_type", "epsilon")
     if predicted not in _PARAMETERIZATIONS:
         known = ", ".join(_PARAMETERIZATIONS)
         raise DataError(f"{path}: expected prediction_type to be one of {known}; got {predicted!r}.")
@@ -161,7 +165,7 @@ def _scale(parts: Parts, options: Options, scale: float | None) -> None:
         model = published(network["ch"], network["ch_mult"], network["context_dim"], total)
         scale, source = model.scale, model.name
     parts.diffusion.config["scale_factor"] = float(scale)
-    parts.said.append(f"scale of the latents: {scale:g} (from {source}; key interop.scale_factor)")
+    parts.notes.append(f"scale of the latents: {scale:g} (from {source}; key interop.scale_factor)")
 
 
 def first_stage_out(
@@ -170,23 +174,23 @@ def first_stage_out(
     """(config.json, tensors) of an autoencoder; DataError, ConfigError where diffusers has no such network."""
     model = on_meta(config)
     table = autoencoder_entries(config, model)
-    return fields.autoencoder_out(config, _groups(model), scale), to_theirs(state, table)
+    return fields.autoencoder_out(config, _groups(model), scale), to_external(state, table)
 
 
 def unet_out(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """(config.json, tensors) of a UNet; DataError, ConfigError where diffusers has no such network."""
     model = on_meta(config)
-    return fields.unet_out(config, _groups(model)), to_theirs(state, unet_entries(config, model))
+    return fields.unet_out(config, _groups(model)), to_external(state, unet_entries(config, model))
 
 
 def scheduler_out(schedule: Mapping[str, Any], parameterization: str, betas: list[float]) -> dict[str, Any]:
     """scheduler_config.json (DDIM, trailing) of a schedule node; betas: its table; parameterization: Eps, V or X0."""
     name = str(schedule["_target_"]).rsplit(".", 1)[-1]
     kinds = {target.rsplit(".", 1)[-1]: kind for kind, target in _SCHEDULES.items()}
-    predicted = {ours: theirs for theirs, ours in _PARAMETERIZATIONS.items()}
+    predicted = {name: external for external, name in _PARAMETERIZATIONS.items()}
     if parameterization not in predicted:
         raise ConfigError("parameterization", "eps, v or x0", parameterization)
-    said = {
+    settings = {
         "_class_name": "DDIMScheduler",
         "num_train_timesteps": len(betas),
         "prediction_type": predicted[parameterization],
@@ -194,8 +198,8 @@ def scheduler_out(schedule: Mapping[str, Any], parameterization: str, betas: lis
         "timestep_spacing": "trailing",
     }
     if name in kinds and not schedule["zero_terminal_snr"]:
-        return {**said, **{k: schedule[k] for k in ("beta_start", "beta_end")}, "beta_schedule": kinds[name]}
-    return {**said, "trained_betas": betas}
+        return {**settings, **{k: schedule[k] for k in ("beta_start", "beta_end")}, "beta_schedule": kinds[name]}
+    return {**settings, "trained_betas": betas}
 
 
 def _groups(model: Any) -> int:

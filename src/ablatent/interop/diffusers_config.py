@@ -63,41 +63,41 @@ ATTENDING = {
 }
 
 
-def check(said: Json, what: str) -> str:
+def check(settings: Json, what: str) -> str:
     """The class of a config.json, one of the four; DataError for others and for fields that ours cannot have."""
-    kind = str(said.get("_class_name"))
+    kind = str(settings.get("_class_name"))
     if kind not in FIXED:
         raise DataError(f"{what}: expected _class_name to be one of {', '.join(FIXED)}; got {kind}.")
     for field, value in FIXED[kind].items():
-        if said.get(field, value) != value:
-            raise DataError(f"{what}: expected {field} = {value!r} as in our networks; got {said[field]!r}.")
-    for field, value in said.items():
+        if settings.get(field, value) != value:
+            raise DataError(f"{what}: expected {field} = {value!r} as in our networks; got {settings[field]!r}.")
+    for field, value in settings.items():
         if field not in FIXED[kind] and field not in READ and not field.startswith("_") and value not in (None, False):
             raise DataError(f"{what}: expected fields of {kind} that our networks have; got {field} = {value!r}.")
     return kind
 
 
-def autoencoder_in(said: Json, what: str) -> dict[str, Any]:
+def autoencoder_in(settings: Json, what: str) -> dict[str, Any]:
     """The first_stage node (without training) of an AutoencoderKL or a VQModel."""
-    kind = check(said, what)
-    ch, mult = integer_multiples(said["block_out_channels"], what)
-    z = said.get("latent_channels", 4 if kind == "AutoencoderKL" else 3)
+    kind = check(settings, what)
+    ch, mult = integer_multiples(settings["block_out_channels"], what)
+    z = settings.get("latent_channels", 4 if kind == "AutoencoderKL" else 3)
     config = {
         "ch": ch,
         "ch_mult": mult,
-        "num_res_blocks": said.get("layers_per_block", 1),
+        "num_res_blocks": settings.get("layers_per_block", 1),
         "z_channels": z,
-        "attn_factors": _attention(said, what),
+        "attn_factors": _attention(settings, what),
         "mid_blocks": 2,
-        "mid_attention": said.get("mid_block_add_attention", True),
+        "mid_attention": settings.get("mid_block_add_attention", True),
         "dropout": 0.0,
         "stem": 1,
     }
     if kind == "AutoencoderKL":
         return {"_target_": TARGETS["KLAutoencoder"], **config}
-    if said.get("vq_embed_dim") not in (None, z):
-        raise DataError(f"{what}: expected vq_embed_dim = latent_channels = {z}; got {said['vq_embed_dim']}.")
-    codes = {"n_embed": said.get("num_vq_embeddings", 256), "beta": 0.25, "restart_every": None, "init": "uniform"}
+    if settings.get("vq_embed_dim") not in (None, z):
+        raise DataError(f"{what}: expected vq_embed_dim = latent_channels = {z}; got {settings['vq_embed_dim']}.")
+    codes = {"n_embed": settings.get("num_vq_embeddings", 256), "beta": 0.25, "restart_every": None, "init": "uniform"}
     return {"_target_": TARGETS["VQAutoencoder"], **config, **codes}
 
 
@@ -106,7 +106,7 @@ def autoencoder_out(config: Json, groups: int, scale: float) -> dict[str, Any]:
     levels, factors = len(config["ch_mult"]), config["attn_factors"]
     down = ["AttnDownEncoderBlock2D" if 2**i in factors else "DownEncoderBlock2D" for i in range(levels)]
     up = ["AttnUpDecoderBlock2D" if 2**i in factors else "UpDecoderBlock2D" for i in reversed(range(levels))]
-    said = {
+    settings = {
         "_class_name": "AutoencoderKL",
         "act_fn": "silu",
         "in_channels": 3,
@@ -121,57 +121,61 @@ def autoencoder_out(config: Json, groups: int, scale: float) -> dict[str, Any]:
         "scaling_factor": scale,
     }
     if "n_embed" not in config:
-        return said
+        return settings
     return {
-        **said,
+        **settings,
         "_class_name": "VQModel",
         "num_vq_embeddings": config["n_embed"],
         "vq_embed_dim": config["z_channels"],
     }
 
 
-def unet_in(said: Json, what: str) -> dict[str, Any]:
+def unet_in(settings: Json, what: str) -> dict[str, Any]:
     """The network node of a UNet2DModel or a UNet2DConditionModel."""
-    kind = check(said, what)
+    kind = check(settings, what)
     crossed = kind == "UNet2DConditionModel"
-    ch, mult = integer_multiples(said["block_out_channels"], what)
-    factors = _attention(said, what)
-    total, out = said.get("in_channels", 4 if crossed else 3), said.get("out_channels", 4 if crossed else 3)
+    ch, mult = integer_multiples(settings["block_out_channels"], what)
+    factors = _attention(settings, what)
+    total, out = settings.get("in_channels", 4 if crossed else 3), settings.get("out_channels", 4 if crossed else 3)
     latent = out if out <= total else total
-    shift = said.get("resnet_time_scale_shift", "default")
+    shift = settings.get("resnet_time_scale_shift", "default")
     if shift not in ("default", "scale_shift"):
         raise DataError(f"{what}: expected resnet_time_scale_shift = default or scale_shift; got {shift!r}.")
-    groups = said.get("norm_num_groups", 32)
+    groups = settings.get("norm_num_groups", 32)
     if (
         not crossed
-        and said.get("attn_norm_num_groups") != groups
-        and (shift != "default" or said.get("attn_norm_num_groups"))
+        and settings.get("attn_norm_num_groups") != groups
+        and (shift != "default" or settings.get("attn_norm_num_groups"))
     ):
-        got = said.get("attn_norm_num_groups")
+        got = settings.get("attn_norm_num_groups")
         raise DataError(f"{what}: expected attn_norm_num_groups = norm_num_groups = {groups}; got {got}.")
     vector = None
-    if said.get("class_embed_type") is not None:
-        if not crossed or said["class_embed_type"] != "projection":
+    if settings.get("class_embed_type") is not None:
+        if not crossed or settings["class_embed_type"] != "projection":
             raise DataError(
-                f"{what}: expected class_embed_type = null or projection; got {said['class_embed_type']!r}."
+                f"{what}: expected class_embed_type = null or projection; got {settings['class_embed_type']!r}."
             )
-        vector = said["projection_class_embeddings_input_dim"]
+        vector = settings["projection_class_embeddings_input_dim"]
     return {
         "_target_": TARGETS["UNet"],
         "in_channels": latent,
         "out_channels": out,
         "ch": ch,
         "ch_mult": mult,
-        "num_res_blocks": _one(said.get("layers_per_block", 2), "layers_per_block", what),
+        "num_res_blocks": _one(settings.get("layers_per_block", 2), "layers_per_block", what),
         "attn_factors": factors,
-        **(_number_of_heads(said, ch, mult, factors, what) if crossed else _head_channels(said)),
-        "context_dim": _one(said.get("cross_attention_dim", 1280), "cross_attention_dim", what) if crossed else None,
+        **(_number_of_heads(settings, ch, mult, factors, what) if crossed else _head_channels(settings)),
+        "context_dim": _one(settings.get("cross_attention_dim", 1280), "cross_attention_dim", what)
+        if crossed
+        else None,
         "vector_dim": vector,
         "spatial_channels": total - latent,
-        "transformer_depth": _one(said.get("transformer_layers_per_block", 1), "transformer_layers_per_block", what),
+        "transformer_depth": _one(
+            settings.get("transformer_layers_per_block", 1), "transformer_layers_per_block", what
+        ),
         "dropout": 0.0,
         "scale_shift": shift == "scale_shift",
-        "resblock_updown": not crossed and _resized(said, what),
+        "resblock_updown": not crossed and _resized(settings, what),
         "checkpointing": False,
     }
 
@@ -200,7 +204,7 @@ def unet_out(config: Json, groups: int) -> dict[str, Any]:
         ]
         for side, order, last in (("Down", range(levels), levels - 1), ("Up", reversed(range(levels)), 0))
     }
-    said = {
+    settings = {
         "_class_name": "UNet2DConditionModel" if crossed else "UNet2DModel",
         "in_channels": config["in_channels"] + config["spatial_channels"],
         "out_channels": config["out_channels"],
@@ -213,11 +217,11 @@ def unet_out(config: Json, groups: int) -> dict[str, Any]:
         **_UNET,
     }
     heads = heads_by_width(config)
-    widths = said["block_out_channels"]
+    widths = settings["block_out_channels"]
     if crossed:
         counts = [heads.get(w) or heads[widths[-1]] for w in widths]
         return {
-            **said,
+            **settings,
             "cross_attention_dim": config["context_dim"],
             "transformer_layers_per_block": config["transformer_depth"],
             # the number of heads, in spite of the name
@@ -234,7 +238,7 @@ def unet_out(config: Json, groups: int) -> dict[str, Any]:
         )
     kind = "resnet" if resized else "conv"
     return {
-        **said,
+        **settings,
         "attention_head_dim": None if single else channels.pop(),
         "attn_norm_num_groups": groups,
         "downsample_type": kind,
@@ -250,35 +254,38 @@ def _one(value: Any, field: str, what: str) -> Any:
     return values.pop()
 
 
-def _attention(said: Json, what: str) -> list[int]:
+def _attention(settings: Json, what: str) -> list[int]:
     """Factors of the levels with attention; both sides must agree."""
-    down, up = said["down_block_types"], said["up_block_types"]
+    down, up = settings["down_block_types"], settings["up_block_types"]
     if unknown := [name for name in (*down, *up) if name not in ATTENDING]:
         raise DataError(f"{what}: expected blocks of {', '.join(ATTENDING)}; got {unknown[0]}.")
-    ours, theirs = [ATTENDING[n] for n in down], [ATTENDING[n] for n in reversed(up)]
-    if ours != theirs:
+    down_levels, up_levels = [ATTENDING[n] for n in down], [ATTENDING[n] for n in reversed(up)]
+    if down_levels != up_levels:
         raise DataError(f"{what}: expected attention at the same levels on both sides; got {list(down)}, {list(up)}.")
-    return [2**i for i, attends in enumerate(ours) if attends]
+    return [2**i for i, attends in enumerate(down_levels) if attends]
 
 
-def _resized(said: Json, what: str) -> bool:
+def _resized(settings: Json, what: str) -> bool:
     """Whether a UNet2DModel resizes inside ResBlocks; all levels must agree."""
     found = []
-    for side, kind in (("down", said.get("downsample_type", "conv")), ("up", said.get("upsample_type", "conv"))):
-        for name in said[f"{side}_block_types"][:-1]:
+    for side, kind in (
+        ("down", settings.get("downsample_type", "conv")),
+        ("up", settings.get("upsample_type", "conv")),
+    ):
+        for name in settings[f"{side}_block_types"][:-1]:
             found.append(kind == "resnet" if ATTENDING[name] else name.startswith("Resnet"))
     if len(set(found)) > 1:
         raise DataError(f"{what}: expected all levels to resize alike (convolution or ResBlock); got a mixture.")
     return any(found)
 
 
-def _head_channels(said: Json) -> dict[str, int | None]:
-    channels = said.get("attention_head_dim", 8)
+def _head_channels(settings: Json) -> dict[str, int | None]:
+    channels = settings.get("attention_head_dim", 8)
     return {"heads": 1, "head_channels": None} if channels is None else {"heads": None, "head_channels": channels}
 
 
-def _number_of_heads(said: Json, ch: int, mult: list[int], factors: list[int], what: str) -> dict[str, int | None]:
-    given = said.get("num_attention_heads") or said.get("attention_head_dim", 8)
+def _number_of_heads(settings: Json, ch: int, mult: list[int], factors: list[int], what: str) -> dict[str, int | None]:
+    given = settings.get("num_attention_heads") or settings.get("attention_head_dim", 8)
     counts = list(given) if isinstance(given, Sequence) else [given] * len(mult)
     used = {i: counts[i] for i in range(len(mult)) if 2**i in factors or i == len(mult) - 1}
     if len(set(used.values())) == 1:

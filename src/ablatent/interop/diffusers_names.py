@@ -23,7 +23,7 @@ RES = {
     "emb": Leaf(("time_emb_proj",)),
     "skip": Leaf(("conv_shortcut",)),
 }
-# how older releases called the parts of attention in autoencoders and unconditional UNets
+# names in older releases of the parts of attention in autoencoders and unconditional UNets
 OLDER = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
 TOPS = {
     "time_mlp.0": "time_embedding.linear_1",
@@ -50,7 +50,7 @@ def current(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def unet_entries(config: Mapping[str, Any], model: nn.Module) -> list[Entry]:
     """The names of a UNet; config: its arguments, model: the same on the meta device."""
     levels = len(config["ch_mult"])
-    places = {p.ours: (p.sort, TOPS.get(p.ours) or _block_name("", p, levels)) for p in unet_places(config)}
+    places = {p.name: (p.sort, TOPS.get(p.name) or _block_name("", p, levels)) for p in unet_places(config)}
     leaves = {**LAYERS, "res": RES, "resize": RES, "transformer": transformer_leaves(config["transformer_depth"])}
     return entries(model.state_dict(), places, leaves, {})
 
@@ -60,11 +60,11 @@ def autoencoder_entries(config: Mapping[str, Any], model: nn.Module) -> list[Ent
     levels, places = len(config["ch_mult"]), {}
     for side, place in autoencoder_places(config):
         if place.side in ("in", "out"):
-            places[place.ours] = (place.sort, place.ours.replace("norm_out", "conv_norm_out"))
+            places[place.name] = (place.sort, place.name.replace("norm_out", "conv_norm_out"))
         else:
-            places[place.ours] = (place.sort, _block_name(f"{side}.", place, levels))
-    for name, theirs in (("quant_conv",) * 2, ("post_quant_conv",) * 2, ("codebook", "quantize.embedding")):
-        places[name] = ("layer", theirs)
+            places[place.name] = (place.sort, _block_name(f"{side}.", place, levels))
+    for name, external in (("quant_conv",) * 2, ("post_quant_conv",) * 2, ("codebook", "quantize.embedding")):
+        places[name] = ("layer", external)
     named = {k: v for k, v in model.state_dict().items() if not k.startswith("codebook.") or k == "codebook.weight"}
     return entries(named, places, {**LAYERS, "res": RES}, {})
 

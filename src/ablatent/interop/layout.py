@@ -122,13 +122,13 @@ def transformer_leaves(depth: int) -> dict[str, Leaf]:
     """The parts of a SpatialTransformer by the names that CompVis and diffusers share."""
     leaves = {"norm": Leaf(("norm",)), "proj_in": Leaf(("proj_in",), 4), "proj_out": Leaf(("proj_out",), 4)}
     for k in range(depth):
-        ours, theirs = f"blocks.{k}", f"transformer_blocks.{k}"
-        for mine, their in (("self_attn", "attn1"), ("cross_attn", "attn2")):
-            leaves |= {f"{ours}.{mine}.{p}": Leaf((f"{theirs}.{their}.{p}",)) for p in ("to_q", "to_k", "to_v")}
-            leaves[f"{ours}.{mine}.to_out"] = Leaf((f"{theirs}.{their}.to_out.0",))
-        leaves[f"{ours}.ff.inner"] = Leaf((f"{theirs}.ff.net.0.proj",))
-        leaves[f"{ours}.ff.out"] = Leaf((f"{theirs}.ff.net.2",))
-        leaves |= {f"{ours}.norm{i}": Leaf((f"{theirs}.norm{i}",)) for i in (1, 2, 3)}
+        inner, outer = f"blocks.{k}", f"transformer_blocks.{k}"
+        for part, name in (("self_attn", "attn1"), ("cross_attn", "attn2")):
+            leaves |= {f"{inner}.{part}.{p}": Leaf((f"{outer}.{name}.{p}",)) for p in ("to_q", "to_k", "to_v")}
+            leaves[f"{inner}.{part}.to_out"] = Leaf((f"{outer}.{name}.to_out.0",))
+        leaves[f"{inner}.ff.inner"] = Leaf((f"{outer}.ff.net.0.proj",))
+        leaves[f"{inner}.ff.out"] = Leaf((f"{outer}.ff.net.2",))
+        leaves |= {f"{inner}.norm{i}": Leaf((f"{outer}.norm{i}",)) for i in (1, 2, 3)}
     return leaves
 
 
@@ -145,17 +145,17 @@ def attention_heads(model: nn.Module) -> list[int]:
 
 
 def normal_groups(model: nn.Module) -> set[int]:
-    """The numbers of groups of a network's group normalisations."""
+    """The counts of groups of a network's group normalisations."""
     return {m.num_groups for m in model.modules() if isinstance(m, nn.GroupNorm)}
 
 
 def check_groups(model: nn.Module, groups: int, what: str) -> None:
-    """DataError unless every group normalisation of our network has the number of groups that theirs has."""
-    ours = normal_groups(model)
-    if ours != {groups}:
+    """DataError unless every group normalisation of `model` has that number of groups, as the other program has it."""
+    found = normal_groups(model)
+    if found != {groups}:
         raise DataError(
             f"{what}: expected group normalisations that ours can have; got {groups} groups where this network has "
-            f"{sorted(ours)}, since no group here has less than four channels. Widths of at least {4 * groups}, all "
+            f"{sorted(found)}, since no group here has less than four channels. Widths of at least {4 * groups}, all "
             f"divisible by {groups}, have {groups} groups in both."
         )
 

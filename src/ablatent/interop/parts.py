@@ -43,11 +43,11 @@ class DiffusionPart:
 
 @dataclass
 class Parts:
-    """What was read; said: what the file did not tell and where it was taken from; not_read: name → tensors."""
+    """What was read. notes: what the file does not say and where it was taken from; not_read: name → tensors."""
 
     first_stage: FirstStagePart | None = None
     diffusion: DiffusionPart | None = None
-    said: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     not_read: Counter[str] = field(default_factory=Counter)
 
 

@@ -1,4 +1,4 @@
-"""What the released latent diffusion models were built with that the shapes of their tensors do not tell.
+"""What the released latent diffusion models were built with that the shapes of their tensors do not show.
 
 Rombach et al. 2022, tables 12 to 15, and the released configurations of latent-diffusion and stable-diffusion v1: the
 betas are square-root-linear over 1,000 steps, attention has the published heads in the order that puts heads first.
@@ -39,7 +39,7 @@ MODELS = (
 
 
 def published(ch: int, ch_mult: list[int], context_dim: int | None, channels: int) -> Published:
-    """The released model of that shape; where there is none, the usual values: 8 heads where tokens are read, 32
+    """The released model of that shape; where there is none, the default values: 8 heads where tokens are read, 32
     channels a head elsewhere (the name then says so)."""
     for model in MODELS:
         same = (model.ch, model.ch_mult, model.context_dim) == (ch, tuple(ch_mult), context_dim)
@@ -47,12 +47,12 @@ def published(ch: int, ch_mult: list[int], context_dim: int | None, channels: in
             return model
     heads, head_channels = (None, 32) if context_dim is None else (8, None)
     betas = (0.0015, 0.0195)
-    return Published("the usual values", ch, tuple(ch_mult), context_dim, channels, heads, head_channels, betas)
+    return Published("the default values", ch, tuple(ch_mult), context_dim, channels, heads, head_channels, betas)
 
 
 @dataclass(frozen=True)
 class Options:
-    """The fields of `interop` that fill in what a file does not tell; None: as published.
+    """The fields of `interop` that fill in what a file does not say; None: as published.
 
     heads, head_channels: attention of the UNet, one of them. heads_first: the rows of its fused query, key and value
     are ordered by head first (as released), or by query, key and value first. T, beta_start, beta_end: the schedule.

@@ -1,6 +1,6 @@
 """LDM's text transformer under other names: CompVis (`BERTEmbedder`, x-transformers) and diffusers (`LDMBertModel`).
 
-The released model does not mask padding; what an import brings says so (mask_padding=false). Its vocabulary is
+The released model does not mask padding, so an imported node has mask_padding=false. Its vocabulary is
 bert-base-uncased's, which an import names and no weights hold.
 """
 
@@ -14,7 +14,7 @@ from ablatent.conditioning.text_transformer import VOCABULARY, TextTransformer
 from ablatent.conditioning.tokens import Vocabulary
 from ablatent.core.errors import DataError
 from ablatent.core.hub import HubFolder
-from ablatent.interop.renaming import Entry, Leaf, Leaves, entries, to_ours, to_theirs
+from ablatent.interop.renaming import Entry, Leaf, Leaves, entries, to_external, to_internal
 
 TARGET = "ablatent.conditioning.text_transformer.TextTransformer"
 TOKENIZER = {
@@ -33,7 +33,7 @@ TOKENIZER = {
     },
 }
 """As conf/conditioner/text_transformer.yaml has it."""
-HEAD_CHANNELS = 64  # x-transformers' usual; shapes tell only the product with the heads
+HEAD_CHANNELS = 64  # x-transformers' default; shapes show only the product with the heads
 BERT_EMBEDDER = {"heads": 8, "head_channels": HEAD_CHANNELS}  # what the reference's class can be
 SINGLE = {"": Leaf(("",))}
 PARTS = ("to_q", "to_k", "to_v", "to_out")
@@ -84,42 +84,42 @@ def _sorted(places: Mapping[str, str]) -> Places:
     return {k: ("attention" if k.endswith(".attention") else "layer", v) for k, v in places.items()}
 
 
-def compvis_in(theirs: Mapping[str, Tensor], what: str, prefix: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def compvis_in(tensors: Mapping[str, Tensor], what: str, prefix: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """(conditioner node, our tensors) of the tensors below `prefix`. Raises DataError for another network."""
-    needed = ("token_emb.weight", "pos_emb.emb.weight", "attn_layers.layers.0.1.to_q.weight")
-    lost = [prefix + name for name in needed if name not in theirs]
-    if lost:
-        raise DataError(f"{what}: expected the text transformer of latent-diffusion; got none of {', '.join(lost)}.")
-    inner = theirs[needed[2]].shape[0]
+    required = ("token_emb.weight", "pos_emb.emb.weight", "attn_layers.layers.0.1.to_q.weight")
+    missing = [prefix + name for name in required if name not in tensors]
+    if missing:
+        raise DataError(f"{what}: expected the text transformer of latent-diffusion; got none of {', '.join(missing)}.")
+    inner = tensors[required[2]].shape[0]
     if inner % HEAD_CHANNELS:
         raise DataError(f"{what}: expected heads of {HEAD_CHANNELS} channels; got {inner} channels inside.")
-    depth = len([name for name in theirs if name.endswith(".1.to_q.weight")])
+    depth = len([name for name in tensors if name.endswith(".1.to_q.weight")])
     node = _node(
-        theirs[needed[0]].shape[1], depth, inner // HEAD_CHANNELS, theirs[needed[1]].shape[0],
-        "to_logits.weight" in theirs,
+        tensors[required[0]].shape[1], depth, inner // HEAD_CHANNELS, tensors[required[1]].shape[0],
+        "to_logits.weight" in tensors,
     )  # fmt: skip
-    return node, _ours(theirs, node, compvis_places(depth), COMPVIS, what, prefix)
+    return node, _ours(tensors, node, compvis_places(depth), COMPVIS, what, prefix)
 
 
 def diffusers_in(
-    said: Mapping[str, Any], theirs: Mapping[str, Tensor], what: str
+    settings: Mapping[str, Any], tensors: Mapping[str, Tensor], what: str
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """(conditioner node, our tensors) of an LDMBertModel; said: its config.json. Raises DataError for another."""
-    if said.get("model_type") != "ldmbert":
-        raise DataError(f"{what}: expected model_type 'ldmbert'; got {said.get('model_type')!r}.")
-    width, heads, depth = (said[k] for k in ("d_model", "encoder_attention_heads", "encoder_layers"))
+    """(conditioner node, our tensors) of an LDMBertModel; settings: its config.json. Raises DataError for another."""
+    if settings.get("model_type") != "ldmbert":
+        raise DataError(f"{what}: expected model_type 'ldmbert'; got {settings.get('model_type')!r}.")
+    width, heads, depth = (settings[k] for k in ("d_model", "encoder_attention_heads", "encoder_layers"))
     fixed = {
         "encoder_ffn_dim": 4 * width,
         "activation_function": "gelu",
         "scale_embedding": False,
         "vocab_size": VOCABULARY,
     }
-    other = {k: said[k] for k, v in fixed.items() if k in said and said[k] != v}
+    other = {k: settings[k] for k, v in fixed.items() if k in settings and settings[k] != v}
     if other:
         raise DataError(f"{what}: expected {fixed}; got {other}.")
-    node = _node(width, depth, heads, said["max_position_embeddings"], "to_logits.weight" in theirs)
-    node["head_channels"] = said["head_dim"]
-    return node, _ours(theirs, node, diffusers_places(depth), DIFFUSERS, what, "")
+    node = _node(width, depth, heads, settings["max_position_embeddings"], "to_logits.weight" in tensors)
+    node["head_channels"] = settings["head_dim"]
+    return node, _ours(tensors, node, diffusers_places(depth), DIFFUSERS, what, "")
 
 
 def compvis_out(node: Mapping[str, Any], state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -129,12 +129,12 @@ def compvis_out(node: Mapping[str, Any], state: Mapping[str, Tensor]) -> tuple[d
         raise DataError(f"export: expected {BERT_EMBEDDER}, as the reference's text transformer has; got {got}.")
     params = {"n_embed": node["width"], "n_layer": node["depth"], "max_seq_len": node["max_length"]}
     described = {"target": "ldm.modules.encoders.modules.BERTEmbedder", "params": params}
-    return described, to_theirs(state, _table(node, compvis_places(node["depth"]), COMPVIS))
+    return described, to_external(state, _table(node, compvis_places(node["depth"]), COMPVIS))
 
 
 def diffusers_out(node: Mapping[str, Any], state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """(config.json, tensors) of an LDMBertModel."""
-    said = {
+    settings = {
         "_class_name": "LDMBertModel",
         "architectures": ["LDMBertModel"],
         "model_type": "ldmbert",
@@ -148,7 +148,7 @@ def diffusers_out(node: Mapping[str, Any], state: Mapping[str, Tensor]) -> tuple
         "activation_function": "gelu",
         "pad_token_id": 0,
     }
-    return said, to_theirs(state, _table(node, diffusers_places(node["depth"]), DIFFUSERS))
+    return settings, to_external(state, _table(node, diffusers_places(node["depth"]), DIFFUSERS))
 
 
 def _node(width: int, depth: int, heads: int, max_length: int, logits: bool) -> dict[str, Any]:
@@ -170,6 +170,6 @@ def _table(node: Mapping[str, Any], places: Places, leaves: Leaves) -> list[Entr
 
 
 def _ours(
-    theirs: Mapping[str, Tensor], node: Mapping[str, Any], places: Places, leaves: Leaves, what: str, prefix: str
+    tensors: Mapping[str, Tensor], node: Mapping[str, Any], places: Places, leaves: Leaves, what: str, prefix: str
 ) -> dict[str, Tensor]:
-    return to_ours(theirs, _table(node, places, leaves), _on_meta(node).state_dict(), what, prefix)
+    return to_internal(tensors, _table(node, places, leaves), _on_meta(node).state_dict(), what, prefix)

@@ -1,12 +1,11 @@
 """What a sweep cost, what sharing saved, and where everything came from."""
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from ablatent.core.progress import seconds
 from ablatent.report.model import Stored, Sweep
-from ablatent.report.tables import Cell, Table, flatten, short
+from ablatent.report.tables import Cell, TableData, flatten, short
 
 
 def users(sweep: Sweep) -> dict[str, int]:
@@ -20,35 +19,35 @@ def users(sweep: Sweep) -> dict[str, int]:
 
 def stage_status(sweep: Sweep, key: str) -> str:
     """What this sweep did with a stage: built beats failed beats found; `not reached` when no job says."""
-    said = {j.built.get(key) for j in sweep.jobs}
-    return next((s for s in ("built", "failed", "found", "skipped") if s in said), "not reached")
+    outcomes = {j.built.get(key) for j in sweep.jobs}
+    return next((s for s in ("built", "failed", "found", "skipped") if s in outcomes), "not reached")
 
 
 def totals(sweep: Sweep) -> dict[str, float]:
     """Seconds: `now` spent by this sweep, `once` for each stage once, `alone` had every job built its own stages."""
     shared = users(sweep)
-    known = [o for o in sweep.objects.values() if o.seconds is not None]
+    timed = [o for o in sweep.objects.values() if o.seconds is not None]
     return {
-        "now": math.fsum(o.seconds or 0 for o in known if stage_status(sweep, o.key) == "built"),
-        "once": math.fsum(o.seconds or 0 for o in known),
-        "alone": math.fsum((o.seconds or 0) * max(1, shared[o.key]) for o in known),
+        "now": math.fsum(o.seconds or 0 for o in timed if stage_status(sweep, o.key) == "built"),
+        "once": math.fsum(o.seconds or 0 for o in timed),
+        "alone": math.fsum((o.seconds or 0) * max(1, shared[o.key]) for o in timed),
     }
 
 
-def by_kind(sweep: Sweep) -> Table:
+def by_kind(sweep: Sweep) -> TableData:
     """One row a stage kind: how many, built or found, time once and without sharing."""
     shared, rows = users(sweep), []
     kinds = list(dict.fromkeys(o.kind for o in sweep.objects.values()))
     for kind in kinds:
         mine = [o for o in sweep.objects.values() if o.kind == kind]
-        said = [stage_status(sweep, o.key) for o in mine]
+        statuses = [stage_status(sweep, o.key) for o in mine]
         once = math.fsum(o.seconds or 0 for o in mine)
         alone = math.fsum((o.seconds or 0) * max(1, shared[o.key]) for o in mine)
         wanted = sum(shared[o.key] for o in mine)
         counts = [
             Cell(str(len(mine))),
-            Cell(str(said.count("built"))),
-            Cell(str(said.count("found"))),
+            Cell(str(statuses.count("built"))),
+            Cell(str(statuses.count("found"))),
             Cell(str(wanted)),
         ]
         rows.append([Cell(kind), *counts, Cell(seconds(once)), Cell(seconds(alone))])
@@ -61,14 +60,14 @@ def by_kind(sweep: Sweep) -> Table:
             Cell(seconds(all_["alone"]), True),
         ]
     )
-    return Table(["stage", "distinct", "built", "found", "uses by jobs", "time", "time without sharing"], rows)
+    return TableData(["stage", "distinct", "built", "found", "uses by jobs", "time", "time without sharing"], rows)
 
 
-def by_stage(sweep: Sweep) -> Table:
+def by_stage(sweep: Sweep) -> TableData:
     """Every stage: what it is, what happened to it, how many jobs share it, time and memory."""
     shared, rows = users(sweep), []
     for o in sweep.objects.values():
-        peak = o.manifest.get("peak_memory_bytes")
+        peak = None if o.manifest is None else o.manifest.peak_memory_bytes
         status = stage_status(sweep, o.key)
         rows.append(
             [
@@ -78,31 +77,28 @@ def by_stage(sweep: Sweep) -> Table:
                 Cell(status, tone="bad" if status in ("failed", "not reached") else ""),
                 Cell(str(shared[o.key])),
                 Cell("–" if o.seconds is None else seconds(o.seconds)),
-                Cell(f"{peak / 2**20:.0f} MiB" if isinstance(peak, int | float) else "–"),
+                Cell("–" if peak is None else f"{peak / 2**20:.0f} MiB"),
             ]
         )
-    return Table(["stage", "what it is", "key", "status", "jobs", "time", "peak memory"], rows, 4)
+    return TableData(["stage", "what it is", "key", "status", "jobs", "time", "peak memory"], rows, 4)
 
 
 PINNED = ("digest", "sha256", "weights", "origin", "source", "revision")
 
 
 def _facts(o: Stored) -> dict[str, Any]:
-    m = o.manifest
-    git: Mapping[str, Any] = m.get("git") or {}
-    facts = {"git commit": git.get("commit"), "uncommitted changes": git.get("dirty")}
-    facts |= {f"host: {k}": v for k, v in flatten(m.get("host") or {}).items()}
-    facts |= {f"package: {k}": v for k, v in flatten(m.get("packages") or {}).items()}
-    if m.get("code") is not None:
-        facts |= {f"code of {o.kind}" + (f": {k}" if k else ""): v for k, v in flatten(m["code"]).items()}
-    if m.get("data") is not None:
-        facts |= {"data" + (f": {k}" if k else ""): v for k, v in flatten(m["data"]).items()}
-    facts |= {f"weights: {o.kind}.{k}": v for k, v in flatten(m.get("weights") or {}).items() if k}
-    pinned = {k: v for k, v in flatten(m.get("config") or {}).items() if any(w in k.rpartition(".")[2] for w in PINNED)}
+    if o.manifest is None:
+        return {}
+    manifest = o.manifest
+    facts = {"git commit": manifest.git.get("commit"), "uncommitted changes": manifest.git.get("dirty")}
+    facts |= {f"host: {k}": v for k, v in flatten(manifest.host).items()}
+    facts |= {f"package: {k}": v for k, v in manifest.packages.items()}
+    facts |= {f"code of {o.kind}": manifest.code} | {f"data: {k}": v for k, v in manifest.data.items()}
+    pinned = {k: v for k, v in flatten(manifest.config).items() if any(w in k.rpartition(".")[2] for w in PINNED)}
     return facts | {f"{o.kind}.{k}": v for k, v in pinned.items()}
 
 
-def provenance(sweep: Sweep) -> Table | None:
+def provenance(sweep: Sweep) -> TableData | None:
     """Code, versions, host, data and weight digests of all stages; where stages differ, each value with its stages."""
     found: dict[str, dict[str, tuple[Any, list[str]]]] = {}
     for o in sweep.objects.values():
@@ -115,4 +111,4 @@ def provenance(sweep: Sweep) -> Table | None:
             where = f"all {len(keys)}" if len(values) == 1 else f"{len(keys)}: {', '.join(keys)}"
             shown = where if len(where) <= 60 else where[:58] + "…"
             rows.append([Cell(name), short(value), Cell(shown, hint=where, tone="quiet")])
-    return Table(["fact", "value", "stages that say so"], rows, 3) if rows else None
+    return TableData(["fact", "value", "stages that say so"], rows, 3) if rows else None

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ablatent.report.metrics import describe, without_beside
 from ablatent.report.model import UNREADABLE, Stored, Sweep, show_value
-from ablatent.report.tables import Row, metric_names, row_score, seed_rows
+from ablatent.report.tables import Row, row_score, seed_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe & Ito 2008: told apart with any colour vision
+# Okabe & Ito 2008: distinguishable with any colour vision
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31"]
 RC: dict[str, Any] = {
     "font.size": 9,
@@ -31,7 +30,7 @@ RC: dict[str, Any] = {
 
 @contextmanager
 def _panels(count: int, wide: int = 3) -> Iterator[tuple[list["Axes"], dict[str, bytes]]]:
-    """`count` axes in a grid; on leaving, the picture is in out["png"]. No pyplot, so no state outlives the call."""
+    """`count` axes in a grid; on leaving, the image is in out["png"]. No pyplot, so no state outlives the call."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -86,7 +85,7 @@ def _colour(n: int) -> str:
 
 
 def _dashes(n: int) -> str:
-    """Lines of one colour are told apart by these."""
+    """Distinguishes lines of one colour."""
     return ("-", "--", ":", "-.")[n // len(COLOURS) % 4]
 
 
@@ -124,14 +123,14 @@ def _draw_curve(axes: "Axes", points: np.ndarray, n: int, label: str) -> None:
 
 def latents(sweep: Sweep) -> bytes | None:
     """How the normalised training latents are spread, one panel a first stage, one line a channel, beside N(0, 1)."""
-    found = [stored for stored in sweep.of_kind("latents") if stored.has("histograms.json")]
+    found = sweep.with_file("histograms.json")
     if not found:
         return None
     with _panels(len(found)) as (panels, out):
         for stored, axes in zip(found, panels, strict=True):
-            told = stored.json("histograms.json")
-            edges, counts = np.array(told["edges"]), np.array(told["counts"])
-            total = counts.sum(axis=1) + np.array(told["outside"])
+            histograms = stored.json("histograms.json")
+            edges, counts = np.array(histograms["edges"]), np.array(histograms["counts"])
+            total = counts.sum(axis=1) + np.array(histograms["outside"])
             few = len(counts) <= len(COLOURS)
             for n, density in enumerate(counts / total[:, None] / np.diff(edges)):
                 label = f"channel {n}" if few else None
@@ -145,11 +144,12 @@ def latents(sweep: Sweep) -> bytes | None:
 
 def schedules(sweep: Sweep) -> bytes | None:
     """Signal left and log-SNR over time, one line a noise schedule of the sweep."""
-    noised = [j for j in sweep.jobs if "diffusion" in j.stages]
-    nodes = {json.dumps(j.config["schedule"], sort_keys=True): j for j in noised if "schedule" in j.config}
+    by_key = {key: job for job in sweep.jobs for key in job.stages.values()}
+    noised = [by_key[o.key] for o in sweep.objects.values() if "schedule" in o.config and o.key in by_key]
+    nodes = {json.dumps(j.config["schedule"], sort_keys=True): j for j in noised}
     if not nodes:
         return None
-    from ablatent.stages.objects import make  # needs torch, which the other figures do without
+    from ablatent.core.instantiate import make  # needs torch, which the other figures do without
 
     with _panels(2) as ((signal, snr), out):
         for n, job in enumerate(nodes.values()):
@@ -166,7 +166,7 @@ def schedules(sweep: Sweep) -> bytes | None:
 
 
 def _schedule_label(node: Mapping[str, Any], count: int) -> str:
-    """The class, and its options where several schedules are told apart."""
+    """The class, and its options where there are several schedules."""
     name = str(node["_target_"]).rsplit(".", 1)[-1]
     options = " ".join(f"{k}={show_value(v)}" for k, v in node.items() if k != "_target_" and not isinstance(v, list))
     return f"{name} {options}" if count > 1 else name
@@ -203,7 +203,7 @@ def over_axis(sweep: Sweep, axis: str) -> bytes | None:
     Bars: over seeds where there are several, else the interval of a share that has one.
     """
     rows = seed_rows(sweep)
-    metrics = [m for m in metric_names(sweep) if without_beside(m) == m and _varies(sweep, rows, m, axis)]
+    metrics = [m for m, s in sweep.metrics.items() if s.beside is None and _varies(sweep, rows, m, axis)]
     if not metrics:
         return None
     lines: dict[str, list[Row]] = {}
@@ -222,5 +222,5 @@ def over_axis(sweep: Sweep, axis: str) -> bytes | None:
                 axes.set_xscale("log")
             axes.set_xticks(positions, [f"{p:g}" for p in positions])
             axes.minorticks_off()
-            axes.set(title=describe(metric).title, xlabel=axis)
+            axes.set(title=sweep.metrics[metric].title, xlabel=axis)
     return out["png"]

@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs no network: style inline, pictures as data URIs."""
+"""The report as one HTML file that needs no network: style inline, images as data URIs."""
 
 import base64
 from importlib import resources

@@ -1,26 +1,26 @@
-"""Pictures of a report: reconstructions and samples side by side, as PNG bytes. Only Pillow and numpy."""
+"""Images of a report: reconstructions and samples side by side, as PNG bytes. Only Pillow and numpy."""
 
 import hashlib
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ablatent.report.model import UNREADABLE, Stored, Sweep
+from ablatent.report.model import UNREADABLE, Stored, StoredScore, Sweep
 
 GAP = 2  # white pixels between images
 COLUMNS = 12  # images in a row of reconstructions
 SIDE = 4  # sample grids are SIDE × SIDE
-MOST = 32  # sample sets drawn; the report names what it leaves out
+MAX_SAMPLE_SETS = 32  # sample sets drawn; the report names what it leaves out
 
 
 @dataclass(frozen=True)
 class Strip:
-    """One labelled picture; detail is a line of small text."""
+    """One labelled image; detail is a line of small text."""
 
     label: str
     png: bytes
@@ -62,7 +62,7 @@ def png(image: np.ndarray) -> bytes:
 
 
 def tile(images: np.ndarray, columns: int) -> np.ndarray:
-    """(N, H, W, 3) uint8 -> one picture, `columns` a row, enlarged by a whole factor to at least 48 px an image."""
+    """(N, H, W, 3) uint8 -> one image, `columns` a row, enlarged by a whole factor to at least 48 px an image."""
     if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8 or not len(images):
         raise ValueError(f"expected uint8 images (N, H, W, 3), got {images.dtype} {images.shape}")
     n, h, w, _ = images.shape
@@ -77,45 +77,41 @@ def tile(images: np.ndarray, columns: int) -> np.ndarray:
 
 
 def sheet(strips: Sequence[Strip], columns: int = 1) -> bytes:
-    """Labelled pictures on one white sheet, for Markdown and slides."""
+    """Labelled images on one white sheet, for Markdown and slides."""
     font = ImageFont.load_default(size=13)
-    pictures = [Image.open(io.BytesIO(s.png)) for s in strips]
+    opened = [Image.open(io.BytesIO(s.png)) for s in strips]
     columns = min(columns, len(strips))
-    width = math.ceil(max([p.width for p in pictures] + [font.getlength(s.label) for s in strips]))
+    width = math.ceil(max([p.width for p in opened] + [font.getlength(s.label) for s in strips]))
     rows = [range(n, min(n + columns, len(strips))) for n in range(0, len(strips), columns)]
-    heights = [max(pictures[k].height for k in row) + 34 for row in rows]
+    heights = [max(opened[k].height for k in row) + 34 for row in rows]
     page = Image.new("RGB", (columns * (width + 16) + 8, sum(heights) + 8), "white")
     draw = ImageDraw.Draw(page)
     top = 4
     for row, height in zip(rows, heights, strict=True):
         for n, k in enumerate(row):
             draw.text((8 + n * (width + 16), top + 4), strips[k].label, fill="black", font=font)
-            page.paste(pictures[k], (8 + n * (width + 16), top + 24))
+            page.paste(opened[k], (8 + n * (width + 16), top + 24))
         top += height
     buffer = io.BytesIO()
     page.save(buffer, format="PNG", compress_level=4)
     return buffer.getvalue()
 
 
-def _numbers(sweep: Sweep, key: str, wanted: Sequence[str]) -> str:
-    """A line of scores of the first job that uses the stage."""
-    from ablatent.report.metrics import describe
-
+def _scores(sweep: Sweep, key: str, wanted: Callable[[StoredScore], bool]) -> str:
+    """A line of scores of the first job that uses the stage, without those that nothing is to be won in."""
     job = next((j for j in sweep.jobs if key in j.stages.values()), None)
-    found = (
-        [] if job is None else [n for n in job.scores if n.partition("_")[0] in wanted and not n.endswith("_baseline")]
-    )
-    return ", ".join(f"{describe(n).label} {job.scores[n].value:.4g}" for n in found) if job else ""
+    found = [] if job is None else [s for s in job.scores.values() if s.better is not None and wanted(s)]
+    return ", ".join(f"{s.label} {s.value:.4g}" for s in found)
 
 
 def reconstructions(sweep: Sweep) -> list[Reconstructions]:
     """Originals over each first stage's reconstructions; one group for each distinct set of originals."""
     groups: dict[str, Reconstructions] = {}
-    for stored in sweep.of_kind("reconstruction"):
+    for stored in sweep.with_file("originals.npy", "images.npy"):
         try:
             originals, images = stored.array("originals.npy"), stored.array("images.npy")
             name = hashlib.sha256(originals.tobytes()).hexdigest()
-            detail = _numbers(sweep, stored.key, ("rfid", "psnr", "ssim", "perceptual"))
+            detail = _scores(sweep, stored.key, lambda s: s.kind == "reconstruction")
             row = Strip(sweep.label(stored.key), png(tile(images[:COLUMNS], COLUMNS)), detail)
             group = groups.setdefault(name, Reconstructions([]))
             if not group.rows:
@@ -144,22 +140,26 @@ def _same_noise(used: dict[str, Stored]) -> str:
 
 def samples(sweep: Sweep) -> Samples:
     """The first SIDE² samples of each set, beside its decoded N(0, I) latents."""
+
+    def headline(score: StoredScore) -> bool:
+        return score.kind == "scores" and score.shown_in == "terminal"
+
     out, used = Samples(), dict[str, Stored]()
-    for stored in sweep.of_kind("samples"):
+    for stored in sweep.with_file("images.npy", "prior.npy"):
         label = sweep.label(stored.key)
-        if len(out.cards) == MOST:
+        if len(out.cards) == MAX_SAMPLE_SETS:
             out.left_out.append(label)
             continue
         try:
             about = stored.summary
-            told = [f"NFE {about['nfe']}"] if about.get("nfe") is not None else []
-            told += [f"{about['count']} images"] if about.get("count") is not None else []
-            told += [text] if (text := _numbers(sweep, stored.key, ("fid", "kid"))) else []
+            facts = [f"NFE {about['nfe']}"] if about.get("nfe") is not None else []
+            facts += [f"{about['count']} images"] if about.get("count") is not None else []
+            facts += [text] if (text := _scores(sweep, stored.key, headline)) else []
             grid = Strip(label, png(tile(stored.array("images.npy")[: SIDE**2], SIDE)))
             prior = None
             if stored.has("prior.npy"):
                 prior = Strip(f"{label}: N(0, I)", png(tile(stored.array("prior.npy")[: SIDE**2], SIDE)))
-            out.cards.append(SampleCard(label, stored.key, ", ".join(told), grid, prior))
+            out.cards.append(SampleCard(label, stored.key, ", ".join(facts), grid, prior))
             used[label] = stored
         except UNREADABLE as error:
             sweep.problems.append(f"{stored.key}: samples are not shown: {error}.")

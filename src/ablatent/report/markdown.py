@@ -1,14 +1,14 @@
-"""The report as Markdown, with the pictures that lie beside it under figures/."""
+"""The report as Markdown, with the images that lie beside it under figures/."""
 
 from ablatent.report.page import JUDGES, LATENTS, Figure, Page
-from ablatent.report.tables import Table
+from ablatent.report.tables import TableData
 
 
 def _escape(text: str) -> str:
     return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
 
 
-def table(value: Table) -> str:
+def markdown_table(value: TableData) -> str:
     """A pipe table: best values bold, footnotes as numbers in brackets, numbers to the right."""
     lines = ["| " + " | ".join(_escape(c) for c in value.columns) + " |"]
     lines.append("|" + "|".join(" --- " if n < value.left else " ---: " for n in range(len(value.columns))) + "|")
@@ -35,20 +35,20 @@ def render(page: Page) -> str:
         f"Sweep `{sweep.id}`, {sweep.created}",
         f"```\n{sweep.command}\n```",
     ]
-    parts += ["## Results", table(page.main), *(f"* {r}" for r in page.remarks)]
+    parts += ["## Results", markdown_table(page.main), *(f"* {r}" for r in page.remarks)]
     parts += [f"> **Not comparable.** {w}" for w in page.warnings]
     if page.failures:
-        parts += ["## Jobs that did not finish", table(page.failures)]
+        parts += ["## Jobs that did not finish", markdown_table(page.failures)]
     if page.problems:
         parts += ["## What could not be read", "\n".join(f"* {_escape(p)}" for p in page.problems)]
     parts += _figures(page.axis_figures)
     if page.jobs:
-        parts += ["### Job by job", table(page.jobs)]
+        parts += ["### Job by job", markdown_table(page.jobs)]
     named = {f.name.split("-")[0]: f for f in page.sheets}
     if "reconstructions" in named:
         parts += ["## Reconstructions", *_figures([f for f in page.sheets if f.name.startswith("reconstructions")])]
     if page.latents:
-        parts += ["## Latents", LATENTS, table(page.latents), *_figures(page.latent_figures)]
+        parts += ["## Latents", LATENTS, markdown_table(page.latents), *_figures(page.latent_figures)]
     if "samples" in named:
         parts += ["## Samples", page.samples.same_noise, *_figures([named["samples"]])]
     if page.task_figures:
@@ -56,11 +56,11 @@ def render(page: Page) -> str:
     if page.curve_figures:
         parts += ["## Training curves", *_figures(page.curve_figures)]
     if page.judges:
-        parts += ["## Judges", JUDGES, table(page.judges)]
+        parts += ["## Judges", JUDGES, markdown_table(page.judges)]
     if page.protocols:
-        parts += ["## Protocols", table(page.protocols)]
-    parts += ["## Cost", page.cost_line, table(page.by_kind)]
+        parts += ["## Protocols", markdown_table(page.protocols)]
+    parts += ["## Cost", page.cost_line, markdown_table(page.by_kind)]
     if page.provenance:
-        parts += ["## Provenance", table(page.provenance)]
+        parts += ["## Provenance", markdown_table(page.provenance)]
     parts += page.credits
     return "\n\n".join(p for p in parts if p) + "\n"

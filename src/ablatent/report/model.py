@@ -14,20 +14,33 @@ import numpy as np
 
 from ablatent.core.errors import ConfigError, DataError, did_you_mean
 from ablatent.core.files import read_json, sha256
-from ablatent.stages.graph import SCORED
+from ablatent.report.metrics import ARROW, ordered
+from ablatent.store.artifacts import MANIFEST
+from ablatent.store.records import FileRecord, JobFailure, JobRecord, Manifest, PlannedJob, PlannedStage, PlanRecord
 
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, DataError)  # what a damaged file can raise
 HASHED_BELOW = 256 * 2**20  # bytes; larger files are checked by size here and by hash in do=verify
 
 
 @dataclass(frozen=True)
-class Score:
-    """One metric of one job, with the protocol that it was measured by."""
+class StoredScore:
+    """One metric of one job, as scores.json has it: see `evaluation.scores.Score`. kind: of the stage that left it."""
 
     value: float
     std: float | None = None
     protocol: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    label: str = ""
+    better: str | None = None
+    beside: str | None = None
+    shown_in: str = "report"
+    remark: str = ""
+    kind: str = ""
+
+    @property
+    def title(self) -> str:
+        """The label with an arrow in the direction that is better."""
+        return self.label + ARROW[self.better]
 
 
 @dataclass
@@ -38,23 +51,42 @@ class Stored:
     kind: str
     folder: Path
     inputs: Mapping[str, str]
-    manifest: Mapping[str, Any]
+    manifest: Manifest | None = None
     problem: str | None = None
+    planned: PlannedStage | None = None
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The configuration that decided it, as its manifest has it, else as it was planned."""
+        if self.manifest is not None:
+            return self.manifest.config
+        return {} if self.planned is None else self.planned.config
+
+    @property
+    def data(self) -> Mapping[str, str | None]:
+        """Digests of the data that it read, and under `source` their class; empty where the manifest has none."""
+        return {} if self.manifest is None else self.manifest.data
+
+    @property
+    def files(self) -> Mapping[str, FileRecord]:
+        """Its files by name; empty where the manifest is not fine."""
+        return {} if self.manifest is None else self.manifest.files
 
     def has(self, name: str) -> bool:
-        return name in self.manifest.get("files", {})
+        """Whether the manifest lists a file."""
+        return name in self.files
 
     def file(self, name: str) -> Path:
         """The path of a file that is what the manifest says. Raises DataError naming the artifact otherwise."""
         if self.problem:
             raise DataError(f"{self.key}: {self.problem}")
-        told = self.manifest["files"].get(name)
+        entry = self.files.get(name)
         path = self.folder / name
-        if told is None or not path.is_file():
+        if entry is None or not path.is_file():
             raise DataError(f"{self.key}: {name} is missing")
-        if path.stat().st_size != told["size"]:
-            raise DataError(f"{self.key}: {name} is damaged ({path.stat().st_size} bytes, expected {told['size']})")
-        if told["size"] < HASHED_BELOW and sha256(path) != told["sha256"]:
+        if path.stat().st_size != entry.size:
+            raise DataError(f"{self.key}: {name} is damaged ({path.stat().st_size} bytes, expected {entry.size})")
+        if entry.size < HASHED_BELOW and sha256(path) != entry.sha256:
             raise DataError(f"{self.key}: {name} is damaged (its sha256 is not the manifest's)")
         return path
 
@@ -82,12 +114,12 @@ class Stored:
 
     @property
     def seconds(self) -> float | None:
-        value = self.manifest.get("wall_seconds")
-        return float(value) if isinstance(value, int | float) else None
+        """Wall time of its build; None where the manifest is not fine."""
+        return None if self.manifest is None else self.manifest.wall_seconds
 
 
-@dataclass
-class Job:
+@dataclass(kw_only=True)
+class JobResult:
     """One job of the sweep. status: finished, failed, refused or unfinished (killed before it could say)."""
 
     index: int
@@ -96,14 +128,14 @@ class Job:
     config: Mapping[str, Any]
     stages: Mapping[str, str]  # role -> key
     status: str
-    error: Mapping[str, Any] | None
+    error: JobFailure | None
     seconds: float | None
     built: Mapping[str, str]  # key -> built | found | failed | skipped
-    scores: dict[str, Score] = field(default_factory=dict)
+    scores: dict[str, StoredScore] = field(default_factory=dict)
     lost: bool = False  # some of its scores are in no readable file any more
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Sweep:
     """Everything a report shows."""
 
@@ -115,16 +147,26 @@ class Sweep:
     title: str
     question: str
     axes: Mapping[str, list[Any]]
-    jobs: list[Job]
+    jobs: list[JobResult]
     objects: dict[str, Stored]
     problems: list[str]
 
+    @cached_property
+    def metrics(self) -> dict[str, StoredScore]:
+        """Name → that score of the first job that has it, in the order of columns."""
+        found: dict[str, StoredScore] = {}
+        for job in self.jobs:
+            found = {**job.scores, **found}
+        return {name: found[name] for name in ordered({n: s.beside for n, s in found.items()})}
+
     @property
     def seed_axes(self) -> list[str]:
+        """Axes over seeds."""
         return [a for a in self.axes if a == "seed" or a.endswith(".seed")]
 
     @property
     def plain_axes(self) -> list[str]:
+        """The other axes."""
         return [a for a in self.axes if a not in self.seed_axes]
 
     def closure(self, keys: Iterable[str]) -> set[str]:
@@ -138,18 +180,33 @@ class Sweep:
                 todo.extend(self.objects[key].inputs.values() if key in self.objects else ())
         return found
 
-    def job_seconds(self, job: Job) -> float | None:
+    def job_seconds(self, job: JobResult) -> float | None:
         """What the job would have cost alone: wall seconds of all stages that it stands on; None when none is known."""
         known = [
             o.seconds for k in self.closure(job.stages.values()) if (o := self.objects.get(k)) and o.seconds is not None
         ]
         return math.fsum(known) if known else None
 
+    @property
+    def figures(self) -> list[str]:
+        """The roles of stages that have a figure for trackers."""
+        stages = [(role, self.objects.get(key)) for job in self.jobs for role, key in job.stages.items()]
+        return list(dict.fromkeys(role for role, o in stages if o is not None and o.planned and o.planned.figure))
+
+    @property
+    def readable(self) -> list[Stored]:
+        """The readable artifacts, in the order in which jobs use them."""
+        order = {key: n for n, key in enumerate(k for j in self.jobs for k in j.stages.values())}
+        usable = [o for o in self.objects.values() if o.problem is None]
+        return sorted(usable, key=lambda o: order.get(o.key, len(order)))
+
     def of_kind(self, kind: str) -> list[Stored]:
         """The readable artifacts of one kind, in the order in which jobs use them."""
-        order = {key: n for n, key in enumerate(k for j in self.jobs for k in j.stages.values())}
-        usable = [o for o in self.objects.values() if o.kind == kind and o.problem is None]
-        return sorted(usable, key=lambda o: order.get(o.key, len(order)))
+        return [o for o in self.readable if o.kind == kind]
+
+    def with_file(self, *names: str) -> list[Stored]:
+        """The readable artifacts that have all these files, whatever their kind: what a report shows of them."""
+        return [o for o in self.readable if all(o.has(name) for name in names)]
 
     def label(self, key: str) -> str:
         """The axes that tell this stage from others of its kind, as `axis=value`; else its kind, or its key."""
@@ -186,58 +243,58 @@ def axis_value(text: Any) -> Any:
 
 def _read_object(store: Path, key: str, kind: str, inputs: Mapping[str, str]) -> Stored:
     folder = store / "objects" / kind / key
-    stored = Stored(key, kind, folder, inputs, {})
-    if not (folder / "manifest.json").is_file():
-        stored.problem = "not in the store"
-        return stored
+    if not (folder / MANIFEST).is_file():
+        return Stored(key, kind, folder, inputs, problem="not in the store")
     try:
-        manifest = read_json(folder / "manifest.json")
-        if manifest["key"] != key or not isinstance(manifest["files"], dict):
-            raise ValueError("it is the manifest of another artifact")
-    except UNREADABLE as error:
-        stored.problem = f"its manifest is damaged ({error})"
-        return stored
-    stored.manifest = manifest
-    return stored
+        manifest = Manifest.read(folder / MANIFEST)
+        if manifest.key != key:
+            raise DataError(f"it is the manifest of {manifest.key}")
+    except DataError as error:
+        return Stored(key, kind, folder, inputs, problem=f"its manifest is damaged ({error})")
+    return Stored(key, kind, folder, inputs, manifest)
 
 
-def _read_scores(stored: Stored) -> dict[str, Score]:
+def _read_scores(stored: Stored) -> dict[str, StoredScore]:
     scores = {}
-    for name, told in stored.json("scores.json")["metrics"].items():
-        if told["value"] is not None and math.isfinite(told["value"]):
-            std = told.get("std")
-            notes = tuple(str(n) for n in told.get("notes") or ())
-            scores[name] = Score(
-                float(told["value"]), None if std is None else float(std), told.get("protocol") or {}, notes
+    for name, score in stored.json("scores.json")["metrics"].items():
+        if score["value"] is not None and math.isfinite(score["value"]):
+            std, better = score.get("std"), score["better"]
+            scores[name] = StoredScore(
+                value=float(score["value"]),
+                std=None if std is None else float(std),
+                protocol=score.get("protocol") or {},
+                notes=tuple(str(n) for n in score.get("notes") or ()),
+                label=str(score["label"]),
+                better=better if better in ARROW else None,
+                beside=score.get("beside"),
+                shown_in=score.get("shown_in", "report"),
+                remark=score.get("remark", ""),
+                kind=stored.kind,
             )
     return scores
 
 
-def _read_job(folder: Path, planned: Mapping[str, Any], problems: list[str]) -> Job:
-    path = folder / "jobs" / f"{planned['index']:03d}.json"
-    told: Mapping[str, Any] = {}
+def _read_job(folder: Path, planned: PlannedJob, problems: list[str]) -> JobResult:
+    path = folder / "jobs" / f"{planned.index:03d}.json"
+    record = None
     if path.is_file():
         try:
-            told = read_json(path)
-            told["status"]
-        except UNREADABLE as error:
-            told = {}
+            record = JobRecord.read(path)
+        except DataError as error:
             problems.append(f"jobs/{path.name} cannot be read ({error}).")
-    refused = planned.get("refused")
-    status, error_ = told.get("status", "unfinished"), told.get("error")
-    if refused:
-        status, error_ = "refused", error_ or {"stage": None, "kind": "refused at planning", "message": refused}
-    built = {s["key"]: s["status"] for s in (told.get("stages") or {}).values()}
-    return Job(
-        index=planned["index"],
-        name=planned.get("name") or "single run",
-        axes={a: axis_value(v) for a, v in (planned.get("axes") or {}).items()},
-        config=planned.get("config") or {},
-        stages=planned.get("stages") or {},
+    status, error_ = ("unfinished", None) if record is None else (record.status, record.error)
+    if planned.refused:
+        status, error_ = "refused", error_ or JobFailure(None, "refused at planning", planned.refused, "")
+    return JobResult(
+        index=planned.index,
+        name=planned.name or "single run",
+        axes={a: axis_value(v) for a, v in planned.axes.items()},
+        config=planned.config,
+        stages=planned.stages,
         status=status,
         error=error_,
-        seconds=told.get("seconds"),
-        built=built,
+        seconds=None if record is None else record.seconds,
+        built={} if record is None else {s.key: s.status for s in record.stages.values()},
     )
 
 
@@ -252,21 +309,19 @@ def load_sweep(store_root: Path, sweep_id: str) -> Sweep:
         )
         raise ConfigError("sweep", f"a sweep in {store / 'sweeps'}", sweep_id, do)
     try:
-        plan = read_json(folder / "plan.json")
-        planned = plan["jobs"]
-    except UNREADABLE as error:
+        plan = PlanRecord.read(folder / "plan.json")
+    except DataError as error:
         raise ConfigError("sweep", "a sweep whose plan.json can be read", f"{sweep_id} ({error})") from error
     problems: list[str] = []
-    jobs = [_read_job(folder, entry, problems) for entry in planned]
-    stages = dict(plan.get("stages") or {})
-    for key in {k for j in jobs for k in j.stages.values()} - set(stages):
-        stages[key] = {"kind": key.rsplit("-", 1)[0], "inputs": {}}
-    objects = {k: _read_object(store, k, s["kind"], s.get("inputs") or {}) for k, s in stages.items()}
+    jobs = [_read_job(folder, planned, problems) for planned in plan.jobs]
+    objects = {key: _read_object(store, key, stage.kind, stage.inputs) for key, stage in plan.stages.items()}
+    for key, stored in objects.items():
+        stored.planned = plan.stages[key]
     for stored in objects.values():
         wanted = any(j.built.get(stored.key) in ("built", "found") for j in jobs)
         if stored.problem and (wanted or "damaged" in stored.problem):
             problems.append(f"{stored.key}: {stored.problem}.")
-        if stored.kind not in SCORED:
+        if not plan.stages[stored.key].scored:
             continue
         scores = None
         try:
@@ -277,8 +332,18 @@ def load_sweep(store_root: Path, sweep_id: str) -> Sweep:
             if stored.key in job.stages.values():
                 job.scores.update(scores or {})
                 job.lost |= scores is None
-    axes = {a: [axis_value(v) for v in values] for a, values in (plan.get("axes") or {}).items()}
-    config = next((job.config for job in jobs if job.config), {})
-    about = {name: str(plan.get(name) or "") for name in ("created", "command", "verb")}
-    about |= {name: str(plan.get(name) or config.get(name) or "") for name in ("title", "question")}
-    return Sweep(str(sweep_id), folder, axes=axes, jobs=jobs, objects=objects, problems=problems, **about)
+    axes = {a: [axis_value(v) for v in values] for a, values in plan.axes.items()}
+    config: Mapping[str, Any] = next((job.config for job in jobs if job.config), {})
+    return Sweep(
+        id=str(sweep_id),
+        folder=folder,
+        created=plan.created,
+        command=plan.command,
+        verb=plan.verb,
+        title=str(config.get("title") or ""),
+        question=str(config.get("question") or ""),
+        axes=axes,
+        jobs=jobs,
+        objects=objects,
+        problems=problems,
+    )

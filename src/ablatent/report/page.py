@@ -5,19 +5,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hydra.utils import get_class
-
+from ablatent.core.instantiate import TARGET, class_of
 from ablatent.core.progress import seconds
 from ablatent.report import cost, figures, images, judges, tables
-from ablatent.report.metrics import describe
 from ablatent.report.model import Sweep
-from ablatent.report.tables import Table
-from ablatent.stages.graph import PICTURES_ALONE
-from ablatent.store.identity import stable_name
+from ablatent.report.tables import TableData
+from ablatent.stages.options import needs_of
 
 T = TypeVar("T")
 LATENTS = (
-    "What diffusion is trained on: latents of the training images, with the encoder's noise. Noise schedules are made "
+    "What diffusion is trained on: latents of the training images, with the encoder's noise. Noise schedules are meant "
     "for a deviation of 1, and sampling starts from N(0, 1), the dashed line."
 )
 JUDGES = (
@@ -28,7 +25,7 @@ JUDGES = (
 
 @dataclass(frozen=True)
 class Figure:
-    """One picture: also a file under figures/."""
+    """One image: also a file under figures/. name: of that file; png: its bytes."""
 
     name: str
     caption: str
@@ -43,26 +40,26 @@ class Page:
     title: str
     question: str
     lead: str
-    main: Table
-    jobs: Table | None  # one row a job, when `main` is grouped over seeds
+    main: TableData
+    jobs: TableData | None  # one row a job, when `main` is grouped over seeds
     remarks: list[str]
     warnings: list[str]
-    protocols: Table | None
-    judges: Table | None
-    failures: Table | None
+    protocols: TableData | None
+    judges: TableData | None
+    failures: TableData | None
     tracebacks: list[tuple[str, str]]
     reconstructions: list[images.Reconstructions]
-    latents: Table | None
+    latents: TableData | None
     latent_figures: list[Figure]
     samples: images.Samples
     task_figures: list[Figure]
     axis_figures: list[Figure]
     curve_figures: list[Figure]
     sheets: list[Figure]
-    by_kind: Table
-    by_stage: Table
+    by_kind: TableData
+    by_stage: TableData
     cost_line: str
-    provenance: Table | None
+    provenance: TableData | None
     credits: list[str]
     problems: list[str] = field(default_factory=list)
 
@@ -72,25 +69,25 @@ def _lead(sweep: Sweep) -> str:
     counted = ", ".join(
         f"{states.count(s)} {s}" for s in ("finished", "failed", "refused", "unfinished") if s in states
     )
-    said = [cost.stage_status(sweep, k) for k in sweep.objects]
+    statuses = [cost.stage_status(sweep, k) for k in sweep.objects]
     jobs = f"{len(states)} job{'s' if len(states) != 1 else ''}: {counted or 'none'}"
-    return f"{jobs} · {len(said)} stages: {said.count('built')} built, {said.count('found')} found"
+    return f"{jobs} · {len(statuses)} stages: {statuses.count('built')} built, {statuses.count('found')} found"
 
 
 def _credits(sweep: Sweep) -> list[str]:
     """Whom the data sets ask to be named beside their images."""
     targets = {str(j.config["data"]["_target_"]) for j in sweep.jobs if "data" in j.config}
-    kinds: list[Any] = [get_class(t) for t in sorted(targets)]
+    kinds: list[Any] = [class_of({TARGET: t}) for t in sorted(targets)]
     return [f"Images: {kind.credit}" for kind in kinds if kind.credit]
 
 
 def _task_figures(sweep: Sweep) -> list[Figure]:
-    """The figure of each task stage, which is its result."""
+    """figure.png of each stage that has one, which is its result."""
     found = []
-    for n, stored in enumerate(sweep.of_kind("task")):
-        name = str(stored.manifest["config"]["task"]["_target_"]).rsplit(".", 1)[-1]
+    for n, stored in enumerate(sweep.with_file("figure.png")):
+        name = str(stored.config.get("task", {}).get(TARGET, stored.kind)).rsplit(".", 1)[-1]
         label = sweep.label(stored.key)
-        caption = f"{name}: {label}" if label != "task" else name
+        caption = f"{name}: {label}" if label != stored.kind else name
         found.append(Figure(f"task-{n}", caption, (stored.folder / "figure.png").read_bytes()))
     return found
 
@@ -100,44 +97,34 @@ def _remarks(sweep: Sweep, by_seed: bool) -> list[str]:
     if by_seed:
         found.append(f"± is the sample standard deviation over seeds ({', '.join(sweep.seed_axes)}).")
     shown = tables.shown_metrics(sweep)
-    told = {m: [j.scores[m] for j in sweep.jobs if m in j.scores and j.scores[m].std is not None] for m in shown}
-    shares = {describe(m).label for m, of in told.items() if any("spread" in s.protocol for s in of)}
-    own = {describe(m).label for m, of in told.items() if of} - shares
+    spreads = {m: [j.scores[m] for j in sweep.jobs if m in j.scores and j.scores[m].std is not None] for m in shown}
+    shares = {sweep.metrics[m].label for m, of in spreads.items() if any("spread" in s.protocol for s in of)}
+    own = {sweep.metrics[m].label for m, of in spreads.items() if of} - shares
     if shares:
         each = "job by job, " if by_seed else ""
         found.append(f"± of {', '.join(sorted(shares))}: {each}half of the 95 % interval (see the protocols).")
-    if any(m.endswith("_chance") for m in shown):
-        found.append("By chance: the same with what was asked for shuffled among the samples.")
     if own:
         found.append(f"{'Job by job, ' if by_seed else ''}± is the metric's own spread ({', '.join(sorted(own))}).")
-    if any(m.endswith("_baseline") for m in shown):
-        found.append(
-            "Decoded N(0, I): what the decoder makes of latents that are pure noise; samples must be well below it."
-        )
-        if len(shown) < len(tables.metric_names(sweep)):
-            found.append("The baselines of the other metrics are in report.csv.")
-    if any("is_effnet_lite0" in j.scores for j in sweep.jobs):
-        found.append("IS* uses another classifier than the Inception Score: compare it with itself only.")
-    if any("scores" in j.stages and _shows_pictures(j.config.get("conditioner", {})) for j in sweep.jobs):
-        found.append(
-            "Samples that are conditioned on parts of validation pictures look like these: their FID flatters."
-        )
+    found += dict.fromkeys(sweep.metrics[m].remark for m in shown if sweep.metrics[m].remark)
+    if len(shown) < len(sweep.metrics):
+        found.append("The baselines of the other metrics are in report.csv.")
+    if any(
+        any(m.endswith("_baseline") for m in j.scores) and _shows_images(j.config.get("conditioner"))
+        for j in sweep.jobs
+    ):
+        found.append("Samples that are conditioned on parts of validation images look like these: their FID flatters.")
     return found
 
 
-def _shows_pictures(conditioner: Any) -> bool:
-    """Whether a conditioner node, or a part of it, hands pixels of pictures over."""
-    if not isinstance(conditioner, Mapping):
-        return False
-    return stable_name(str(conditioner.get("_target_"))) in PICTURES_ALONE or any(
-        _shows_pictures(part) for part in conditioner.get("parts", {}).values()
-    )
+def _shows_images(conditioner: Any) -> bool:
+    """Whether a conditioner node, or a part of it, hands pixels of images over."""
+    return isinstance(conditioner, Mapping) and "pixels" in needs_of(conditioner)
 
 
 def _warnings(sweep: Sweep) -> list[str]:
     alike: dict[str, list[str]] = {}
     for metric, fields in tables.incomparable(sweep).items():
-        alike.setdefault(", ".join(fields), []).append(describe(metric).label)
+        alike.setdefault(", ".join(fields), []).append(sweep.metrics[metric].label)
     return [
         f"{', '.join(labels)}: jobs were measured by different protocols ({fields} differ). Compare only jobs that "
         "agree in that; none is marked as best."
@@ -156,7 +143,7 @@ def gather(sweep: Sweep) -> Page:
             return otherwise
 
     by_seed = bool(sweep.seed_axes)
-    empty = Table([], [])
+    empty = TableData([], [])
     title = sweep.title or (f"Ablation over {', '.join(sweep.axes)}" if sweep.axes else "Single run")
     no_rows: list[images.Reconstructions] = []
     no_axes: list[str] = []
@@ -199,9 +186,9 @@ def gather(sweep: Sweep) -> Page:
         remarks=_remarks(sweep, by_seed),
         warnings=guard("Protocols", lambda: _warnings(sweep), []),
         protocols=guard("Protocols", lambda: tables.protocols(sweep), None),
-        judges=guard("Judges", lambda: judges.table(sweep), None),
+        judges=guard("Judges", lambda: judges.judges_table(sweep), None),
         failures=guard("Failures", lambda: tables.failures(sweep), None),
-        tracebacks=[(j.name, str(j.error["traceback"])) for j in sweep.jobs if j.error and j.error.get("traceback")],
+        tracebacks=[(j.name, j.error.traceback) for j in sweep.jobs if j.error and j.error.traceback],
         reconstructions=rows,
         latents=guard("The table of latents", lambda: tables.latents(sweep), None),
         latent_figures=latent_figures,
@@ -224,7 +211,7 @@ def gather(sweep: Sweep) -> Page:
 
 
 def write_figures(page: Page, folder: Path) -> list[Path]:
-    """Every picture as figures/NAME.png."""
+    """Write every figure as NAME.png into `folder`, which is made; returns the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for figure in [*page.axis_figures, *page.latent_figures, *page.curve_figures, *page.sheets, *page.task_figures]:

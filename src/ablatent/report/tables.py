@@ -6,12 +6,15 @@ import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ablatent.core.progress import seconds
-from ablatent.report.metrics import best_of, decimals, describe, ordered, without_beside
-from ablatent.report.model import Job, Score, Sweep, show_value
+from ablatent.report.metrics import best_of, decimals
+from ablatent.report.model import JobResult, StoredScore, Sweep, show_value
+from ablatent.store.records import JobFailure
+
+STOPPED = "no record of its end: the run was stopped while it was at work"
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Cell:
 
 
 @dataclass
-class Table:
+class TableData:
     """Columns, rows of cells, and footnotes numbered from 1. `left` is how many first columns are text."""
 
     columns: list[str]
@@ -40,7 +43,7 @@ class Row:
     """Jobs shown as one row: one job, or all seeds of one setting."""
 
     axes: Mapping[str, Any]
-    jobs: Sequence[Job]
+    jobs: Sequence[JobResult]
 
 
 def job_rows(sweep: Sweep) -> list[Row]:
@@ -56,7 +59,7 @@ def seed_rows(sweep: Sweep) -> list[Row]:
     return list(groups.values())
 
 
-def row_score(row: Row, metric: str) -> Score | None:
+def row_score(row: Row, metric: str) -> StoredScore | None:
     """The metric of a row; over several seeds the mean and the sample standard deviation (n - 1)."""
     found = [j.scores[metric] for j in row.jobs if metric in j.scores]
     if len(row.jobs) == 1 or not found:
@@ -65,16 +68,12 @@ def row_score(row: Row, metric: str) -> Score | None:
     # equal values come from one shared stage: there is no spread to speak of
     spread = statistics.stdev(values) if len(set(values)) > 1 else None
     notes = tuple(dict.fromkeys(n for s in found for n in s.notes))
-    return Score(statistics.fmean(values), spread, found[0].protocol, notes)
-
-
-def metric_names(sweep: Sweep) -> list[str]:
-    return ordered(m for j in sweep.jobs for m in j.scores)
+    return replace(found[0], value=statistics.fmean(values), std=spread, notes=notes)
 
 
 def shown_metrics(sweep: Sweep) -> list[str]:
-    """Of decoded noise only KID has a column: it is unbiased, so it tells noise from samples also at small counts."""
-    return [m for m in metric_names(sweep) if not m.endswith("_baseline") or m.startswith("kid")]
+    """Names of the scores that have a column, in order; the others are in report.csv."""
+    return [name for name, score in sweep.metrics.items() if score.shown_in != "csv"]
 
 
 def protocol_text(protocol: Mapping[str, Any]) -> str:
@@ -84,7 +83,7 @@ def protocol_text(protocol: Mapping[str, Any]) -> str:
 def incomparable(sweep: Sweep) -> dict[str, list[str]]:
     """metric -> the protocol fields in which jobs differ. Numbers of such a metric must not be compared."""
     found = {}
-    for metric in metric_names(sweep):
+    for metric in sweep.metrics:
         protocols = [j.scores[metric].protocol for j in sweep.jobs if metric in j.scores]
         if len({protocol_text(p) for p in protocols}) > 1:
             names = sorted({n for p in protocols for n in p})
@@ -92,10 +91,11 @@ def incomparable(sweep: Sweep) -> dict[str, list[str]]:
     return found
 
 
-def _score_column(rows: list[Row], metric: str, comparable: bool, notes: list[str]) -> list[Cell]:
+def _score_column(rows: list[Row], metric: str, better: str | None, notes: list[str]) -> list[Cell]:
+    """The cells of one metric. better: None where no value is to be marked; notes: footnotes, to which its own go."""
     scores = [row_score(r, metric) for r in rows]
     places = decimals(s.value for s in scores if s)
-    best = best_of([s.value if s else None for s in scores], describe(metric).better if comparable else None, places)
+    best = best_of([s.value if s else None for s in scores], better, places)
     cells = []
     for n, (row, score) in enumerate(zip(rows, scores, strict=True)):
         if score is None:
@@ -112,7 +112,7 @@ def _score_column(rows: list[Row], metric: str, comparable: bool, notes: list[st
     return cells
 
 
-def results(sweep: Sweep, by_seed: bool = False) -> Table:
+def results(sweep: Sweep, by_seed: bool = False) -> TableData:
     """Jobs × metrics, with only the axes that vary; with `by_seed`, one row a setting: mean ± spread over seeds."""
     rows, axes = (seed_rows(sweep), sweep.plain_axes) if by_seed else (job_rows(sweep), list(sweep.axes))
     metrics, notes, bad = shown_metrics(sweep), list[str](), incomparable(sweep)
@@ -121,7 +121,8 @@ def results(sweep: Sweep, by_seed: bool = False) -> Table:
         for r in rows
     ]
     one_data_set = not any(a == "data" or a.startswith("data.") for a in axes)  # no best among scores of different data
-    columns = [_score_column(rows, m, one_data_set and m not in bad, notes) for m in metrics]
+    better = {m: sweep.metrics[m].better if one_data_set and m not in bad else None for m in metrics}
+    columns = [_score_column(rows, m, better[m], notes) for m in metrics]
     all_done = all(j.status == "finished" for j in sweep.jobs)
     body = []
     for n, row in enumerate(rows):
@@ -135,63 +136,57 @@ def results(sweep: Sweep, by_seed: bool = False) -> Table:
         body.append([*first[n], *status, *(c[n] for c in columns), end])
     names = [*(axes or ["job"]), *([] if all_done else ["status"])]
     end_name = "seeds" if by_seed else "time alone"
-    return Table([*names, *(describe(m).title for m in metrics), end_name], body, len(names), notes)
+    return TableData([*names, *(sweep.metrics[m].title for m in metrics), end_name], body, len(names), notes)
 
 
-def failures(sweep: Sweep) -> Table | None:
+def failures(sweep: Sweep) -> TableData | None:
     """Jobs that did not finish, with the stage and the message; None when all did."""
     rows = []
     for job in sweep.jobs:
         if job.status != "finished":
-            error = job.error or {"message": "no record of its end: the run was stopped while it was at work"}
-            stage = str(error.get("stage") or "–")
-            said = str(error.get("message") or "")
+            error = job.error or JobFailure(None, "–", STOPPED, "")
             rows.append(
                 [
                     Cell(job.name),
                     Cell(job.status, tone="bad"),
-                    Cell(stage),
-                    Cell(str(error.get("kind") or "–")),
-                    Cell(said),
+                    Cell(error.stage or "–"),
+                    Cell(error.kind),
+                    Cell(error.message),
                 ]
             )
-    return Table(["job", "status", "stage", "kind", "message"], rows, 5) if rows else None
+    return TableData(["job", "status", "stage", "kind", "message"], rows, 5) if rows else None
 
 
-def latents(sweep: Sweep) -> Table | None:
+def latents(sweep: Sweep) -> TableData | None:
     """The latents of each first stage: channels before and after normalisation, and the use of codes."""
-    rows, notes = [], list[str]()
-    for stored in sweep.of_kind("latents"):
+    rows = []
+    for stored in sweep.with_file("histograms.json"):
         raw, quiet = stored.summary, Cell("–", tone="quiet")
         before = [_span(raw.get(name)) for name in ("mean", "deviation")]
-        if not stored.has("histograms.json"):
-            notes[:] = ["Built before histograms of latents were kept; building it again would add them."]
-            rows.append([Cell(sweep.label(stored.key), notes=[1]), *before, *[quiet] * 5])
-            continue
-        told = stored.json("histograms.json")
-        outside = sum(told["outside"])
-        beyond = outside / (outside + sum(map(sum, told["counts"])))
+        histograms = stored.json("histograms.json")
+        outside = sum(histograms["outside"])
+        beyond = outside / (outside + sum(map(sum, histograms["counts"])))
         used, perplexity = quiet, quiet
-        if told["codes"] is not None:
-            counts = told["codes"]
+        if histograms["codes"] is not None:
+            counts = histograms["codes"]
             entropy = -sum(n / sum(counts) * math.log(n / sum(counts)) for n in counts if n)
             used = Cell(f"{sum(n > 0 for n in counts)} of {len(counts)}")
             perplexity = Cell(f"{math.exp(entropy):.1f}")
-        after = [_span(told[name]) for name in ("mean", "std")]
+        after = [_span(histograms[name]) for name in ("mean", "std")]
         rows.append([Cell(sweep.label(stored.key)), *before, *after, Cell(f"{beyond:.2%}"), used, perplexity])
     about = [f"{name}, {when}" for when in ("raw", "normalised") for name in ("mean", "std")]
     columns = ["latents", *about, "beyond ±6", "codes in use", "perplexity"]
-    return Table(columns, rows, 1, notes) if rows else None
+    return TableData(columns, rows, 1) if rows else None
 
 
 def _span(values: Sequence[float] | None) -> Cell:
     """One value a channel; of more than four channels the least and the greatest."""
     if values is None:
         return Cell("–", tone="quiet")
-    told = [f"{v:.3g}" if abs(v) >= 5e-4 else "0" for v in values]
-    if len(told) <= 4:
-        return Cell(", ".join(told))
-    return Cell(f"{min(values):.3g} … {max(values):.3g}", hint=", ".join(told))
+    texts = [f"{v:.3g}" if abs(v) >= 5e-4 else "0" for v in values]
+    if len(texts) <= 4:
+        return Cell(", ".join(texts))
+    return Cell(f"{min(values):.3g} … {max(values):.3g}", hint=", ".join(texts))
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -212,29 +207,30 @@ def short(value: Any) -> Cell:
     return Cell(text if len(text) <= limit else f"{text[:kept]}…", hint=text if len(text) > limit else "")
 
 
-def protocols(sweep: Sweep) -> Table | None:
+def protocols(sweep: Sweep) -> TableData | None:
     """Each distinct protocol once, as a column; fields are rows."""
     users: dict[str, list[str]] = {}
     fields: dict[str, dict[str, Any]] = {}
-    for metric in metric_names(sweep):
+    for metric in sweep.metrics:
         for job in sweep.jobs:
             if metric in job.scores:
                 text = protocol_text(job.scores[metric].protocol)
                 fields[text] = flatten(job.scores[metric].protocol)
-                label = describe(without_beside(metric)).label
+                score = job.scores[metric]
+                label = sweep.metrics.get(score.beside or "", score).label
                 if label not in users.setdefault(text, []):
                     users[text].append(label)
     names = list(dict.fromkeys(n for f in fields.values() for n in f))
     if not names:
         return None
     rows = [[Cell(n), *(short(f[n]) if n in f else Cell("·", tone="quiet") for f in fields.values())] for n in names]
-    return Table(["protocol of", *(", ".join(u) for u in users.values())], rows, 1 + len(users))
+    return TableData(["protocol of", *(", ".join(u) for u in users.values())], rows, 1 + len(users))
 
 
 def csv_text(sweep: Sweep) -> str:
     """One row a job: index, name, status, axes, every metric with its own spread, seconds. Numbers in full."""
     out = io.StringIO()
-    metrics = metric_names(sweep)
+    metrics = list(sweep.metrics)
     spread = [m for m in metrics if any(m in j.scores and j.scores[m].std is not None for j in sweep.jobs)]
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["index", "name", "status", *sweep.axes, *metrics, *(f"{m}_std" for m in spread), "seconds"])

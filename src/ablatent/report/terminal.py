@@ -5,29 +5,26 @@ from pathlib import Path
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from ablatent.report.metrics import JUDGED, best_of, decimals, describe
+from ablatent.report.metrics import best_of, decimals
 from ablatent.report.model import load_sweep, show_value
 from ablatent.report.tables import failures, incomparable, shown_metrics
 
-SHOWN = ("fid", "kid", "rfid", "psnr", "perceptual", "clip_score_vit_l14", *JUDGED)
-
 
 def final_table(store_root: Path, sweep_id: str) -> RichTable:
-    """One row a job: axes, FID, KID and its baseline, what a judge found, rFID, PSNR, perceptual distance (whichever
-    exist), and seconds.
+    """One row a job: axes, the scores that are declared for the terminal (of a job without any: all), and seconds.
 
     seconds: wall time of all stages that the job stands on, whoever built them. Raises ConfigError: unknown sweep.
     """
     sweep = load_sweep(store_root, sweep_id)
     every = shown_metrics(sweep)
-    metrics = [m for m in every if m in SHOWN or m.partition("_")[0] in SHOWN] or every  # a task has numbers of its own
+    metrics = [m for m in every if sweep.metrics[m].shown_in == "terminal"] or every  # a task has scores of its own
     bad = incomparable(sweep)
     table = RichTable(header_style="bold", pad_edge=False, box=None)
     for axis in sweep.axes or ["job"]:
         table.add_column(Text(axis), overflow="fold")
     columns: list[list[Text]] = []
     for metric in metrics:
-        about = describe(metric)
+        about = sweep.metrics[metric]
         table.add_column(Text(about.title), justify="right")
         values = [j.scores[metric].value if metric in j.scores else None for j in sweep.jobs]
         places = decimals(v for v in values if v is not None)

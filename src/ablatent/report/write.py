@@ -30,12 +30,12 @@ def write_report(store_root: Path, sweep_id: str) -> ReportPaths:
     folder = sweep.folder / "report"
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / "report.csv", tables.csv_text(sweep).encode())
-    made = page.gather(sweep)
+    gathered = page.gather(sweep)
     for old in (folder / "figures").glob("*.png"):  # figures of an earlier report of this sweep
         old.unlink()
-    figures = page.write_figures(made, folder / "figures")
-    write_atomic(folder / "report.md", markdown.render(made).encode())
-    write_atomic(folder / "report.html", html.render(made).encode())
+    figures = page.write_figures(gathered, folder / "figures")
+    write_atomic(folder / "report.md", markdown.render(gathered).encode())
+    write_atomic(folder / "report.html", html.render(gathered).encode())
     return ReportPaths(
-        folder, folder / "report.html", folder / "report.md", folder / "report.csv", figures, made.problems
+        folder, folder / "report.html", folder / "report.md", folder / "report.csv", figures, gathered.problems
     )

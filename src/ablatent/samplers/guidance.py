@@ -7,7 +7,7 @@ to 1. So x_0 and eps are combined with the same weights and stay consistent, wha
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
 import torch
 from einops import rearrange, repeat
@@ -63,7 +63,21 @@ class GuidanceInputs:
 
 @dataclass(frozen=True)
 class Guidance(ABC):
-    """Makes the sampler's denoise function, and says what it needs for that beside the denoiser and the condition."""
+    """Makes the sampler's denoise function, and says what it needs for that beside the denoiser and the condition.
+
+    Declared, as literals that planning reads from the source: neutral_scale: the `scale` at which it is no guidance,
+    None where it always guides; guides: whether it does anything at all; uses_null: it combines predictions with and
+    without the condition, so that the model must have learned both; uses_weak: it needs an earlier snapshot
+    (`weights`, `snapshot`); needs_stages: kinds of stages that a guided job has besides, for example
+    ("noisy_classifier",); reads: annotations that its samples are conditioned on by the guidance itself.
+    """
+
+    neutral_scale: ClassVar[float | None] = None
+    guides: ClassVar[bool] = True
+    uses_null: ClassVar[bool] = False
+    uses_weak: ClassVar[bool] = False
+    needs_stages: ClassVar[tuple[str, ...]] = ()
+    reads: ClassVar[tuple[str, ...]] = ()
 
     @property
     def needs_null(self) -> bool:
@@ -98,6 +112,8 @@ class Guidance(ABC):
 class NoGuidance(Guidance):
     """The conditional prediction as it is."""
 
+    guides: ClassVar[bool] = False
+
     def __call__(self, inputs: GuidanceInputs) -> DenoiseFn:
         return inputs.unguided()
 
@@ -115,6 +131,9 @@ class ClassifierFree(Guidance):
     scale: float
     interval: Sequence[float] | None = None
     unit: str = "t"
+
+    neutral_scale: ClassVar[float | None] = 1
+    uses_null: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_scale(self.scale, "1 is no guidance")

@@ -1,6 +1,7 @@
 """Autoguidance: away from a weaker version of the model itself (Karras et al. 2024)."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -27,6 +28,9 @@ class AutoGuidance(Guidance):
     scale: float
     weights: str = "ema"
     snapshot: int | str = "first"
+
+    neutral_scale: ClassVar[float | None] = 1
+    uses_weak: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_scale(self.scale, "1 is no guidance")

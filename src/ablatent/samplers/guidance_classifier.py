@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from einops import rearrange
@@ -30,6 +31,10 @@ class ClassifierGuidance(Guidance):
     """
 
     scale: float
+
+    neutral_scale: ClassVar[float | None] = 0
+    needs_stages: ClassVar[tuple[str, ...]] = ("noisy_classifier",)
+    reads: ClassVar[tuple[str, ...]] = ("labels",)
 
     def __post_init__(self) -> None:
         check_scale(self.scale, "0 is no guidance")

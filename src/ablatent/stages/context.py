@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ablatent.core.errors import DataError
+from ablatent.core.instantiate import make
 from ablatent.data.base import ImageData, Images, load_images
-from ablatent.stages.graph import Stage
-from ablatent.stages.objects import make
+from ablatent.stages.base import Stage
 from ablatent.store.artifacts import Artifact, Store, Work
+from ablatent.store.identity import Key
 from ablatent.tracking.base import Run
 
 if TYPE_CHECKING:
@@ -19,6 +20,19 @@ if TYPE_CHECKING:
 
     from ablatent.training.loop import Runtime
     from ablatent.training.record import Recorder
+
+
+@dataclass(frozen=True)
+class StageInputs:
+    """Stored stages that a model is loaded from, and where it is put. keys: role → key."""
+
+    store: Store
+    keys: Mapping[str, Key]
+    device: "torch.device"
+
+    def open(self, role: str) -> Artifact:
+        """The artifact of a role. Raises StageError where it is not in the store."""
+        return self.store.open(self.keys[role])
 
 
 @dataclass(frozen=True)
@@ -37,17 +51,22 @@ class Context:
 
     @property
     def config(self) -> dict[str, Any]:
+        """What decides the stage."""
         return self.stage.config
 
     @property
     def title(self) -> str:
         """The short name of the stage in messages."""
-        return short(self.stage.key)
+        return self.stage.key.short
 
     def input(self, role: str) -> Artifact:
-        """An input stage's artifact; its kind is the part of the key before the dash."""
-        key = self.stage.inputs[role]
-        return self.store.open(key.rsplit("-", 1)[0], key)
+        """An input stage's artifact. Raises StageError where it is not in the store."""
+        return self.store.open(self.stage.inputs[role])
+
+    @property
+    def inputs(self) -> StageInputs:
+        """The input stages, to load models from."""
+        return StageInputs(self.store, self.stage.inputs, self.device)
 
     def images(self) -> Images:
         """The stage's images, prepared (rasterised, resized) once for all stages that read them."""
@@ -63,18 +82,13 @@ class Context:
 
     @property
     def compute(self) -> "Runtime":
-        from ablatent.training.loop import Runtime
-
-        fields = {k: v for k, v in self.runtime.items() if k not in ("threads", "precision", "device")}
-        precision = self.config.get("training", {}).get("precision", "32-true")
-        fields["checkpoint_seconds"] = float(fields["checkpoint_seconds"])  # JSON keeps 10.0 as 10
-        return Runtime(device=resolve_device(self.runtime["device"]), precision=precision, **fields)
+        """How trainings compute, and how many images are taken at once."""
+        return compute_of(self.runtime, self.config.get("training", {}).get("precision", "32-true"))
 
     @property
     def device(self) -> "torch.device":
-        import torch
-
-        return torch.device("cuda", self.rank) if self.compute.device == "gpu" else torch.device("cpu")
+        """Where this rank computes."""
+        return device_of(self.runtime, self.rank)
 
     def recorder(self) -> "Recorder":
         """What writes the curves, panels and snapshots of a training."""
@@ -83,22 +97,16 @@ class Context:
         return Recorder(self.work.files, self.run, check=self.work.check, writes=self.rank == 0)
 
 
-def short(key: str) -> str:
-    """kind-0123abcd: enough of a key to recognise it."""
-    kind, _, code = key.rpartition("-")
-    return f"{kind}-{code[:8]}"
-
-
 def prepared(store: Store, stage: Stage) -> Artifact:
     """The images of a stage as an artifact of the store: of kind data, keyed by their content digest."""
-    key = f"data-{stage.digests['images']}"
+    key = Key(f"data-{stage.digests['images']}")
 
     def write(work: Work) -> None:
         data = make(stage.data)
         data.prepare(work.files)
         check_unchanged(data, stage)
 
-    return store.get_or_build("data", key, write)[0]
+    return store.get_or_build(key, write)[0]
 
 
 def check_unchanged(data: ImageData, stage: Stage) -> None:
@@ -110,6 +118,22 @@ def check_unchanged(data: ImageData, stage: Stage) -> None:
     if any(getattr(now, part) != digest for part, digest in stage.digests.items()):
         do = "Run the command again: it plans anew, and finds whatever did not change."
         raise DataError(f"{stage.key}: expected {data.name} as it was when this was planned; it was changed. Do: {do}")
+
+
+def compute_of(runtime: Mapping[str, Any], precision: str) -> "Runtime":
+    """The training loop's settings of a runtime node."""
+    from ablatent.training.loop import Runtime
+
+    fields = {k: v for k, v in runtime.items() if k not in ("threads", "precision", "device")}
+    fields["checkpoint_seconds"] = float(fields["checkpoint_seconds"])  # JSON keeps 10.0 as 10
+    return Runtime(device=resolve_device(runtime["device"]), precision=precision, **fields)
+
+
+def device_of(runtime: Mapping[str, Any], rank: int = 0) -> "torch.device":
+    """The device of a runtime node, or of one of its ranks."""
+    import torch
+
+    return torch.device("cuda", rank) if resolve_device(runtime["device"]) == "gpu" else torch.device("cpu")
 
 
 def resolve_device(name: str) -> str:

@@ -8,20 +8,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ablatent.conditioning.base import Conditioner, Setting
+from ablatent.conditioning.base import Conditioner, ConditionInfo, Setting
+from ablatent.conditioning.none import NoConditioner
 from ablatent.conditioning.several import Several
 from ablatent.conditioning.source import Source, blank
 from ablatent.core.errors import ConfigError
+from ablatent.core.instantiate import class_of, make
 from ablatent.core.rng import stream
 from ablatent.core.types import Cond
 from ablatent.data.base import Annotations, Images
 from ablatent.data.latents import LatentNormalizer
 from ablatent.diffusion.denoiser import Denoiser
 from ablatent.first_stage.base import FirstStage
-from ablatent.stages.context import Context, weights_path
-from ablatent.stages.objects import make, make_first_stage, stored_config
+from ablatent.stages.context import Context, StageInputs, weights_path
+from ablatent.stages.options import conditioner_parts
+from ablatent.stages.stored import make_first_stage, stored_config
 from ablatent.store.artifacts import Artifact
-from ablatent.store.identity import stable_name
 from ablatent.tasks.generate import Model
 
 
@@ -35,32 +37,17 @@ def load_first_stage(artifact: Artifact, device: torch.device) -> FirstStage:
     return model.to(device).eval().requires_grad_(False)
 
 
-def conditioner_class(config: Mapping[str, Any]) -> type[Conditioner]:
-    from hydra.utils import get_class
-
-    kind: type[Conditioner] = get_class(config["_target_"])
-    return kind
-
-
-def needs_of(config: Mapping[str, Any]) -> set[str]:
-    """The parts of a source that a conditioner node reads, also through its parts."""
-    found = set(conditioner_class(config).needs)
-    return found.union(*(needs_of(part) for part in config.get("parts", {}).values()))
-
-
-def reads_of(config: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """class name → the parts of a source that it reads, of a conditioner node and of its parts."""
-    own = {} if "parts" in config else {stable_name(config["_target_"]): tuple(conditioner_class(config).needs)}
-    return own | {k: v for part in config.get("parts", {}).values() for k, v in reads_of(part).items()}
+def condition_of(node: Mapping[str, Any]) -> list[ConditionInfo]:
+    """What each part of a conditioner node reads."""
+    kinds = [class_of(part) for part in conditioner_parts(node)]
+    return [ConditionInfo(kind.__name__, tuple(kind.needs), kind.fills) for kind in kinds if kind.needs]
 
 
 def make_conditioner(config: Mapping[str, Any], setting: Setting) -> Conditioner:
     """The conditioner of a node, with the arguments that follow from its surroundings."""
     if "parts" in config:
         return Several({name: make_conditioner(part, setting) for name, part in config["parts"].items()})
-    conditioner: Conditioner = make(
-        config, **{name: getattr(setting, name) for name in conditioner_class(config).filled}
-    )
+    conditioner: Conditioner = make(config, **{name: getattr(setting, name) for name in class_of(config).filled})
     return conditioner
 
 
@@ -86,7 +73,7 @@ def make_denoiser(config: Mapping[str, Any], setting: Setting) -> tuple[Denoiser
     return Denoiser(network, make(config["schedule"]), make(config["parameterization"]), learned), conditioner
 
 
-def shapes_alone(latent_shape: tuple[int, int, int], size: int, classes: int = 0, segments: int = 0) -> Setting:
+def dummy_inputs(latent_shape: tuple[int, int, int], size: int, classes: int = 0, segments: int = 0) -> Setting:
     """A setting whose first stage and other pretrained encoders give zeros: to try shapes out."""
     channels, rows, columns = latent_shape
 
@@ -97,10 +84,10 @@ def shapes_alone(latent_shape: tuple[int, int, int], size: int, classes: int = 0
 
 
 def blank_condition(conditioner: Conditioner, n: int, setting: Setting, canvas: tuple[int, int] | None = None) -> Cond:
-    """The condition of n pictures of which nothing particular is known; the conditioner is on the default device.
+    """The condition of n images with empty annotations; the conditioner is on the default device.
 
-    canvas: (height, width) of the pictures, None for the setting's."""
-    source = blank(n, canvas or (setting.size, setting.size), setting.classes, setting.segments)
+    canvas: (height, width) of the images, None for the setting's."""
+    source = blank(n, canvas or (setting.size, setting.size), setting.classes, setting.segments, conditioner.needs)
     rows = {**conditioner.rows(source), "flipped": np.zeros(n, dtype=bool)}
     drawn = conditioner.draw(rows, [stream(0, "blank", i) for i in range(n)])
     device = torch.get_default_device()
@@ -125,29 +112,29 @@ def setting_of(
 
 
 def source_of(ctx: Context, images: Images) -> Source:
-    """All pictures of a stage, with what is known of them where the stage reads annotations."""
+    """All images of a stage, with their annotations where the stage reads some."""
     annotations = ctx.annotations() if "annotations" in ctx.stage.digests else Annotations()
     embeddings = ctx.input("embeddings").path if "embeddings" in ctx.stage.inputs else None
     return Source(len(images), annotations, images.pixels, embeddings)
 
 
-def load_model(ctx: Context, weights: str, snapshot: str | int) -> Model:
-    """The whole generator that a samples stage stands on: inputs first_stage, latents, diffusion."""
-    diffusion, latents = ctx.input("diffusion"), ctx.input("latents")
-    first_stage = load_first_stage(ctx.input("first_stage"), ctx.device)
+def load_model(inputs: StageInputs, weights: str, snapshot: str | int) -> Model:
+    """A trained model: roles first_stage, latents, diffusion. Raises ConfigError for weights that were not kept."""
+    diffusion, latents = inputs.open("diffusion"), inputs.open("latents")
+    first_stage = load_first_stage(inputs.open("first_stage"), inputs.device)
     summary = diffusion.json("summary.json")
     normalizer = LatentNormalizer.load(latents.path / "normalizer.json")
     shape: tuple[int, int, int] = tuple(latents.json("summary.json")["shape"])
     setting = setting_of(first_stage, normalizer, shape, summary)
     denoiser, conditioner = make_denoiser(stored_config(diffusion), setting)
-    _give_weights(denoiser, conditioner, weights_path(diffusion.path, weights, snapshot), ctx.device)
+    _give_weights(denoiser, conditioner, weights_path(diffusion.path, weights, snapshot), inputs.device)
     return Model(
         first_stage=first_stage,
         normalizer=normalizer,
         denoiser=denoiser,
         conditioner=conditioner,
         latent_shape=shape,
-        device=ctx.device,
+        device=inputs.device,
     )
 
 
@@ -162,19 +149,18 @@ def _give_weights(denoiser: Denoiser, conditioner: Conditioner, file: Path, devi
         whole.to(device).eval().requires_grad_(False)
 
 
-def load_imported(ctx: Context, weights: str, size: int) -> Model:
-    """The generator of an imported network, without any training: inputs imported, first_stage.
+def load_imported(inputs: StageInputs, weights: str, size: int) -> Model:
+    """An imported network, without any training of its own: roles imported, first_stage.
 
-    size: of its pictures, which weights do not tell. weights: ema or raw; a file that has one kind has that alone.
-    Raises ConfigError for a network whose condition was not imported.
+    size: of its images in pixels, which weights do not tell. weights: ema or raw; a file that has one kind has that
+    alone. Raises ConfigError for a network whose condition was not imported.
     """
-    imported = ctx.input("imported")
-    first_stage, config = load_first_stage(ctx.input("first_stage"), ctx.device), stored_config(imported)
+    imported = inputs.open("imported")
+    first_stage, config = load_first_stage(inputs.open("first_stage"), inputs.device), stored_config(imported)
     network, channels = config["network"], first_stage.latent_channels
     if network["in_channels"] != channels:
         raise ConfigError("model", f"a network of {channels} latent channels", network["in_channels"])
-    node = config["conditioner"] or {"_target_": "ablatent.conditioning.none.NoConditioner"}
-    conditioner: Conditioner = make(node)
+    conditioner: Conditioner = make(config["conditioner"]) if config["conditioner"] else NoConditioner()
     for part in ("context_dim", "vector_dim", "spatial_channels"):
         if (network[part] or None) != (getattr(conditioner, part) or None):
             do = "Its condition was not in the file. Models of classes, of latent-diffusion's own text transformer, "
@@ -184,7 +170,7 @@ def load_imported(ctx: Context, weights: str, size: int) -> Model:
     denoiser = Denoiser(make(network), make(config["schedule"]), make(config["parameterization"]), learned)
     there = imported.json("summary.json")["weights"]
     file = weights_path(imported.path, weights if len(there) > 1 else there[0], "last")
-    _give_weights(denoiser, conditioner, file, ctx.device)
+    _give_weights(denoiser, conditioner, file, inputs.device)
     normalizer = LatentNormalizer((0.0,) * channels, (1.0 / config["scale_factor"],) * channels)
     shape = first_stage.latent_shape(size, size)
     return Model(
@@ -193,12 +179,5 @@ def load_imported(ctx: Context, weights: str, size: int) -> Model:
         denoiser=denoiser,
         conditioner=conditioner,
         latent_shape=shape,
-        device=ctx.device,
+        device=inputs.device,
     )
-
-
-def reads_in(conditioner: Conditioner) -> dict[str, tuple[str, ...]]:
-    """As `reads_of`, of a conditioner that is made already."""
-    if isinstance(conditioner, Several):
-        return {k: v for _, part in conditioner for k, v in reads_in(part).items()}
-    return {type(conditioner).__name__: conditioner.needs}

@@ -2,8 +2,8 @@
 
 The process that builds the stage holds the store's lock and the work's token, and waits. It starts an agent
 (``python -m ablatent.stages.ranks SPEC.json``), which is torchrun with a watch; torchrun starts this module again in
-each rank. Ranks read inputs, the first one writes work/KEY. Agent and ranks end when the process above them is gone, however
-it ended, and the token keeps what might still be on its way from being written. No command line is replayed.
+each rank. Ranks read inputs, the first one writes work/KEY. Agent and ranks end when the process above them is gone,
+however it ended, and the token keeps what might still be on its way from being written. No command line is replayed.
 """
 
 import importlib
@@ -27,22 +27,23 @@ import numpy as np
 from ablatent.core.errors import AblatentError, StageError
 from ablatent.core.files import read_json, write_json
 from ablatent.core.progress import console
+from ablatent.stages.base import Stage
 from ablatent.stages.context import Context, resolve_device, set_up_torch
-from ablatent.stages.graph import TRAINED, Stage
 from ablatent.store.artifacts import Store, Work
+from ablatent.store.identity import Key
 from ablatent.tracking.base import NoTracking, Run, RunSpec
 
 PARENT = "ABLATENT_PARENT"  # the process id that agent or rank must not outlive
 WATCH_SECONDS = 0.5
 
 
-def wanted(stage: Stage, runtime: Mapping[str, Any]) -> bool:
+def several(stage: Stage, runtime: Mapping[str, Any]) -> bool:
     """Whether a stage is trained by several processes; a first stage without parameters is not trained."""
-    return int(runtime.get("devices", 1)) > 1 and stage.kind in TRAINED and "training" in stage.config
+    return int(runtime.get("devices", 1)) > 1 and stage.trained and "training" in stage.config
 
 
 def build(ctx: Context) -> None:
-    """Build a stage on runtime.devices ranks; its tracker run stays here. Raises StageError with what a rank said."""
+    """Build a stage on runtime.devices ranks; its tracker run stays here. Raises StageError with a rank's message."""
     folder = Path(mkdtemp(prefix="ablatent-ranks-"))
     work = {"key": ctx.work.key, "path": str(ctx.work.path.absolute()), "token": ctx.work.token}
     spec = {
@@ -56,20 +57,20 @@ def build(ctx: Context) -> None:
     environment = {
         "OMP_NUM_THREADS": str(threads),
         **os.environ,
-        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),  # classes of others are found where they are here
+        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),  # classes of users are found where they are here
         PARENT: str(os.getpid()),
     }
-    words = [sys.executable, "-m", "ablatent.stages.ranks", str(folder / "spec.json")]
+    command = [sys.executable, "-m", "ablatent.stages.ranks", str(folder / "spec.json")]
     try:
-        agent = subprocess.Popen(words, env=environment)
-        told = 0
+        agent = subprocess.Popen(command, env=environment)
+        offset = 0
         try:
             while agent.poll() is None:
                 time.sleep(0.1)
-                told = _relay(folder, told, ctx.run)
+                offset = _relay(folder, offset, ctx.run)
         finally:
             _end(agent)
-        _relay(folder, told, ctx.run)
+        _relay(folder, offset, ctx.run)
         if agent.returncode != 0:
             raise _failure(folder, ctx.title, agent.returncode)
     finally:
@@ -88,50 +89,50 @@ def _end(agent: "subprocess.Popen[bytes]") -> None:
 
 
 def _failure(folder: Path, title: str, code: int) -> StageError:
-    """What the first rank that failed said; the others failed because it was gone."""
-    said = sorted((read_json(path) for path in folder.glob("failure-*.json")), key=lambda note: note["time"])
-    if not said:
+    """The failure of the first rank that failed; the others failed because it was gone."""
+    failures = sorted((read_json(path) for path in folder.glob("failure-*.json")), key=lambda note: note["time"])
+    if not failures:
         how = f"signal {signal.Signals(-code).name}" if code < 0 else "a signal, for want of memory perhaps"
         return StageError(f"{title}: a rank, or what started them, ended without a word, by {how}.")
-    first = said[0]
-    error = StageError(first["message"] if first["ours"] else f"{title}, rank {first['rank']}: {first['message']}")
+    first = failures[0]
+    error = StageError(first["message"] if first["expected"] else f"{title}, rank {first['rank']}: {first['message']}")
     error.add_note(f"On rank {first['rank']}:\n{first['traceback']}")
     return error
 
 
 class Spool(Run):
-    """The tracker run of the first rank: what it is told goes to the process that has the real run."""
+    """The tracker run of the first rank: what it logs goes to the process that has the real run."""
 
     def __init__(self, folder: Path):
         super().__init__(RunSpec("", "", "", "", {}))
         self.folder, self.count = folder, 0
 
     def log(self, step: int, values: Mapping[str, SupportsFloat]) -> None:
-        self._tell({"step": step, "values": {name: float(value) for name, value in values.items()}})
+        self._append({"step": step, "values": {name: float(value) for name, value in values.items()}})
 
     def images(self, step: int, name: str, image: np.ndarray) -> None:
         self.count += 1
         np.save(self.folder / f"image-{self.count}.npy", image)
-        self._tell({"step": step, "name": name, "image": f"image-{self.count}.npy"})
+        self._append({"step": step, "name": name, "image": f"image-{self.count}.npy"})
 
     def summary(self, values: Mapping[str, Any]) -> None:
-        self._tell({"summary": dict(values)})
+        self._append({"summary": dict(values)})
 
     def close(self) -> None:
         pass
 
-    def _tell(self, event: Mapping[str, Any]) -> None:
+    def _append(self, event: Mapping[str, Any]) -> None:
         with (self.folder / "events.jsonl").open("a") as f:
             f.write(json.dumps(event) + "\n")
 
 
-def _relay(folder: Path, told: int, run: Run) -> int:
-    """Hand the whole lines after byte `told` of a spool on to a run; returns the byte after them."""
+def _relay(folder: Path, offset: int, run: Run) -> int:
+    """Hand the whole lines after byte `offset` of a spool on to a run; returns the byte after them."""
     path = folder / "events.jsonl"
     if not path.exists():
-        return told
+        return offset
     with path.open("rb") as f:
-        f.seek(told)
+        f.seek(offset)
         new = f.read()
     lines = new[: new.rfind(b"\n") + 1]
     for line in lines.splitlines():
@@ -143,7 +144,7 @@ def _relay(folder: Path, told: int, run: Run) -> int:
             (folder / event["image"]).unlink()
         else:
             run.log(event["step"], event["values"])
-    return told + len(lines)
+    return offset + len(lines)
 
 
 def follow(parent: int, leave: Path | None = None) -> None:
@@ -180,13 +181,13 @@ def agent(path: Path) -> None:
                 str(path),
             ]
         )
-    except (ChildFailedError, SignalException):  # the ranks have said why; or the user interrupted them
+    except (ChildFailedError, SignalException):  # the ranks have left their reasons; or the user interrupted them
         sys.exit(1)
 
 
 def rank(path: Path) -> None:
     """One rank's part in building the stage."""
-    number, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    number = int(os.environ["RANK"])
     follow(int(os.environ[PARENT]))
     console.quiet = number > 0
     try:
@@ -194,15 +195,13 @@ def rank(path: Path) -> None:
         set_up_torch(spec["runtime"])
         _join(spec["runtime"], int(os.environ["LOCAL_RANK"]))
         run = NoTracking().open(RunSpec("", "", "", "", {})) if number else Spool(path.parent)
-        work = Work(**{**spec["work"], "path": Path(spec["work"]["path"])})
-        stage = Stage(**spec["stage"])
-        if stage.kind == "first_stage" and spec["runtime"]["strategy"] == "fsdp":
-            console.print(f"  {work.key[:20]}: strategy=fsdp copies a first stage to all {ranks} ranks, as ddp does")
+        work = Work(**{**spec["work"], "key": Key(spec["work"]["key"]), "path": Path(spec["work"]["path"])})
+        stage = Stage.of(spec["stage"])
         context = Context(stage, Store(spec["store"]), work, spec["runtime"], run, number)
-        importlib.import_module(f"ablatent.stages.{stage.kind}.build").build(context)
-        _part()
+        importlib.import_module(stage.builder).build(context)
+        _leave_together()
     except Exception as e:
-        _say(path.parent, number, e)
+        _leave_failure(path.parent, number, e)
         sys.stdout.flush()
         os._exit(1)  # without waiting for ranks that wait for this one
 
@@ -218,7 +217,7 @@ def _join(runtime: Mapping[str, Any], device: int) -> None:
         dist.init_process_group("gloo")
 
 
-def _part() -> None:
+def _leave_together() -> None:
     """Leave together: none may go while another still speaks to it."""
     import torch.distributed as dist
 
@@ -226,13 +225,13 @@ def _part() -> None:
     dist.destroy_process_group()
 
 
-def _say(folder: Path, number: int, error: Exception) -> None:
-    ours = isinstance(error, AblatentError)
+def _leave_failure(folder: Path, number: int, error: Exception) -> None:
+    expected = isinstance(error, AblatentError)
     note = {
         "rank": number,
         "time": time.time(),
-        "ours": ours,
-        "message": str(error) if ours else f"{type(error).__name__}: {error}",
+        "expected": expected,
+        "message": str(error) if expected else f"{type(error).__name__}: {error}",
         "traceback": "".join(traceback.format_exception(error)),
     }
     write_json(folder / f"failure-{number}.json", note)

@@ -1,13 +1,13 @@
 """What the stages that train share: initial weights, optimisers, the training itself, and weights on disk."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from hydra.utils import get_class
 from torch import Tensor
 
+from ablatent.core.instantiate import TARGET, class_of
 from ablatent.core.rng import stream
 from ablatent.stages.context import Context
 
@@ -24,7 +24,8 @@ def seed_initial_weights(seed: int) -> None:
 
 def optimizer_factory(node: Mapping[str, Any]) -> "OptimizerFactory":
     """An optimizer node (`_target_` and its arguments) as a function of the parameters."""
-    return partial(get_class(node["_target_"]), **{k: v for k, v in node.items() if k != "_target_"})
+    kind: Callable[..., Any] = class_of(node)
+    return partial(kind, **{k: v for k, v in node.items() if k != TARGET})
 
 
 def train(ctx: Context, trainee: "Trainee", batch_at: "BatchAt") -> None:

@@ -11,17 +11,20 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ablatent.core.errors import AblatentError, ConfigError, StageError
 from ablatent.core.files import read_json, sha256, sync, write_atomic, write_json
 from ablatent.core.progress import console
-from ablatent.store.identity import digest
+from ablatent.store.identity import Key, digest
 from ablatent.store.locks import locked
+from ablatent.store.records import Manifest
 
 MANIFEST = "manifest.json"
+FORMAT, FORMAT_FILE = 2, "FORMAT"
+"""Of the store's layout, keys and names of files; the file stands at the root of the store."""
 HASH_LIMIT = 256 * 2**20  # larger memory-mapped arrays are checked by size here, by hash with do=verify
 
 
@@ -35,12 +38,16 @@ class Superseded(AblatentError):
 
 @dataclass(frozen=True)
 class Artifact:
-    """A published object: its folder, and its manifest without the seal."""
+    """A published object: its folder, and its manifest."""
 
-    kind: str
-    key: str
+    key: Key
     path: Path
-    manifest: Mapping[str, Any]
+    manifest: Manifest
+
+    @property
+    def kind(self) -> str:
+        """The kind of stage that it is of."""
+        return self.key.kind
 
     def json(self, name: str) -> Any:
         """The value of one of its JSON files."""
@@ -51,7 +58,7 @@ class Artifact:
 class Work:
     """The folder of a build. `files` becomes the object; everything beside it is scratch that survives a kill."""
 
-    key: str
+    key: Key
     path: Path
     token: str
     attempt: str
@@ -73,14 +80,26 @@ class Work:
             raise Superseded(f"{self.key}: another process took this build over; nothing more is written by this one.")
 
 
+def check_format(root: Path) -> None:
+    """Raise ConfigError(store.path) for a store whose layout, keys or names of files are those of another format."""
+    file = root / FORMAT_FILE
+    if file.exists() or (root / "objects").exists():
+        found = file.read_text().strip() if file.exists() else "1"
+        if found != str(FORMAT):
+            do = "Choose another folder with store.path=…; what is in this one is read by the version that wrote it."
+            raise ConfigError("store.path", f"a store of format {FORMAT}", f"one of format {found}: {root}", do)
+
+
 class Store:
     """Artifacts under one folder, `root`, which is made when it is not there.
 
-    Whole objects that were opened once are not checked again by the same process.
+    Whole objects that were opened once are not checked again by the same process. Raises ConfigError for a store of
+    another format.
     """
 
     def __init__(self, root: str | Path):
         self.root = Path(root)
+        check_format(self.root)
         self._verified: dict[str, Artifact] = {}
 
     def check_writable(self) -> None:
@@ -90,6 +109,8 @@ class Store:
             probe = self.root / "locks" / f".probe-{os.getpid()}"
             probe.touch()
             probe.unlink()
+            if not (self.root / FORMAT_FILE).exists():
+                write_atomic(self.root / FORMAT_FILE, f"{FORMAT}\n".encode())
         except OSError as e:
             raise ConfigError(
                 "store.path",
@@ -98,63 +119,60 @@ class Store:
                 f"{e.strerror}: {e.filename}. Choose another folder with store.path=….",
             ) from None
 
-    def folder(self, kind: str, key: str) -> Path:
-        """Where the object of a key is published."""
-        return self.root / "objects" / kind / key
+    def folder(self, key: Key) -> Path:
+        return self.root / "objects" / key.kind / key
 
-    def work_folder(self, key: str) -> Path:
-        """Where a build of a key is in progress."""
+    def work_folder(self, key: Key) -> Path:
         return self.root / "work" / key
 
-    def find(self, kind: str, key: str) -> Artifact | None:
+    def find(self, key: Key) -> Artifact | None:
         """The checked artifact, or None where it is not there or damaged."""
         try:
-            return self._checked(kind, key)
+            return self._checked(key)
         except Damaged:
             return None
 
-    def _checked(self, kind: str, key: str) -> Artifact | None:
+    def _checked(self, key: Key) -> Artifact | None:
         """As `find`, but raises Damaged."""
-        path = self.folder(kind, key)
+        path = self.folder(key)
         if key not in self._verified and path.exists():
-            self._verified[key] = Artifact(kind, key, path, verify(path, key))
+            self._verified[key] = Artifact(key, path, verify(path, key))
         return self._verified.get(key)
 
-    def set_aside(self, kind: str, key: str, why: str, unwanted: Callable[[Artifact], bool] = lambda _: False) -> None:
+    def set_aside(self, key: Key, why: str, unwanted: Callable[[Artifact], bool] = lambda _: False) -> None:
         """Move an object out of the way if it is damaged, or whole but unwanted; nothing is deleted.
 
         It is looked at again under the lock of its key: another process may have built it anew meanwhile.
         """
         with locked(self.root / "locks" / key, key):
             self._verified.pop(key, None)
-            path = self.folder(kind, key)
+            path = self.folder(key)
             try:
-                if not path.exists() or not unwanted(Artifact(kind, key, path, verify(path, key, everything=True))):
+                if not path.exists() or not unwanted(Artifact(key, path, verify(path, key, everything=True))):
                     return
             except Damaged:
                 pass
-            self._move_aside(kind, key, why)
+            self._move_aside(key, why)
 
-    def _move_aside(self, kind: str, key: str, why: str) -> None:
+    def _move_aside(self, key: Key, why: str) -> None:
         """The lock is held."""
         self._verified.pop(key, None)
         aside = self.root / "damaged" / f"{key}-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
         aside.parent.mkdir(parents=True, exist_ok=True)
-        self.folder(kind, key).rename(aside)
+        self.folder(key).rename(aside)
         console.print(f"  {why} Set aside in {aside}; it will be built again.")
 
-    def open(self, kind: str, key: str) -> Artifact:
+    def open(self, key: Key) -> Artifact:
         """The checked artifact; StageError when it is not there."""
-        found = self.find(kind, key)
+        found = self.find(key)
         if found is None:
             do = "Build it first; do=verify names what is damaged."
-            raise StageError(f"{key}: expected this {kind}, whole, in the store {self.root}; it is not there. {do}")
+            raise StageError(f"{key}: expected this {key.kind}, whole, in the store {self.root}; it is not there. {do}")
         return found
 
     def get_or_build(
         self,
-        kind: str,
-        key: str,
+        key: Key,
         build: Callable[[Work], None],
         record: Callable[[], Mapping[str, Any]] = dict,
         invocation: str = "",
@@ -165,15 +183,15 @@ class Store:
         the manifest's entries beside the files. Returns the artifact and whether this call built it. A failed build
         leaves error.json, which callers of the same `invocation` that waited for it raise again.
         """
-        if found := self.find(kind, key):
+        if found := self.find(key):
             return found, False
         requested_at = time.time()
         with locked(self.root / "locks" / key, key):
             try:
-                if found := self._checked(kind, key):
+                if found := self._checked(key):
                     return found, False
             except Damaged as e:
-                self._move_aside(kind, key, f"[yellow]damaged[/] {e}")
+                self._move_aside(key, f"[yellow]damaged[/] {e}")
             self._replay_error(key, invocation, requested_at)
             work = self._begin(key)
             try:
@@ -186,9 +204,9 @@ class Store:
             except Exception as e:
                 self._leave_error(work, invocation, e)
                 raise StageError(f"{key}: {type(e).__name__}: {e}") from e
-            return self._publish(kind, work, {**record(), "wall_seconds": round(spent, 3)}), True
+            return self._publish(work, {**record(), "wall_seconds": round(spent, 3)}), True
 
-    def _begin(self, key: str) -> Work:
+    def _begin(self, key: Key) -> Work:
         path = self.work_folder(key)
         if path.exists() and not (path / "files").exists():  # left over by one that was killed after it had published
             shutil.rmtree(path)
@@ -211,7 +229,7 @@ class Store:
         note = {"invocation": invocation, "time": time.time(), "message": str(error), "traceback": trace}
         write_json(work.path / "error.json", note)
 
-    def _replay_error(self, key: str, invocation: str, requested_at: float) -> None:
+    def _replay_error(self, key: Key, invocation: str, requested_at: float) -> None:
         path = self.work_folder(key) / "error.json"
         if not path.exists():
             return
@@ -219,7 +237,7 @@ class Store:
         if error["time"] >= requested_at and error["invocation"] == invocation:
             raise StageError(error["message"])
 
-    def _publish(self, kind: str, work: Work, record: Mapping[str, Any]) -> Artifact:
+    def _publish(self, work: Work, record: Mapping[str, Any]) -> Artifact:
         work.check()
         names = sorted(p for p in work.files.rglob("*") if p.is_file() and p.name != MANIFEST)
         files = {}
@@ -227,37 +245,45 @@ class Store:
             sync(path)
             name = path.relative_to(work.files).as_posix()
             files[name] = {"size": path.stat().st_size, "sha256": sha256(path)}
-        manifest = {**record, "kind": kind, "key": work.key, "attempt": work.attempt, "files": files}
-        manifest["created"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        write_json(work.files / MANIFEST, {**manifest, "seal": digest(manifest)})
+        about = {**record, "kind": work.key.kind, "key": work.key, "attempt": work.attempt, "files": files}
+        about["created"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        unsealed = Manifest.from_json(about, f"{work.key}: its manifest")
+        manifest = replace(unsealed, seal=digest(unsealed.to_json()))
+        write_json(work.files / MANIFEST, manifest.to_json())
         sync(work.files)
-        target = self.folder(kind, work.key)
+        target = self.folder(work.key)
         target.parent.mkdir(parents=True, exist_ok=True)
         work.files.rename(target)
         sync(target.parent)
         shutil.rmtree(work.path, ignore_errors=True)
-        artifact = Artifact(kind, work.key, target, manifest)
+        artifact = Artifact(work.key, target, manifest)
         self._verified[work.key] = artifact
         return artifact
 
 
-def verify(path: Path, key: str, everything: bool = False) -> Mapping[str, Any]:
-    """The manifest of a whole object; raises Damaged otherwise.
+def objects_of(store: Store) -> list[Path]:
+    """The folders of all objects in a store, by kind and key."""
+    return sorted(p for p in (store.root / "objects").glob("*/*") if p.is_dir())
+
+
+def verify(path: Path, key: str, everything: bool = False) -> Manifest:
+    """The manifest of a whole object; raises Damaged otherwise, and DataError for a manifest of an unknown shape.
 
     everything: hash also the large memory-mapped arrays that are normally checked by size only.
     """
     try:
-        manifest = read_json(path / MANIFEST)
-        seal = manifest.pop("seal")
-        files = manifest["files"]
-    except (OSError, ValueError, KeyError, AttributeError):
+        about = read_json(path / MANIFEST)
+        seal = about.pop("seal")
+        sealed = digest(about) == seal and about["key"] == key
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
         raise Damaged(f"{key}: its manifest cannot be read.") from None
-    if digest(manifest) != seal or manifest["key"] != key:
+    if not sealed:
         raise Damaged(f"{key}: its manifest was changed after it was published.")
-    for name, said in files.items():
+    manifest = Manifest.from_json({**about, "seal": seal}, f"{key}: its manifest")
+    for name, entry in manifest.files.items():
         file = path / name
-        if not file.is_file() or file.stat().st_size != said["size"]:
+        if not file.is_file() or file.stat().st_size != entry.size:
             raise Damaged(f"{key}: {name} is missing or has another size than was published.")
-        if (everything or said["size"] <= HASH_LIMIT or not name.endswith(".npy")) and sha256(file) != said["sha256"]:
+        if (everything or entry.size <= HASH_LIMIT or not name.endswith(".npy")) and sha256(file) != entry.sha256:
             raise Damaged(f"{key}: the bytes of {name} are not those that were published (sha256 differs).")
     return manifest

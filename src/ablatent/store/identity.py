@@ -2,7 +2,7 @@
 
 A key must not change because a class moved to another file, a comment changed or a new option stands at its neutral
 value; it must change with anything that can change the result. Runtime knobs never reach this module: a stage's
-configuration is put together by inclusion (stages/graph.py).
+configuration is put together by inclusion (stages/KIND/kind.py).
 """
 
 import hashlib
@@ -11,31 +11,49 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from ablatent.core.declared import declared
 from ablatent.core.errors import ConfigError
-from ablatent.store.neutral import NEUTRAL, RENAMED
+from ablatent.core.instantiate import TARGET
 
-TARGET = "_target_"
+NEUTRAL = "neutral"
+"""The declaration of a class (field → value) by which fields that were added later are left out of keys."""
+
+
+class Key(str):
+    """The identity of a stored object: ``KIND-0123…``."""
+
+    __slots__ = ()
+
+    @property
+    def kind(self) -> str:
+        """The part before the digest; kinds may have dashes of their own."""
+        return self.rsplit("-", 1)[0]
+
+    @property
+    def short(self) -> str:
+        """``KIND-01234567``: enough of it to recognise it in a message."""
+        kind, _, code = self.rpartition("-")
+        return f"{kind}-{code[:8]}"
 
 
 def stable_name(target: str) -> str:
     """The name under which a class enters keys.
 
-    Our own classes enter by class name, so that they may move between files (a test keeps the names unique within
-    conf/); classes of other packages enter by their full path. A renamed class keeps its old name through RENAMED.
+    Our own classes enter by class name, so that they may move between files (a test keeps the names unique); classes of
+    other packages enter by their full path.
     """
-    name = target.rsplit(".", 1)[-1] if target.startswith("ablatent.") else target
-    return RENAMED.get(name, name)
+    return target.rsplit(".", 1)[-1] if target.startswith("ablatent.") else target
 
 
-def canonical(value: Any, path: str = "") -> Any:
+def canonical(value: Any, path: str = "", neutral: Mapping[str, Any] | None = None) -> Any:
     """A JSON value in one spelling: sorted keys, integral floats as ints, no NaN, stable class names.
 
-    Left out: fields at their declared neutral value, and `weights` beside a `digest` (where a pretrained file was
-    found does not matter, what is in it does). Raises ConfigError for NaN, infinity, and values that are not plain.
+    Left out: fields at the value that their class declares as `neutral`, and `weights` beside a `digest` (where a
+    pretrained file was found does not matter, what is in it does). neutral: of a node without a class, field → value.
+    Raises ConfigError for what is no plain value.
     """
     if isinstance(value, Mapping):
-        owner = stable_name(value[TARGET]) if TARGET in value else path
-        neutral = NEUTRAL.get(owner, {})
+        neutral = declared(value, NEUTRAL, {}) if TARGET in value else neutral or {}
         out = {}
         for key in sorted(value):
             item = value[key]
@@ -55,13 +73,12 @@ def canonical(value: Any, path: str = "") -> Any:
     raise ConfigError(path, "a plain value (number, string, list, mapping)", type(value).__name__)
 
 
-def with_neutral(value: Any, path: str = "") -> Any:
-    """A stored configuration with the fields that came later, at their neutral values: what today's code reads."""
+def with_neutral(value: Any) -> Any:
+    """A stored configuration with the fields that its classes got later, at their neutral values."""
     if isinstance(value, Mapping):
-        owner = stable_name(value[TARGET]) if TARGET in value else path
-        known = {key: with_neutral(item, f"{path}.{key}") for key, item in value.items()}
-        return {**NEUTRAL.get(owner, {}), **known}
-    return [with_neutral(v, path) for v in value] if isinstance(value, (list, tuple)) else value
+        stored = {key: with_neutral(item) for key, item in value.items()}
+        return {**(declared(value, NEUTRAL, {}) if TARGET in value else {}), **stored}
+    return [with_neutral(v) for v in value] if isinstance(value, (list, tuple)) else value
 
 
 def digest(value: Any) -> str:
@@ -71,17 +88,23 @@ def digest(value: Any) -> str:
 
 
 def key_of(
-    kind: str, version: int, config: Mapping[str, Any], inputs: Mapping[str, str], digests: Mapping[str, str]
-) -> str:
+    kind: str,
+    version: int,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    digests: Mapping[str, str],
+    neutral: Mapping[str, Any] | None = None,
+) -> Key:
     """``kind-0123…``: the identity of a stage.
 
-    inputs: role → key of the stages that it reads; digests: role → content digest of data that it reads.
+    inputs: role → key of the stages that it reads; digests: role → content digest of data that it
+    reads. neutral: field of the configuration itself → the value at which it is left out.
     """
     identity = {
         "kind": kind,
         "version": version,
-        "config": canonical(config, kind),
+        "config": canonical(config, kind, neutral),
         "inputs": dict(inputs),
         "data": dict(digests),
     }
-    return f"{kind}-{digest(identity)}"
+    return Key(f"{kind}-{digest(identity)}")

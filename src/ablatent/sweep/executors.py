@@ -2,22 +2,22 @@
 
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from rich.markup import escape
 
 from ablatent.core.errors import AblatentError
 from ablatent.core.progress import console
-from ablatent.stages.context import short
-from ablatent.stages.graph import Stage
-from ablatent.sweep.build import Builder
+from ablatent.stages.base import Stage
+from ablatent.sweep.builder import Builder
 from ablatent.sweep.plan import Job, Plan
 
 
 @dataclass
-class Outcome:
+class StageOutcome:
     """What became of one stage in this invocation: built | found | failed | skipped."""
 
     status: str
@@ -25,37 +25,48 @@ class Outcome:
     error: dict[str, Any] | None = None
 
 
+Finished = Callable[[Job, dict[str, StageOutcome], float], None]
+"""Called at the end of a job with role → outcome, and the seconds that the job took."""
+
+
+class Executor(ABC):
+    """Builds the stages of a plan, each once, after its inputs."""
+
+    @abstractmethod
+    def run(self, plan: Plan, builder: Builder, finished: Finished) -> None:
+        """Build all stages of all jobs that were not refused; a failure skips what hangs below it and nothing else."""
+
+
 @dataclass
-class Inline:
-    """Stages one after the other in this process, job by job; a failure skips what hangs below it and nothing else."""
+class Inline(Executor):
+    """Stages one after the other in this process, job by job."""
 
-    builder: Builder
-    outcomes: dict[str, Outcome] = field(default_factory=dict)
-
-    def run(self, plan: Plan, finished: Callable[[Job, dict[str, Outcome], float], None]) -> None:
-        """`finished` is called after each job with role → outcome and the seconds that the job took."""
+    def run(self, plan: Plan, builder: Builder, finished: Finished) -> None:
+        outcomes: dict[str, StageOutcome] = {}
         for job in plan.jobs:
             if len(plan.jobs) > 1:
                 console.print(f"[bold]job {job.index}[/] {escape(job.name)}")
             start = time.monotonic()
             if job.refused is None:
                 for stage in job.stages.values():
-                    if stage.key not in self.outcomes:
-                        self.outcomes[stage.key] = self._stage(stage)
-            roles = {role: self.outcomes[stage.key] for role, stage in job.stages.items()}
+                    if stage.key not in outcomes:
+                        outcomes[stage.key] = build_one(stage, builder, outcomes)
+            roles = {role: outcomes[stage.key] for role, stage in job.stages.items()}
             finished(job, roles, time.monotonic() - start)
 
-    def _stage(self, stage: Stage) -> Outcome:
-        for key in stage.inputs.values():
-            if self.outcomes[key].status in ("failed", "skipped"):
-                return Outcome("skipped")
-        start = time.monotonic()
-        try:
-            _, built, spent = self.builder(stage)
-            return Outcome("built" if built else "found", spent)
-        except Exception as e:
-            message = str(e) if isinstance(e, AblatentError) else f"{type(e).__name__}: {e}"
-            console.print(f"  {short(stage.key):<24} [red]failed[/]: {escape(message)}")
-            trace = "".join(traceback.format_exception(e))
-            error = {"stage": stage.key, "kind": stage.kind, "message": message, "traceback": trace}
-            return Outcome("failed", time.monotonic() - start, error)
+
+def build_one(stage: Stage, builder: Builder, outcomes: Mapping[str, StageOutcome]) -> StageOutcome:
+    """Build a stage unless one of its inputs failed; an error becomes an outcome, and one line. outcomes: of its
+    inputs, by key."""
+    if any(outcomes[key].status in ("failed", "skipped") for key in stage.inputs.values()):
+        return StageOutcome("skipped")
+    start = time.monotonic()
+    try:
+        _, built, spent = builder(stage)
+        return StageOutcome("built" if built else "found", spent)
+    except Exception as e:
+        message = str(e) if isinstance(e, AblatentError) else f"{type(e).__name__}: {e}"
+        console.print(f"  {stage.key.short:<24} [red]failed[/]: {escape(message)}")
+        trace = "".join(traceback.format_exception(e))
+        error = {"stage": stage.key, "kind": stage.kind, "message": message, "traceback": trace}
+        return StageOutcome("failed", time.monotonic() - start, error)

@@ -1,5 +1,6 @@
 """The deduplicated graph of a sweep: which stages its jobs share, what is there, what must be built. Free of torch."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,17 +9,14 @@ from typing import Any
 
 from rich.table import Table
 
-from ablatent.core.errors import AblatentError
-from ablatent.core.files import read_json
+from ablatent.core.errors import AblatentError, DataError
 from ablatent.core.progress import seconds
-from ablatent.stages.graph import Fingerprints, Stage, stages_of
+from ablatent.core.values import without
+from ablatent.stages.base import Fingerprints, Stage
+from ablatent.stages.graph import stages_of
 from ablatent.store.artifacts import MANIFEST, Store
+from ablatent.store.records import Manifest, PlannedJob, PlannedStage, PlanRecord
 from ablatent.sweep.rules import apply_rules
-
-ORDER = (
-    *("first_stage", "reconstruction", "latents", "embeddings", "diffusion", "noisy_classifier", "judge"),
-    *("samples", "task", "restoration", "scores", "agreement", "reference"),
-)
 
 
 @dataclass(frozen=True)
@@ -43,11 +41,14 @@ class Job:
 
     @property
     def name(self) -> str:
+        """'axis=value axis=value': what tells the job from others of its sweep."""
         return " ".join(f"{k}={v}" for k, v in self.axes.items())
 
 
 @dataclass
 class Plan:
+    """The jobs of a sweep, each with its stages or why it was refused."""
+
     jobs: list[Job]
 
     @property
@@ -65,28 +66,24 @@ class Plan:
                     axes[name].append(value)
         return axes
 
-    def as_json(self, sweep: str, created: str, command: str, verb: str) -> dict[str, Any]:
+    def record(self, sweep: str, created: str, command: str, verb: str) -> PlanRecord:
         """What sweeps/ID/plan.json holds."""
-        return {
-            "id": sweep,
-            "created": created,
-            "command": command,
-            "verb": verb,
-            "axes": self.axes,
-            "jobs": [
-                {
-                    "index": job.index,
-                    "name": job.name,
-                    "overrides": job.overrides,
-                    "axes": job.axes,
-                    "config": job.config,
-                    "stages": {role: stage.key for role, stage in job.stages.items()},
-                    "refused": job.refused,
-                }
-                for job in self.jobs
-            ],
-            "stages": {key: stage.spec() for key, stage in self.stages.items()},
-        }
+        jobs = [
+            PlannedJob(
+                index=job.index,
+                name=job.name,
+                overrides=job.overrides,
+                axes=job.axes,
+                config=job.config,
+                stages={role: stage.key for role, stage in job.stages.items()},
+                refused=job.refused,
+            )
+            for job in self.jobs
+        ]
+        stages = {key: PlannedStage(**stage.spec()) for key, stage in self.stages.items()}
+        return PlanRecord(
+            id=sweep, created=created, command=command, verb=verb, axes=self.axes, jobs=jobs, stages=stages
+        )
 
 
 def make_plan(jobs: Sequence[Composed]) -> Plan:
@@ -113,39 +110,57 @@ def counts(plan: Plan) -> Counter[str]:
     return Counter(stage.kind for stage in plan.stages.values())
 
 
-def table(plan: Plan, store: Store) -> Table:
+def stages_table(plan: Plan, store: Store) -> Table:
     """Stages by kind: how many, how many are found, what the rest is expected to cost."""
     found: Counter[str] = Counter()
     cost: dict[str, list[float | None]] = {}
     for stage in plan.stages.values():
-        if store.folder(stage.kind, stage.key).exists():
+        if store.folder(stage.key).exists():
             found[stage.kind] += 1
         else:
             cost.setdefault(stage.kind, []).append(_expected(stage, store))
-    total = counts(plan)
     refused = sum(job.refused is not None for job in plan.jobs)
     title = f"{len(plan.jobs)} jobs" + (f", {refused} refused" if refused else "")
     out = Table("stages", "kind", "found", "to build", "expected", title=title, title_justify="left")
-    for kind in (*ORDER, *sorted(set(total) - set(ORDER))):
-        if total[kind]:
-            todo = cost.get(kind, [])
-            known = [c for c in todo if c is not None]
-            text = "–" if not todo else (seconds(sum(known)) if len(known) == len(todo) else "unknown")
-            out.add_row(str(total[kind]), kind, str(found[kind]), str(total[kind] - found[kind]), text)
+    for kind, count in counts(plan).items():
+        todo = cost.get(kind, [])
+        expected = [c for c in todo if c is not None]
+        text = "–" if not todo else (seconds(sum(expected)) if len(expected) == len(todo) else "unknown")
+        out.add_row(str(count), kind, str(found[kind]), str(count - found[kind]), text)
+    return out
+
+
+def effects(plan: Plan) -> dict[str, list[str]]:
+    """axis → the kinds of stages that differ between jobs that differ in that axis alone."""
+    jobs = [job for job in plan.jobs if job.refused is None]
+    out: dict[str, list[str]] = {}
+    for axis in plan.axes:
+        groups: dict[str, list[Job]] = {}
+        for job in jobs:
+            rest = {name: value for name, value in job.axes.items() if name != axis}
+            groups.setdefault(json.dumps(rest, sort_keys=True), []).append(job)
+        kinds: dict[str, None] = {}
+        for group in groups.values():
+            roles = dict.fromkeys(role for job in group for role in job.stages)
+            for role in roles:
+                keys = {job.stages[role].key if role in job.stages else None for job in group}
+                if len(keys) > 1:
+                    kinds.setdefault(next(job.stages[role].kind for job in group if role in job.stages))
+        out[axis] = list(kinds)
     return out
 
 
 def _expected(stage: Stage, store: Store) -> float | None:
     """Seconds: the median of stored stages that differ in nothing but seed, steps and inputs, scaled by their steps."""
-    steps, same = _steps(stage.config), _without_scale(stage.config)
+    steps, same = _steps(stage.config), without(stage.config, "seed", "steps")
     seen = []
-    for manifest in (store.root / "objects" / stage.kind).glob(f"*/{MANIFEST}"):
+    for path in (store.root / "objects" / stage.kind).glob(f"*/{MANIFEST}"):
         try:
-            said: Mapping[str, Any] = read_json(manifest)
-        except (OSError, ValueError):
+            manifest = Manifest.read(path)
+        except DataError:
             continue
-        if _without_scale(said.get("config", {})) == same:
-            seen.append(said["wall_seconds"] * steps / _steps(said["config"]))
+        if without(manifest.config, "seed", "steps") == same:
+            seen.append(manifest.wall_seconds * steps / _steps(manifest.config))
     return median(seen) if seen else None
 
 
@@ -155,9 +170,3 @@ def _steps(config: Mapping[str, Any]) -> int:
         if isinstance(config.get(name), Mapping) and "steps" in config[name]:
             return int(config[name]["steps"])
     return 1
-
-
-def _without_scale(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {k: _without_scale(v) for k, v in value.items() if k not in ("seed", "steps")}
-    return value

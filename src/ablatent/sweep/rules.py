@@ -3,20 +3,27 @@
 The classes themselves check the same where they are constructed; here the answer comes in a second.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from ablatent.cli.raw_overrides import KEYS
+from ablatent.core.declared import declared
 from ablatent.core.errors import ConfigError, did_you_mean
+from ablatent.core.instantiate import TARGET
+from ablatent.core.values import get
 from ablatent.diffusion.compatibility import check_terminal_snr
-from ablatent.stages.graph import conditioned, guided_by, judged
-from ablatent.stages.objects import make
+from ablatent.stages.options import (
+    check_dropout,
+    conditioned,
+    guidance_declares,
+    judged,
+    needs_of,
+    readers_of,
+    task_declares,
+)
 from ablatent.store.identity import stable_name
 
 Config = Mapping[str, Any]
-VERBS = ("run", "plan", "report", "status", "verify", "sample", "import", "export")
 CHOICES = {
-    "do": VERBS,
     "store.on_code_change": ("warn", "rebuild", "error"),
     "runtime.device": ("auto", "cpu", "gpu"),
     "runtime.strategy": ("ddp", "fsdp"),
@@ -39,19 +46,6 @@ POSITIVE = (
     ),
 )
 LISTS = ("training.snapshots", "training.ema.extra_decays")
-# A part of what may be known of pictures → an option of conditioner that reads it.
-READERS = {"labels": "class", "captions": "text_minilm", "boxes": "layout", "segmentation": "semantic"}
-READ_CAPTIONS = ("TextTransformer", "FrozenText")
-
-
-def get(cfg: Config, key: str) -> Any:
-    """The value at a dotted key, or None."""
-    value: Any = cfg
-    for part in key.split("."):
-        if not isinstance(value, Mapping) or part not in value:
-            return None
-        value = value[part]
-    return value
 
 
 def choices(cfg: Config) -> None:
@@ -99,9 +93,12 @@ def size_divides(cfg: Config) -> None:
 
 
 def terminal_snr(cfg: Config) -> None:
-    target = get(cfg, "parameterization._target_")
-    if target:
-        check_terminal_snr(target, bool(get(cfg, "schedule.zero_terminal_snr")))
+    """A schedule whose last time holds no signal, with a parameterization that says nothing there."""
+    node = cfg["parameterization"]
+    name = stable_name(node[TARGET]).lower()
+    check_terminal_snr(
+        name, declared(node, "defined_without_signal", True), bool(get(cfg, "schedule.zero_terminal_snr"))
+    )
 
 
 def fsdp_fits(cfg: Config) -> None:
@@ -119,8 +116,8 @@ def fsdp_fits(cfg: Config) -> None:
 
 
 def guidance_needs_condition(cfg: Config) -> None:
-    """Classifier-free guidance combines two predictions of a model that learned both, by dropping its condition."""
-    if guided_by(cfg) not in ("ClassifierFree", "RescaledClassifierFree"):
+    """Guidance that combines predictions with and without the condition, of a model that learned both."""
+    if not guidance_declares(cfg, "uses_null"):
         return
     if not conditioned(cfg):
         readers = readers_of(cfg) or "conditioner=low_resolution conditioner.dropout=0.1"
@@ -129,35 +126,9 @@ def guidance_needs_condition(cfg: Config) -> None:
     check_dropout(cfg)
 
 
-def check_dropout(cfg: Config) -> None:
-    """Raise ConfigError for a model that never went without its condition, or without any part of it."""
-    dropouts = dropouts_of("conditioner", cfg["conditioner"])
-    if all(dropout in (0, None) for dropout in dropouts.values()):
-        raise ConfigError(
-            " or ".join(dropouts) or "conditioner",
-            f"above 0 where guidance (scale {get(cfg, 'guidance.scale')}) uses the null condition",
-            0.0,
-            "0.1 is usual. Or choose guidance=none, auto or classifier, which need no null condition.",
-        )
-
-
-def dropouts_of(path: str, conditioner: Config) -> dict[str, Any]:
-    """Key → probability with which a conditioner node, or each of its parts, is dropped in training."""
-    own = {f"{path}.dropout": conditioner["dropout"]} if "dropout" in conditioner else {}
-    parts = conditioner.get("parts", {})
-    return own | {k: v for name, part in parts.items() for k, v in dropouts_of(f"{path}.parts.{name}", part).items()}
-
-
-def readers_of(cfg: Config, parts: Iterable[str] = tuple(READERS)) -> str:
-    """The options of conditioner that read one of these parts of what is known of the job's data: 'conditioner=class or
-    conditioner=layout'; empty where the data has none of them. Raises ConfigError or DataError for data not there."""
-    known = make(cfg["data"]).outline()
-    return " or ".join(f"conditioner={READERS[p]}" for p in READERS if p in parts and getattr(known, p) is not None)
-
-
 def guidance_needs_snapshot(cfg: Config) -> None:
-    """Autoguidance needs weights of an earlier step than those that are sampled."""
-    if guided_by(cfg) != "AutoGuidance":
+    """Guidance by a weaker model needs weights of an earlier step than those that are sampled."""
+    if not guidance_declares(cfg, "uses_weak"):
         return
     steps, kept = get(cfg, "training.steps"), kept_snapshots(cfg)
     wanted, weights = get(cfg, "guidance.snapshot"), get(cfg, "guidance.weights")
@@ -221,40 +192,28 @@ def decode_tiles(cfg: Config) -> None:
 
 
 def judge_has_work(cfg: Config) -> None:
-    """A judge looks at samples for what they were asked for, by validation pictures or by classes in turn."""
+    """A judge looks at samples for their conditions, those of validation images or classes in turn."""
     if not judged(cfg):
         return
     do = "Choose judge=none."
-    if (task := stable_name(cfg["task"]["_target_"])) != "Sample":
-        do = "Use task=sample: its samples are asked for all that the model reads. Or choose judge=none."
+    if not task_declares(cfg, "scored"):
+        do = "Use task=sample: its samples have all conditions that the model reads. Or choose judge=none."
+        task = stable_name(cfg["task"][TARGET])
         raise ConfigError("judge", "none with a task whose images the judge does not look at", task, do)
     if get(cfg, "samples.prompts") is not None:
-        raise ConfigError("samples.prompts", "null with a judge, which cannot know what they ask for", "prompts", do)
+        raise ConfigError("samples.prompts", "null with a judge, which does not read them", "prompts", do)
 
 
 def captions_stay_true(cfg: Config) -> None:
-    """The captions of composed scenes say left and right, which a mirrored picture would belie."""
-
-    def reads_captions(conditioner: Config) -> bool:
-        parts = conditioner.get("parts", {}).values()
-        return stable_name(conditioner["_target_"]) in READ_CAPTIONS or any(reads_captions(part) for part in parts)
-
-    scenes = stable_name(cfg["data"]["_target_"]) == "OpenMojiScenes"
-    if scenes and get(cfg, "latents.flip") and reads_captions(cfg["conditioner"]):
+    """Captions that say left and right are not true of a mirrored image."""
+    hold = declared(cfg["data"], "mirrored_captions_hold", True)
+    if not hold and get(cfg, "latents.flip") and "captions" in needs_of(cfg["conditioner"]):
         raise ConfigError(
             "latents.flip", "false where captions say what is left and right", True, "Use latents.flip=false."
         )
 
 
-def requests(cfg: Config) -> None:
-    """What do=sample reads means nothing to a job."""
-    for key in ("model", *KEYS, "out", "repeat", "size"):
-        if key not in ("n", "seed") and get(cfg, key) is not None:
-            raise ConfigError(key, f"null with do={cfg['do']}", get(cfg, key), "It belongs to do=sample.")
-
-
 RULES = (
-    requests,
     choices,
     positive,
     lists,

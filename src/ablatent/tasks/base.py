@@ -1,6 +1,6 @@
-"""What a trained model is used for, beyond plain samples: each task ends in images, a figure and some numbers."""
+"""What a trained model is used for, beyond plain samples: each task ends in images, a figure and scores of its own."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from ablatent.conditioning.base import ConditionInfo
 from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
 from ablatent.data.base import Annotations
@@ -19,23 +20,24 @@ from ablatent.tasks.generate import Model
 Draw = Callable[..., UInt8[np.ndarray, "n H W 3"]]
 """(initial states, sample indices, sampler, watch=None, source=None) -> images. The index of a row decides
 its step noise and its condition, unless source gives the conditions, a row an index; watch is called after each step of
-each batch (an `OnStep`), batches in the order of the rows."""
+each batch (an `OnBatchStep`)."""
 
-Reads = Mapping[str, Sequence[str]]
-"""Class name -> the parts of a source that it reads, of a model's conditioner and of its parts."""
+Condition = Sequence[ConditionInfo]
+"""What each part of a model's condition reads; empty for an unconditional model."""
 
 
-def _nothing(indices: Sequence[int]) -> Source:
+def _no_conditions(indices: Sequence[int]) -> Source:
     return Source(len(indices), Annotations())
 
 
-@dataclass(frozen=True)
-class Bench:
+@dataclass(frozen=True, kw_only=True)
+class TaskContext:
     """What a task works with.
 
-    features: images -> (n, d), of the evaluation's extractor; known: validation pictures and what is known of them, for
-    tasks that start from some; asked: what the samples of these indices are conditioned on; hole: what somebody wants
-    filled (1), for tasks that fill; most: how many conditions there are, where more would come in turn again.
+    draw: see `Draw`; features: images -> (n, d), of the evaluation's extractor; validation_source: validation images
+    and their annotations, for tasks that start from some; conditions_of: what the samples of these indices are
+    conditioned on; mask: what a request wants filled (1), for tasks that fill; max_conditions: how many conditions
+    there are, where more would be the first ones again.
     """
 
     model: Model
@@ -43,16 +45,16 @@ class Bench:
     seed: int
     draw: Draw
     features: Callable[[UInt8[np.ndarray, "n H W 3"]], Float[np.ndarray, "n d"]]
-    known: Source | None = None
-    asked: Callable[[Sequence[int]], Source] = _nothing
-    hole: UInt8[np.ndarray, "H W"] | None = None
-    most: int | None = None
+    validation_source: Source | None = None
+    conditions_of: Callable[[Sequence[int]], Source] = _no_conditions
+    mask: UInt8[np.ndarray, "H W"] | None = None
+    max_conditions: int | None = None
 
     def first(self, count: int) -> Source:
-        """The first known pictures, at most so many."""
-        if self.known is None or self.known.pixels is None:
-            raise ValueError("this task is given validation pictures")
-        return self.known.rows(np.arange(min(count, self.known.n)))
+        """The first validation images, at most so many. Raises ValueError for a context without any."""
+        if self.validation_source is None or self.validation_source.pixels is None:
+            raise ValueError("this task needs validation images")
+        return self.validation_source.rows(np.arange(min(count, self.validation_source.n)))
 
     def takes_mask(self, source: Source) -> bool:
         """Whether the model's condition has a mask in it."""
@@ -61,79 +63,98 @@ class Bench:
 
 
 @dataclass(frozen=True)
-class Restored:
-    """Pictures of which it is known what they should be, to be scored: drawn[i] is compared with truth[i].
+class Restoration:
+    """Images that have one right answer, to be scored: restored[i] is compared with truth[i].
 
-    baseline: what stands there without a model; baseline_name: ends the names of its scores. each: so many rows, one
-    after the other, are of one true picture. lost: what was taken from the true pictures, for the protocol.
+    baseline: the same without a model; baseline_name, baseline_label: what the names and the labels of its scores end
+    with. samples_per_image: so many rows, one after the other, are of one true image. degradation: how the true images
+    were degraded, for the protocol.
     """
 
-    drawn: UInt8[np.ndarray, "n H W 3"]
+    restored: UInt8[np.ndarray, "n H W 3"]
     truth: UInt8[np.ndarray, "n H W 3"]
     baseline: UInt8[np.ndarray, "n H W 3"]
     baseline_name: str
-    each: int = 1
-    lost: dict[str, Any] = field(default_factory=dict)
+    baseline_label: str
+    samples_per_image: int = 1
+    degradation: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """images: rows × columns of the figure, row by row; numbers: what the task measured, by name; note: how.
+@dataclass(frozen=True, kw_only=True)
+class TaskResult:
+    """What a task ends in.
 
-    frames: pictures of an animation, (H2, W2, 3) each, or none; restored: all pictures, of a task that has one right
-    answer.
+    images: rows × columns of the figure, row by row; columns, rows: their titles; scores: what the task measured, by
+    name; note: how; frames: images of an animation, (H2, W2, 3) each, or none; restoration: all images, of a task that
+    has one right answer.
     """
 
     images: UInt8[np.ndarray, "n H W 3"]
     columns: list[str]
     rows: list[str]
-    numbers: dict[str, float] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
     note: str = ""
     frames: list[UInt8[np.ndarray, "H2 W2 3"]] = field(default_factory=list)
-    restored: Restored | None = None
+    restoration: Restoration | None = None
 
 
 @dataclass(frozen=True)
-class Task(ABC):
-    """Frozen: its fields are its knobs.
+class Task:
+    """What a job ends in. Frozen: its fields are its options.
 
-    scored: its images are samples of the model, which FID and the other metrics judge (plain sampling alone);
-    needs_images: it starts from images, validation images or those of somebody who asks; draws: it has a `draw`, so
-    that do=sample can use it; fills: it takes a mask.
+    Declared, as literals that planning reads from the source: uses_model: there is a diffusion model (not in a job that
+    ends at its first stage); scored: its images are samples of the model, which FID and the other metrics judge, so
+    that the job ends in the stages samples and scores; restores: its result has a `Restoration`; conditions_from:
+    "validation" where all its samples take the conditions of validation images, "classes" where models of classes alone
+    take classes in turn; needs_images: it starts from images, of the validation split or of a request; draws: it has
+    a `draw`, so that do=sample can use it; fills: it takes a mask. displays: name of a score →
+    label, better, shown_in of its `evaluation.scores.Score`, where a report shows more of it than its name.
     """
 
+    uses_model: ClassVar[bool] = True
     scored: ClassVar[bool] = False
+    restores: ClassVar[bool] = False
+    conditions_from: ClassVar[str] = "classes"
     needs_images: ClassVar[bool] = False
     draws: ClassVar[bool] = False
     fills: ClassVar[bool] = False
+    displays: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     def check(self, sampler: Sampler, schedule: NoiseSchedule) -> None:
         """Raise ConfigError for what the sampler cannot do on this schedule; for planning."""
         sampler.check(schedule)
 
-    def check_model(self, reads: Reads, size: int) -> None:  # noqa: B027 - most tasks take any model
-        """Raise ConfigError for a model whose condition is not what the task is about, or for pictures of this side
+    def check_model(self, condition: Condition, size: int) -> None:
+        """Raise ConfigError for a model whose condition is not what the task is about, or for images of this side
         that it cannot use; for planning."""
 
     def canvas(self, size: int) -> tuple[int, int]:
-        """(height, width) in pixels of what it draws with a model of square pictures of this side."""
+        """(height, width) in pixels of what it draws with a model of square images of this side."""
         return size, size
 
-    def draw(self, bench: Bench, source: Source, index: Sequence[int]) -> UInt8[np.ndarray, "n H W 3"]:
-        """One picture for each row of the source, without figure and numbers; index: of the samples, a row each."""
+    def draw(self, context: TaskContext, source: Source, index: Sequence[int]) -> UInt8[np.ndarray, "n H W 3"]:
+        """One image for each row of the source, without figure and scores; index: of the samples, one a row.
+
+        Raises ConfigError for a task that answers no requests.
+        """
         raise ConfigError("task", "a task that answers a request", type(self).__name__, "It is for do=run.")
 
     def steps_each(self, sampler: Sampler) -> int:
-        """Steps of an image of `draw`, for the progress bar."""
+        """Sampler steps of an image of `draw`, for the progress bar."""
         return sampler.steps
+
+
+@dataclass(frozen=True)
+class FigureTask(Task):
+    """A task that ends in a figure and scores of its own: the stage `task` runs it."""
 
     @abstractmethod
     def image_steps(self, sampler: Sampler) -> int:
         """Images times sampler steps, for the progress bar."""
 
     @abstractmethod
-    def run(self, bench: Bench) -> Outcome:
-        """Do it."""
+    def run(self, context: TaskContext) -> TaskResult:
+        """Draw the images of the figure with the context's model, and measure them."""
 
 
 def check_counts(task: Task, **least: int) -> None:
@@ -144,9 +165,9 @@ def check_counts(task: Task, **least: int) -> None:
             raise ConfigError(f"task.{name}", f"an integer of at least {fewest}", value)
 
 
-def refuse_maps(reads: Reads) -> None:
+def refuse_maps(condition: Condition) -> None:
     """Raise ConfigError where the condition is a map of the trained size; for tasks that draw on a larger canvas."""
-    maps = [name for name, parts in reads.items() if {"segmentation", "pixels"} & set(parts)]
+    maps = [part.name for part in condition if {"segmentation", "pixels"} & set(part.needs)]
     if maps:
         do = "Choose conditioner=none, class, layout, or one that reads captions."
         raise ConfigError("task", "a model without conditions of the trained size, for a larger canvas", maps, do)

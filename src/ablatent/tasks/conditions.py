@@ -1,15 +1,12 @@
-"""Which condition a sample has: labels in turn, or those of validation pictures in turn, or what somebody asks for."""
+"""Which condition a sample has: labels in turn, those of validation images in turn, or those of a request."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
 from ablatent.conditioning.base import Conditioner, Rows
-from ablatent.conditioning.low_resolution import LowResolution
-from ablatent.conditioning.several import Several
 from ablatent.conditioning.source import Source
 from ablatent.core.rng import stream
 from ablatent.data.base import Annotations
@@ -21,14 +18,17 @@ def labels_in_turn(indices: Sequence[int], classes: Sequence[str]) -> Source:
     return Source(len(labels), Annotations(labels, tuple(classes)))
 
 
-def asked(conditioner: Conditioner, indices: Sequence[int], known: Source) -> Source:
-    """What the samples of these indices are conditioned on. known: validation pictures; sample i takes the facts of
-    picture i mod known.n, but for a class alone, which goes in turn. A row an index."""
+def conditions_in_turn(conditioner: Conditioner, indices: Sequence[int], validation_source: Source) -> Source:
+    """What the samples of these indices are conditioned on, a row an index.
+
+    validation_source: validation images with their annotations; sample i takes those of image i mod n, but for a class
+    alone, which goes in turn.
+    """
     if set(conditioner.needs) == {"labels"}:
-        return labels_in_turn(indices, known.annotations.classes)
+        return labels_in_turn(indices, validation_source.annotations.classes)
     if not conditioner.needs:
         return Source(len(indices), Annotations())
-    return known.rows(np.asarray(indices, dtype=np.int64) % known.n)
+    return validation_source.rows(np.asarray(indices, dtype=np.int64) % validation_source.n)
 
 
 def conditions(conditioner: Conditioner, source: Source, seed: int, indices: Sequence[int]) -> Rows:
@@ -38,15 +38,6 @@ def conditions(conditioner: Conditioner, source: Source, seed: int, indices: Seq
         return {}
     flipped = np.zeros(source.n, dtype=bool)
     return conditioner.draw({**rows, "flipped": flipped}, [stream(seed, "condition", i) for i in indices])
-
-
-def made_small(conditioner: Conditioner) -> dict[str, Any]:
-    """How a condition makes pictures small; nothing where it does not."""
-    if isinstance(conditioner, Several):
-        return {name: value for _, part in conditioner for name, value in made_small(part).items()}
-    if isinstance(conditioner, LowResolution):
-        return {name: getattr(conditioner, name) for name in ("factor", "degradation", "blur", "noise", "jpeg")}
-    return {}
 
 
 def enlarged(rows: Rows, size: tuple[int, int]) -> UInt8[np.ndarray, "n H W 3"]:

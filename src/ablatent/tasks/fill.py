@@ -1,9 +1,9 @@
 """Filling a part of a picture that fits the rest: holes inside it (inpainting), or what lies beyond (outpainting)."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -21,37 +21,32 @@ from ablatent.data.pixels import to_uint8
 from ablatent.samplers.base import Sampler
 from ablatent.samplers.resampled import Resampled
 from ablatent.schedules.base import NoiseSchedule
-from ablatent.tasks.base import Bench, Outcome, Reads, Restored, Task, check_counts
+from ablatent.tasks.base import Condition, FigureTask, Restoration, TaskContext, TaskResult, check_counts
 from ablatent.tasks.generate import prior
 
 METHODS = ("auto", "blend", "model")
-TRAINED = "MaskedImage"
-"""The conditioner of models that were trained to fill holes: they read the known part and the mask."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Blend:
-    """After each step, the known part of the state is that of the noised picture: what the model makes there is thrown
+    """After each step, the kept part of the state is that of the noised image: what the model makes there is thrown
     away (Lugmayr et al. 2022, "RePaint", eq. 8; Song et al. 2021, "Score-based", appendix I.2).
 
-    known: latents of the pictures; hole: 1 where the model fills; seed: of the noise of the known part, which is new
-    for each step and a function of seed, row and step. An `OnStep` of batches that come in the order of the rows.
+    z: latents of the images, a row a sample; hole: 1 where the model fills; seed: of the noise of the kept part, which
+    is new for each step and a function of seed, row and step. An `OnBatchStep`.
     """
 
     schedule: NoiseSchedule
-    known: Float[Tensor, "n c h w"]
+    z: Float[Tensor, "n c h w"]
     hole: Float[Tensor, "n 1 h w"]
     seed: int
-    rows: slice = field(default_factory=lambda: slice(0, 0))
 
-    def __call__(self, i: int, t: float, x_t: Tensor, prediction: Prediction) -> Tensor:
-        if i == 0:
-            self.rows = slice(self.rows.stop, self.rows.stop + len(x_t))
-        known, hole = self.known[self.rows], self.hole[self.rows].to(x_t)
-        index = range(self.rows.start, self.rows.stop)
-        eps = torch.from_numpy(normal(self.seed, "known", index, known.shape[1:], i)).to(known)
-        times = torch.full((len(known),), t, dtype=torch.float64, device=known.device)
-        noised = self.schedule.q_sample(known, times, eps).to(x_t)
+    def __call__(self, places: Sequence[int], i: int, t: float, x_t: Tensor, prediction: Prediction) -> Tensor:
+        rows = slice(places[0], places[-1] + 1)
+        z, hole = self.z[rows], self.hole[rows].to(x_t)
+        eps = torch.from_numpy(normal(self.seed, "known", places, z.shape[1:], i)).to(z)
+        times = torch.full((len(z),), t, dtype=torch.float64, device=z.device)
+        noised = self.schedule.q_sample(z, times, eps).to(x_t)
         return torch.where(hole > 0, x_t, noised)
 
 
@@ -61,16 +56,16 @@ def latent_hole(masks: UInt8[np.ndarray, "n H W"], shape: Sequence[int]) -> Floa
     return F.adaptive_max_pool2d(x, (int(shape[-2]), int(shape[-1])))
 
 
-def pasted(
+def composite(
     drawn: UInt8[np.ndarray, "n H W 3"], images: UInt8[np.ndarray, "n H W 3"], masks: UInt8[np.ndarray, "n H W"]
 ) -> UInt8[np.ndarray, "n H W 3"]:
     """What was drawn inside the holes, the picture itself outside, pixel by pixel."""
     return np.where(rearrange(masks, "n H W -> n H W 1") > 0, drawn, images)
 
 
-def emptied(images: UInt8[np.ndarray, "n H W 3"], masks: UInt8[np.ndarray, "n H W"]) -> UInt8[np.ndarray, "n H W 3"]:
+def mask_out(images: UInt8[np.ndarray, "n H W 3"], masks: UInt8[np.ndarray, "n H W"]) -> UInt8[np.ndarray, "n H W 3"]:
     """The pictures with grey in their holes: nothing of what was there reaches the model."""
-    return pasted(np.full_like(images, GREY), images, masks)
+    return composite(np.full_like(images, GREY), images, masks)
 
 
 def steps_at_border(images: UInt8[np.ndarray, "n H W 3"], masks: UInt8[np.ndarray, "n H W"]) -> tuple[float, float]:
@@ -87,15 +82,15 @@ def steps_at_border(images: UInt8[np.ndarray, "n H W 3"], masks: UInt8[np.ndarra
 
 
 @dataclass(frozen=True)
-class Fill(Task):
+class Fill(FigureTask):
     """What inpainting and outpainting share.
 
     method: blend (any model, no training: the known part is put back after each step), model (one that was trained to
     fill, conditioner=masked_image), or auto (model where it can, else blend). resample: how often each step is made,
     with noise added in between; 1: once. For blend; 10 is RePaint's. count: pictures; shown: those in the figure.
 
-    The known pixels are pasted back after decoding, since no first stage reconstructs exactly: in the result they are
-    those of the picture. `error_outside` says so (the greatest difference, in grey levels), and
+    The kept pixels are put back after decoding, since no first stage reconstructs exactly: in the result they are those
+    of the image. `error_outside` says so (the greatest difference, in grey levels), and
     `error_outside_before_pasting` what pasting mended (the mean).
     """
 
@@ -104,8 +99,12 @@ class Fill(Task):
     count: int = 8
     shown: int = 8
 
+    displays: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "psnr_hole": {"label": "PSNR in the hole [dB]", "better": "higher", "shown_in": "terminal"},
+    }
     needs_images: ClassVar[bool] = True
     draws: ClassVar[bool] = True
+    conditions_from: ClassVar[str] = "validation"
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -115,8 +114,8 @@ class Fill(Task):
     def check(self, sampler: Sampler, schedule: NoiseSchedule) -> None:
         Resampled.of(sampler, self.resample).check(schedule)
 
-    def check_model(self, reads: Reads, size: int) -> None:
-        if self.method == "model" and TRAINED not in reads:
+    def check_model(self, condition: Condition, size: int) -> None:
+        if self.method == "model" and not any(part.fills for part in condition):
             do = "Use task.method=blend, which needs no such model, or train with conditioner=masked_image."
             raise ConfigError("task.method", "blend or auto with a model that reads no mask", self.method, do)
 
@@ -128,59 +127,59 @@ class Fill(Task):
 
     @abstractmethod
     def canvases(
-        self, bench: Bench, images: UInt8[np.ndarray, "n H W 3"]
+        self, context: TaskContext, images: UInt8[np.ndarray, "n H W 3"]
     ) -> tuple[UInt8[np.ndarray, "n H2 W2 3"], UInt8[np.ndarray, "n H2 W2"]]:
         """(pictures to fill, masks: 1 = fill)."""
 
-    def draw(self, bench: Bench, source: Source, index: Sequence[int]) -> UInt8[np.ndarray, "n H W 3"]:
-        images, masks = self.canvases(bench, _pixels(source))
-        return pasted(self._drawn(bench, images, masks, source, index), images, masks)
+    def draw(self, context: TaskContext, source: Source, index: Sequence[int]) -> UInt8[np.ndarray, "n H W 3"]:
+        images, masks = self.canvases(context, _pixels(source))
+        return composite(self._drawn(context, images, masks, source, index), images, masks)
 
     def _drawn(
-        self, bench: Bench, images: np.ndarray, masks: np.ndarray, source: Source, index: Sequence[int]
+        self, context: TaskContext, images: np.ndarray, masks: np.ndarray, source: Source, index: Sequence[int]
     ) -> np.ndarray:
         """Before pasting. The condition is that of the picture itself, with what is to be filled left out."""
-        given = replace(source, pixels=emptied(images, masks), masks=masks)
+        given = replace(source, pixels=mask_out(images, masks), masks=masks)
         height, width = masks.shape[1:]
-        x_T = prior(bench.model, bench.seed, index, bench.model.first_stage.latent_shape(height, width))
+        x_T = prior(context.model, context.seed, index, context.model.first_stage.latent_shape(height, width))
         # labels without a condition: those of guidance by a classifier
-        asked = bool(bench.model.conditioner.needs) or given.annotations.labels is not None
+        asked = bool(context.model.conditioner.needs) or given.annotations.labels is not None
         own = given if asked else None
-        if self.method != "blend" and bench.takes_mask(given):
-            return bench.draw(x_T, index, bench.sampler, source=given)
-        z = bench.model.encode(np.asarray(given.pixels))
-        blend = Blend(bench.model.denoiser.schedule, z, latent_hole(masks, z.shape).to(z), bench.seed)
-        return bench.draw(x_T, index, Resampled.of(bench.sampler, self.resample), blend, own)
+        if self.method != "blend" and context.takes_mask(given):
+            return context.draw(x_T, index, context.sampler, source=given)
+        z = context.model.encode(np.asarray(given.pixels))
+        blend = Blend(context.model.denoiser.schedule, z, latent_hole(masks, z.shape).to(z), context.seed)
+        return context.draw(x_T, index, Resampled.of(context.sampler, self.resample), blend, own)
 
-    def run(self, bench: Bench) -> Outcome:
-        source = bench.first(self.count)
-        images, masks = self.canvases(bench, _pixels(source))
-        drawn = self._drawn(bench, images, masks, source, range(source.n))
-        filled, outside = pasted(drawn, images, masks), masks == 0
+    def run(self, context: TaskContext) -> TaskResult:
+        source = context.first(self.count)
+        images, masks = self.canvases(context, _pixels(source))
+        drawn = self._drawn(context, images, masks, source, range(source.n))
+        filled, outside = composite(drawn, images, masks), masks == 0
         border, inside = steps_at_border(filled, masks)
-        restored = self.restored(filled, images, masks)
-        numbers = {
+        restoration = self.restoration(filled, images, masks)
+        scores = {
             "error_outside": float(_error(filled, images, outside).max()),
             "error_outside_before_pasting": float(_error(drawn, images, outside).mean()),
             "step_at_border": border,
             "step_inside": inside,
         }
-        if restored is not None:
-            baseline = f"psnr_hole_of_{restored.baseline_name}"
-            numbers |= {"psnr_hole": psnr_inside(filled, images, masks)}
-            numbers |= {baseline: psnr_inside(restored.baseline, images, masks)}
+        if restoration is not None:
+            baseline = f"psnr_hole_of_{restoration.baseline_name}"
+            scores |= {"psnr_hole": psnr_inside(filled, images, masks)}
+            scores |= {baseline: psnr_inside(restoration.baseline, images, masks)}
         note = (
-            f"{source.n} pictures; known pixels are pasted back: error_outside is their greatest difference in grey "
+            f"{source.n} pictures; known pixels are composite back: error_outside is their greatest difference in grey "
             "levels afterwards, error_outside_before_pasting the mean before. step_at_border: mean grey-level step "
             "between a filled pixel and a known neighbour; step_inside: between known neighbours"
         )
-        columns = ["picture", "given", "filled"]
-        rows = np.stack([images, emptied(images, masks), filled], axis=1)[: self.shown]
+        columns = ["image", "given", "filled"]
+        rows = np.stack([images, mask_out(images, masks), filled], axis=1)[: self.shown]
         figure, names = rearrange(rows, "n k H W c -> (n k) H W c"), [str(i) for i in range(len(rows))]
-        return Outcome(figure, columns, names, numbers, note, restored=restored)
+        return TaskResult(images=figure, columns=columns, rows=names, scores=scores, note=note, restoration=restoration)
 
-    def restored(self, filled: np.ndarray, images: np.ndarray, masks: np.ndarray) -> Restored | None:
-        """The whole pictures, where it is known what was in the holes."""
+    def restoration(self, filled: np.ndarray, images: np.ndarray, masks: np.ndarray) -> Restoration | None:
+        """The whole images, where the truth of the holes is there."""
         return None
 
 
@@ -201,8 +200,8 @@ def psnr_inside(a: np.ndarray, b: np.ndarray, masks: np.ndarray) -> float:
 
 
 def mean_filled(images: UInt8[np.ndarray, "n H W 3"], masks: UInt8[np.ndarray, "n H W"]) -> np.ndarray:
-    """The baseline: each hole in the mean colour of what is known of its picture."""
+    """The baseline: each hole in the mean colour of the rest of its image."""
     known = rearrange(masks == 0, "n H W -> n H W 1")
     mean = (images * known).sum(axis=(1, 2)) / known.sum(axis=(1, 2))
     colour = to_uint8(rearrange(mean / 127.5 - 1, "n c -> n c 1 1"))
-    return pasted(np.broadcast_to(colour, images.shape), images, masks)
+    return composite(np.broadcast_to(colour, images.shape), images, masks)

@@ -12,12 +12,12 @@ from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
 from ablatent.samplers.base import Sampler
 from ablatent.schedules.base import NoiseSchedule, is_real
-from ablatent.tasks.base import Bench, Outcome, Task, check_counts, distances
+from ablatent.tasks.base import FigureTask, TaskContext, TaskResult, check_counts, distances
 from ablatent.tasks.generate import prior
 
 
 @dataclass(frozen=True)
-class Img2Img(Task):
+class Img2Img(FigureTask):
     """Noise images up to a time, and denoise them from there.
 
     strength: share of the T times that is noised and denoised, in (0, 1]; 1 keeps (almost) nothing of the image. The
@@ -42,27 +42,35 @@ class Img2Img(Task):
     def image_steps(self, sampler: Sampler) -> int:
         return self.count * sampler.steps
 
-    def draw(self, bench: Bench, source: Source, index: Sequence[int]) -> UInt8[np.ndarray, "n H W 3"]:
+    def draw(self, context: TaskContext, source: Source, index: Sequence[int]) -> UInt8[np.ndarray, "n H W 3"]:
         if source.pixels is None:
             raise ConfigError("image", "the picture to start from", None, "Say image=FILE.")
-        return self._drawn(bench, np.asarray(source.pixels), index, source)
+        return self._drawn(context, np.asarray(source.pixels), index, source)
 
-    def _drawn(self, bench: Bench, images: np.ndarray, index: Sequence[int], source: Source | None) -> np.ndarray:
-        sampler, schedule = replace(bench.sampler, start=self.strength), bench.model.denoiser.schedule
-        z = bench.model.encode(images)
+    def _drawn(
+        self, context: TaskContext, images: np.ndarray, index: Sequence[int], source: Source | None
+    ) -> np.ndarray:
+        sampler, schedule = replace(context.sampler, start=self.strength), context.model.denoiser.schedule
+        z = context.model.encode(images)
         t = torch.full((len(z),), float(sampler.times(schedule)[0]), dtype=torch.float64, device=z.device)
-        x = schedule.q_sample(z, t, prior(bench.model, bench.seed, index))
-        return bench.draw(x, index, sampler, source=source)
+        x = schedule.q_sample(z, t, prior(context.model, context.seed, index))
+        return context.draw(x, index, sampler, source=source)
 
-    def run(self, bench: Bench) -> Outcome:
-        source = bench.first(self.count)
+    def run(self, context: TaskContext) -> TaskResult:
+        source = context.first(self.count)
         images = np.asarray(source.pixels)
-        drawn = self._drawn(bench, images, range(source.n), None)
-        before, after = bench.features(images), bench.features(drawn)
-        numbers = {
+        drawn = self._drawn(context, images, range(source.n), None)
+        before, after = context.features(images), context.features(drawn)
+        scores = {
             "distance_to_source": float(distances(before, after).mean()),
             "distance_to_other_images": float(distances(np.roll(before, 1, axis=0), after).mean()),
         }
         note = f"Euclidean distance of features, mean over {source.n} images"
         both = np.stack([images, drawn], axis=1).reshape(-1, *images.shape[1:])
-        return Outcome(both, ["image", f"strength {self.strength:g}"], [str(i) for i in range(source.n)], numbers, note)
+        return TaskResult(
+            images=both,
+            columns=["image", f"strength {self.strength:g}"],
+            rows=[str(i) for i in range(source.n)],
+            scores=scores,
+            note=note,
+        )

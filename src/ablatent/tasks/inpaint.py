@@ -12,7 +12,7 @@ from ablatent.core.errors import ConfigError
 from ablatent.core.files import sha256 as file_sha256
 from ablatent.core.images import read_mask
 from ablatent.core.rng import stream
-from ablatent.tasks.base import Bench, Reads, Restored
+from ablatent.tasks.base import Condition, Restoration, TaskContext
 from ablatent.tasks.fill import Fill, mean_filled
 
 
@@ -25,6 +25,7 @@ class Inpaint(Fill):
     """
 
     fills: ClassVar[bool] = True
+    restores: ClassVar[bool] = True
 
     mask: str = "strokes"
     file: str | None = None
@@ -36,23 +37,24 @@ class Inpaint(Fill):
         if self.file is not None and not Path(self.file).is_file():
             raise ConfigError("task.file", "a picture of a mask", self.file, "There is no such file.")
 
-    def check_model(self, reads: Reads, size: int) -> None:
-        super().check_model(reads, size)
+    def check_model(self, condition: Condition, size: int) -> None:
+        super().check_model(condition, size)
         if self.file is not None:
             read_mask(Path(self.file), (size, size), "task.file")
 
     def canvases(
-        self, bench: Bench, images: UInt8[np.ndarray, "n H W 3"]
+        self, context: TaskContext, images: UInt8[np.ndarray, "n H W 3"]
     ) -> tuple[UInt8[np.ndarray, "n H W 3"], UInt8[np.ndarray, "n H W"]]:
         size = (images.shape[1], images.shape[2])
-        if bench.hole is not None:
-            return images, np.repeat(bench.hole[None], len(images), axis=0)
+        if context.mask is not None:
+            return images, np.repeat(context.mask[None], len(images), axis=0)
         if self.file is not None:
             one = read_mask(Path(self.file), size, "task.file")
             return images, np.repeat(one[None], len(images), axis=0)
         masks = Masks(self.mask)
-        return images, np.stack([masks(stream(bench.seed, "mask", i), size[0]) for i in range(len(images))])
+        return images, np.stack([masks(stream(context.seed, "mask", i), size[0]) for i in range(len(images))])
 
-    def restored(self, filled: np.ndarray, images: np.ndarray, masks: np.ndarray) -> Restored:
-        lost = {"mask": self.mask} if self.file is None else {"mask": file_sha256(Path(self.file))}
-        return Restored(filled, images, mean_filled(images, masks), "mean_colour", lost=lost)
+    def restoration(self, filled: np.ndarray, images: np.ndarray, masks: np.ndarray) -> Restoration:
+        degradation = {"mask": self.mask} if self.file is None else {"mask": file_sha256(Path(self.file))}
+        baseline = mean_filled(images, masks)
+        return Restoration(filled, images, baseline, "mean_colour", "of the mean colour", degradation=degradation)

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ablatent.samplers.base import Sampler
-from ablatent.tasks.base import Bench, Outcome, Task, check_counts, distances
+from ablatent.tasks.base import FigureTask, TaskContext, TaskResult, check_counts, distances
 from ablatent.tasks.generate import prior
 
 
@@ -35,7 +35,7 @@ def slerp(
 
 
 @dataclass(frozen=True)
-class Interpolate(Task):
+class Interpolate(FigureTask):
     """Strips of images whose x_T lies on the arc between those of two samples.
 
     pairs: number of strips; points: images a strip, ends included. A strip has one label and, under a stochastic
@@ -51,18 +51,24 @@ class Interpolate(Task):
     def image_steps(self, sampler: Sampler) -> int:
         return self.pairs * self.points * sampler.steps
 
-    def run(self, bench: Bench) -> Outcome:
-        a, b = (prior(bench.model, bench.seed, range(k, 2 * self.pairs, 2)) for k in (0, 1))
+    def run(self, context: TaskContext) -> TaskResult:
+        a, b = (prior(context.model, context.seed, range(k, 2 * self.pairs, 2)) for k in (0, 1))
         weights = torch.linspace(0, 1, self.points, dtype=torch.float64)
         states = rearrange(slerp(a, b, weights.to(a.device)), "n k c h w -> (n k) c h w")
         index = [pair for pair in range(self.pairs) for _ in range(self.points)]
-        images = bench.draw(states, index, bench.sampler)
-        f = rearrange(bench.features(images), "(n k) d -> n k d", k=self.points)
+        images = context.draw(states, index, context.sampler)
+        f = rearrange(context.features(images), "(n k) d -> n k d", k=self.points)
         near = [distances(f[:, k], f[:, k + 1]) for k in range(self.points - 1)]
-        numbers = {
+        scores = {
             "interpolation_neighbours": float(np.mean(near)),
             "interpolation_ends": float(distances(f[:, 0], f[:, -1]).mean()),
         }
         columns = [f"{float(w):.2f}" for w in weights]
         rows = [f"{2 * p} to {2 * p + 1}" for p in range(self.pairs)]
-        return Outcome(images, columns, rows, numbers, "Euclidean distance of features, mean over strips")
+        return TaskResult(
+            images=images,
+            columns=columns,
+            rows=rows,
+            scores=scores,
+            note="Euclidean distance of features, mean over strips",
+        )

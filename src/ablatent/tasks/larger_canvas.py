@@ -12,12 +12,12 @@ from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
 from ablatent.samplers.base import Sampler
 from ablatent.schedules.base import is_real
-from ablatent.tasks.base import Bench, Outcome, Reads, Task, check_counts, distances, refuse_maps
+from ablatent.tasks.base import Condition, FigureTask, TaskContext, TaskResult, check_counts, distances, refuse_maps
 from ablatent.tasks.generate import prior
 
 
 @dataclass(frozen=True)
-class LargerCanvas(Task):
+class LargerCanvas(FigureTask):
     """Samples of another size, from x_T of that size.
 
     factor: by which both sides are multiplied; height, width: in pixels, in the place of the factor, or null. The
@@ -42,8 +42,8 @@ class LargerCanvas(Task):
                 raise ConfigError(f"task.{name}", "a number of pixels, at least 1, or null", value)
         check_counts(self, count=2)
 
-    def check_model(self, reads: Reads, size: int) -> None:
-        refuse_maps(reads)
+    def check_model(self, condition: Condition, size: int) -> None:
+        refuse_maps(condition)
 
     def canvas(self, size: int) -> tuple[int, int]:
         return self.height or round(size * self.factor), self.width or round(size * self.factor)
@@ -51,25 +51,25 @@ class LargerCanvas(Task):
     def image_steps(self, sampler: Sampler) -> int:
         return 2 * self.count * sampler.steps
 
-    def draw(self, bench: Bench, source: Source, index: Sequence[int]) -> UInt8[np.ndarray, "n H W 3"]:
-        return self._drawn(bench, index, source)
+    def draw(self, context: TaskContext, source: Source, index: Sequence[int]) -> UInt8[np.ndarray, "n H W 3"]:
+        return self._drawn(context, index, source)
 
-    def _drawn(self, bench: Bench, index: Sequence[int], source: Source | None) -> np.ndarray:
-        _, rows, _ = bench.model.latent_shape
-        height, width = self.canvas(rows * bench.model.first_stage.downsample)
-        shape = bench.model.first_stage.latent_shape(height, width)
-        return bench.draw(prior(bench.model, bench.seed, index, shape), index, bench.sampler, source=source)
+    def _drawn(self, context: TaskContext, index: Sequence[int], source: Source | None) -> np.ndarray:
+        _, rows, _ = context.model.latent_shape
+        height, width = self.canvas(rows * context.model.first_stage.downsample)
+        shape = context.model.first_stage.latent_shape(height, width)
+        return context.draw(prior(context.model, context.seed, index, shape), index, context.sampler, source=source)
 
-    def run(self, bench: Bench) -> Outcome:
+    def run(self, context: TaskContext) -> TaskResult:
         index = range(self.count)
-        large = self._drawn(bench, index, None)
-        plain = bench.draw(prior(bench.model, bench.seed, index), index, bench.sampler)
-        cuts = bench.features(corners(large, plain.shape[1], plain.shape[2]))
-        f = bench.features(plain)
-        numbers = {"distance_of_cuts_to_samples": apart(cuts, f), "distance_among_samples": apart(f, f)}
+        large = self._drawn(context, index, None)
+        plain = context.draw(prior(context.model, context.seed, index), index, context.sampler)
+        cuts = context.features(corners(large, plain.shape[1], plain.shape[2]))
+        f = context.features(plain)
+        scores = {"distance_of_cuts_to_samples": apart(cuts, f), "distance_among_samples": apart(f, f)}
         columns = [f"{large.shape[2]} x {large.shape[1]}"]
         note = f"Euclidean distance of features; {self.count} canvases, the four corners of each, and as many samples"
-        return Outcome(large, columns, [str(i) for i in index], numbers, note)
+        return TaskResult(images=large, columns=columns, rows=[str(i) for i in index], scores=scores, note=note)
 
 
 def apart(a: Float[np.ndarray, "m d"], b: Float[np.ndarray, "n d"]) -> float:

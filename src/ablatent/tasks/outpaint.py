@@ -9,8 +9,8 @@ from jaxtyping import UInt8
 from ablatent.conditioning.masked_image import GREY
 from ablatent.core.errors import ConfigError, did_you_mean
 from ablatent.schedules.base import is_real
-from ablatent.tasks.base import Bench, Reads, refuse_maps
-from ablatent.tasks.fill import TRAINED, Fill
+from ablatent.tasks.base import Condition, TaskContext, refuse_maps
+from ablatent.tasks.fill import Fill
 
 SIDES = ("left", "right", "top", "bottom")
 
@@ -34,9 +34,9 @@ class Outpaint(Fill):
             raise ConfigError("task.by", "a share of the side above 0 and up to 2", self.by)
         object.__setattr__(self, "sides", tuple(self.sides))
 
-    def check_model(self, reads: Reads, size: int) -> None:
-        super().check_model(reads, size)
-        refuse_maps({name: parts for name, parts in reads.items() if name != TRAINED})
+    def check_model(self, condition: Condition, size: int) -> None:
+        super().check_model(condition, size)
+        refuse_maps([part for part in condition if not part.fills])
 
     def borders(self, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
         """((above, below), (left, right)): pixels added to a picture of this size."""
@@ -49,7 +49,7 @@ class Outpaint(Fill):
         return size + above + below, size + left + right
 
     def canvases(
-        self, bench: Bench, images: UInt8[np.ndarray, "n H W 3"]
+        self, context: TaskContext, images: UInt8[np.ndarray, "n H W 3"]
     ) -> tuple[UInt8[np.ndarray, "n H2 W2 3"], UInt8[np.ndarray, "n H2 W2"]]:
         rows, columns = self.borders(images.shape[1], images.shape[2])
         larger = np.pad(images, ((0, 0), rows, columns, (0, 0)), constant_values=GREY)

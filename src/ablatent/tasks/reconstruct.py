@@ -1,17 +1,13 @@
 """The first stage alone: validation images through it and back, scored."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from ablatent.samplers.base import Sampler
-from ablatent.tasks.base import Bench, Outcome, Task
+from ablatent.tasks.base import Task
 
 
 @dataclass(frozen=True)
 class Reconstruct(Task):
-    """Trains and scores a first stage and nothing else: the stage reconstruction does it, not `run`."""
+    """Trains a first stage and scores its reconstructions; the job has no diffusion model."""
 
-    def image_steps(self, sampler: Sampler) -> int:
-        return 0
-
-    def run(self, bench: Bench) -> Outcome:
-        raise ValueError("task=reconstruct is done by the reconstruction stage")
+    uses_model: ClassVar[bool] = False

@@ -1,5 +1,6 @@
 """How samples come out of noise: the states x_t and the estimates of x_0 on the way."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,12 +13,12 @@ from ablatent.core.types import Prediction
 from ablatent.data.pixels import to_uint8
 from ablatent.samplers.base import Sampler
 from ablatent.schedules.base import NoiseSchedule
-from ablatent.tasks.base import Bench, Outcome, Task, check_counts, distances
+from ablatent.tasks.base import FigureTask, TaskContext, TaskResult, check_counts, distances
 from ablatent.tasks.generate import prior
 
 
 @dataclass(frozen=True)
-class Trajectory(Task):
+class Trajectory(FigureTask):
     """Two strips a sample, both decoded: x_t after some of the steps, and the estimate of x_0 that the step was made
     from. All steps are frames of an animation of the estimates.
 
@@ -39,36 +40,36 @@ class Trajectory(Task):
     def image_steps(self, sampler: Sampler) -> int:
         return self.count * sampler.steps
 
-    def run(self, bench: Bench) -> Outcome:
-        states: list[list[np.ndarray]] = [[] for _ in range(bench.sampler.steps)]
+    def run(self, context: TaskContext) -> TaskResult:
+        states: list[list[np.ndarray]] = [[] for _ in range(context.sampler.steps)]
         estimates: list[list[np.ndarray]] = [[] for _ in states]
         times: dict[int, float] = {}
 
-        def watch(i: int, t: float, x_t: Tensor, prediction: Prediction) -> Tensor:
+        def watch(places: Sequence[int], i: int, t: float, x_t: Tensor, prediction: Prediction) -> Tensor:
             for kept, z in ((states, x_t), (estimates, prediction.x0)):
-                kept[i].append(to_uint8(bench.model.decode(z).float().cpu().numpy()))
+                kept[i].append(to_uint8(context.model.decode(z).float().cpu().numpy()))
             times[i] = t
             return x_t
 
         index = range(self.count)
-        finished = bench.draw(prior(bench.model, bench.seed, index), index, bench.sampler, watch)
+        finished = context.draw(prior(context.model, context.seed, index), index, context.sampler, watch)
         x_t, x0 = ([np.concatenate(batches) for batches in kept] for kept in (states, estimates))
-        shown = np.linspace(0, bench.sampler.steps - 1, self.points).round().astype(int).tolist()
-        last = bench.features(finished)
-        numbers = {
-            f"distance_after_{i + 1}_of_{bench.sampler.steps}_steps": float(
-                distances(bench.features(x0[i]), last).mean()
+        shown = np.linspace(0, context.sampler.steps - 1, self.points).round().astype(int).tolist()
+        last = context.features(finished)
+        scores = {
+            f"distance_after_{i + 1}_of_{context.sampler.steps}_steps": float(
+                distances(context.features(x0[i]), last).mean()
             )
             for i in shown[:-1]
         }
         strips = [np.stack([kept[i][k] for i in shown]) for k in index for kept in (x_t, x0)]
-        return Outcome(
-            np.concatenate(strips),
-            [f"t = {times[i]:.0f}" if times[i] >= 0 else "end" for i in shown],
-            [f"{k} {name}" for k in index for name in ("x_t", "x_0")],
-            numbers,
-            f"Euclidean distance of features to the finished image, mean over {self.count} samples",
-            [self._frame(images) for images in x0],
+        return TaskResult(
+            images=np.concatenate(strips),
+            columns=[f"t = {times[i]:.0f}" if times[i] >= 0 else "end" for i in shown],
+            rows=[f"{k} {name}" for k in index for name in ("x_t", "x_0")],
+            scores=scores,
+            note=f"Euclidean distance of features to the finished image, mean over {self.count} samples",
+            frames=[self._frame(images) for images in x0],
         )
 
     def _frame(self, images: UInt8[np.ndarray, "n H W 3"]) -> UInt8[np.ndarray, "H2 W2 3"]:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,8 +39,41 @@ def run_id(*parts: object) -> str:
 
 
 @dataclass(frozen=True)
+class TrackedJob:
+    """What a tracker shows of a job. axes: those that tell it from others of its sweep; stages: role → key."""
+
+    index: int
+    name: str
+    axes: Mapping[str, Any]
+    config: Mapping[str, Any]
+    stages: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class MetricView:
+    """One metric in an overview: its name in the runs' summaries, its label and title, and which direction is better
+    ("lower", "higher", or None)."""
+
+    name: str
+    label: str
+    title: str
+    better: str | None
+
+
+@dataclass(frozen=True)
+class SweepOverview:
+    """What a tracker's overview of a sweep shows: axes, metrics, and the names of curves and of panels of images."""
+
+    sweep: str
+    axes: Sequence[str]
+    metrics: Sequence[MetricView]
+    curves: Sequence[str]
+    panels: Sequence[str]
+
+
+@dataclass(frozen=True)
 class RunSpec:
-    """What a tracker is told when a run starts. config is plain (no OmegaConf); summary holds values known at once."""
+    """What a tracker gets when a run starts. config: plain values, no OmegaConf; summary: values known by then."""
 
     id: str
     name: str
@@ -66,7 +99,7 @@ class Run(ABC):
 
     @abstractmethod
     def images(self, step: int, name: str, image: np.ndarray) -> None:
-        """One picture, (H, W, C) uint8."""
+        """One image, (H, W, C) uint8, at a step; `name` groups the images of a run."""
 
     @abstractmethod
     def summary(self, values: Mapping[str, Any]) -> None:
@@ -97,6 +130,10 @@ class Tracking(ABC):
     def open(self, spec: RunSpec) -> Run:
         """Start a run; a run of the same id is resumed."""
 
+    def write_overview(self, overview: SweepOverview, folder: Path) -> str | None:
+        """Write this tracker's overview of a sweep into a folder; a line that says where, None for trackers without."""
+        return None
+
     def stage_run(
         self, key: str, kind: str, config: Mapping[str, Any], sweep: str, attempt: str
     ) -> AbstractContextManager[Run]:
@@ -105,15 +142,15 @@ class Tracking(ABC):
         spec = RunSpec(run_id(key, attempt), key, sweep, kind, {**config, **about}, [kind], {"stage_key": key})
         return self._context(spec, stage=key)
 
-    def job_run(self, sweep: str, job: Mapping[str, Any], command: str) -> AbstractContextManager[Run]:
-        """The run of one sweep job: an entry of plan.json. Axes become flat scalars, stages links."""
-        axes = flat_axes(job["axes"])
-        links = {role: {"key": key, "run": self._stage_run_id(key)} for role, key in job["stages"].items()}
+    def job_run(self, sweep: str, job: TrackedJob, command: str) -> AbstractContextManager[Run]:
+        """The run of one job of a sweep. Axes become flat scalars, stages links."""
+        axes = flat_axes(job.axes)
+        links = {role: {"key": key, "run": self._stage_run_id(key)} for role, key in job.stages.items()}
         config = {
-            **job["config"],
+            **job.config,
             **axes,
             "sweep": sweep,
-            "job": job["index"],
+            "job": job.index,
             "command": command,
             "stage_links": links,
         }
@@ -122,8 +159,8 @@ class Tracking(ABC):
             shown[f"stages/{role}/key"] = link["key"]
             if link["run"] is not None:
                 shown[f"stages/{role}/run"] = link["run"]
-        name = job["name"] or "single run"
-        spec = RunSpec(run_id(sweep, job["index"], name), name, sweep, "job", config, ["job"], shown)
+        name = job.name or "single run"
+        spec = RunSpec(run_id(sweep, job.index, name), name, sweep, "job", config, ["job"], shown)
         return self._context(spec, stage=None)
 
     @contextmanager

@@ -7,6 +7,7 @@ from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
 from ablatent.core.files import write_json
 from ablatent.core.images import grid
+from ablatent.core.instantiate import make
 from ablatent.data.latents import Latents
 from ablatent.diffusion.loss import DiffusionLoss
 from ablatent.interop.layout import attention_heads, on_meta
@@ -15,10 +16,10 @@ from ablatent.samplers.ddim import DDIM
 from ablatent.samplers.guidance import NoGuidance
 from ablatent.stages.context import Context, weights_path
 from ablatent.stages.models import load_first_stage, make_denoiser, setting_of, source_of
-from ablatent.stages.objects import make
 from ablatent.stages.train import optimizer_factory, seed_initial_weights, train
 from ablatent.store.artifacts import Artifact
-from ablatent.tasks.conditions import asked, conditions
+from ablatent.store.identity import Key
+from ablatent.tasks.conditions import conditions, conditions_in_turn
 from ablatent.tasks.generate import Draws, Guided, Model, generate
 from ablatent.training.diffusion import DiffusionTrainee, DiffusionTraining, LatentBatches, Panel
 from ablatent.training.first_stage import to_images
@@ -39,7 +40,7 @@ def build(ctx: Context) -> None:
     setting = setting_of(first_stage, latents.normalizer, latents.shape, counts)
     denoiser, conditioner = make_denoiser(config, setting)
     if config["init_from"] is not None:
-        init_from(ctx.store.open("imported", config["init_from"]), denoiser.network, conditioner)
+        init_from(ctx.store.open(Key(config["init_from"])), denoiser.network, conditioner)
     fields = conditioner.rows(source)
     batches = LatentBatches(latents, images.indices("train"), fields, train_config.batch_size, seed, conditioner)
     validation_rows = images.indices("validation")[: min(256, 4 * train_config.batch_size)]
@@ -94,8 +95,8 @@ def init_from(imported: Artifact, network: nn.Module, conditioner: nn.Module) ->
         shapes = {k: tuple(v.shape) for k, v in module.state_dict().items()}
         same = shapes == {k: tuple(v.shape) for k, v in given.items()}
         if same and name == "network":  # shapes do not tell the heads
-            same = attention_heads(module) == attention_heads(on_meta(imported.manifest["config"]["network"]))
-        node = imported.manifest["config"][name]
+            same = attention_heads(module) == attention_heads(on_meta(imported.manifest.config["network"]))
+        node = imported.manifest.config[name]
         if same and given and name == "conditioner" and "heads" in node:  # nor do they here
             heads = [m.heads for m in module.modules() if isinstance(m, EncoderAttention)]
             same = heads == [node["heads"]] * node["depth"]
@@ -112,7 +113,7 @@ def _panel(ctx: Context, model: Model, source: Source) -> Panel:
     """Sixteen samples in ten steps, always from the same noise and for the same conditions, with whatever weights the
     network has."""
     seed, conditioner = int(ctx.config["seed"]), model.conditioner
-    source = asked(conditioner, range(PANEL), source.rows(ctx.images().indices("validation")[:PANEL]))
+    source = conditions_in_turn(conditioner, range(PANEL), source.rows(ctx.images().indices("validation")[:PANEL]))
     fields = conditions(conditioner, source, seed, range(PANEL))
     sampler = DDIM(steps=min(PANEL_STEPS, model.denoiser.schedule.T))
 

@@ -1,31 +1,22 @@
 """embeddings: every distinct caption through a frozen text encoder, once."""
 
-from ablatent.conditioning.frozen_text import FrozenText
+from collections.abc import Mapping
+
+from ablatent.conditioning.base import Conditioner
 from ablatent.core.errors import ConfigError
 from ablatent.core.files import write_json
+from ablatent.core.instantiate import TARGET, class_of, make
 from ablatent.stages.context import Context
-from ablatent.stages.objects import make
 
 
 def build(ctx: Context) -> None:
-    """states.npy (u, max_length, dim), zeros behind the last token; counts.npy (u,): tokens that count; captions.json;
-    summary.json. The empty caption is among them."""
-    config = ctx.config
+    """What the conditioner's `cache` writes for all captions and the empty one, the null condition; summary.json."""
+    kind: type[Conditioner] = class_of(ctx.config)
     captions = ctx.annotations().captions
     if captions is None:
         raise ConfigError("conditioner", "data with captions", "data without captions")
-    encoder = make(config["encoder"])
-    text = FrozenText(encoder, True, None, int(config["max_length"]), config["stored"]).to(ctx.device)
-    unique = sorted({*captions, ""})  # the empty one is the null condition
-    _, counts = text.encode(unique, ctx.title, ctx.work.files)
-    write_json(
-        ctx.work.files / "summary.json",
-        {
-            "captions": len(set(captions)),
-            "images": len(captions),
-            "tokens": int(counts.sum()),
-            "longest": int(counts.max(initial=0)),
-            "width": encoder.dim,
-            "encoder": encoder.served(),
-        },
-    )
+    nodes = {name: value for name, value in ctx.config.items() if name != TARGET}
+    options = {name: make(value) if isinstance(value, Mapping) else value for name, value in nodes.items()}
+    summary = kind.cache(options, sorted({*captions, ""}), ctx.work.files, ctx.device, ctx.title)
+    counts = {"captions": len(set(captions)), "images": len(captions)}
+    write_json(ctx.work.files / "summary.json", {**counts, **summary})

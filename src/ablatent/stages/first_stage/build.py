@@ -2,9 +2,10 @@
 
 from ablatent.core.errors import StageError
 from ablatent.core.files import write_json
+from ablatent.core.instantiate import make
 from ablatent.first_stage.base import FirstStage
 from ablatent.stages.context import Context
-from ablatent.stages.objects import make, make_first_stage
+from ablatent.stages.stored import make_first_stage
 from ablatent.stages.train import save_weights, seed_initial_weights, train
 
 

@@ -7,12 +7,12 @@ import torch
 from torch import nn
 
 from ablatent.core.files import write_json
+from ablatent.core.instantiate import make
 from ablatent.core.progress import track
 from ablatent.evaluation.agreement import held_out, with_calibration
 from ablatent.evaluation.judges import Verdict
 from ablatent.stages.context import Context
-from ablatent.stages.judges import make_judge
-from ablatent.stages.objects import make
+from ablatent.stages.judge.load import make_judge
 from ablatent.stages.train import optimizer_factory, save_weights, seed_initial_weights, train
 from ablatent.training.first_stage import to_tensor
 from ablatent.training.judge import JudgeBatches, JudgeTrainee, JudgeTraining
@@ -62,6 +62,7 @@ def build(ctx: Context) -> None:
             "class_names": list(annotations.classes),
             "segment_names": list(annotations.segments),
             "headline": verdict.headline,
+            "labels": dict(verdict.labels),
             "calibrated": calibrated,
             "held_out": {"count": len(answers), **scores},
             "half_width": half_widths,

@@ -7,10 +7,11 @@ import torch
 
 from ablatent.core.errors import DataError
 from ablatent.core.files import write_json
+from ablatent.core.instantiate import make
 from ablatent.data.latents import Latents
 from ablatent.samplers.guidance_classifier import NoisyLogits
 from ablatent.stages.context import Context
-from ablatent.stages.objects import make, stored_config
+from ablatent.stages.stored import stored_config
 from ablatent.stages.train import optimizer_factory, save_weights, seed_initial_weights, train
 from ablatent.store.artifacts import Artifact
 from ablatent.training.batches import Batch

@@ -1,16 +1,18 @@
 """reconstruction: validation images through the first stage and back, scored."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from ablatent.core.files import write_json
+from ablatent.core.instantiate import make
 from ablatent.core.progress import track
 from ablatent.evaluation.reconstruction import reconstruction_scores
 from ablatent.evaluation.scores import Score, score_features
 from ablatent.first_stage.codebook import code_use
 from ablatent.stages.context import Context
 from ablatent.stages.models import load_first_stage
-from ablatent.stages.objects import make
 from ablatent.stages.reference.build import chosen_rows
 from ablatent.stages.scores.build import as_json, cached_features
 from ablatent.training.first_stage import to_images, to_tensor
@@ -42,9 +44,8 @@ def build(ctx: Context) -> None:
     scored = score_features(
         metrics, extractor, lambda used: cached_features(ctx, used, restored, "reconstructions"), lambda used: real
     )
-    write_json(
-        ctx.work.files / "scores.json", {"metrics": as_json({**{f"r{k}": v for k, v in scored.items()}, **scores})}
-    )
+    scores |= {f"r{name}": replace(score, label=f"r{score.label}") for name, score in scored.items()}
+    write_json(ctx.work.files / "scores.json", {"metrics": as_json(scores)})
     np.save(ctx.work.files / "originals.npy", originals[:SHOWN])
     np.save(ctx.work.files / "images.npy", restored[:SHOWN])
 
@@ -58,6 +59,6 @@ def _codebook(counts: list[torch.Tensor | None], images: int) -> dict[str, Score
     usage, perplexity = code_use(total)
     protocol = {"count": images, "codes": len(total), "latents": int(total.sum())}
     return {
-        "codebook_usage": Score(usage, None, protocol),
-        "codebook_perplexity": Score(perplexity, None, protocol),
+        "codebook_usage": Score(usage, None, protocol, label="codes in use", better=None),
+        "codebook_perplexity": Score(perplexity, None, protocol, label="perplexity of the codes", better=None),
     }

@@ -3,11 +3,11 @@
 import numpy as np
 
 from ablatent.core.files import write_json
+from ablatent.core.instantiate import make
 from ablatent.core.rng import stream
 from ablatent.data.base import Images
 from ablatent.evaluation.features import extract
 from ablatent.stages.context import Context
-from ablatent.stages.objects import make
 
 
 def chosen_rows(images: Images, split: str, count: int | None) -> np.ndarray:

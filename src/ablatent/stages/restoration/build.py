@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from ablatent.core.files import write_json
+from ablatent.core.instantiate import make
 from ablatent.evaluation.reconstruction import reconstruction_scores
 from ablatent.evaluation.scores import Score, score_features
 from ablatent.stages.context import Context
-from ablatent.stages.objects import make
 from ablatent.stages.scores.build import as_json, cached_features
 from ablatent.stages.task.build import RESTORED
 
@@ -19,15 +19,15 @@ MIN_SET = 50
 
 def build(ctx: Context) -> None:
     """scores.json: PSNR, SSIM, perceptual distance of all restored images, and of enough of them the metrics of sets,
-    with the true images as the real set. NAME_of_BASELINE: the same of what stands there without a model."""
+    with the true images as the real set. NAME_of_BASELINE: the same of the baseline."""
     task = ctx.input("task")
     summary = task.json("summary.json")
-    drawn, truth, baseline = (np.load(task.path / name) for name in RESTORED)
+    restored, truth, baseline = (np.load(task.path / name) for name in RESTORED)
     protocol = {"real": "the true images", "degradation": summary["degradation"]}
     scores: dict[str, Score] = {}
-    for images, suffix in ((drawn, ""), (baseline, f"_of_{summary['baseline']}")):
-        found = _scores(ctx, images, truth, summary["samples_per_image"], protocol)
-        scores |= {name + suffix: score for name, score in found.items()}
+    scores |= _scores(ctx, restored, truth, summary["samples_per_image"], protocol)
+    for name, score in _scores(ctx, baseline, truth, summary["samples_per_image"], protocol).items():
+        scores[f"{name}_of_{summary['baseline']}"] = score.yardstick(name, summary["baseline_label"])
     write_json(ctx.work.files / "scores.json", {"metrics": as_json(scores)})
 
 

@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 
 from ablatent.core.files import write_json
+from ablatent.core.instantiate import make
 from ablatent.evaluation.features import extract
 from ablatent.evaluation.scores import Extractor, Score, score_features
 from ablatent.stages.context import Context
-from ablatent.stages.objects import make
 from ablatent.store.artifacts import Work
+from ablatent.store.identity import Key
 
 
 def build(ctx: Context) -> None:
-    """scores.json: {"metrics": {name: {value, std, protocol, notes}}}.
+    """scores.json: {"metrics": {name: {value, std, protocol, notes, …}}, see `Score`}.
 
     NAME_baseline: the same metric for decoded N(0, I) latents, what a diffusion model that learnt nothing would give.
     """
@@ -28,16 +29,16 @@ def build(ctx: Context) -> None:
     captions = samples.json("summary.json").get("captions")
     texts = None if captions is None else cache(lambda used: used.texts(captions, ctx.device))
     scores: dict[str, Score] = {}
-    for file, suffix, title in (("images", "", "samples"), ("prior", "_baseline", "decoded noise")):
+    for file, is_noise, title in (("images", False, "samples"), ("prior", True, "decoded noise")):
         images = np.load(samples.path / f"{file}.npy")
-        scored = score_features(
+        scores |= score_features(
             metrics,
             extractor,
             lambda used, images=images, title=title: cached_features(ctx, used, images, title),  # type: ignore[misc]
             lambda used: real,
             texts,
+            decoded_noise=is_noise,
         )
-        scores |= {name + suffix: score for name, score in scored.items()}
     write_json(ctx.work.files / "scores.json", {"metrics": as_json(scores)})
 
 
@@ -50,11 +51,11 @@ def cached_features(ctx: Context, extractor: Extractor, images: np.ndarray, titl
     """Features by content: equal images (the decoded noise of two samplers) are extracted once for the whole store."""
     content = hashlib.blake2b(np.ascontiguousarray(images).tobytes(), digest_size=16)
     content.update(f"{images.shape}/{extractor.name}/{extractor.digest}".encode())
-    key = f"features-{content.hexdigest()}"
+    key = Key(f"features-{content.hexdigest()}")
 
     def write(work: Work) -> None:
         features = extract(extractor, images, ctx.device, ctx.compute.batch_size, f"{ctx.title}: features of {title}")
         np.save(work.files / "features.npy", features)
 
-    artifact, _ = ctx.store.get_or_build("features", key, write)
+    artifact, _ = ctx.store.get_or_build(key, write)
     return np.load(artifact.path / "features.npy")

@@ -7,15 +7,15 @@ import torch
 
 from ablatent.core.files import write_json
 from ablatent.core.images import labelled, save_gif, save_png
+from ablatent.core.instantiate import make
 from ablatent.core.progress import track
 from ablatent.evaluation.scores import Score, versions
 from ablatent.samplers.base import Sampler
 from ablatent.stages.context import Context
+from ablatent.stages.generator import load_generator, validation_source
 from ablatent.stages.models import source_of
-from ablatent.stages.objects import make
-from ablatent.stages.samples.build import load_generator
 from ablatent.stages.scores.build import as_json, cached_features
-from ablatent.tasks.base import Bench, Task
+from ablatent.tasks.base import FigureTask, Restoration, TaskContext
 
 RESTORED = ("restored.npy", "truth.npy", "baseline.npy")
 
@@ -26,16 +26,16 @@ def build(ctx: Context) -> None:
     scores.json, summary.json; of a task that restores images, all of them, the true ones, and a baseline:
     restored.npy, truth.npy, baseline.npy, (n, H, W, 3) uint8."""
     config = ctx.config
-    task: Task = make(config["task"])
+    task: FigureTask = make(config["task"])
     sampler: Sampler = make(config["sampler"])
     seed, extractor = int(config["seed"]), make(config["extractor"])
-    generator = load_generator(ctx)
+    generator = load_generator(ctx.inputs, config, lambda needs: validation_source(ctx, needs))
     model, size = generator.model, ctx.compute.batch_size
     prepared = ctx.images()
     rows = prepared.indices("validation")
-    validation_source = generator.validation_source
-    if task.needs_images or validation_source.n:
-        validation_source = source_of(ctx, prepared).rows(rows)
+    source = generator.validation_source
+    if task.needs_images or source.n:
+        source = source_of(ctx, prepared).rows(rows)
 
     with track(ctx.title, task.image_steps(sampler), "image steps") as bar:
         draw = generator.drawing(seed, size, bar)
@@ -43,31 +43,48 @@ def build(ctx: Context) -> None:
         def features(drawn: np.ndarray) -> np.ndarray:
             return cached_features(ctx, extractor, drawn, "images")
 
-        bench = Bench(
-            model, sampler, seed, draw, features, validation_source, generator.source, most=generator.max_conditions
+        context = TaskContext(
+            model=model,
+            sampler=sampler,
+            seed=seed,
+            draw=draw,
+            features=features,
+            validation_source=source,
+            conditions_of=generator.source,
+            max_conditions=generator.max_conditions,
         )
-        outcome = task.run(bench)
-    np.save(ctx.work.files / "images.npy", outcome.images)
-    scale = max(1, 64 // outcome.images.shape[1])
+        result = task.run(context)
+    np.save(ctx.work.files / "images.npy", result.images)
+    scale = max(1, 64 // result.images.shape[1])
     save_png(
         ctx.work.files / "figure.png",
-        labelled(outcome.images, outcome.columns, outcome.rows, scale),
+        labelled(result.images, result.columns, result.rows, scale),
         {"stage": ctx.stage.key},
     )
-    if outcome.frames:
-        save_gif(ctx.work.files / "animation.gif", outcome.frames)
-    protocol = {"measure": outcome.note, **extractor.protocol(), "versions": versions()}
-    if outcome.restored is not None:
-        protocol["degradation"] = outcome.restored.lost
-    scores = {name: Score(value, None, protocol) for name, value in outcome.numbers.items()}
+    if result.frames:
+        save_gif(ctx.work.files / "animation.gif", result.frames)
+    protocol = {"measure": result.note, **extractor.protocol(), "versions": versions()}
+    if result.restoration is not None:
+        protocol["degradation"] = result.restoration.degradation
+    scores = {name: _score(task, name, value, protocol, result.restoration) for name, value in result.scores.items()}
     write_json(ctx.work.files / "scores.json", {"metrics": as_json(scores)})
-    summary: dict[str, Any] = {"columns": outcome.columns, "rows": outcome.rows, "note": outcome.note}
-    if (restored := outcome.restored) is not None:
-        for name, images in zip(RESTORED, (restored.drawn, restored.truth, restored.baseline), strict=True):
+    summary: dict[str, Any] = {"columns": result.columns, "rows": result.rows, "note": result.note}
+    if (restoration := result.restoration) is not None:
+        for name, images in zip(RESTORED, (restoration.restored, restoration.truth, restoration.baseline), strict=True):
             np.save(ctx.work.files / name, images)
         summary |= {
-            "baseline": restored.baseline_name,
-            "samples_per_image": restored.each,
-            "degradation": restored.lost,
+            "baseline": restoration.baseline_name,
+            "baseline_label": restoration.baseline_label,
+            "samples_per_image": restoration.samples_per_image,
+            "degradation": restoration.degradation,
         }
     write_json(ctx.work.files / "summary.json", summary)
+
+
+def _score(
+    task: FigureTask, name: str, value: float, protocol: dict[str, Any], restoration: Restoration | None
+) -> Score:
+    """As the task declares it in `displays`; the score of its baseline beside its own; others under their name."""
+    plain = name if restoration is None else name.removesuffix(f"_of_{restoration.baseline_name}")
+    score = Score(value, None, protocol, **{"label": plain, "better": None, **task.displays.get(plain, {})})
+    return score if plain == name or restoration is None else score.yardstick(plain, restoration.baseline_label)

@@ -1,32 +1,47 @@
-"""What a plan knows of a task before anything is trained: its model, what its samples are asked for, its canvas, and
-whether there are captions to compare samples with."""
+"""Whether a job can be sampled as its sampler, guidance and task want it: conditions, canvas, captions for metrics.
+
+The same of a finished model, before the first step.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from hydra.utils import get_class
 
 from ablatent.conditioning.source import class_index
 from ablatent.core.errors import AblatentError, ConfigError
+from ablatent.core.instantiate import class_of, make
 from ablatent.evaluation.scores import Metric
 from ablatent.samplers.base import Sampler
 from ablatent.samplers.guidance import Guidance
-from ablatent.stages.models import blank_condition, make_network, needs_of, reads_in, reads_of, shapes_alone
-from ablatent.stages.objects import make, make_first_stage
-from ablatent.store.identity import stable_name
-from ablatent.sweep.rules import readers_of
+from ablatent.stages.checking import check_arguments, classes_of, construct
+from ablatent.stages.models import blank_condition, condition_of, dummy_inputs, make_network
+from ablatent.stages.options import check_dropout, needs_of, readers_of, requested_of, task_declares
+from ablatent.stages.stored import make_first_stage
 from ablatent.tasks.base import Task
 from ablatent.tasks.generate import Model
 
+Config = Mapping[str, Any]
 
-def check_prompts(cfg: Mapping[str, Any]) -> None:
-    """What samples are asked for: captions, or names of the data's classes."""
-    prompts, needs = cfg["samples"]["prompts"], needs_of(cfg["conditioner"])
+
+def check_sampling(config: Config) -> None:
+    """Arguments of sampler, guidance and task; the task on this schedule; conditions; the null condition."""
+    for group in ("sampler", "guidance", "task"):
+        check_arguments(group, config[group])
+    sampler, schedule = construct("sampler", config["sampler"]), make(config["schedule"])
+    construct("task", config["task"]).check(sampler, schedule)
+    check_prompts(config)
+    guidance: Guidance = construct("guidance", config["guidance"])
+    if guidance.needs_null:
+        check_dropout(config)
+
+
+def check_prompts(config: Config) -> None:
+    """samples.prompts are captions, or names of the data's classes, where the samples take them. Raises ConfigError."""
+    prompts = config["samples"]["prompts"]
     if prompts is None:
         return
-    if make(cfg["guidance"]).needs_classifier:
-        needs = needs | {"labels"}  # the classifier is told a class
+    needs = requested_of(config)
     if not needs & {"captions", "labels"}:
         raise ConfigError("samples.prompts", "null with a conditioner that reads no captions and no classes", prompts)
     if not isinstance(prompts, list) or not prompts or not all(isinstance(p, str) for p in prompts):
@@ -39,45 +54,46 @@ def check_prompts(cfg: Mapping[str, Any]) -> None:
         do = "A prompt is a text or a class, not both."
         raise ConfigError("samples.prompts", "null where a sample is given a text and a class", prompts, do)
     if "labels" in needs:
-        classes = make(cfg["data"]).outline().classes
+        classes = make(config["data"]).outline().classes
         for prompt in prompts:
             class_index(prompt, classes, "samples.prompts")
 
 
-def check_captions(cfg: Mapping[str, Any]) -> None:
-    """Metrics that compare samples with their captions have some."""
-    evaluation, do = cfg["evaluation"], "Leave the metric out."
+def check_captions(config: Config) -> None:
+    """Metrics that compare samples with their captions have some. Raises ConfigError."""
+    evaluation, do = config["evaluation"], "Leave the metric out."
     for name, metric in evaluation["metrics"].items():
-        kind: type[Metric] = get_class(metric["_target_"])
+        kind: type[Metric] = class_of(metric)
         if kind.against != "captions":
             continue
-        if "captions" not in needs_of(cfg["conditioner"]):
-            readers = readers_of(cfg, ["captions"])
+        if "captions" not in needs_of(config["conditioner"]):
+            readers = readers_of(config, ["captions"])
             do = f"Leave the metric out{f', or choose {readers}' if readers else ': this data has no captions'}."
             raise ConfigError(f"evaluation.metrics.{name}", "samples of captions", "a model that reads none", do)
-        if (task := stable_name(cfg["task"]["_target_"])) != "Sample":
+        if not task_declares(config, "scored"):
+            task = class_of(config["task"]).__name__
             raise ConfigError(f"evaluation.metrics.{name}", "task=sample, whose samples are scored", task, do)
         if name in evaluation["reconstruction_metrics"]:
             raise ConfigError("evaluation.reconstruction_metrics", "metrics that need no captions", name, do)
 
 
-def check_model(cfg: Mapping[str, Any], classes: tuple[int, int]) -> None:
-    """The task takes this model, and the network the task's canvas, where that is not of the size of the pictures.
+def check_task(config: Config) -> None:
+    """The task takes this model, and the network the task's canvas, where that is not of the size of the images.
 
-    classes: the numbers of classes and of segments of the data.
+    Raises ConfigError.
     """
-    task, size = make(cfg["task"]), int(cfg["data"]["size"])
-    task.check_model(reads_of(cfg["conditioner"]), size)
+    task, size = make(config["task"]), int(config["data"]["size"])
+    task.check_model(condition_of(config["conditioner"]), size)
     height, width = task.canvas(size)
     if (height, width) == (size, size):
         return
     got = f"a canvas of {width}x{height} pixels"
     with torch.device("meta"), torch.no_grad():
         try:
-            model = make_first_stage(cfg["first_stage"])
+            model = make_first_stage(config["first_stage"])
             trained, shape = model.latent_shape(size, size), model.latent_shape(height, width)
-            setting = shapes_alone(trained, size, *classes)
-            network, conditioner = make_network(cfg, setting, bool(cfg["diffusion"]["learned_variance"]))
+            setting = dummy_inputs(trained, size, *classes_of(config))
+            network, conditioner = make_network(config, setting, bool(config["diffusion"]["learned_variance"]))
             cond = blank_condition(conditioner, 2, setting, (height, width))
             network(torch.zeros(2, *shape), torch.zeros(2), cond)
         except (AblatentError, RuntimeError, ValueError) as e:
@@ -95,7 +111,7 @@ def check_sampling_of(model: Model, task: Task, sampler: Sampler, guidance: Guid
             "sampler.steps", f"an integer from 1 to T={schedule.T} of the model's schedule", sampler.steps
         )
     task.check(sampler, schedule)
-    task.check_model(reads_in(model.conditioner), size)
+    task.check_model(model.conditioner.info(), size)
     if sampler.needs_variance and not model.denoiser.learned_variance:
         raise ConfigError("sampler.variance", "a fixed variance: the model has not learned one", "learned")
     if guidance.needs_null and (not model.conditioner.needs or model.conditioner.dropout == 0):

@@ -1,4 +1,4 @@
-"""From configuration nodes to objects. Free of torch."""
+"""Configurations of stored artifacts, as today's code reads them. Free of torch."""
 
 import re
 from collections.abc import Mapping
@@ -6,31 +6,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
-
-from ablatent.core.errors import AblatentError, ConfigError, StageError
+from ablatent.core.errors import StageError
+from ablatent.core.instantiate import TARGET, make
 from ablatent.store.artifacts import Artifact
-from ablatent.store.identity import TARGET, stable_name, with_neutral
+from ablatent.store.identity import stable_name, with_neutral
 
 PACKAGE = Path(__file__).parents[1]
 # What stands in first_stage beside the model's own arguments: of a training, of imported weights.
 NOT_MODEL = ("loss", "training", "seed", "digest", "weights")
-
-
-def make(config: Mapping[str, Any], **extra: Any) -> Any:
-    """The object that a node describes; `extra` are arguments that follow from other stages.
-
-    An error of ours inside a constructor comes out as it is; any other becomes a ConfigError that names the class.
-    """
-    try:
-        return instantiate(dict(config), _convert_="all", **extra)
-    except InstantiationException as e:
-        cause = e.__cause__
-        if isinstance(cause, AblatentError):
-            raise cause from None
-        name = str(config.get("_target_"))
-        raise ConfigError(name, "values that the class takes", str(cause or e).splitlines()[0]) from None
 
 
 def make_first_stage(config: Mapping[str, Any]) -> Any:
@@ -42,7 +25,7 @@ def stored_config(artifact: Artifact) -> dict[str, Any]:
     """The configuration that an artifact was built from, as today's code reads it: options that came later stand at
     their neutral values, and classes that moved since are found where they are now. Raises StageError for a class that
     is gone."""
-    config: dict[str, Any] = _located(with_neutral(artifact.manifest["config"], artifact.kind), artifact.key)
+    config: dict[str, Any] = _located(with_neutral(artifact.manifest.config), artifact.key)
     return config
 
 

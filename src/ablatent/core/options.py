@@ -1,0 +1,29 @@
+"""The options of config groups as plain YAML, for messages that name what could be chosen. Free of torch and Hydra."""
+
+import os
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT_VARIABLE = "ABLATENT_ROOT"
+"""Environment variable with the folder that holds conf/ and experiments/; the command line sets it."""
+
+
+def conf_folder() -> Path:
+    """The folder conf/ of the running command; of this checkout where no command set one."""
+    root = os.environ.get(ROOT_VARIABLE)
+    return Path(root) / "conf" if root else Path(__file__).parents[3] / "conf"
+
+
+@cache
+def _nodes(folder: Path) -> dict[str, Mapping[str, Any]]:
+    nodes = {p.stem: yaml.safe_load(p.read_text(encoding="utf-8")) for p in sorted(folder.glob("*.yaml"))}
+    return {name: node for name, node in nodes.items() if isinstance(node, dict)}
+
+
+def options_of(group: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """(option, its file's content, interpolations unresolved) of a config group, sorted by name."""
+    yield from _nodes(conf_folder() / group).items()

@@ -1,0 +1,21 @@
+"""Values of nested configurations by dotted keys."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def get(config: Mapping[str, Any], key: str) -> Any:
+    """The value at a dotted key, or None."""
+    value: Any = config
+    for part in key.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return None
+        value = value[part]
+    return value
+
+
+def without(value: Any, *names: str) -> Any:
+    """A nested configuration without the keys of these names, at any depth."""
+    if isinstance(value, Mapping):
+        return {k: without(v, *names) for k, v in value.items() if k not in names}
+    return value

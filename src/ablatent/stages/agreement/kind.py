@@ -1,0 +1,17 @@
+"""agreement: whether samples show their conditions, as a judge of real images sees it."""
+
+from ablatent.stages.base import JobGraph, Stage, StageKind
+
+
+class AgreementKind(StageKind):
+    """Decided by its samples and its judge."""
+
+    name = "agreement"
+    version = 2
+    reads = ("samples", "judge")
+    scored = True
+
+    def stages(self, job: JobGraph) -> dict[str, Stage]:
+        if "judge" not in job.stages:
+            return {}
+        return {self.name: self.stage({}, job.keys("samples", "judge"))}

@@ -1,0 +1,198 @@
+"""What a stage is: one unit of work as plain data, and the kind that says how such units come about. Free of torch.
+
+data ─> first_stage ─> latents ─> diffusion ─> samples ─> scores
+  │          │             │          └─> task (in place of samples and scores) ─> restoration (of images)
+  │          │             └─> noisy_classifier ─> samples, task (where guidance needs it)
+  │          └─> reconstruction
+  ├─> embeddings (of captions, for a frozen text encoder) ─> diffusion, samples, task
+  ├─> reference (one per split) ──> reconstruction, scores
+  └─> judge (where one is chosen) ──> agreement, of the samples with their conditions
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar
+
+from ablatent.core.instantiate import make
+from ablatent.data.base import Fingerprint, ImageData
+from ablatent.store.identity import Key, digest, key_of
+
+Config = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One unit of work: plain data, so that it can be built anywhere.
+
+    kind, version, config, inputs, digests decide its key. config: what decides it; inputs: role → key of the stages
+    that it reads; digests: of the data that it reads. The rest decides nothing: data: how to find that data; builder:
+    the module whose `build` builds it; trained, scored, figure, neutral: as its kind declares.
+    """
+
+    kind: str
+    version: int
+    config: dict[str, Any]
+    inputs: dict[str, Key] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    builder: str = ""
+    trained: bool = False
+    scored: bool = False
+    figure: str | None = None
+    neutral: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def key(self) -> Key:
+        """The identity of the stage: a digest of what decides it."""
+        return key_of(self.kind, self.version, self.config, self.inputs, self.digests, self.neutral)
+
+    def spec(self) -> dict[str, Any]:
+        """JSON of everything that a builder needs; `Stage.of(spec)` is the stage again."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+    @staticmethod
+    def of(spec: Mapping[str, Any]) -> "Stage":
+        """The stage of a `spec`."""
+        inputs = {role: Key(key) for role, key in spec["inputs"].items()}
+        return Stage(**{**spec, "inputs": inputs})
+
+
+@dataclass
+class Fingerprints:
+    """Content digests of data sets, computed once per distinct configuration."""
+
+    found: dict[str, Fingerprint] = field(default_factory=dict)
+
+    def of(self, config: Config) -> Fingerprint:
+        """The digests of a data node. Raises ConfigError or DataError for data that is not there."""
+        name = digest(dict(config))
+        if name not in self.found:
+            data: ImageData = make(config)
+            self.found[name] = data.fingerprint()
+        return self.found[name]
+
+
+@dataclass
+class JobGraph:
+    """One job while its stages are put together. config: resolved, in plain values; content: digests of its data;
+    stages: role → stage, those that the kinds before gave."""
+
+    config: Config
+    content: Fingerprint
+    stages: dict[str, Stage] = field(default_factory=dict)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The node of the data set."""
+        return dict(self.config["data"])
+
+    @property
+    def images(self) -> dict[str, str]:
+        """Digests of a stage that reads images alone."""
+        return {"images": self.content.images}
+
+    @property
+    def annotated(self) -> dict[str, str]:
+        """Digests of a stage that reads images and annotations."""
+        return {**self.images, "annotations": self.content.annotations}
+
+    def keys(self, *roles: str) -> dict[str, Key]:
+        """role → key, of those of these roles that the job has."""
+        return {role: self.stages[role].key for role in roles if role in self.stages}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing to be known before anything is built. what: the values that decide its outcome, so that a sweep checks
+    each distinct part once; run raises an AblatentError where a job cannot go on."""
+
+    name: str
+    what: Any
+    run: Callable[[], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """One network of a stage, and for one that is trained, what its training takes.
+
+    kind: of the stage; part: name of the network; state: bytes of weights, gradients, the two moments of Adam and the
+    averages of weights, all float32. activations: bytes that one step keeps between its forward and its backward pass.
+    steps, preset_steps: of the training as planned, and as the preset has it.
+    """
+
+    kind: str
+    part: str
+    parameters: int
+    state: int | None = None
+    activations: int | None = None
+    batch_size: int | None = None
+    steps: int | None = None
+    preset_steps: int | None = None
+
+
+class StageKind(ABC):
+    """One kind of stage: everything that the plan, the checks, the cost table, the report and the executors know of it.
+
+    name: of the kind, the first part of its keys and the role of its stage in a job (unless `stages` says otherwise).
+    version: raised by hand when a stage comes to mean something else under the same configuration; everything below it
+    is built again. reads: kinds whose stages it may read: they are put together before. trained: it is a training: it
+    has a tracker run, curves, and may run on several devices. scored: it leaves scores.json. figure: a file of it that
+    a job's tracker run shows. training_key: where the configuration has the options of its training. exported: whether
+    its weights can be written for other programs. neutral: options of the stage itself that were
+    added later → the value at which they change nothing: keys leave them out then.
+
+    A kind of this package stands in `kind.py` of a folder of its own, beside `build.py` with ``build(ctx: Context)``;
+    one of a user's in any module that has a `build` too (see docs/extending.md).
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    reads: ClassVar[tuple[str, ...]] = ()
+    trained: ClassVar[bool] = False
+    scored: ClassVar[bool] = False
+    figure: ClassVar[str | None] = None
+    training_key: ClassVar[str | None] = None
+    exported: ClassVar[bool] = False
+    neutral: ClassVar[dict[str, Any]] = {}
+
+    @property
+    def builder(self) -> str:
+        """The module whose `build` builds a stage: build.py beside this file, or this module where it has one."""
+        module = type(self).__module__
+        return f"{module.removesuffix('.kind')}.build" if module.endswith(".kind") else module
+
+    @abstractmethod
+    def stages(self, job: JobGraph) -> dict[str, Stage]:
+        """role → stage that the job has of this kind; empty for a job without. Raises ConfigError."""
+
+    def checks(self, config: Config) -> Iterator[Check]:
+        """What must hold before a job with a stage of this kind is started; may import torch."""
+        yield from ()
+
+    def sizes(self, config: Config) -> list[Size]:
+        """The networks of the stage, for do=plan: parameters and memory of a training step; may import torch."""
+        return []
+
+    def stage(
+        self,
+        config: Mapping[str, Any],
+        inputs: Mapping[str, Key] | None = None,
+        digests: Mapping[str, str] | None = None,
+        data: Mapping[str, Any] | None = None,
+    ) -> Stage:
+        """A stage of this kind, see `Stage`."""
+        return Stage(
+            kind=self.name,
+            version=self.version,
+            config=dict(config),
+            inputs=dict(inputs or {}),
+            digests=dict(digests or {}),
+            data=dict(data or {}),
+            builder=self.builder,
+            trained=self.trained,
+            scored=self.scored,
+            figure=self.figure,
+            neutral=dict(self.neutral),
+        )

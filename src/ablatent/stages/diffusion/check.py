@@ -1,0 +1,109 @@
+"""Whether a diffusion model can be made and trained, and what it costs."""
+
+import inspect
+
+import torch
+
+from ablatent.core.errors import ConfigError
+from ablatent.core.instantiate import class_of, make
+from ablatent.diffusion.denoiser import Denoiser
+from ablatent.diffusion.loss import DiffusionLoss
+from ablatent.stages.base import Config, Size
+from ablatent.stages.checking import (
+    check_arguments,
+    check_options,
+    check_weights_found,
+    classes_of,
+    explained,
+    parameter_count,
+    trial_device,
+)
+from ablatent.stages.first_stage.check import model_of
+from ablatent.stages.models import blank_condition, dummy_inputs, make_network
+from ablatent.stages.sizes import EMA_BYTES, STATE_BYTES, for_batch, saved_activation_bytes, without_numbers
+from ablatent.training.ema import EMAs
+
+LEARNING = ("schedule", "parameterization", "weighting", "timestep_sampler", "optimizer")
+# Required arguments that the build adds from neighbouring stages.
+FILLED = {"network": 5, "timestep_sampler": 1}
+
+
+def check_network(config: Config) -> None:
+    """From latents to the network's output, with the condition. Raises ConfigError."""
+    check_arguments("network", config["network"], FILLED["network"])
+    check_conditioner("conditioner", config["conditioner"])
+    size, learned = int(config["data"]["size"]), bool(config["diffusion"]["learned_variance"])
+    classes, segments = classes_of(config)
+    with torch.device("meta"):
+        shape = model_of(config).latent_shape(size, size)
+        setting = dummy_inputs(shape, size, classes, segments)
+        parts = explained("network", lambda: make_network(config, setting, learned))
+    check_weights_found(config["conditioner"])
+    with trial_device(parameter_count(*parts)), torch.no_grad():
+        network, conditioner = explained("network", lambda: make_network(config, setting, learned))
+        cond = explained("conditioner", lambda: blank_condition(conditioner, 2, setting))
+        out = explained("network", lambda: network(torch.zeros(2, *shape), torch.zeros(2), cond))
+    expected = (shape[0] * (2 if learned else 1), *shape[1:])
+    if tuple(out.shape[1:]) != expected:
+        raise ConfigError("network", f"an output of shape {expected}", tuple(out.shape[1:]))
+
+
+def check_conditioner(path: str, node: Config) -> None:
+    """The arguments of a conditioner node and of its parts. Raises ConfigError."""
+    kind = class_of(node)
+    if "parts" not in node:
+        check_arguments(path, node, len(kind.filled))
+        return
+    if "parts" not in inspect.signature(kind).parameters:
+        do = "Parts belong to conditioner=hybrid: choose that too."
+        raise ConfigError(f"{path}.parts", f"no parts with {kind.__name__}", ", ".join(node["parts"]), do)
+    check_options(path, node, kind)
+    for name, part in node["parts"].items():
+        check_conditioner(f"{path}.parts.{name}", part)
+
+
+def check_learning(config: Config) -> None:
+    """Schedule, parameterization, weighting and loss fit together; the optimiser takes its options."""
+    for group in LEARNING:
+        check_arguments(group, config[group], FILLED.get(group, 0))
+    schedule = make(config["schedule"])
+    denoiser = Denoiser(torch.nn.Identity(), schedule, make(config["parameterization"]))
+    rho, vlb_weight = config["training"]["loss"], config["diffusion"]["vlb_weight"]
+    explained("weighting", lambda: DiffusionLoss(denoiser, make(config["weighting"]), rho, vlb_weight))
+    explained("training.ema", lambda: EMAs(**config["training"]["ema"]))
+    explained("timestep_sampler", lambda: make(config["timestep_sampler"], T=schedule.T))
+
+
+def diffusion_sizes(config: Config) -> list[Size]:
+    """The network, and the conditioner where it has parameters."""
+    side, training = int(config["data"]["size"]), config["training"]
+    batch_size, learned = int(training["batch_size"]), bool(config["diffusion"]["learned_variance"])
+    with torch.device("meta"):
+        shape = model_of(config).latent_shape(side, side)
+        setting = dummy_inputs(shape, side, *classes_of(config))
+        network, conditioner = make_network(config, setting, learned)
+        count, beside = parameter_count(network), parameter_count(conditioner)
+        like = blank_condition(conditioner, 1, setting)
+    with without_numbers(count, shape[1]):
+        network, _ = make_network(config, setting, learned)
+
+        def saved(n: int) -> int:
+            cond = like.of_ones(n)
+            x, t = torch.zeros(n, *shape), torch.zeros(n)
+            return saved_activation_bytes(network, lambda: network(x, t, cond), training["precision"])
+
+        activations = for_batch(saved, batch_size)
+    network_size = Size(
+        kind="diffusion",
+        part=type(network).__name__,
+        parameters=count,
+        state=(STATE_BYTES + EMA_BYTES * (1 + len(training["ema"]["extra_decays"]))) * count,
+        activations=activations,
+        batch_size=batch_size,
+        steps=training["steps"],
+        preset_steps=config["preset"].get("training", {}).get("steps"),
+    )
+    if not beside:
+        return [network_size]
+    part = type(conditioner).__name__
+    return [network_size, Size(kind="diffusion", part=part, parameters=beside, state=STATE_BYTES * beside)]

@@ -1,0 +1,59 @@
+"""Whether a first stage can be made, and what it costs."""
+
+import torch
+
+from ablatent.core.instantiate import make
+from ablatent.first_stage.base import FirstStage
+from ablatent.stages.base import Config, Size
+from ablatent.stages.checking import check_arguments, check_weights_found, explained, parameter_count
+from ablatent.stages.sizes import STATE_BYTES, for_batch, saved_activation_bytes, without_numbers
+from ablatent.stages.stored import NOT_MODEL, make_first_stage
+
+
+def model_of(config: Config) -> FirstStage:
+    """The model of a job's first stage, on the default device, with errors that name `first_stage`."""
+    model: FirstStage = explained("first_stage", lambda: make_first_stage(config["first_stage"]))
+    return model
+
+
+def check_first_stage(config: Config) -> None:
+    """Its arguments, the shape of its latents, its loss, and the weights that this needs. Raises ConfigError."""
+    node, size = config["first_stage"], int(config["data"]["size"])
+    check_arguments("first_stage", node, beside=NOT_MODEL)
+    with torch.device("meta"):
+        model = model_of(config)
+        model.latent_shape(size, size)
+    check_weights_found(node)
+    if model.trainable and "loss" in node:  # imported weights come without
+        explained("first_stage.loss", lambda: make(node["loss"]))
+
+
+def first_stage_size(config: Config) -> Size:
+    """The autoencoder with its codebook, without the networks of its loss, which a step needs besides."""
+    node = config["first_stage"]
+    side, name = int(config["data"]["size"]), str(node["_target_"]).rsplit(".", 1)[-1]
+    with torch.device("meta"):
+        model = make_first_stage(node)
+        count, latent = parameter_count(model), model.latent_shape(side, side)
+    if not model.trainable:
+        return Size(kind="first_stage", part=name, parameters=count)
+    training = node["training"]
+    batch_size = int(training["batch_size"])
+    with without_numbers(count, side):
+        model = make_first_stage(node).eval()
+
+        def saved(n: int) -> int:
+            x, noise = torch.zeros(n, 3, side, side), torch.zeros(n, *latent)
+            return saved_activation_bytes(model, lambda: model(x, noise), training["precision"])
+
+        activations = for_batch(saved, batch_size)
+    return Size(
+        kind="first_stage",
+        part=name,
+        parameters=count,
+        state=STATE_BYTES * count,
+        activations=activations,
+        batch_size=batch_size,
+        steps=training["steps"],
+        preset_steps=config["preset"].get("first_stage", {}).get("steps"),
+    )

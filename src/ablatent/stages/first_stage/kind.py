@@ -1,0 +1,31 @@
+"""first_stage: images → autoencoder."""
+
+from collections.abc import Iterator
+
+from ablatent.stages.base import Check, Config, JobGraph, Size, Stage, StageKind
+
+
+class FirstStageKind(StageKind):
+    """Decided by every field of `first_stage` and the images; an imported one by its model and weights alone."""
+
+    name = "first_stage"
+    trained = True
+    training_key = "first_stage.training"
+    exported = True
+
+    def stages(self, job: JobGraph) -> dict[str, Stage]:
+        node = job.config["first_stage"]
+        if "digest" in node:  # imported: its weights alone decide it, whatever the images
+            return {self.name: self.stage(node)}
+        return {self.name: self.stage(node, {}, job.images, job.data)}
+
+    def checks(self, config: Config) -> Iterator[Check]:
+        from ablatent.stages.first_stage.check import check_first_stage
+
+        what = {"first_stage": config["first_stage"], "size": config["data"]["size"]}
+        yield Check(self.name, what, lambda: check_first_stage(config))
+
+    def sizes(self, config: Config) -> list[Size]:
+        from ablatent.stages.first_stage.check import first_stage_size
+
+        return [first_stage_size(config)]

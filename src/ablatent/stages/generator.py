@@ -1,0 +1,142 @@
+"""A trained model with what steers it and what its samples are conditioned on, out of the store."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ablatent.conditioning.source import Source, class_index
+from ablatent.core.instantiate import make
+from ablatent.core.progress import Bar
+from ablatent.data.base import Annotations
+from ablatent.samplers.guidance import Guidance
+from ablatent.samplers.resampled import AnySampler
+from ablatent.stages.context import Context, StageInputs
+from ablatent.stages.models import load_model, source_of
+from ablatent.stages.noisy_classifier.build import load_logits
+from ablatent.tasks.base import Draw
+from ablatent.tasks.conditions import conditions, conditions_in_turn, labels_in_turn
+from ablatent.tasks.generate import Draws, Guided, Model, OnBatchStep, advancing, generate
+from ablatent.tasks.tiles import Tiling
+from ablatent.training.first_stage import to_images
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A trained model, what steers it, and what its samples are conditioned on.
+
+    validation_source: validation images and their annotations, as far as the condition reads them; of a model of
+    classes, or of the classifier that guides it, the names of the classes alone. prompts: captions, or names of
+    classes, that are the conditions in place of those of the validation images.
+    """
+
+    model: Model
+    guided: Guided
+    validation_source: Source
+    prompts: Sequence[str] | None = None
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The parts of a source that the samples are conditioned on, also by a classifier."""
+        return frozenset(self.model.conditioner.needs) | ({"labels"} if self.guided.classifier is not None else set())
+
+    @property
+    def max_conditions(self) -> int | None:
+        """How many conditions `source` gives before they come again; None without any."""
+        if self.prompts is not None:
+            return len(self.prompts)
+        if self.needs == {"labels"}:
+            return len(self.validation_source.annotations.classes)
+        return self.validation_source.n if self.needs else None
+
+    def source(self, indices: Sequence[int]) -> Source:
+        """What the samples of these indices are conditioned on, a row an index."""
+        if self.prompts is not None and "labels" in self.needs:
+            classes = self.validation_source.annotations.classes
+            named = [class_index(p, classes, "samples.prompts") for p in self.prompts]
+            labels = np.array([named[i % len(named)] for i in indices], dtype=np.int64)
+            return Source(len(labels), Annotations(labels, classes))
+        if self.prompts is not None:
+            captions = [self.prompts[i % len(self.prompts)] for i in indices]
+            return Source(len(captions), Annotations(captions=captions))
+        if self.guided.classifier is not None and not self.model.conditioner.needs:
+            return labels_in_turn(indices, self.validation_source.annotations.classes)
+        return conditions_in_turn(self.model.conditioner, indices, self.validation_source)
+
+    def __call__(
+        self, sampler: AnySampler, draws: Draws, source: Source | None = None, on_step: OnBatchStep | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of (initial state, x_0), see `generate`. source: what the samples are conditioned on, a row an index;
+        None for `source` of the indices."""
+        source = self.source(draws.indices) if source is None else source
+        fields = conditions(self.model.conditioner, source, draws.seed, draws.indices)
+        if self.guided.classifier is not None:
+            fields["label"] = np.asarray(source.part("labels"))
+        return generate(self.model, sampler, self.guided, draws, fields, on_step)
+
+    def drawing(self, seed: int, batch_size: int, bar: Bar) -> Draw:
+        """The `draw` of a task's context. batch_size: samples at once; bar: advanced by images, at each of their
+        steps."""
+
+        def draw(
+            x: Tensor,
+            index: Sequence[int],
+            used: AnySampler,
+            watch: OnBatchStep | None = None,
+            source: Source | None = None,
+        ) -> np.ndarray:
+            parts = self(used, Draws(seed, index, batch_size, x), source, advancing(bar, watch))
+            return np.concatenate([to_images(self.model.decode(z)) for _, z in parts])
+
+        return draw
+
+
+def tiling_of(config: Mapping[str, Any]) -> Tiling | None:
+    """Of decoding, as decode_tile and decode_overlap of a samples node say; None for none."""
+    return None if config["decode_tile"] is None else Tiling(config["decode_tile"], config["decode_overlap"])
+
+
+def validation_source(ctx: Context, needs: Sequence[str]) -> Source | None:
+    """Validation images and annotations of a stage that reads them for conditions; None where a class is enough.
+
+    needs: of the conditioner.
+    """
+    digests = ctx.stage.digests
+    if "annotations" not in digests and not ("images" in digests and "pixels" in needs):
+        return None
+    images = ctx.images()
+    return source_of(ctx, images).rows(images.indices("validation"))
+
+
+def load_generator(
+    inputs: StageInputs,
+    options: Mapping[str, Any],
+    validation: Callable[[Sequence[str]], Source | None] = lambda needs: None,
+) -> Generator:
+    """The generator of a trained model. inputs: roles diffusion, latents, first_stage and, where guidance needs it,
+    noisy_classifier; options: weights, snapshot, guidance, decode_tile, decode_overlap, prompts; validation: gives the
+    validation images and annotations for what the conditioner needs."""
+    guidance = make(options["guidance"])
+    model = load_model(inputs, options["weights"], options["snapshot"])
+    model = replace(model, tiling=tiling_of(options))
+    classifier, named_by = None, inputs.open("diffusion")
+    if guidance.needs_classifier:
+        named_by = inputs.open("noisy_classifier")
+        classifier = load_logits(named_by, model.first_stage.latent_channels, model.device)
+    source = validation(model.conditioner.needs)
+    if source is None:
+        source = Source(0, Annotations(classes=tuple(named_by.json("summary.json")["class_names"])))
+    guided = Guided(guidance, _weak(inputs, guidance, model), classifier)
+    return Generator(model, guided, source, options.get("prompts"))
+
+
+def _weak(inputs: StageInputs, guidance: Guidance, model: Model) -> Model | None:
+    """The weaker model that the guidance needs: the same training at another snapshot."""
+    if guidance.weak is None:
+        return None
+    weights, snapshot = guidance.weak
+    if snapshot == "first":
+        snapshot = min(inputs.open("diffusion").json("summary.json")["snapshots"])
+    return replace(load_model(inputs, weights, snapshot), first_stage=model.first_stage)

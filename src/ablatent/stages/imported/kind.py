@@ -1,0 +1,13 @@
+"""imported: a diffusion network of another program, put into the store by do=import."""
+
+from ablatent.stages.base import JobGraph, Stage, StageKind
+
+
+class ImportedKind(StageKind):
+    """Decided by its architecture and the digest of its weights. No stage of a job: jobs name it (`init_from`)."""
+
+    name = "imported"
+    exported = True
+
+    def stages(self, job: JobGraph) -> dict[str, Stage]:
+        return {}

@@ -1,0 +1,49 @@
+"""Whether a judge can learn from a job's data, and can see what its samples are conditioned on."""
+
+import torch
+
+from ablatent.core.errors import ConfigError
+from ablatent.core.instantiate import make
+from ablatent.evaluation.judges import Verdict
+from ablatent.stages.base import Config
+from ablatent.stages.checking import check_arguments, parameter_count, trial_device
+from ablatent.stages.judge.load import make_judge
+from ablatent.stages.options import readers_of, requested_of
+
+
+def check_judge(config: Config) -> None:
+    """The data has what the judge learns, the samples' conditions have what it looks for, and all arguments fit.
+
+    Raises ConfigError.
+    """
+    judge = config["judge"]
+    for part, filled in (("verdict", 0), ("network", 1), ("optimizer", 1), ("augment", 0)):
+        check_arguments(f"judge.{part}", judge[part], filled)
+    verdict: Verdict = make(judge["verdict"])
+    make(judge["augment"])
+    annotations = make(config["data"]).annotations()
+    verdict.check(annotations)
+    requested = requested_of(config)
+    if not requested & set(verdict.condition_parts):
+        name, readers = type(verdict).__name__, readers_of(config, verdict.condition_parts)
+        raise ConfigError(
+            "judge",
+            f"for {name}, samples with a condition of: {', '.join(verdict.condition_parts)}",
+            f"a condition of {', '.join(sorted(requested)) or 'nothing'}",
+            f"Choose {readers + ', ' if readers else ''}another judge, or judge=none.",
+        )
+    outputs, size = len(verdict.names(annotations)), int(config["data"]["size"])
+    with torch.device("meta"):
+        count = parameter_count(make_judge(judge, outputs))
+    with trial_device(count), torch.no_grad():
+        network = make_judge(judge, outputs).eval()
+        logits = network(torch.zeros(1, 3, size, size))
+        target = torch.from_numpy(verdict.targets(annotations.rows([0]))).to(logits.device)
+        try:
+            verdict.loss(logits, target)
+        except (RuntimeError, ValueError) as e:
+            expected = (
+                f"answers that fit {type(verdict).__name__} (what it learns of an image: {tuple(target.shape[1:])})"
+            )
+            got = f"{tuple(logits.shape[1:])}: {str(e).splitlines()[0]}"
+            raise ConfigError("judge.network", expected, got) from None

@@ -1,0 +1,25 @@
+"""judge: real images and their annotations → a network that says what generated ones show."""
+
+from collections.abc import Iterator
+
+from ablatent.stages.base import Check, Config, JobGraph, Stage, StageKind
+from ablatent.stages.options import judged, task_declares
+
+
+class JudgeKind(StageKind):
+    """Decided by `judge`, the images and the annotations."""
+
+    name = "judge"
+    trained = True
+    training_key = "judge.training"
+
+    def stages(self, job: JobGraph) -> dict[str, Stage]:
+        if not judged(job.config) or not task_declares(job.config, "scored"):
+            return {}
+        return {self.name: self.stage(job.config["judge"], {}, job.annotated, job.data)}
+
+    def checks(self, config: Config) -> Iterator[Check]:
+        from ablatent.stages.judge.check import check_judge
+
+        what = {name: config[name] for name in ("judge", "conditioner", "data", "guidance")}
+        yield Check(self.name, what, lambda: check_judge(config))

@@ -1,0 +1,32 @@
+"""Whether a classifier of noisy latents can be made for a job's data and first stage."""
+
+import torch
+
+from ablatent.core.errors import ConfigError
+from ablatent.core.instantiate import make
+from ablatent.stages.base import Config
+from ablatent.stages.checking import check_arguments, explained, parameter_count, trial_device
+from ablatent.stages.first_stage.check import model_of
+
+
+def check_classifier(config: Config) -> None:
+    """Labels, arguments, and shapes from latents to logits. Raises ConfigError."""
+    annotations, node = make(config["data"]).outline(), config["classifier"]
+    if annotations.labels is None:
+        raise ConfigError(
+            "guidance", "data with class labels", f"{config['data']['_target_'].rsplit('.', 1)[-1]} without labels",
+            "Use guidance=none, or data with classes (data=fashion_mnist, digits, or image_folder with subfolders).",
+        )  # fmt: skip
+    for part, filled in (("network", 2), ("optimizer", 1)):
+        check_arguments(f"classifier.{part}", node[part], filled)
+    size = int(config["data"]["size"])
+
+    def network(channels: int) -> torch.nn.Module:
+        built: torch.nn.Module = make(node["network"], in_channels=channels, classes=len(annotations.classes))
+        return built
+
+    with torch.device("meta"):
+        shape = model_of(config).latent_shape(size, size)
+        count = parameter_count(explained("classifier.network", lambda: network(shape[0])))
+    with trial_device(count), torch.no_grad():
+        explained("classifier.network", lambda: network(shape[0])(torch.zeros(2, *shape), torch.zeros(2)))

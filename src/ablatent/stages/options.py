@@ -1,0 +1,110 @@
+"""What a job's options declare of themselves, as planning reads it: without torch, and whoever wrote their classes."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from ablatent.core.declared import declared
+from ablatent.core.errors import ConfigError
+from ablatent.core.instantiate import TARGET, make
+from ablatent.core.options import options_of
+from ablatent.data.annotation_kinds import BUILT_IN, IMAGES, annotation_kind
+
+Config = Mapping[str, Any]
+
+
+def conditioner_parts(node: Config) -> Iterator[Config]:
+    """The nodes of a conditioner that are no combination of others: its parts, or the node itself."""
+    if "parts" in node:
+        for part in node["parts"].values():
+            yield from conditioner_parts(part)
+    else:
+        yield node
+
+
+def needs_of(node: Config) -> set[str]:
+    """The annotations (and "pixels") that a conditioner node reads, also through its parts."""
+    return {need for part in conditioner_parts(node) for need in declared(part, "needs")}
+
+
+def reads_annotations(node: Config) -> bool:
+    """Whether a conditioner node reads more than the images themselves."""
+    return bool(needs_of(node) - {IMAGES.name})
+
+
+def takes_classes_in_turn(node: Config) -> bool:
+    """Whether samples of a conditioner node need no validation images: it has no condition, or is a class alone."""
+    return "parts" not in node and needs_of(node) <= {"labels"}
+
+
+def guides(config: Config) -> bool:
+    """Whether the job's guidance does anything: at its neutral scale it is none."""
+    node = config["guidance"]
+    neutral = declared(node, "neutral_scale")
+    return declared(node, "guides") and (neutral is None or node.get("scale") != neutral)
+
+
+def guidance_declares(config: Config, name: str) -> Any:
+    """What the job's guidance declares; of one that does nothing, what it would without declaring anything."""
+    value = declared(config["guidance"], name)
+    return value if guides(config) else type(value)()
+
+
+def requested_of(config: Config) -> set[str]:
+    """All that the job's samples are conditioned on, by the conditioner or by the guidance itself."""
+    return needs_of(config["conditioner"]) | set(guidance_declares(config, "reads"))
+
+
+def task_declares(config: Config, name: str) -> Any:
+    """What the job's task declares, see `tasks.base.Task`."""
+    return declared(config["task"], name)
+
+
+def judged(config: Config) -> bool:
+    """Whether a judge says if the job's samples show their conditions."""
+    return config["judge"]["verdict"] is not None
+
+
+def conditioned(config: Config) -> bool:
+    """Whether the job's model has a condition."""
+    return bool(needs_of(config["conditioner"]))
+
+
+def readers_of(config: Config, names: Iterable[str] | None = None) -> str:
+    """The options of conditioner that read annotations of the job's data (of these names; None: of any): for example
+    'conditioner=class or conditioner=layout'; empty where the data has none of them.
+
+    Raises ConfigError or DataError for data that is not there.
+    """
+    annotations = make(config["data"]).outline()
+    there = [
+        name
+        for name in (*BUILT_IN, *annotations.extra)
+        if (None if name == IMAGES.name else annotations.part(name)) is not None
+    ]
+    wanted = [name for name in there if names is None or name in names]
+    return " or ".join(f"conditioner={option}" for option in map(_reader, wanted) if option)
+
+
+def _reader(name: str) -> str | None:
+    """An option of conditioner that reads annotations of that name."""
+    reading = [option for option, node in options_of("conditioner") if TARGET in node and name in needs_of(node)]
+    return annotation_kind(name).read_by or next(iter(reading), None)
+
+
+def check_dropout(config: Config) -> None:
+    """Raise ConfigError for a model that never went without its condition, or without any part of it."""
+    dropouts = dropouts_of("conditioner", config["conditioner"])
+    if all(dropout in (0, None) for dropout in dropouts.values()):
+        raise ConfigError(
+            " or ".join(dropouts) or "conditioner",
+            f"above 0 where guidance (scale {config['guidance'].get('scale')}) uses the null condition",
+            0.0,
+            "0.1 is common. Or choose guidance=none, auto or classifier, which need no null condition.",
+        )
+
+
+def dropouts_of(path: str, node: Config) -> dict[str, Any]:
+    """Key → probability with which a conditioner node, or each of its parts, is dropped in training."""
+    own = {f"{path}.dropout": node["dropout"]} if "dropout" in node else {}
+    parts = node.get("parts", {})
+    return own | {k: v for name, part in parts.items() for k, v in dropouts_of(f"{path}.parts.{name}", part).items()}

@@ -1,0 +1,92 @@
+"""By what a stage was built: digest of its code, commit, packages, machine. Written into its manifest."""
+
+import platform
+import resource
+import subprocess
+import sys
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ablatent.core.declared import nodes_below
+from ablatent.core.instantiate import TARGET
+from ablatent.stages import ranks
+from ablatent.stages.base import Stage
+from ablatent.store.code import code_digest
+from ablatent.store.identity import digest
+
+PACKAGES = ("ablatent", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "torch-fidelity", "numpy", "scipy")
+
+
+def stage_code(stage: Stage, inputs: Mapping[str, str] | None = None) -> str:
+    """Digest of the code that builds this stage, and of the codes that its inputs were built by (role → digest).
+
+    It starts at the stage's builder and at the modules of all `_target_`s: checks, costs and the planner are no part.
+    """
+    targets = [node[TARGET].rsplit(".", 1)[0] for node in nodes_below([stage.config, stage.data])]
+    own = code_digest([stage.builder, *targets])
+    return digest({"own": own, "inputs": dict(inputs)}) if inputs else own
+
+
+@cache
+def git_state() -> dict[str, Any]:
+    """Commit of the checkout that the package is imported from, and whether it had changes; unknown elsewhere."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", *arguments], cwd=here, capture_output=True, text=True, timeout=10, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    return {"commit": commit or "unknown", "dirty": bool(git("status", "--porcelain")) if commit else False}
+
+
+@cache
+def packages() -> dict[str, str]:
+    """Name → version of the packages that results depend on."""
+    return {name: version(name) for name in PACKAGES}
+
+
+def record(stage: Stage, runtime: Mapping[str, Any], code: str) -> dict[str, Any]:
+    """What a manifest has beside its files: the stage, and by what it was built. code: see `stage_code`."""
+    import torch
+
+    several = ranks.several(stage, runtime)
+    who = resource.RUSAGE_CHILDREN if several else resource.RUSAGE_SELF  # of several ranks, the largest
+    peak = resource.getrusage(who).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    return {
+        "version": stage.version,
+        "config": stage.config,
+        "inputs": stage.inputs,
+        "data": {**stage.digests, "source": stage.data.get(TARGET)},
+        "code": code,
+        "git": git_state(),
+        "packages": packages(),
+        "python": platform.python_version(),
+        "host": {
+            "machine": platform.machine(),
+            "processor": _processor(),
+            "system": platform.system(),
+            "device": device,
+            "devices": runtime["devices"] if several else 1,
+            "threads": torch.get_num_threads(),
+        },
+        "peak_memory_bytes": peak,
+    }
+
+
+@cache
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as f:  # noqa: PTH123
+            return next((line.split(":", 1)[1].strip() for line in f if line.startswith("model name")), "unknown")
+    except OSError:
+        return platform.processor() or "unknown"

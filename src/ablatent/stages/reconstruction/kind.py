@@ -1,0 +1,32 @@
+"""reconstruction: validation images through the first stage and back, scored."""
+
+from collections.abc import Iterator
+
+from ablatent.stages.base import Check, Config, JobGraph, Stage, StageKind
+
+
+class ReconstructionKind(StageKind):
+    """Decided by its first stage, its reference, the metrics and the perceptual distance."""
+
+    name = "reconstruction"
+    version = 2
+    reads = ("first_stage", "reference")
+    scored = True
+
+    def stages(self, job: JobGraph) -> dict[str, Stage]:
+        if "reference_validation" not in job.stages:
+            return {}
+        evaluation = job.config["evaluation"]
+        decides = {
+            "count": evaluation["reconstruction_count"],
+            "extractor": evaluation["extractor"],
+            "perceptual": evaluation["perceptual"],
+            "metrics": {name: evaluation["metrics"][name] for name in evaluation["reconstruction_metrics"]},
+        }
+        inputs = {**job.keys("first_stage"), "reference": job.stages["reference_validation"].key}
+        return {self.name: self.stage(decides, inputs, job.images, job.data)}
+
+    def checks(self, config: Config) -> Iterator[Check]:
+        from ablatent.stages.checking import evaluation_check
+
+        yield evaluation_check(config)

@@ -1,0 +1,47 @@
+"""samples: a trained model and a sampler → images."""
+
+from collections.abc import Iterator
+
+from ablatent.stages.base import Check, Config, JobGraph, Stage, StageKind
+from ablatent.stages.options import guidance_declares, reads_annotations, takes_classes_in_turn, task_declares
+
+MODEL = ("first_stage", "latents", "embeddings", "diffusion", "noisy_classifier")
+"""The stages that sampling may read: the model, and what conditions and guides it."""
+
+
+def drawn_from(job: JobGraph) -> tuple[dict[str, object], dict[str, str]]:
+    """(what decides the drawing of samples, digests of the validation images that give their conditions)."""
+    config = job.config
+    decides = {"sampler": config["sampler"], "guidance": config["guidance"], **config["samples"]}
+    annotated = reads_annotations(config["conditioner"]) or guidance_declares(config, "reads")
+    return decides, job.annotated if annotated else job.images
+
+
+def sampling_checks(config: Config) -> Iterator[Check]:
+    """Of all jobs that sample: sampler, guidance and task fit the schedule, the model and each other."""
+    from ablatent.stages.check_sampling import check_captions, check_sampling, check_task
+
+    names: tuple[str, ...] = ("sampler", "guidance", "task", "schedule", "conditioner", "samples", "data")
+    yield Check("sampling", {name: config[name] for name in names}, lambda: check_sampling(config))
+    names = ("first_stage", "network", "conditioner", "data", "task", "diffusion")
+    yield Check("task", {name: config[name] for name in names}, lambda: check_task(config))
+    names = ("evaluation", "conditioner", "task", "data")
+    yield Check("captions", {name: config[name] for name in names}, lambda: check_captions(config))
+
+
+class SamplesKind(StageKind):
+    """Decided by the model, `sampler guidance samples`, and the annotations where its conditions come from some."""
+
+    name = "samples"
+    reads = MODEL
+    figure = "grid.png"
+
+    def stages(self, job: JobGraph) -> dict[str, Stage]:
+        if not task_declares(job.config, "scored"):
+            return {}
+        decides, digests = drawn_from(job)
+        digests = {} if takes_classes_in_turn(job.config["conditioner"]) else digests
+        return {self.name: self.stage(decides, job.keys(*self.reads), digests, job.data)}
+
+    def checks(self, config: Config) -> Iterator[Check]:
+        yield from sampling_checks(config)

@@ -1,0 +1,26 @@
+"""scores: samples against the reference."""
+
+from collections.abc import Iterator
+
+from ablatent.stages.base import Check, Config, JobGraph, Stage, StageKind
+
+
+class ScoresKind(StageKind):
+    """Decided by its samples, its reference and the metrics."""
+
+    name = "scores"
+    reads = ("samples", "reference")
+    scored = True
+
+    def stages(self, job: JobGraph) -> dict[str, Stage]:
+        if "samples" not in job.stages:
+            return {}
+        evaluation = job.config["evaluation"]
+        decides = {"metrics": evaluation["metrics"], "extractor": evaluation["extractor"]}
+        inputs = {**job.keys("samples"), "reference": job.stages["reference_train"].key}
+        return {self.name: self.stage(decides, inputs)}
+
+    def checks(self, config: Config) -> Iterator[Check]:
+        from ablatent.stages.checking import evaluation_check
+
+        yield evaluation_check(config)

@@ -1,0 +1,60 @@
+"""What networks weigh: parameters, and what one training step keeps in memory."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ablatent.stages.checking import SMALL
+
+DTYPES = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+# Bytes a parameter in float32: the weight, its gradient and Adam's two moments; and for each average of the weights.
+STATE_BYTES, EMA_BYTES = 16, 4
+# Positions of an image or latent (height times width) up to which a small network is quickly tried.
+QUICK = 2**12
+
+
+def saved_activation_bytes(module: nn.Module, forward: Callable[[], Any], precision: str) -> int:
+    """Bytes of all tensors that autograd keeps for the backward pass of `forward`, each storage once.
+
+    Parameters are not among them; copies of them in half precision are. Attention counts as the fused kernels do it,
+    without its matrix of weights. Buffers that kernels use meanwhile, and what the allocator wastes, are not counted.
+    """
+    own = {id(p): p for p in module.parameters()}
+    storages = {p.untyped_storage()._cdata for p in own.values()}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def pack(x: Tensor) -> Tensor:
+        storage = x.untyped_storage()
+        if storage._cdata not in storages:
+            kept[storage._cdata] = storage  # held, so that its address serves no other
+        return x
+
+    half: AbstractContextManager[Any] = nullcontext()
+    if precision in DTYPES:
+        half = torch.autocast("cpu", DTYPES[precision])
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x), half:
+        forward()
+    return sum(storage.nbytes() for storage in kept.values())
+
+
+def for_batch(saved: Callable[[int], int], batch_size: int) -> int:
+    """Bytes for a batch, from those for two and three images: each further image adds the same. (A single one may share
+    memory that several do not.)"""
+    if batch_size < 4:
+        return saved(batch_size)
+    two = saved(2)
+    return two + (batch_size - 2) * (saved(3) - two)
+
+
+def without_numbers(parameters: int, side: int) -> AbstractContextManager[Any]:
+    """Inside, tensors have shapes and dtypes, but no numbers. Small things are done in earnest: torch's compiler, which
+    can pretend, takes longer to import."""
+    if parameters < SMALL and side**2 <= QUICK:
+        return nullcontext()
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    mode: AbstractContextManager[Any] = FakeTensorMode()
+    return mode

@@ -1,0 +1,216 @@
+"""The JSON records of a store: one typed reader and writer for each. Free of torch.
+
+`Manifest`: manifest.json of an artifact. `PlanRecord`: sweeps/ID/plan.json. `JobRecord`: sweeps/ID/jobs/NNN.json. What
+is in a file is checked against the fields of its class, whose names are the keys of the JSON object.
+"""
+
+import dataclasses
+import functools
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from ablatent.core.errors import DataError
+from ablatent.core.files import read_json
+
+R = TypeVar("R", bound="Record")
+ABSENT: Mapping[str, Any] = MappingProxyType({})
+"""The value of a mapping that the file does not have, which `to_json` therefore leaves out."""
+WORDS = {str: "a string", int: "an integer", float: "a number", bool: "true or false"}
+
+
+class Record:
+    """Base of the records: frozen dataclasses. A field with a default may be missing in the file."""
+
+    @classmethod
+    def from_json(cls: type[R], value: Any, where: str) -> R:
+        """The record of a JSON object. where: what the message of an error starts with.
+
+        Raises DataError for a missing or unknown field and for a value of another type.
+        """
+        if not isinstance(value, Mapping):
+            raise DataError(f"{where}: expected an object; got {_short(value)}.")
+        fields = _fields(cls)  # type: ignore[arg-type]  # mypy takes a class of a type variable for unhashable
+        missing = [f"no {name!r}" for name, (_, required) in fields.items() if required and name not in value]
+        if wrong := missing or [repr(name) for name in value if name not in fields]:
+            do = "Did another version write it?"
+            raise DataError(f"{where}: expected the fields {', '.join(fields)}; got {wrong[0]}. {do}")
+        given = {n: _read(kind, value[n], f"{where}: {n}") for n, (kind, _) in fields.items() if n in value}
+        return cls(**given)
+
+    @classmethod
+    def read(cls: type[R], path: Path) -> R:
+        """The record in a file. Raises DataError for one that cannot be read or is not of this shape."""
+        where = f"{path.parent.name}/{path.name}"
+        try:
+            value = read_json(path)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{where}: expected a JSON object; got {error}.") from None
+        return cls.from_json(value, where)
+
+    def to_json(self) -> dict[str, Any]:
+        """What the file holds: every field, but those with a default that have no value."""
+        fields = [(f, getattr(self, f.name)) for f in dataclasses.fields(self)]  # type: ignore[arg-type]
+        return {
+            field.name: _plain(value)
+            for field, value in fields
+            if value is not ABSENT and (value is not None or field.default is dataclasses.MISSING)
+        }
+
+
+@functools.cache
+def _fields(cls: type) -> dict[str, tuple[Any, bool]]:
+    """Name → (type, whether the file must have it) of a record's fields."""
+    kinds = typing.get_type_hints(cls)
+    required = (dataclasses.MISSING, dataclasses.MISSING)
+    return {f.name: (kinds[f.name], (f.default, f.default_factory) == required) for f in dataclasses.fields(cls)}
+
+
+def _read(kind: Any, value: Any, where: str) -> Any:
+    """`value` if it is of the type `kind`, with records in place of the objects that are some. Raises DataError."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any:
+        return value
+    if origin is types.UnionType:  # the only union here is with None
+        return None if value is None else _read(inner[0], value, where)
+    if origin is list:
+        if not isinstance(value, list):
+            raise DataError(f"{where}: expected a list; got {_short(value)}.")
+        return [_read(inner[0], v, f"{where}[{i}]") for i, v in enumerate(value)]
+    if origin is Mapping:
+        if not isinstance(value, Mapping):
+            raise DataError(f"{where}: expected an object; got {_short(value)}.")
+        return {k: _read(inner[1], v, f"{where}.{k}") for k, v in value.items()}
+    if issubclass(kind, Record):
+        return kind.from_json(value, where)
+    fits = isinstance(value, (int, float) if kind is float else kind)
+    if not fits or (isinstance(value, bool) and kind is not bool):
+        raise DataError(f"{where}: expected {WORDS[kind]}; got {_short(value)}.")
+    return float(value) if kind is float else value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Record):
+        return value.to_json()
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, list) else value
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+@dataclass(frozen=True)
+class FileRecord(Record):
+    """A file of an artifact: bytes, and the hex digest of their SHA-256."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest(Record):
+    """An artifact: which it is, its files, and, of a stage, what decided it and by what it was built.
+
+    attempt: the same for all resumes of one build; wall_seconds: of all of them. config, inputs (role → key), version:
+    what the key is made of; data: digests of the data, and the class that read them. source: of weights of another
+    program. seal: the digest of everything else, None while there is none.
+    """
+
+    kind: str
+    key: str
+    attempt: str
+    files: Mapping[str, FileRecord]
+    created: str
+    wall_seconds: float
+    version: int | None = None
+    config: Mapping[str, Any] = dataclasses.field(default_factory=lambda: ABSENT)
+    inputs: Mapping[str, str] = dataclasses.field(default_factory=lambda: ABSENT)
+    data: Mapping[str, str | None] = dataclasses.field(default_factory=lambda: ABSENT)
+    code: str | None = None
+    git: Mapping[str, Any] = dataclasses.field(default_factory=lambda: ABSENT)
+    packages: Mapping[str, str] = dataclasses.field(default_factory=lambda: ABSENT)
+    python: str | None = None
+    host: Mapping[str, Any] = dataclasses.field(default_factory=lambda: ABSENT)
+    peak_memory_bytes: int | None = None
+    source: Mapping[str, Any] = dataclasses.field(default_factory=lambda: ABSENT)
+    seal: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedStage(Record):
+    """A stage of a plan: everything that a builder needs. See `stages.base.Stage`, whose fields these are."""
+
+    kind: str
+    version: int
+    config: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    digests: Mapping[str, str]
+    data: Mapping[str, Any]
+    builder: str
+    trained: bool
+    scored: bool
+    figure: str | None
+    neutral: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedJob(Record):
+    """A job of a plan. axes: axis → the value as it was typed; stages: role → key; refused: why it cannot run."""
+
+    index: int
+    name: str
+    overrides: list[str]
+    axes: Mapping[str, str]
+    config: Mapping[str, Any]
+    stages: Mapping[str, str]
+    refused: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanRecord(Record):
+    """A sweep before it starts. axes: axis → its values in order; stages: key → stage, inputs first."""
+
+    id: str
+    created: str
+    command: str
+    verb: str
+    axes: Mapping[str, list[str]]
+    jobs: list[PlannedJob]
+    stages: Mapping[str, PlannedStage]
+
+
+@dataclass(frozen=True)
+class JobStage(Record):
+    """What became of a stage in one job. status: built, found, failed or skipped; seconds: that it took there."""
+
+    key: str
+    status: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class JobFailure(Record):
+    """Why a job did not finish. stage: the key of the stage that failed, None of a job that was refused."""
+
+    stage: str | None
+    kind: str
+    message: str
+    traceback: str
+
+
+@dataclass(frozen=True)
+class JobRecord(Record):
+    """What became of a job. status: finished, failed or refused; stages: by role, those that were reached."""
+
+    index: int
+    status: str
+    error: JobFailure | None
+    seconds: float
+    stages: Mapping[str, JobStage]

@@ -1,0 +1,103 @@
+"""Building one stage: find it, or make it, with tracking, provenance and a message."""
+
+import importlib
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ablatent.core.errors import StageError
+from ablatent.core.files import write_atomic
+from ablatent.core.progress import console, seconds
+from ablatent.stages import ranks
+from ablatent.stages.base import Stage
+from ablatent.stages.context import Context, prepared, set_up_torch
+from ablatent.stages.provenance import record, stage_code
+from ablatent.store.artifacts import Artifact, Store, Work
+from ablatent.tracking.base import NoTracking, Tracking
+
+BEGUN = "code"
+"""The file beside a checkpoint with the digest of the code that began the build."""
+
+
+@dataclass
+class Builder:
+    """Builds stages for one invocation (a sweep, or one spec)."""
+
+    store: Store
+    runtime: Mapping[str, Any]
+    invocation: str
+    on_code_change: str = "warn"
+    tracking: Tracking = field(default_factory=NoTracking)
+
+    def __call__(self, stage: Stage) -> tuple[Artifact, bool, float]:
+        """(artifact, whether it was built now, seconds that this took); prints one line."""
+        start = time.monotonic()
+        found = self.store.find(stage.key)
+        if found is not None and self._still_good(found, stage):
+            console.print(f"  {stage.key.short:<24} found")
+            return found, False, time.monotonic() - start
+        artifact, built = self.store.get_or_build(
+            stage.key,
+            lambda work: self._build(stage, work),
+            lambda: record(stage, self.runtime, (self.store.work_folder(stage.key) / BEGUN).read_text()),
+            self.invocation,
+        )
+        spent = time.monotonic() - start
+        word = f"[green]built[/] in {seconds(artifact.manifest.wall_seconds)}" if built else "found"
+        console.print(f"  {stage.key.short:<24} {word}")
+        return artifact, built, spent
+
+    def _build(self, stage: Stage, work: Work) -> None:
+        self._begin(stage, work)
+        set_up_torch(self.runtime)
+        if "images" in stage.digests:
+            prepared(self.store, stage)
+        tracking = self.tracking if stage.trained else NoTracking()
+        with tracking.stage_run(stage.key, stage.kind, stage.config, self.invocation, work.attempt) as run:
+            context = Context(stage, self.store, work, self.runtime, run)
+            if ranks.several(stage, self.runtime):
+                ranks.build(context)
+            else:
+                importlib.import_module(stage.builder).build(context)
+
+    def _code(self, stage: Stage) -> str:
+        """Of the stage, with the codes in the manifests of its inputs."""
+        inputs = {role: self.store.find(key) for role, key in stage.inputs.items()}
+        return stage_code(stage, {role: a.manifest.code or "" for role, a in inputs.items() if a is not None})
+
+    def _begin(self, stage: Stage, work: Work) -> None:
+        """Note by what code this build was begun; obey store.on_code_change where other code left a checkpoint."""
+        mark, code = work.path / BEGUN, self._code(stage)
+        if work.checkpoint.exists() and mark.exists() and mark.read_text() != code:
+            text = f"{stage.key.short}: other code than this began it"
+            if self.on_code_change == "error":
+                do = "Use store.on_code_change=rebuild to build it from the start."
+                raise StageError(f"store.on_code_change=error: {text}. {do}")
+            if self.on_code_change == "warn":
+                console.print(f"  [yellow]{text}[/]; it goes on from there, and counts as built by that code.")
+                return
+            console.print(f"  {text}; it starts anew.")
+            work.checkpoint.unlink()
+            shutil.rmtree(work.files)
+            work.files.mkdir()
+        write_atomic(mark, code.encode())
+
+    def _still_good(self, found: Artifact, stage: Stage) -> bool:
+        """Whether an artifact may be used, by store.on_code_change where other code built it."""
+        code = self._code(stage)
+        if found.manifest.code == code:
+            return True
+        if self.on_code_change == "rebuild":
+            why = f"{stage.key.short} was built by other code."
+            self.store.set_aside(stage.key, why, lambda there: there.manifest.code != code)
+            return False
+        text = (
+            f"{stage.key.short} was built by other code than this, or from what other code built "
+            f"({found.manifest.git.get('commit', 'unknown')[:12]})."
+        )
+        if self.on_code_change == "error":
+            raise StageError(f"store.on_code_change=error: {text} Use store.on_code_change=rebuild to build it again.")
+        console.print(f"  [yellow]{text}[/] It is used as it is (store.on_code_change=warn).")
+        return True
