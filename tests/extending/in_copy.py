@@ -67,7 +67,7 @@ def options() -> None:
 
     for weighting in ("soft_min_snr", "u"):
         weights = make(f"weighting/{weighting}")
-        tables = [weights.table(schedule, make(f"parameterization/{p}")) for p in ("eps", "x0", "v", "u")]
+        tables = [weights.loss_weights(schedule, make(f"parameterization/{p}")) for p in ("eps", "x0", "v", "u")]
         snr = schedule.alphas_cumprod / (1 - schedule.alphas_cumprod)
         torch.testing.assert_close(tables[0] * snr, tables[1])
         assert all(bool(torch.isfinite(v).all()) for v in tables)
