@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from ablatent.cli.preflight import preflight
 from ablatent.cli.raw_overrides import check_verb, quoted, unquoted, value_of
-from ablatent.core.errors import AblatentError, ConfigError
+from ablatent.core.errors import AblatentError, ConfigError, did_you_mean
 from ablatent.core.options import ROOT_VARIABLE
 from ablatent.core.progress import console
 from ablatent.inference.model_reference import find, merge_overrides
@@ -50,8 +50,18 @@ def prepend_job_overrides(root: Path, overrides: list[str]) -> list[str]:
     model = value_of(overrides, "model")
     if value_of(overrides, "repeat") is not None:
         return overrides
-    store = Path(value_of(overrides, "store.path") or OmegaConf.load(root / "conf" / "store" / "local.yaml").path)
+    store = Path(value_of(overrides, "store.path") or chosen_store(root, overrides))
     return merge_overrides(find(store, None if model is None else unquoted(model)).overrides, overrides)
+
+
+def chosen_store(root: Path, overrides: list[str]) -> str:
+    """The path of the option of `store` that was typed, or of the default one. Raises ConfigError for no option."""
+    option = value_of(overrides, "store") or "local"
+    file = root / "conf" / "store" / f"{option}.yaml"
+    if not file.is_file():
+        known = sorted(p.stem for p in file.parent.glob("*.yaml"))
+        raise ConfigError("store", "one of " + ", ".join(known), option, did_you_mean(option, known))
+    return str(OmegaConf.load(file).path)
 
 
 def check_store_path(overrides: list[str]) -> None:

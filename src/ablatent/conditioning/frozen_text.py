@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ablatent.conditioning.base import Conditioner, Rows
 from ablatent.conditioning.row_lookup import RowLookup
 from ablatent.conditioning.source import Source
-from ablatent.conditioning.text_encoder import TextEncoder
+from ablatent.conditioning.text_encoder import CaptionEncoder
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.files import read_json, write_json
 from ablatent.core.types import Cond
@@ -38,7 +38,7 @@ class FrozenText(Conditioner):
 
     def __init__(
         self,
-        encoder: TextEncoder,
+        encoder: CaptionEncoder,
         pretrained: bool,
         width: int | None = None,
         max_length: int = 77,

@@ -1,5 +1,6 @@
 """Pretrained text encoders of Hugging Face, frozen: captions to token states."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,8 +24,32 @@ HALVES = {"clip": "CLIPTextModel", "t5": "T5EncoderModel"}
 BATCH = 64
 
 
+class CaptionEncoder(ABC):
+    """The base of encoders for `FrozenText`: captions to token states, by a network that nothing trains.
+
+    name: in messages; dim: width of the token states; longest: tokens that it takes at most.
+    """
+
+    name: str
+    dim: int
+    longest: int
+
+    @abstractmethod
+    def __call__(
+        self, captions: Sequence[str], length: int, device: torch.device | str, title: str = ""
+    ) -> Iterator[tuple[Int64[np.ndarray, " b"], Float[Tensor, "b l dim"], Int64[np.ndarray, " b"]]]:
+        """Batches of (rows of `captions`, states, number of tokens that count, at least one a row), in any order.
+
+        l: of the longest in the batch, at most `length`; title: of the progress bar, none where it is empty.
+        """
+
+    def served(self) -> dict[str, Any]:
+        """Which encoder was used, for the record of the stage: plain values by name."""
+        return {"name": self.name}
+
+
 @dataclass(kw_only=True)
-class TextEncoder:
+class TextEncoder(CaptionEncoder):
     """A folder of the hub's kind (config.json, model.safetensors, tokenizer.json); nothing of it is trained or saved.
 
     dim: width of its token states; longest: tokens that it takes; pad: the token that its tokenizer fills up with.
@@ -84,7 +109,7 @@ class TextEncoder:
                 yield rows, states.float(), counts[rows]
                 bar.advance(len(rows))
 
-    def served(self) -> dict[str, str | None]:
+    def served(self) -> dict[str, Any]:
         """Which encoder was used, for the record: its name, where it was found, and its digest or revision."""
         folder, origin = self.weights.find()
         return {
