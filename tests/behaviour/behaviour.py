@@ -22,7 +22,7 @@ from hydra.core.global_hydra import GlobalHydra
 from ablatent.cli.main import composed
 from ablatent.cli.verbs import execute
 from ablatent.data.base import Fingerprint
-from ablatent.stages.graph import Fingerprints
+from ablatent.stages.base import Fingerprints
 from ablatent.store.identity import digest
 from ablatent.sweep.plan import Composed, make_plan
 from hydra_plugins.ablatent.launcher import ParsedOnce

@@ -13,8 +13,14 @@ def test_the_same_jobs_share_the_same_stages():
     known = json.loads(behaviour.PARTITION.read_text())
     jobs = [job for part in known["jobs"].values() for job in part]
     found = behaviour.partition(jobs)
-    different = [(job, old, new) for job, old, new in zip(jobs, known["stages"], found, strict=True) if old != new]
+    pairs = zip(jobs, known["stages"], found, strict=True)
+    different = [(job, old, new) for job, old, new in pairs if not same(old, new)]
     assert not different, different[:3]
+
+
+def same(old, new):
+    """Stage by stage; a job that was refused for data of the machine, without a key, is refused for any reason."""
+    return str(new).startswith("refused") if old == "refused" else old == new
 
 
 def test_the_same_jobs_give_the_same_bits(tmp_path):

@@ -64,7 +64,13 @@ def test_what_is_masked_changes_nothing_that_counts() -> None:
     torch.testing.assert_close(encoder(ids, mask)[:, :3], encoder(ids[:, :3]))
     assert not torch.allclose(encoder(ids)[:, :3], encoder(other)[:, :3])
     assert encoder.to_logits is None
-    assert sum(p.numel() for p in TokenEncoder(9, 5, 8, 1, unused_logits=True).to_logits.parameters()) == 9 * 8 + 9  # type: ignore[union-attr]
+    assert (
+        sum(
+            p.numel()
+            for p in TokenEncoder(vocabulary=9, length=5, width=8, depth=1, unused_logits=True).to_logits.parameters()
+        )
+        == 9 * 8 + 9
+    )  # type: ignore[union-attr]
 
 
 def test_shown() -> None:

@@ -40,7 +40,10 @@ def test_training_rows_of_all_views_with_the_encoders_noise_and_the_codes_they_c
     np.testing.assert_allclose(told["std"], 1.0, atol=0.05)
     assert told["counts"] == histograms(latents, rows, IdentityFirstStage(), 100, torch.device("cpu"))["counts"]
 
-    model = VQAutoencoder(8, [1, 2], 1, 3, [], 0, False, 0.0, 2, n_embed=4, beta=0.25, restart_every=None, init="data")
+    model = VQAutoencoder(
+        ch=8, ch_mult=[1, 2], num_res_blocks=1, z_channels=3, attn_factors=[], mid_blocks=0, mid_attention=False,
+        dropout=0.0, stem=2, n_embed=4, beta=0.25, restart_every=None, init="data",
+    )  # fmt: skip
     with torch.no_grad():
         model.codebook.weight.copy_(torch.tensor([[3.0] * 3, [5.0] * 3, [9.0] * 3, [1e3] * 3]))
     assert histograms(latents, rows, model, 8, torch.device("cpu"))["codes"] == [20 * 64, 20 * 64, 0, 0]

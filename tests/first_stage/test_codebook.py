@@ -50,7 +50,7 @@ def test_nearest_code_equals_the_full_distance_matrix_whatever_the_chunks(monkey
 
 def test_beta_weighs_the_commitment_and_gradients_pass_straight_through() -> None:
     torch.manual_seed(0)
-    book = Codebook(8, 4, beta=0.25, restart_every=None, init="uniform")
+    book = Codebook(n_embed=8, dim=4, beta=0.25, restart_every=None, init="uniform")
     z = torch.randn(2, 4, 3, 3, requires_grad=True)
     z_q, loss = book(z)
     gap = (z_q - z).detach()
@@ -129,8 +129,8 @@ def test_data_initialisation_takes_latents_of_the_first_batch_once() -> None:
 
 def test_legacy_beta_weighs_the_codes_instead() -> None:
     torch.manual_seed(0)
-    paper = Codebook(8, 4, beta=0.25, restart_every=None, init="uniform")
-    legacy = Codebook(8, 4, beta=0.25, restart_every=None, init="uniform", beta_placement="legacy")
+    paper = Codebook(n_embed=8, dim=4, beta=0.25, restart_every=None, init="uniform")
+    legacy = Codebook(n_embed=8, dim=4, beta=0.25, restart_every=None, init="uniform", beta_placement="legacy")
     legacy.load_state_dict(paper.state_dict())
     z = torch.randn(2, 4, 3, 3, requires_grad=True)
     (_, a), (_, b) = paper(z), legacy(z)
@@ -141,7 +141,7 @@ def test_legacy_beta_weighs_the_codes_instead() -> None:
 
 def test_moving_averages_follow_their_recursion_and_only_the_encoder_gets_a_gradient() -> None:
     torch.manual_seed(0)
-    book = Codebook(4, 2, beta=0.25, restart_every=None, init="uniform", update="ema", ema_decay=0.9)
+    book = Codebook(n_embed=4, dim=2, beta=0.25, restart_every=None, init="uniform", update="ema", ema_decay=0.9)
     with torch.no_grad():
         book.weight.copy_(torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [50.0, 50.0]]))
         book.ema_sum.copy_(book.weight)
@@ -171,7 +171,7 @@ def test_moving_averages_follow_their_recursion_and_only_the_encoder_gets_a_grad
 
 def test_moving_averages_count_the_batches_of_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    one = Codebook(8, 4, 0.25, None, "uniform", "ema", 0.9)
+    one = Codebook(n_embed=8, dim=4, beta=0.25, restart_every=None, init="uniform", update="ema", ema_decay=0.9)
     both = copy.deepcopy(one)
     z = torch.randn(2, 4, 3, 3)
     both(torch.cat([z, z]))

@@ -138,7 +138,10 @@ def hybrid(tmp_path, monkeypatch) -> tuple[Finished, Listening]:
         conditioner = make_conditioner({"parts": CONDITIONS}, replace(setting, encode=lambda x: x)).eval()
     denoiser = Denoiser(network, Linear(1000, 0.0001, 0.02, False), V())
     normalizer, device = LatentNormalizer((0.0,) * 3, (1.0,) * 3), torch.device("cpu")
-    model = Model(IdentityFirstStage(), normalizer, denoiser, conditioner, (3, 8, 8), device)
+    model = Model(
+        first_stage=IdentityFirstStage(), normalizer=normalizer, denoiser=denoiser, conditioner=conditioner,
+        latent_shape=(3, 8, 8), device=device,
+    )  # fmt: skip
     known = Source(0, Annotations(classes=("dog", "car")))
     made = Generator(model, Guided(NoGuidance()), known), ("dog", "car"), ("sky", "sea")
     monkeypatch.setattr(Finished, "_generator", lambda self, ctx: made)

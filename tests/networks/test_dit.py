@@ -22,7 +22,15 @@ TINY: dict[str, Any] = {"in_channels": 4, "out_channels": 4, "width": 16, "depth
 def test_parameter_counts_of_the_paper(millions: int, width: int, depth: int, head_channels: int) -> None:
     with torch.device("meta"):
         classes = ClassLabel(1000, width, inject="vector")
-        net = DiT(4, 8, width, depth, patch_size=2, head_channels=head_channels, vector_dim=classes.vector_dim)
+        net = DiT(
+            in_channels=4,
+            out_channels=8,
+            width=width,
+            depth=depth,
+            patch_size=2,
+            head_channels=head_channels,
+            vector_dim=classes.vector_dim,
+        )
 
     def size(module: nn.Module) -> float:
         return sum(p.numel() for p in module.parameters()) / 1e6
@@ -115,7 +123,7 @@ def test_equals_diffusers_on_the_same_weights() -> None:
     """The class embedding is zero there and absent here. Each of their blocks has a time embedding of its own, and
     their frequencies end at 1 / max_period where those of the paper's code (and ours) end one step before."""
     theirs_of = pytest.importorskip("diffusers.models.transformers.dit_transformer_2d").DiTTransformer2DModel
-    ours = filled(DiT(4, 8, width=16, depth=2, patch_size=2, head_channels=8))
+    ours = filled(DiT(in_channels=4, out_channels=8, width=16, depth=2, patch_size=2, head_channels=8))
     theirs = theirs_of(
         num_attention_heads=2, attention_head_dim=8, in_channels=4, out_channels=8, num_layers=2, sample_size=8,
         num_embeds_ada_norm=3, norm_eps=1e-6,

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ablatent.core import declared
 from ablatent.core.errors import ConfigError
-from ablatent.store import identity, neutral
+from ablatent.store import identity
 from ablatent.store.identity import canonical, key_of
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -20,7 +21,7 @@ def key(config, **more):
 
 
 def test_golden_keys_of_old_configurations():
-    """These may never change: stores of users hold them."""
+    """These may not change by accident: stores of users hold them."""
     assert key({"sampler": SAMPLER, "seed": 0}) == "samples-679cd85b5bbd59ba8a45cebd03caeac2"
     config = {"ch": 64, "ch_mult": [1, 2], "dropout": 0.0, "loss": {"pixel": "l1", "regularizer_weight": 1e-6}}
     assert key_of("first_stage", 1, config, {}, {"images": "a1"}) == "first_stage-042ac8dcb37eaef643a0d2cccdecacb1"
@@ -51,20 +52,28 @@ def test_a_moved_class_keeps_the_key():
     assert key({"sampler": moved}) == key({"sampler": SAMPLER})
 
 
-def test_a_renamed_class_keeps_the_key(monkeypatch):
-    monkeypatch.setitem(neutral.RENAMED, "DenoisingDiffusionImplicit", "DDIM")
-    renamed = SAMPLER | {"_target_": "ablatent.samplers.ddim.DenoisingDiffusionImplicit"}
-    assert key({"sampler": renamed}) == key({"sampler": SAMPLER})
+@pytest.fixture
+def later(tmp_path, monkeypatch):
+    """A sampler of a user's whose class declares an option that was added later, at its neutral value."""
+    (tmp_path / "samplers_of_mine.py").write_text(
+        "import no_such_module\n\nclass Mine:\n    neutral = {'churn': 0.0}\n\nclass Derived(Mine):\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    declared._tree.cache_clear()
+    declared._in_source.cache_clear()
+    return {"_target_": "samplers_of_mine.Derived", "steps": 20}
 
 
-def test_a_new_option_at_its_neutral_value_keeps_the_key(monkeypatch):
-    base = key({"sampler": SAMPLER, "count": 10})
-    monkeypatch.setitem(neutral.NEUTRAL, "DDIM", {"churn": 0.0})
-    assert key({"sampler": SAMPLER | {"churn": 0.0}, "count": 10}) == base
-    assert key({"sampler": SAMPLER | {"churn": 0.1}, "count": 10}) != base
-    monkeypatch.setitem(neutral.NEUTRAL, "samples", {"tiles": None})
-    assert key({"sampler": SAMPLER, "count": 10, "tiles": None}) == base
-    assert key({"sampler": SAMPLER, "count": 10, "tiles": 4}) != base
+def test_a_new_option_at_its_neutral_value_keeps_the_key(later):
+    """Declared in the class itself, or a base, and read without importing the module."""
+    base = key({"sampler": later, "count": 10})
+    assert key({"sampler": later | {"churn": 0.0}, "count": 10}) == base
+    assert key({"sampler": later | {"churn": 0.1}, "count": 10}) != base
+    config = {"sampler": SAMPLER, "count": 10}
+    assert key_of("samples", 1, config | {"tiles": None}, {}, {}, {"tiles": None}) == key_of(
+        "samples", 1, config, {}, {}
+    )
+    assert key_of("samples", 1, config | {"tiles": 4}, {}, {}, {"tiles": None}) != key_of("samples", 1, config, {}, {})
 
 
 def test_where_weights_were_found_does_not_matter():
@@ -103,12 +112,10 @@ def test_digest_is_stable():
     assert identity.digest({"a": [1, "x", None]}) == identity.digest({"a": [1, "x", None]})
 
 
-def test_a_stored_configuration_is_read_with_the_options_that_came_later(monkeypatch):
-    """What an old artifact does not say is what the code did then; and its key is that of today's configuration."""
-    later = {"DDIM": {"churn": 0}, "samples": {"shape": None}}
-    monkeypatch.setattr(identity, "NEUTRAL", later)
-    old = {"sampler": SAMPLER, "seed": 0}
-    new = identity.with_neutral(old, "samples")
-    assert new == {"sampler": SAMPLER | {"churn": 0}, "seed": 0, "shape": None}
+def test_a_stored_configuration_is_read_with_the_options_that_came_later(later):
+    """What an old artifact does not have is what the code did then; and its key is that of today's configuration."""
+    old = {"sampler": later, "seed": 0}
+    new = identity.with_neutral(old)
+    assert new == {"sampler": later | {"churn": 0.0}, "seed": 0}
     assert key(new) == key(old)
-    assert identity.with_neutral(new | {"shape": 3}, "samples")["shape"] == 3
+    assert identity.with_neutral({"sampler": later | {"churn": 3}})["sampler"]["churn"] == 3

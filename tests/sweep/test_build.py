@@ -37,7 +37,7 @@ def code(monkeypatch):
 
     for kind in ("first_stage", "latents"):
         monkeypatch.setitem(sys.modules, f"ablatent.stages.{kind}.build", SimpleNamespace(build=write))
-    monkeypatch.setattr(build, "code_digest", lambda modules: code[modules[0].rsplit(".", 1)[1]])
+    monkeypatch.setattr(build, "code_digest", lambda modules: code[modules[0].split(".")[-2]])
     return code
 
 

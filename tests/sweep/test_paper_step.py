@@ -15,6 +15,7 @@ from ablatent.data.latents import LatentNormalizer, Latents
 from ablatent.diffusion.loss import DiffusionLoss
 from ablatent.stages.models import dummy_inputs, make_denoiser
 from ablatent.stages.stored import make_first_stage
+from ablatent.stages.train import optimizer_factory
 from ablatent.training.diffusion import DiffusionTrainee, DiffusionTraining, LatentBatches
 from ablatent.training.first_stage import to_tensor
 from ablatent.training.loop import Runtime, fit
@@ -63,20 +64,18 @@ def test_one_step_of_celebahq_ldm4(tmp_path: Path) -> None:
 
     node = {**{k: cfg[k] for k in ("network", "conditioner", "schedule", "parameterization")}, **cfg["diffusion"]}
     denoiser, conditioner = make_denoiser(node, dummy_inputs((3, 64, 64), 256))
-    how, options = DiffusionTraining(**cfg["training"]), dict(cfg["optimizer"])
-    kind = class_of(options)
-    del options["_target_"]
-    batches = LatentBatches(latents, images.indices("train"), {}, how.batch_size, seed=0)
+    train_config = DiffusionTraining(**cfg["training"])
+    batches = LatentBatches(latents, images.indices("train"), {}, train_config.batch_size, seed=0)
     folder = Folder(tmp_path)
     trainee = DiffusionTrainee(
-        DiffusionLoss(denoiser, make(cfg["weighting"]), how.loss, cfg["diffusion"]["vlb_weight"]),
-        make(cfg["timestep_sampler"], T=denoiser.schedule.T),
-        conditioner,
-        how,
-        0,
-        lambda parameters: kind(parameters, **options),
-        batches.validation(images.indices("validation")[:1], draws=1),
-        lambda: np.zeros((8, 8, 3), np.uint8),  # no panel: it would be most of the time
+        loss=DiffusionLoss(denoiser, make(cfg["weighting"]), train_config.loss, cfg["diffusion"]["vlb_weight"]),
+        timesteps=make(cfg["timestep_sampler"], T=denoiser.schedule.T),
+        conditioner=conditioner,
+        train_config=train_config,
+        seed=0,
+        optimizer=optimizer_factory(cfg["optimizer"]),
+        validation=batches.validation(images.indices("validation")[:1], draws=1),
+        panel=lambda: np.zeros((8, 8, 3), np.uint8),  # no panel: it would be most of the time
     )
     before = denoiser.network.conv_out.weight.detach().clone()
     fit(trainee, batches, folder, Recorder(tmp_path, folder, every=1), Runtime(), "one step")

@@ -54,7 +54,10 @@ def context(sampler, batch: int = 2) -> TaskContext:
     """Pixel space, no condition; `batch` pictures at once."""
     normalizer = LatentNormalizer((0.0,) * 3, (1.0,) * 3)
     denoiser = Denoiser(Quiet(), S, V())
-    model = Model(IdentityFirstStage(), normalizer, denoiser, NoConditioner(), (3, 8, 8), torch.device("cpu"))
+    model = Model(
+        first_stage=IdentityFirstStage(), normalizer=normalizer, denoiser=denoiser, conditioner=NoConditioner(),
+        latent_shape=(3, 8, 8), device=torch.device("cpu"),
+    )  # fmt: skip
 
     def draw(x, index, used, watch=None, source=None):
         from ablatent.samplers.guidance import NoGuidance

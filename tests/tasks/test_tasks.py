@@ -75,12 +75,12 @@ class Recorded:
     def context(self, sampler, images=None) -> TaskContext:
         known = None if images is None else Source(len(images), Annotations(), images)
         model = Model(
-            IdentityFirstStage(),
-            LatentNormalizer((0.0,) * 3, (1.0,) * 3),
-            Denoiser(torch.nn.Identity(), S, V()),
-            NoConditioner(),
-            (3, 8, 8),
-            torch.device("cpu"),
+            first_stage=IdentityFirstStage(),
+            normalizer=LatentNormalizer((0.0,) * 3, (1.0,) * 3),
+            denoiser=Denoiser(torch.nn.Identity(), S, V()),
+            conditioner=NoConditioner(),
+            latent_shape=(3, 8, 8),
+            device=torch.device("cpu"),
         )
         return TaskContext(model, sampler, 3, self.draw, lambda x: x.reshape(len(x), -1).astype(np.float32), known)
 

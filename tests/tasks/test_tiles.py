@@ -100,7 +100,10 @@ def test_statistics_of_tiles_differ_from_those_of_the_whole_without_seams() -> N
 def test_the_model_decodes_by_tiles_and_says_where_nan_came_from() -> None:
     normalizer = LatentNormalizer((0.5,) * 4, (2.0,) * 4)
     denoiser = Denoiser(nn.Identity(), Linear(T=10, beta_start=1e-4, beta_end=0.02, zero_terminal_snr=False), V())
-    whole = Model(small(), normalizer, denoiser, NoConditioner(), (4, 24, 24), torch.device("cpu"))
+    whole = Model(
+        first_stage=small(), normalizer=normalizer, denoiser=denoiser, conditioner=NoConditioner(),
+        latent_shape=(4, 24, 24), device=torch.device("cpu"),
+    )  # fmt: skip
     tiled = replace(whole, tiling=Tiling(16, 8))
     z = torch.randn(1, 4, 24, 24)
     expected = decode_in_tiles(whole.first_stage.decode, normalizer.denormalize(z), Tiling(16, 8), 4)

@@ -12,20 +12,17 @@ import pytest
 import yaml
 
 from ablatent.core.errors import ConfigError
-from ablatent.store.records import PlannedJob
-from ablatent.tracking.base import NoTracking, Tracking, flat_axes
+from ablatent.tracking.base import NoTracking, TrackedJob, Tracking, flat_axes
 from ablatent.tracking.csv_files import CsvTracking
 from ablatent.tracking.tensorboard import TensorboardTracking
 from ablatent.tracking.wandb_runs import WandbTracking
 
-JOB = PlannedJob(
+JOB = TrackedJob(
     index=3,
     name="first_stage=kl sampler.steps=20",
-    overrides=["first_stage=kl", "sampler.steps=20"],
     axes={"first_stage": "kl", "sampler.steps": "20"},
     config={"sampler": {"steps": 20}, "first_stage": {"ch_mult": [1, 2]}},
     stages={"first_stage": "first_stage-aa", "scores": "scores-bb"},
-    refused=None,
 )
 IMAGE = np.zeros((8, 8, 3), np.uint8)
 

@@ -34,10 +34,17 @@ from ablatent.training.record import Recorder
 from ablatent.training.sharded import is_spread, whole
 
 STEPS, BATCH = 10, 8
-SIZES = ([1], 1, 4, [], 0, False, 0.0, 4)
+COMMON = {
+    "steps": STEPS, "batch_size": BATCH, "warmup_steps": 0, "decay": "none", "clip": None, "validate_every": STEPS,
+    "precision": "32-true",
+}  # fmt: skip
+SIZES = {
+    "ch": 16, "ch_mult": [1], "num_res_blocks": 1, "z_channels": 4, "attn_factors": [], "mid_blocks": 0,
+    "mid_attention": False, "dropout": 0.0, "stem": 4,
+}  # fmt: skip
 FIRST_STAGES = {
-    "kl": lambda: KLAutoencoder(16, *SIZES),
-    "vq": lambda: VQAutoencoder(16, *SIZES, n_embed=24, beta=0.25, restart_every=3, init="data"),
+    "kl": lambda: KLAutoencoder(**SIZES),
+    "vq": lambda: VQAutoencoder(**SIZES, n_embed=24, beta=0.25, restart_every=3, init="data"),
 }
 
 
@@ -79,9 +86,9 @@ class Distance(nn.Module):
 class Watched:
     """Keeps the gradients with which the first step is taken: of the autoencoder and its critic, or the network."""
 
-    def descend(self, optimizer, parameters, lr, clip):
+    def step_optimizer(self, optimizer, parameters, lr, clip):
         parameters = list(parameters)
-        norm = super().descend(optimizer, parameters, lr, clip)
+        norm = super().step_optimizer(optimizer, parameters, lr, clip)
         if self.step == 0:
             self.watcher.spread += [is_spread(p) for p in parameters]
             self.watcher.gradients += [whole(p.grad).detach().clone() for p in parameters if p.grad is not None]
@@ -94,7 +101,7 @@ class WatchedFirstStage(Watched, FirstStageTrainee):
     def make_optimizers(self):
         if self.optimizer == "adam":
             return super().make_optimizers()
-        return [torch.optim.SGD(m.parameters(), lr=self.how.lr) for m in (self.model, self.loss.discriminator)]
+        return [torch.optim.SGD(m.parameters(), lr=self.train_config.lr) for m in (self.model, self.loss.discriminator)]
 
 
 class WatchedDiffusion(Watched, DiffusionTrainee):
@@ -103,31 +110,38 @@ class WatchedDiffusion(Watched, DiffusionTrainee):
 
 def first_stage(kind: str, optimizer: str, folder: Folder):
     lr = {"sgd": 0.02, "adam": 1e-3}[optimizer]
-    how = FirstStageTraining(STEPS, BATCH, 0, "none", None, STEPS, "32-true", lr, lr, [0.9, 0.99], True)
-    loss = AutoencoderLoss(Distance(), "l1", 1.0, 0.5, 3, 1e-6, PatchGAN(8, 2), 0.5, 0, 0, "hinge")
+    train_config = FirstStageTraining(**COMMON, lr=lr, disc_lr=lr, betas=[0.9, 0.99], flip=True)
+    loss = AutoencoderLoss(
+        perceptual=Distance(), pixel="l1", pixel_weight=1.0, perceptual_weight=0.5, perceptual_batch=3,
+        regularizer_weight=1e-6, discriminator=PatchGAN(8, 2), disc_weight=0.5, disc_start=0, disc_warmup=0,
+        disc_loss="hinge",
+    )  # fmt: skip
     images = np.random.default_rng(0).integers(0, 255, (24, 32, 32, 3), dtype=np.uint8)
     model = FIRST_STAGES[kind]()
-    trainee = WatchedFirstStage(model, loss, how, 0, images[:4])
+    trainee = WatchedFirstStage(model, loss, train_config, 0, images[:4])
     trainee.optimizer, trainee.watcher = optimizer, folder
-    return trainee, ImageBatches(images, np.arange(24), model.latent_shape(32, 32), how, 0)
+    return trainee, ImageBatches(images, np.arange(24), model.latent_shape(32, 32), train_config, 0)
 
 
 def diffusion(optimizer: str, folder: Folder):
     rng = np.random.default_rng(0)
     mean, std = (rng.standard_normal((1, 24, 4, 8, 8)).astype(np.float32) for _ in range(2))
     latents = Latents(mean, abs(std), LatentNormalizer.fit(mean[0], abs(std[0]), "channel"))
-    network = UNet(4, 4, 16, [1, 2], 1, [2], heads=2, context_dim=8)
+    network = UNet(
+        in_channels=4, out_channels=4, ch=16, ch_mult=[1, 2], num_res_blocks=1, attn_factors=[2], heads=2, context_dim=8
+    )
     for p in network.parameters():  # a fresh network says zero, and most of its gradients are zero
         nn.init.normal_(p, std=0.1)
     denoiser = Denoiser(network, Linear(20, 1e-3, 0.2, False), V())
     ema = {"decay": 0.9, "warmup": True, "extra_decays": [0.5]}
-    how = DiffusionTraining(STEPS, BATCH, 0, "none", None, STEPS, "32-true", "mse", ema, [])
+    train_config = DiffusionTraining(**COMMON, loss="mse", ema=ema, snapshots=[])
     batches = LatentBatches(latents, np.arange(24), {"label": np.arange(24) % 3}, BATCH, 0)
     kinds = {"sgd": lambda p: torch.optim.SGD(p, lr=1e-2), "adam": lambda p: torch.optim.AdamW(p, lr=1e-3)}
     loss, conditioner = DiffusionLoss(denoiser, VelocityMSE()), ClassLabel(3, 8, dropout=0.3)
     trainee = WatchedDiffusion(
-        loss, Importance(20, 1, 0.1), conditioner, how, 0, kinds[optimizer],
-        batches.validation(np.arange(4), 1), lambda: np.zeros((8, 8, 3), np.uint8),
+        loss=loss, timesteps=Importance(20, 1, 0.1), conditioner=conditioner, train_config=train_config, seed=0,
+        optimizer=kinds[optimizer], validation=batches.validation(np.arange(4), 1),
+        panel=lambda: np.zeros((8, 8, 3), np.uint8),
     )  # fmt: skip
     trainee.watcher = folder
     return trainee, batches

@@ -17,18 +17,22 @@ from ablatent.training.loop import Runtime, fit
 def trained(folder: Path, compile: bool) -> dict[str, torch.Tensor]:
     folder.mkdir()
     torch.manual_seed(0)
-    how = FirstStageTraining(
+    train_config = FirstStageTraining(
         steps=4, batch_size=4, lr=1e-3, disc_lr=1e-3, betas=[0.9, 0.99], warmup_steps=0, decay="none", clip=1.0,
         flip=False, validate_every=4, precision="32-true",
     )  # fmt: skip
-    model = KLAutoencoder(16, [1], 1, 4, [], 0, False, 0.0, 4)
+    model = KLAutoencoder(
+        ch=16, ch_mult=[1], num_res_blocks=1, z_channels=4, attn_factors=[], mid_blocks=0, mid_attention=False,
+        dropout=0.0, stem=4,
+    )  # fmt: skip
     loss = AutoencoderLoss(
-        None, "l1", 1.0, 0.0, None, 1e-6, PatchGAN(8, 2, "group", 3), 0.5, disc_start=2, disc_warmup=1,
+        perceptual=None, pixel="l1", pixel_weight=1.0, perceptual_weight=0.0, perceptual_batch=None,
+        regularizer_weight=1e-6, discriminator=PatchGAN(8, 2, "group", 3), disc_weight=0.5, disc_start=2, disc_warmup=1,
         disc_loss="hinge",
     )  # fmt: skip
     images = np.random.default_rng(0).integers(0, 255, (16, 32, 32, 3), dtype=np.uint8)
-    trainee = FirstStageTrainee(model, loss, how, 0, images[:4])
-    batches = ImageBatches(images, np.arange(16), model.latent_shape(32, 32), how, 0)
+    trainee = FirstStageTrainee(model, loss, train_config, 0, images[:4])
+    batches = ImageBatches(images, np.arange(16), model.latent_shape(32, 32), train_config, 0)
     fit(trainee, batches, Folder(folder), Folder(folder).recorder(), Runtime(compile=compile), "test")
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
 

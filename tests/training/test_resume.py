@@ -7,7 +7,8 @@ from plain_folder import Folder
 from ablatent.core.errors import StageError
 from ablatent.training import loop, record
 from ablatent.training.checkpoint import read_checkpoint, write_checkpoint
-from ablatent.training.loop import Runtime, Trainee, fit
+from ablatent.training.loop import Runtime, fit
+from ablatent.training.trainee import Trainee
 
 STEPS = 30
 
@@ -16,8 +17,7 @@ class Line(Trainee):
     """One weight and one bias, drawn towards the data; a value is logged beside the means, as validations are."""
 
     def __init__(self):
-        super().__init__()
-        self.seed, self.steps, self.validate_every = 0, STEPS, 10
+        super().__init__(seed=0, steps=STEPS, validate_every=10)
         torch.manual_seed(0)
         self.layer = torch.nn.Linear(1, 1)
 
@@ -30,10 +30,10 @@ class Line(Trainee):
         optimizer = self.optimizers()
         optimizer.zero_grad()
         self.manual_backward(loss)
-        return {"loss": loss.detach(), "grad_norm": self.descend(optimizer, self.parameters(), 1e-2, None)}
+        return {"loss": loss.detach(), "grad_norm": self.step_optimizer(optimizer, self.parameters(), 1e-2, None)}
 
     def after_step(self, step, recorder):
-        if step % self.validate_every == 0:
+        if self.validates_at(step):
             recorder.log(step, {"validation/weight": self.layer.weight.item()})
 
 
@@ -52,7 +52,7 @@ class Scaled(Line):
         self.grows.update(new_scale=1.5 * self.grows.get_scale())
 
 
-def batch_at(step, share):
+def batch_at(step, shard):
     return [{"x": torch.arange(4.0)[:, None] + step % 5}]
 
 

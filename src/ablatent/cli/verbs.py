@@ -196,4 +196,4 @@ def write_report(store: Store, sweep: str, tracking: Tracking | None = None) -> 
     from ablatent.report.build import finish
 
     check_sweep(store, sweep)
-    finish(store.root, sweep, wandb=tracking is not None and tracking.backend == "wandb")
+    finish(store.root, sweep, tracking)

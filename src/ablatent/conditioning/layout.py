@@ -56,10 +56,19 @@ class Layout(Conditioner):
         if not isinstance(vocabulary, int) or vocabulary < max(classes + 1, 17):
             expected = f"an integer of at least {max(classes + 1, 17)}, for {classes} classes and a grid of corners"
             raise ConfigError("conditioner.vocabulary", expected, vocabulary)
-        self.classes, self.size, self.max_boxes, self.none = classes, size, max_boxes, vocabulary - 1
+        self.classes, self.size, self.none = classes, size, vocabulary - 1
+        self.max_boxes: int = max_boxes
         self.cells = math.isqrt(vocabulary - 1)
         self.context_dim, self.length = width, PER_BOX * max_boxes
-        self.encoder = TokenEncoder(vocabulary, self.length, width, depth, heads, head_channels, unused_logits)
+        self.encoder = TokenEncoder(
+            vocabulary=vocabulary,
+            length=self.length,
+            width=width,
+            depth=depth,
+            heads=heads,
+            head_channels=head_channels,
+            unused_logits=unused_logits,
+        )
 
     def rows(self, source: Source) -> Rows:
         """Boxes (n, max_boxes, 5) float32, the largest first; class -1 where there is none."""

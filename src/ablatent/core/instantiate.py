@@ -33,8 +33,3 @@ def class_of(config: Mapping[str, Any]) -> type[Any]:
         return hydra.utils.get_class(target)
     except Exception as e:
         raise ConfigError(TARGET, "a class that can be imported", target, str(e).splitlines()[0]) from None
-
-
-def make_optimizer(config: Mapping[str, Any], parameters: Any) -> Any:
-    """The optimiser that a node describes, over some parameters (an iterable of tensors or of groups)."""
-    return class_of(config)(parameters, **{k: v for k, v in config.items() if k != TARGET})

@@ -6,6 +6,8 @@ a CPU. stem 1 is the paper's architecture.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch.nn.functional as F
 from einops import rearrange
@@ -26,65 +28,92 @@ def positive(key: str, value: object) -> int:
     return value
 
 
-def check_architecture(
-    ch: int, ch_mult: Sequence[int], num_res_blocks: int, attn_factors: Sequence[int], dropout: float, stem: int
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Widths and downsample factors of the levels; ConfigError for options that describe no network."""
-    positive("ch", ch)
-    positive("num_res_blocks", num_res_blocks)
-    if stem not in STEMS:
-        raise ConfigError("first_stage.stem", "1 (the paper), 2 or 4", stem)
-    if isinstance(ch_mult, str) or not isinstance(ch_mult, Sequence) or len(ch_mult) == 0:
-        raise ConfigError("first_stage.ch_mult", "a list of channel multipliers such as [1, 2, 4]", ch_mult)
-    widths = tuple(ch * positive("ch_mult", m) for m in ch_mult)
-    factors = tuple(stem * 2**i for i in range(len(widths)))
-    if isinstance(attn_factors, str) or not isinstance(attn_factors, Sequence):
-        raise ConfigError("first_stage.attn_factors", "a list of downsample factors, [] for none", attn_factors)
-    for f in attn_factors:
-        if f not in factors:
-            raise ConfigError("first_stage.attn_factors", f"factors that have a level: {list(factors)}", f)
-    if not 0.0 <= dropout < 1.0:
-        raise ConfigError("first_stage.dropout", "a number in [0, 1)", dropout)
-    return widths, factors
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """What encoder and decoder have in common, checked. The names are those of the configuration.
 
+    ch, ch_mult: width of level i is ch * ch_mult[i]; num_res_blocks: a level; z_channels: of the latents; attn_factors:
+    downsample factors of the levels with self-attention; mid_blocks, mid_attention: residual blocks at the lowest
+    resolution (the paper: 2), and whether attention follows the first; dropout: inside residual blocks, in [0, 1);
+    stem: see the module. Raises ConfigError for options that describe no network.
+    """
 
-def _middle(ch: int, blocks: int, attention: bool, dropout: float) -> nn.Sequential:
-    """`blocks` residual blocks (the paper: 2), with attention after the first."""
-    body: list[nn.Module] = [ResBlock(ch, ch, dropout=dropout) for _ in range(blocks)]
-    if attention:
-        body.insert(1, SelfAttention2d(ch))
-    return nn.Sequential(*body)
+    ch: int
+    ch_mult: Sequence[int]
+    num_res_blocks: int
+    z_channels: int
+    attn_factors: Sequence[int]
+    mid_blocks: int
+    mid_attention: bool
+    dropout: float
+    stem: int
+
+    def __post_init__(self) -> None:
+        positive("ch", self.ch)
+        positive("num_res_blocks", self.num_res_blocks)
+        if self.stem not in STEMS:
+            raise ConfigError("first_stage.stem", "1 (the paper), 2 or 4", self.stem)
+        if isinstance(self.ch_mult, str) or not isinstance(self.ch_mult, Sequence) or len(self.ch_mult) == 0:
+            raise ConfigError("first_stage.ch_mult", "a list of channel multipliers such as [1, 2, 4]", self.ch_mult)
+        for multiplier in self.ch_mult:
+            positive("ch_mult", multiplier)
+        if isinstance(self.attn_factors, str) or not isinstance(self.attn_factors, Sequence):
+            raise ConfigError(
+                "first_stage.attn_factors", "a list of downsample factors, [] for none", self.attn_factors
+            )
+        for f in self.attn_factors:
+            if f not in self.factors:
+                expected = f"factors that have a level: {list(self.factors)}"
+                raise ConfigError("first_stage.attn_factors", expected, f)
+        if not 0.0 <= self.dropout < 1.0:
+            raise ConfigError("first_stage.dropout", "a number in [0, 1)", self.dropout)
+        positive("z_channels", self.z_channels)
+        if isinstance(self.mid_blocks, bool) or not isinstance(self.mid_blocks, int) or self.mid_blocks < 0:
+            raise ConfigError("first_stage.mid_blocks", "an integer of at least 0 (the paper: 2)", self.mid_blocks)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each level, from fine to coarse."""
+        return tuple(self.ch * multiplier for multiplier in self.ch_mult)
+
+    @property
+    def factors(self) -> tuple[int, ...]:
+        """Downsample factor of each level, from fine to coarse."""
+        return tuple(self.stem * 2**i for i in range(len(self.ch_mult)))
+
+    def level(self, in_ch: int, width: int, factor: int, blocks: int) -> list[nn.Module]:
+        """`blocks` residual blocks from in_ch to `width` channels, attention after each where the level has some."""
+        body: list[nn.Module] = []
+        for n in range(blocks):
+            body.append(ResBlock(width if n else in_ch, width, dropout=self.dropout))
+            if factor in self.attn_factors:
+                body.append(SelfAttention2d(width))
+        return body
+
+    def middle(self) -> nn.Sequential:
+        """The blocks at the lowest resolution."""
+        ch = self.widths[-1]
+        body: list[nn.Module] = [ResBlock(ch, ch, dropout=self.dropout) for _ in range(self.mid_blocks)]
+        if self.mid_attention:
+            body.insert(1, SelfAttention2d(ch))
+        return nn.Sequential(*body)
 
 
 class Encoder(nn.Module):
     """Images to `out_channels` feature maps at the lowest resolution."""
 
-    def __init__(
-        self,
-        widths: Sequence[int],
-        factors: Sequence[int],
-        out_channels: int,
-        num_res_blocks: int,
-        attn_factors: Sequence[int],
-        mid_blocks: int,
-        mid_attention: bool,
-        dropout: float,
-        stem: int,
-    ) -> None:
+    def __init__(self, architecture: Architecture, out_channels: int) -> None:
         super().__init__()
-        self.stem = stem
-        ch = widths[0]
-        self.conv_in = nn.Conv2d(3 * stem**2, ch, 3, padding=1)
+        self.stem = architecture.stem
+        ch = architecture.widths[0]
+        self.conv_in = nn.Conv2d(3 * self.stem**2, ch, 3, padding=1)
         body: list[nn.Module] = []
-        for level, (width, factor) in enumerate(zip(widths, factors, strict=True)):
+        for level, (width, factor) in enumerate(zip(architecture.widths, architecture.factors, strict=True)):
             if level > 0:
                 body.append(Downsample(ch, end_padding=True))
-            for _ in range(num_res_blocks):
-                body.append(ResBlock(ch, width, dropout=dropout))
-                ch = width
-                if factor in attn_factors:
-                    body.append(SelfAttention2d(ch))
-        self.body = nn.Sequential(*body, _middle(ch, mid_blocks, mid_attention, dropout))
+            body += architecture.level(ch, width, factor, architecture.num_res_blocks)
+            ch = width
+        self.body = nn.Sequential(*body, architecture.middle())
         self.norm_out = norm(ch)
         self.conv_out = nn.Conv2d(ch, out_channels, 3, padding=1)
 
@@ -96,36 +125,23 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latents to images; one residual block more per level than the encoder, as in the reference."""
+    """Latents of `in_channels` to images; one residual block more per level than the encoder, as in the reference."""
 
-    def __init__(
-        self,
-        widths: Sequence[int],
-        factors: Sequence[int],
-        in_channels: int,
-        num_res_blocks: int,
-        attn_factors: Sequence[int],
-        mid_blocks: int,
-        mid_attention: bool,
-        dropout: float,
-        stem: int,
-    ) -> None:
+    def __init__(self, architecture: Architecture, in_channels: int) -> None:
         super().__init__()
-        self.stem = stem
-        ch = widths[-1]
+        self.stem = architecture.stem
+        ch = architecture.widths[-1]
         self.conv_in = nn.Conv2d(in_channels, ch, 3, padding=1)
-        body: list[nn.Module] = [_middle(ch, mid_blocks, mid_attention, dropout)]
-        for level in reversed(range(len(widths))):
-            for _ in range(num_res_blocks + 1):
-                body.append(ResBlock(ch, widths[level], dropout=dropout))
-                ch = widths[level]
-                if factors[level] in attn_factors:
-                    body.append(SelfAttention2d(ch))
+        body: list[nn.Module] = [architecture.middle()]
+        levels = list(zip(architecture.widths, architecture.factors, strict=True))
+        for level, (width, factor) in reversed(list(enumerate(levels))):
+            body += architecture.level(ch, width, factor, architecture.num_res_blocks + 1)
+            ch = width
             if level > 0:
                 body.append(Upsample(ch))
         self.body = nn.Sequential(*body)
         self.norm_out = norm(ch)
-        self.conv_out = nn.Conv2d(ch, 3 * stem**2, 3, padding=1)
+        self.conv_out = nn.Conv2d(ch, 3 * self.stem**2, 3, padding=1)
 
     def forward(self, z: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 H W"]:
         """Images, not clipped."""
@@ -137,13 +153,15 @@ class Decoder(nn.Module):
 class Autoencoder(FirstStage):
     """Encoder, decoder and the 1x1 convolutions around the latents, shared by the KL and the VQ first stage.
 
-    `moment_maps` is 2 where the encoder gives mean and log-variance, else 1.
+    Arguments: those of `Architecture`. `moment_maps` is 2 where the encoder gives mean and log-variance, else 1.
     """
 
     trainable = True
+    moment_maps: ClassVar[int] = 1
 
     def __init__(
         self,
+        *,
         ch: int,
         ch_mult: Sequence[int],
         num_res_blocks: int,
@@ -153,20 +171,26 @@ class Autoencoder(FirstStage):
         mid_attention: bool,
         dropout: float,
         stem: int,
-        moment_maps: int,
     ) -> None:
         super().__init__()
-        widths, factors = check_architecture(ch, ch_mult, num_res_blocks, attn_factors, dropout, stem)
-        z = positive("z_channels", z_channels)
-        self.latent_channels = z
-        self.downsample = factors[-1]
-        if isinstance(mid_blocks, bool) or not isinstance(mid_blocks, int) or mid_blocks < 0:
-            raise ConfigError("first_stage.mid_blocks", "an integer of at least 0 (the paper: 2)", mid_blocks)
-        common = (num_res_blocks, tuple(attn_factors), mid_blocks, mid_attention, dropout, stem)
-        self.encoder = Encoder(widths, factors, moment_maps * z, *common)
-        self.decoder = Decoder(widths, factors, z, *common)
-        self.quant_conv = nn.Conv2d(moment_maps * z, moment_maps * z, 1)
-        self.post_quant_conv = nn.Conv2d(z, z, 1)
+        architecture = Architecture(
+            ch=ch,
+            ch_mult=ch_mult,
+            num_res_blocks=num_res_blocks,
+            z_channels=z_channels,
+            attn_factors=attn_factors,
+            mid_blocks=mid_blocks,
+            mid_attention=mid_attention,
+            dropout=dropout,
+            stem=stem,
+        )
+        self.latent_channels = z_channels
+        self.downsample = architecture.factors[-1]
+        maps = self.moment_maps * z_channels
+        self.encoder = Encoder(architecture, maps)
+        self.decoder = Decoder(architecture, z_channels)
+        self.quant_conv = nn.Conv2d(maps, maps, 1)
+        self.post_quant_conv = nn.Conv2d(z_channels, z_channels, 1)
 
     def last_layer(self) -> nn.Parameter:
         """The weight of the decoder's output convolution."""
@@ -176,7 +200,7 @@ class Autoencoder(FirstStage):
         return weight
 
     def encoded(self, x: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b m h w"]:
-        """What the encoder says of images in [-1, 1]; at least float32."""
+        """The encoder's maps of images in [-1, 1], m = moment_maps * z_channels of them; at least float32."""
         self.latent_shape(x.shape[-2], x.shape[-1])
         h = self.quant_conv(self.encoder(x))
         return h if h.dtype.itemsize >= 4 else h.float()

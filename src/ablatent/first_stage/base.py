@@ -30,6 +30,8 @@ class Reconstruction:
 class FirstStage(nn.Module, ABC):
     """Images in [-1, 1] to raw latents (`downsample` times smaller, `latent_channels` deep) and back.
 
+    trainable: whether it has parameters to train.
+
     Nothing here draws random numbers: noise and generators come from the caller, and all state that training
     changes is in the state dict, so that a resumed training equals an uninterrupted one bit for bit.
     """
@@ -58,10 +60,10 @@ class FirstStage(nn.Module, ABC):
         """Called before the training passes of each optimiser step with its batch, one tensor a micro-batch."""
 
     def forget_passes(self) -> None:
-        """The training passes since the last step only measured something: nothing is learned from them."""
+        """Drop what the training passes since the last step kept: they only measured, nothing is learned from them."""
 
     def after_step(self, step: int, generator: np.random.Generator) -> dict[str, float]:
-        """Called after each optimiser step with the number of steps done; returns numbers to log.
+        """Called after each optimiser step with the number of steps done; returns values to log by name.
 
         Whatever is learned beside gradients (use of codes, say) is learned here, from the training passes since the
         last step: those of all micro-batches on all ranks, as if they had been one.

@@ -31,7 +31,7 @@ def nearest_code(z: Float[Tensor, "n d"], codes: Float[Tensor, "k d"]) -> Int[Te
 
 
 def spread(rows: Tensor, count: int) -> Tensor:
-    """`count` rows at equal distances through `rows`; rows repeat where there are fewer."""
+    """`count` rows at equal distances through `rows` (n, …); rows repeat where there are fewer."""
     index = torch.arange(count, device=rows.device) * rows.shape[0] // count
     return rows[index]
 
@@ -75,6 +75,8 @@ def _seeds(rows: Tensor, count: int) -> Tensor:
 class Codebook(nn.Module):
     """Codes, their use, and the recent encoder outputs that replace unused ones. All state is in the state dict.
 
+    n_embed, dim: how many codes, and their width; restart_every: see `VQAutoencoder`, which calls `restart`.
+
     beta weighs the commitment term |sg[z_q] - z_e|^2 (the encoder follows the codes) against |z_q - sg[z_e]|^2
     (the codes follow the encoder): van den Oord et al. 2017, eq. 3. beta_placement: "paper", or "legacy": on the second
     term instead of the first, where the released VQ autoencoders of Esser et al. 2021 and Rombach et al. 2022 have it.
@@ -101,6 +103,7 @@ class Codebook(nn.Module):
 
     def __init__(
         self,
+        *,
         n_embed: int,
         dim: int,
         beta: float,
@@ -131,14 +134,16 @@ class Codebook(nn.Module):
         if beta_placement == "legacy":
             self.commitment_weight, self.codes_weight = 1.0, float(beta)
         self.weight = nn.Parameter(torch.empty(n_embed, dim).uniform_(-1.0 / n_embed, 1.0 / n_embed))
-        self.heard: list[tuple[Tensor, Tensor]] = []  # latents and codes of the training passes since the last `learn`
+        self.pending: list[
+            tuple[Tensor, Tensor]
+        ] = []  # latents and codes of the training passes since the last `learn`
         self.register_buffer("usage", torch.zeros(n_embed, dtype=torch.int64))  # since the last epoch_stats
         self.register_buffer("used", torch.zeros(n_embed, dtype=torch.int64))  # since the last restart
         self.register_buffer("recent", torch.zeros(n_embed, dim))  # ring of encoder outputs
         self.register_buffer("recent_next", torch.zeros((), dtype=torch.int64))
         self.register_buffer("recent_count", torch.zeros((), dtype=torch.int64))
         self.register_buffer("initialised", torch.tensor(init == "uniform"))
-        # Only where they are needed: weights files of other codebooks do not have them.
+        # Only with these options: weights files of other codebooks do not have them.
         if init == "kmeans":
             self.register_buffer("gathered", torch.zeros(KMEANS_BATCHES, n_embed, dim))
             self.register_buffer("gathered_batches", torch.zeros((), dtype=torch.int64))
@@ -149,29 +154,34 @@ class Codebook(nn.Module):
             self.register_buffer("ema_sum", self.weight.detach().clone())
 
     def forward(self, z: Float[Tensor, "b d h w"]) -> tuple[Float[Tensor, "b d h w"], Float[Tensor, ""]]:
-        """Quantised latents (gradients pass straight through) and the codebook loss; heard only in training mode."""
+        """Quantised latents (gradients pass straight through) and the codebook loss.
+
+        In training mode latents and choices are kept for `learn`.
+        """
         flat = rearrange(z, "b d h w -> (b h w) d")
         index = nearest_code(flat, self.weight)
         quantised = F.embedding(index, self.weight)
         codes = F.mse_loss(quantised, flat.detach())
         loss = self.codes_weight * codes + self.commitment_weight * F.mse_loss(flat, quantised.detach())
         if self.training:
-            self.heard.append((z.detach(), rearrange(index, "(b n) -> b n", b=z.shape[0])))
+            self.pending.append((z.detach(), rearrange(index, "(b n) -> b n", b=z.shape[0])))
         straight = quantised.detach() + (flat - flat.detach())  # the value is the code to the last bit
         return rearrange(straight, "(b h w) d -> b d h w", b=z.shape[0], h=z.shape[2], w=z.shape[3]), loss
 
     @torch.no_grad()
     def learn(self) -> None:
         """Count, keep and average what the training passes since the last call chose, on all ranks, as one batch."""
-        if self.heard:
-            z, index = (whole_batch(parts) for parts in zip(*self.heard, strict=True))
-            self.heard.clear()
+        if self.pending:
+            z, index = (whole_batch(parts) for parts in zip(*self.pending, strict=True))
+            self.pending.clear()
             self._remember(rearrange(z, "b d h w -> (b h w) d"), rearrange(index, "b n -> (b n)"))
 
     @torch.no_grad()
     def initialise(self, latents: Sequence[Float[Tensor, "b d h w"]]) -> None:
-        """Codes from the latents of a batch (one tensor a micro-batch), where they are wanted from there; with k-means
-        several batches are heard before the codes stay."""
+        """Codes from the latents of a batch, one tensor a micro-batch; nothing where the codes are initialised.
+
+        With k-means KMEANS_BATCHES batches are gathered before the codes stay.
+        """
         if bool(self.initialised):
             return
         flat = rearrange(whole_batch(latents), "b d h w -> (b h w) d")
@@ -221,7 +231,10 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def restart(self, generator: np.random.Generator) -> int:
-        """Put recent encoder outputs in place of the codes that nothing chose since the last restart; how many."""
+        """Put recent encoder outputs in place of the codes that nothing chose since the last restart.
+
+        Returns the number of codes replaced, 0 where no outputs are kept yet.
+        """
         dead = torch.nonzero(self.used == 0).flatten()
         available = int(self.recent_count)
         if len(dead) > 0 and available > 0:
@@ -234,7 +247,10 @@ class Codebook(nn.Module):
         return len(dead) if available > 0 else 0
 
     def statistics(self) -> dict[str, float]:
-        """Share of the codes in use, and perplexity exp(entropy) of their use; the counts start again."""
+        """codebook_usage: share of the codes in use; codebook_perplexity: exp(entropy) of their use, in [1, n_embed].
+
+        The counts start again. Empty where nothing was quantised since the last call.
+        """
         total = int(self.usage.sum())
         if total == 0:
             return {}

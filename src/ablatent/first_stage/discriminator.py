@@ -14,6 +14,7 @@ class PatchGAN(nn.Module):
     """Logits for overlapping patches: positive means real.
 
     `layers` stride-2 convolutions, then two of stride 1; ch doubles per layer up to 8 * ch. norm: "group" or "none".
+    in_ch: channels of the images. Raises ConfigError for other values.
     """
 
     def __init__(self, ch: int = 64, layers: int = 3, norm: str = "group", in_ch: int = 3) -> None:
@@ -49,7 +50,7 @@ class PatchGAN(nn.Module):
         return 3 * 2**self.layers
 
     def forward(self, x: Float[Tensor, "b c H W"]) -> Float[Tensor, "b 1 h w"]:
-        """Logits of images in [-1, 1]."""
+        """Logits of images in [-1, 1]. Raises ConfigError below `min_size` pixels."""
         if min(x.shape[-2:]) < self.min_size:
             raise ConfigError(
                 "first_stage.loss.discriminator.layers",

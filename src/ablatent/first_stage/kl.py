@@ -1,7 +1,5 @@
 """Autoencoder with a slight pull of its latents towards N(0, 1) (Rombach et al. 2022, section 3.1 "KL-reg.")."""
 
-from collections.abc import Sequence
-
 from einops import reduce
 from jaxtyping import Float
 from torch import Tensor
@@ -19,37 +17,14 @@ def gaussian_kl(mean: Float[Tensor, "b c h w"], logvar: Float[Tensor, "b c h w"]
 
 
 class KLAutoencoder(Autoencoder):
-    """Latents are a diagonal Gaussian.
+    """Latents are a diagonal Gaussian. Arguments: those of `Architecture`.
 
-    The regulariser is the KL divergence of a sample's latents divided by the 3*H*W numbers of its image, so that
+    The regulariser is the KL divergence of a sample's latents divided by the 3*H*W values of its image, so that
     mean reconstruction error + kl_weight * regulariser is, up to one constant factor, the published
     sum of errors + kl_weight * sum of KL, and the published weight 1e-6 keeps its meaning.
     """
 
-    def __init__(
-        self,
-        ch: int,
-        ch_mult: Sequence[int],
-        num_res_blocks: int,
-        z_channels: int,
-        attn_factors: Sequence[int],
-        mid_blocks: int,
-        mid_attention: bool,
-        dropout: float,
-        stem: int,
-    ) -> None:
-        super().__init__(
-            ch,
-            ch_mult,
-            num_res_blocks,
-            z_channels,
-            attn_factors,
-            mid_blocks,
-            mid_attention,
-            dropout,
-            stem,
-            moment_maps=2,
-        )
+    moment_maps = 2
 
     def _gaussian(self, x: Tensor) -> tuple[Tensor, Tensor]:
         mean, logvar = self.encoded(x).chunk(2, dim=1)

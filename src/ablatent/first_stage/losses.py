@@ -1,6 +1,6 @@
 """Training losses of an autoencoder: pixels, features, regulariser, and a critic whose weight adapts.
 
-Esser et al. 2021, eq. 6-7, with the hinge loss; Rombach et al. 2022, appendix G. All terms are means over numbers.
+Esser et al. 2021, eq. 6-7, with the hinge loss; Rombach et al. 2022, appendix G. All terms are means over elements.
 """
 
 from collections.abc import Sequence
@@ -45,12 +45,12 @@ def gradient_penalty(critic: nn.Module, x: Float[Tensor, "b 3 H W"]) -> Float[Te
 
 
 class AutoencoderLoss(nn.Module):
-    """pixel + perceptual + regulariser, and from step `disc_start` the critic's verdict.
+    """pixel + perceptual + regulariser, and from step `disc_start` the critic's score.
 
-    perceptual: frozen network (x, x_hat) -> distance, kept in evaluation mode whatever `train()` is told;
+    perceptual: frozen network (x, x_hat) -> distance, kept in evaluation mode whatever `train()` sets;
     perceptual_batch: only the first so many images of a batch go through it, null for all.
     The critic trains from disc_start - disc_warmup and counts for the autoencoder from disc_start, so that it knows
-    something when its word begins to matter; disc_start null turns it off. Its weight is
+    something when it begins to count; disc_start null turns it off. Its weight is
     disc_weight * |grad nll| / (|grad g| + 1e-4), at most disc_weight * adaptive_max, gradients taken at the last layer.
     r1_weight: gamma of the critic's gradient penalty on real images, 0 for none; r1_every: only every so many steps,
     times as much (see `gradient_penalty`).
@@ -58,6 +58,7 @@ class AutoencoderLoss(nn.Module):
 
     def __init__(
         self,
+        *,
         perceptual: nn.Module | None,
         pixel: str,
         pixel_weight: float,
@@ -128,12 +129,12 @@ class AutoencoderLoss(nn.Module):
         last_layer: nn.Parameter,
         step: int,
         part: tuple[int, int] = (0, 1),
-        weight_of: Sequence[Tensor] | None = None,
+        gradients: Sequence[Tensor] | None = None,
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """The autoencoder's loss and its parts (detached). Without gradients (validation) the critic is left out.
 
         part: (p, of how many): x has the samples p, p + parts, … of a batch, of which the loss is the mean over its
-        parts. weight_of: the gradients of the whole batch that decide the critic's weight (`last_layer_gradients`);
+        parts. gradients: those of the whole batch that decide the critic's weight (`last_layer_gradients`);
         None: those of this part, averaged over ranks.
         """
         x_hat = rec.x_hat
@@ -146,13 +147,13 @@ class AutoencoderLoss(nn.Module):
         rest = self.regularizer_weight * rec.regularizer
         if self.counts(step) and torch.is_grad_enabled():
             active = zero + 1.0
-            generator = -self._verdict(x_hat)
+            generator = -self._critic_score(x_hat)
             # Each critic is differentiated once, at x_hat; the last layer and then the whole autoencoder reuse that.
             (g_nll,) = torch.autograd.grad(nll, x_hat)
             (g_gen,) = torch.autograd.grad(generator, x_hat)
-            if weight_of is None:
-                weight_of = [mean_over_ranks(_at(last_layer, x_hat, g)) for g in (g_nll, g_gen)]
-            norms = {"last_layer_nll": weight_of[0].norm(), "last_layer_generator": weight_of[1].norm()}
+            if gradients is None:
+                gradients = [mean_over_ranks(_at(last_layer, x_hat, g)) for g in (g_nll, g_gen)]
+            norms = {"last_layer_nll": gradients[0].norm(), "last_layer_generator": gradients[1].norm()}
             ratio = norms["last_layer_nll"] / (
                 norms["last_layer_generator"] + 1e-4
             )  # norms of means, not means of norms
@@ -176,11 +177,11 @@ class AutoencoderLoss(nn.Module):
     def last_layer_gradients(
         self, x: Float[Tensor, "b 3 H W"], rec: Reconstruction, last_layer: nn.Parameter, part: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
-        """Gradients at the last layer of reconstruction error and critic's verdict, of one part of a batch."""
+        """Gradients at the last layer of reconstruction error and critic's score, of one part of a batch."""
         nll = self.pixel_weight * self.pixel(rec.x_hat, x)
         nll = nll + self.perceptual_weight * self._perceptual(x, rec.x_hat, *part)
-        verdict = -self._verdict(rec.x_hat)
-        (g_nll,), (g_gen,) = (torch.autograd.grad(loss, rec.x_hat) for loss in (nll, verdict))
+        score = -self._critic_score(rec.x_hat)
+        (g_nll,), (g_gen,) = (torch.autograd.grad(loss, rec.x_hat) for loss in (nll, score))
         return _at(last_layer, rec.x_hat, g_nll), _at(last_layer, rec.x_hat, g_gen)
 
     def critic_loss(
@@ -210,7 +211,7 @@ class AutoencoderLoss(nn.Module):
         distance: Tensor = self.perceptual(x[:k], x_hat[:k])
         return distance.float().mean() * (k * parts / first)
 
-    def _verdict(self, x_hat: Tensor) -> Tensor:
+    def _critic_score(self, x_hat: Tensor) -> Tensor:
         # Detached parameters: the autoencoder's backward pass must not reach the critic's gradients.
         frozen = {k: v.detach() for k, v in self.discriminator.named_parameters()}
         logits: Tensor = torch.func.functional_call(self.discriminator, frozen, (x_hat,))

@@ -57,7 +57,7 @@ class LPIPS(FeatureDistance):
             self._load()
 
     def check(self) -> None:
-        """Raise ConfigError unless both files can be had; reads nothing."""
+        """Raise ConfigError unless both files are here or can be downloaded; reads nothing."""
         for file in self.weights.values():
             file.check()
 

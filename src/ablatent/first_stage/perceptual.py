@@ -23,7 +23,7 @@ from ablatent.core.weights import Found, PretrainedFile, read_tensors, verify_di
 class Perceptual(nn.Module, ABC):
     """A frozen distance between images: no parameters, nothing in the state dict, always in evaluation mode.
 
-    name: how reports call it, "none" when there is no such distance; smallest: the least height and width, in pixels;
+    name: shown in reports, "none" when there is no such distance; smallest: the least height and width, in pixels;
     digest: of its tensors, None when it has none.
     """
 
@@ -32,14 +32,14 @@ class Perceptual(nn.Module, ABC):
     digest: str | None
 
     def check(self) -> None:
-        """Raise ConfigError unless its weights can be had; reads nothing, for planning."""
+        """Raise ConfigError unless its weights are here or can be downloaded; reads nothing, for planning."""
 
     @abstractmethod
     def forward(self, x: Float[Tensor, "b 3 h w"], y: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
         """Distance of each pair, x and y in [-1, 1]; 0 for equal images."""
 
     def train(self, mode: bool = True) -> "Perceptual":
-        """Stays in evaluation mode whatever is asked: a distance has no training behaviour."""
+        """Stays in evaluation mode, whatever `mode` is: a distance has no training behaviour."""
         return super().train(False)
 
 
@@ -204,7 +204,7 @@ class FeatureDistance(Perceptual):
         return state
 
     def hold(self, state: Mapping[str, Tensor]) -> None:
-        """Take the tensors as buffers."""
+        """Set the buffers to the tensors, by name."""
         for name, tensor in state.items():
             layout = torch.channels_last if tensor.ndim == 4 else torch.contiguous_format
             # on the default device, as any module built here
@@ -229,7 +229,7 @@ class ShiftTolerantLPIPS(FeatureDistance):
             self._load()
 
     def check(self) -> None:
-        """Raise ConfigError unless the weights can be had; reads nothing."""
+        """Raise ConfigError unless the weights are here or can be downloaded; reads nothing."""
         self.weights.check()
 
     def _load(self) -> None:

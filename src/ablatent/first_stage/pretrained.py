@@ -8,8 +8,9 @@ from ablatent.core.errors import ConfigError
 
 @dataclass(frozen=True)
 class PretrainedFirstStage:
-    """key: of a first stage in the store. Or path, or url with sha256: a file in a format (compvis, diffusers).
+    """The name of a first stage with published weights, frozen.
 
+    key: of a first stage in the store. Or path, or url with sha256: a file in a format (compvis, diffusers).
     Before a plan is made, the network itself takes the place of this node. Raises ConfigError unless exactly one of the
     three is given, with what belongs to it.
     """

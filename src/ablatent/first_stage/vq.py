@@ -22,11 +22,12 @@ class VQAutoencoder(Autoencoder):
     """Latents are replaced by the nearest of `n_embed` codes before they are decoded.
 
     Every `restart_every` optimiser steps (null: never) codes that nothing chose since then restart from recent latents.
-    beta, init, update, ema_decay, beta_placement: see `Codebook`.
+    beta, init, update, ema_decay, beta_placement: see `Codebook`; the others: see `Architecture`.
     """
 
     def __init__(
         self,
+        *,
         ch: int,
         ch_mult: Sequence[int],
         num_res_blocks: int,
@@ -45,18 +46,26 @@ class VQAutoencoder(Autoencoder):
         beta_placement: str = "paper",
     ) -> None:
         super().__init__(
-            ch,
-            ch_mult,
-            num_res_blocks,
-            z_channels,
-            attn_factors,
-            mid_blocks,
-            mid_attention,
-            dropout,
-            stem,
-            moment_maps=1,
+            ch=ch,
+            ch_mult=ch_mult,
+            num_res_blocks=num_res_blocks,
+            z_channels=z_channels,
+            attn_factors=attn_factors,
+            mid_blocks=mid_blocks,
+            mid_attention=mid_attention,
+            dropout=dropout,
+            stem=stem,
         )
-        self.codebook = Codebook(n_embed, z_channels, beta, restart_every, init, update, ema_decay, beta_placement)
+        self.codebook = Codebook(
+            n_embed=n_embed,
+            dim=z_channels,
+            beta=beta,
+            restart_every=restart_every,
+            init=init,
+            update=update,
+            ema_decay=ema_decay,
+            beta_placement=beta_placement,
+        )
 
     def moments(self, x: Float[Tensor, "b 3 H W"]) -> Moments:
         """The latents before quantisation, with standard deviation 0."""
@@ -97,7 +106,7 @@ class VQAutoencoder(Autoencoder):
             self.codebook.initialise([self.encoded(x) for x in images])
 
     def forget_passes(self) -> None:
-        self.codebook.heard.clear()
+        self.codebook.pending.clear()
 
     def after_step(self, step: int, generator: np.random.Generator) -> dict[str, float]:
         """Restart dead codes after every `restart_every`-th step."""

@@ -15,6 +15,8 @@ from ablatent.core.instantiate import make
 from ablatent.interop import compvis, compvis_config, diffusers, text
 from ablatent.interop.parts import network_of
 from ablatent.stages.context import weights_path
+from ablatent.stages.first_stage.kind import FirstStageKind
+from ablatent.stages.imported.kind import ImportedKind
 from ablatent.stages.models import dummy_inputs, make_conditioner
 from ablatent.stages.stored import NOT_MODEL, stored_config
 from ablatent.store.artifacts import Artifact, Store
@@ -67,12 +69,12 @@ class Gathered:
 
 def gather(store: Store, artifact: Artifact, weights: str, snapshot: str | int) -> Gathered:
     """From an artifact of kind first_stage, diffusion or imported; ConfigError for weights that are not there."""
-    if artifact.kind == "first_stage":
+    if artifact.kind == FirstStageKind.name:
         return Gathered(_first_stage(artifact), None)
     config = stored_config(artifact)
     first_key = artifact.manifest.inputs.get("first_stage")
     first = None if first_key is None else store.open(Key(first_key))
-    if artifact.kind == "imported":
+    if artifact.kind == ImportedKind.name:
         there = artifact.json("summary.json")["weights"]
         channels = config["network"]["in_channels"]
         scale = 1.0 / config["scale_factor"]

@@ -53,9 +53,7 @@ def sample_and_save(
     columns = min(request.n, 8)
     scale = max(1, 64 // result.images.shape[1])
     save_png(folder / "grid.png", grid(result.images, columns, scale), texts(result.metadata, None, None))
-    console.print(
-        f"{len(result.images)} images: {folder}/0000.png …, {folder}/grid.png", markup=False, soft_wrap=True
-    )
+    console.print(f"{len(result.images)} images: {folder}/0000.png …, {folder}/grid.png", markup=False, soft_wrap=True)
     return result.images
 
 

@@ -64,7 +64,13 @@ class ResBlock(nn.Module):
         """Apply the block; `emb` must be given exactly when the block was built with `emb_ch`."""
         if (emb is None) != (self.emb is None):
             raise ValueError("ResBlock: pass emb exactly when the block was built with emb_ch")
-        h = self.conv1(F.silu(self.norm1(x)))
+        h = self.second_half(self.conv1(F.silu(self.norm1(x))), emb)
+        return self.skip(x) + h
+
+    def second_half(
+        self, h: Float[Tensor, "b out_ch h w"], emb: Float[Tensor, "b emb_ch"] | None
+    ) -> Float[Tensor, "b out_ch h w"]:
+        """From the first convolution's output to the residual: embedding, norm, dropout, second convolution."""
         if self.emb is None or emb is None:
             h = self.norm2(h)
         else:
@@ -74,8 +80,7 @@ class ResBlock(nn.Module):
                 h = self.norm2(h) * (1 + scale) + shift
             else:
                 h = self.norm2(h + e)
-        h = self.conv2(self.dropout(F.silu(h)))
-        return self.skip(x) + h
+        return self.conv2(self.dropout(F.silu(h)))
 
 
 class SelfAttention2d(nn.Module):

@@ -1,5 +1,6 @@
 """What the denoising networks share: checks of their arguments, the parts of a condition, and checkpointing."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,17 +13,36 @@ from ablatent.core.errors import ConfigError
 from ablatent.core.types import Cond
 
 
-def positive(**sizes: int) -> None:
-    """Raise ConfigError for the first size below 1; the names are the arguments of the network."""
+def check_positive(node: str, **sizes: int) -> None:
+    """Raise ConfigError for the first size below 1; node: the network's place in the configuration."""
     for key, value in sizes.items():
         if value < 1:
-            raise ConfigError(f"network.{key}", "an integer >= 1", value)
+            raise ConfigError(f"{node}.{key}", "an integer >= 1", value)
 
 
-def check_dropout(dropout: float) -> None:
-    """Raise ConfigError outside [0, 1)."""
+def check_dropout(node: str, dropout: float) -> None:
+    """Raise ConfigError outside [0, 1); node: the network's place in the configuration."""
     if not 0 <= dropout < 1:
-        raise ConfigError("network.dropout", "a number in [0, 1)", dropout)
+        raise ConfigError(f"{node}.dropout", "a number in [0, 1)", dropout)
+
+
+def level_factors(node: str, ch_mult: Sequence[int], attn_factors: Sequence[int]) -> list[int]:
+    """The downsample factor of each level, 1, 2, 4, …
+
+    node: the network's place in the configuration. Raises ConfigError for widths that are none, and for an attention
+    factor that no level has.
+    """
+    if not ch_mult or min(ch_mult) < 1:
+        raise ConfigError(f"{node}.ch_mult", "a list of integers >= 1, one a level", list(ch_mult))
+    factors = [2**k for k in range(len(ch_mult))]
+    if unknown := [f for f in attn_factors if f not in factors]:
+        raise ConfigError(
+            f"{node}.attn_factors",
+            f"some of {factors} (downsample factors of the {len(factors)} levels in {node}.ch_mult)",
+            list(attn_factors),
+            f"Leave out {unknown}: there is no such level (the middle block always has attention).",
+        )
+    return factors
 
 
 def head_count(width: int, heads: int | None, head_channels: int | None) -> int:
@@ -50,7 +70,7 @@ class Inputs:
     spatial_channels: int
 
     def __post_init__(self) -> None:
-        positive(in_channels=self.in_channels)
+        check_positive("network", in_channels=self.in_channels)
         for key, optional in {"context_dim": self.context_dim, "vector_dim": self.vector_dim}.items():
             if optional is not None and optional < 1:
                 raise ConfigError(f"network.{key}", "an integer >= 1, or null", optional)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.types import Cond
-from ablatent.networks.common import Inputs, check_dropout, head_count, positive, run
+from ablatent.networks.common import Inputs, check_dropout, check_positive, head_count, run
 from ablatent.networks.transformer import Attention, timestep_embedding, zero_init
 
 _FREQUENCIES = 256  # width of the time embedding before its MLP, at every width of the network
@@ -17,7 +17,7 @@ _FREQUENCIES = 256  # width of the time embedding before its MLP, at every width
 def position_embedding(
     rows: int, columns: int, width: int, dtype: torch.dtype, device: torch.device
 ) -> Float[Tensor, "{rows*columns} {width}"]:
-    """Of each patch, row by row: sines and cosines of its column in the first half, of its row in the second.
+    """One vector a patch, row by row: sines and cosines of its column in the first half, of its row in the second.
 
     Fixed, and defined for any canvas (He et al. 2022, as the released DiT uses them). width: divisible by four.
     """
@@ -87,6 +87,7 @@ class DiT(nn.Module):
 
     def __init__(
         self,
+        *,
         in_channels: int,
         out_channels: int,
         width: int,
@@ -103,14 +104,14 @@ class DiT(nn.Module):
     ) -> None:
         super().__init__()
         self.inputs = Inputs(in_channels, context_dim, vector_dim, spatial_channels)
-        positive(out_channels=out_channels, width=width, depth=depth, patch_size=patch_size)
+        check_positive("network", out_channels=out_channels, width=width, depth=depth, patch_size=patch_size)
         if width % 4:
             raise ConfigError("network.width", "a multiple of 4 (sines and cosines of a patch's row and column)", width)
         if not mlp_ratio * width >= 1:
             raise ConfigError(
-                "network.mlp_ratio", "a number that leaves at least one channel", mlp_ratio, "4 is usual."
+                "network.mlp_ratio", "a number that leaves at least one channel", mlp_ratio, "The paper has 4."
             )
-        check_dropout(dropout)
+        check_dropout("network", dropout)
         count = head_count(width, heads, head_channels)
 
         self.width, self.patch_size, self.checkpointing = width, patch_size, checkpointing

@@ -1,6 +1,6 @@
 """A transformer encoder over token numbers, as latent diffusion trains it for texts and layouts.
 
-Rombach et al. 2022, appendix E.2.1; the released models take the encoder of x-transformers at its usual settings:
+Rombach et al. 2022, appendix E.2.1; the released models take the encoder of x-transformers at its default settings:
 learned positions, LayerNorm before each part, queries, keys and values without bias, a GELU feed-forward.
 """
 
@@ -26,7 +26,7 @@ class EncoderAttention(nn.Module):
         self.to_out = nn.Linear(inner, width)
 
     def forward(self, x: Float[Tensor, "b l d"], mask: Bool[Tensor, "b l"] | None = None) -> Float[Tensor, "b l d"]:
-        """mask: True where a token may be looked at, at least one a row."""
+        """Attend from every token to every other. mask: True where a token may be read, at least one a row."""
         q, k, v = (rearrange(to(x), "b l (n c) -> b n l c", n=self.heads) for to in (self.to_q, self.to_k, self.to_v))
         seen = None if mask is None else rearrange(mask, "b l -> b 1 1 l")
         h = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
@@ -43,6 +43,7 @@ class EncoderBlock(nn.Module):
         self.inner, self.out = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def forward(self, x: Float[Tensor, "b l d"], mask: Bool[Tensor, "b l"] | None = None) -> Float[Tensor, "b l d"]:
+        """Apply the block. mask: as in `EncoderAttention`."""
         x = x + self.attention(self.norm1(x), mask)
         return x + self.out(F.gelu(self.inner(self.norm2(x))))
 
@@ -57,6 +58,7 @@ class TokenEncoder(nn.Module):
 
     def __init__(
         self,
+        *,
         vocabulary: int,
         length: int,
         width: int,
@@ -75,11 +77,14 @@ class TokenEncoder(nn.Module):
         self.blocks = nn.ModuleList(EncoderBlock(width, heads, head_channels) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.to_logits = nn.Linear(width, vocabulary) if unused_logits else None
-        for table in (self.tokens, self.positions):
-            nn.init.normal_(table.weight, std=0.02)
+        for embedding in (self.tokens, self.positions):
+            nn.init.normal_(embedding.weight, std=0.02)
 
     def forward(self, ids: Int[Tensor, "b l"], mask: Bool[Tensor, "b l"] | None = None) -> Float[Tensor, "b l d"]:
-        """ids: in 0 … vocabulary - 1, at most `length` a row. mask: True where a token counts, at least one a row."""
+        """The state of each token.
+
+        ids: in 0 … vocabulary - 1, at most `length` a row. mask: True where a token counts, at least one a row.
+        """
         x = self.tokens(ids) + self.positions(torch.arange(ids.shape[1], device=ids.device))
         for block in self.blocks:
             x = block(x, mask)

@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError, did_you_mean
 from ablatent.networks.blocks import Downsample, ResBlock, SelfAttention2d, norm
+from ablatent.networks.common import check_dropout, check_positive, level_factors
 from ablatent.networks.transformer import Attention, timestep_embedding, zero_init
 
+NODE = "classifier.network"  # where this network stands in the configuration
 POOLS = ("attention", "mean")
 
 
@@ -28,6 +30,7 @@ class NoisyClassifier(nn.Module):
 
     def __init__(
         self,
+        *,
         in_channels: int,
         classes: int,
         ch: int,
@@ -39,7 +42,14 @@ class NoisyClassifier(nn.Module):
         pool: str = "attention",
     ) -> None:
         super().__init__()
-        factors = _checked(in_channels, classes, ch, ch_mult, num_res_blocks, attn_factors, dropout, pool)
+        check_positive(NODE, in_channels=in_channels, ch=ch, num_res_blocks=num_res_blocks)
+        if classes < 2:
+            do = "Use other data, or guidance=none."
+            raise ConfigError(NODE, "data with at least 2 classes", f"{classes} classes", do)
+        factors = level_factors(NODE, ch_mult, attn_factors)
+        check_dropout(NODE, dropout)
+        if pool not in POOLS:
+            raise ConfigError(f"{NODE}.pool", "attention or mean", pool, did_you_mean(pool, POOLS))
         self.ch, self.in_channels, self.factor = ch, in_channels, factors[-1]
         emb_ch = 4 * ch
         self.time_mlp = nn.Sequential(nn.Linear(ch, emb_ch), nn.SiLU(), nn.Linear(emb_ch, emb_ch))
@@ -64,10 +74,13 @@ class NoisyClassifier(nn.Module):
             nn.init.zeros_(p)
 
     def forward(self, x: Float[Tensor, "b c h w"], t: Float[Tensor, " b"]) -> Float[Tensor, "b k"]:
-        """x: h and w divisible by 2^(levels-1). t: real-valued times in [0, T-1]."""
+        """Logits of the classes. x: x_t, h and w divisible by 2^(levels-1). t: real-valued times in [0, T-1].
+
+        Raises ConfigError for latents of other channels or sides.
+        """
         if x.shape[1] != self.in_channels or x.shape[2] % self.factor or x.shape[3] % self.factor:
             raise ConfigError(
-                "classifier.network",
+                NODE,
                 f"latents of {self.in_channels} channels whose height and width are divisible by {self.factor}",
                 "x".join(map(str, x.shape[1:])),
                 "Give fewer levels in classifier.network.ch_mult, or larger images.",
@@ -87,39 +100,7 @@ def _attention(c: int, head_channels: int) -> SelfAttention2d:
     """Attention for a level of width c, which starts as the identity."""
     if head_channels < 1 or c % head_channels:
         expected = f"a divisor of {c}, the width of a level with attention"
-        raise ConfigError("classifier.network.head_channels", expected, head_channels)
+        raise ConfigError(f"{NODE}.head_channels", expected, head_channels)
     block = SelfAttention2d(c, head_channels)
     zero_init(block.out)
     return block
-
-
-def _checked(
-    in_channels: int,
-    classes: int,
-    ch: int,
-    ch_mult: Sequence[int],
-    num_res_blocks: int,
-    attn_factors: Sequence[int],
-    dropout: float,
-    pool: str,
-) -> list[int]:
-    """The downsample factor of each level, or ConfigError."""
-    key = "classifier.network"
-    sizes = {"in_channels": in_channels, "ch": ch, "num_res_blocks": num_res_blocks}
-    for name, value in sizes.items():
-        if value < 1:
-            raise ConfigError(f"{key}.{name}", "an integer >= 1", value)
-    if classes < 2:
-        raise ConfigError(
-            key, "data with at least 2 classes", f"{classes} classes", "Use other data, or guidance=none."
-        )
-    if not ch_mult or min(ch_mult) < 1:
-        raise ConfigError(f"{key}.ch_mult", "a list of integers >= 1, one a level", list(ch_mult))
-    factors = [2**k for k in range(len(ch_mult))]
-    if any(f not in factors for f in attn_factors):
-        raise ConfigError(f"{key}.attn_factors", f"some of {factors}, the factors of the levels", list(attn_factors))
-    if not 0 <= dropout < 1:
-        raise ConfigError(f"{key}.dropout", "a number in [0, 1)", dropout)
-    if pool not in POOLS:
-        raise ConfigError(f"{key}.pool", "attention or mean", pool, did_you_mean(pool, POOLS))
-    return factors

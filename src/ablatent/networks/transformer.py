@@ -54,13 +54,7 @@ class ResizeBlock(ResBlock):
         if self.emb is None or emb is None:
             raise ValueError("ResizeBlock: pass emb")
         h = self.conv1(self.resize(F.silu(self.norm1(x))))
-        e = rearrange(self.emb(F.silu(emb)), "b c -> b c 1 1").to(h.dtype)
-        if self.scale_shift:
-            scale, shift = e.chunk(2, dim=1)
-            h = self.norm2(h) * (1 + scale) + shift
-        else:
-            h = self.norm2(h + e)
-        return self.resize(x) + self.conv2(self.dropout(F.silu(h)))
+        return self.resize(x) + self.second_half(h, emb)
 
 
 class Attention(nn.Module):
@@ -84,7 +78,7 @@ class Attention(nn.Module):
         context: Float[Tensor, "b l c"] | None = None,
         mask: Bool[Tensor, "b l"] | None = None,
     ) -> Float[Tensor, "b n d"]:
-        """mask: True where a token of the context counts; each row needs one such token."""
+        """Attend, without residual. mask: True where a token of the context counts, at least one a row."""
         source = x if context is None else context
         q, k, v = (
             rearrange(y, "b n (heads d) -> b heads n d", heads=self.heads)
@@ -104,6 +98,7 @@ class FeedForward(nn.Module):
         self.out = nn.Linear(4 * dim, dim)
 
     def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        """Apply it to each token."""
         value, gate = self.inner(x).chunk(2, dim=-1)
         return self.out(value * F.gelu(gate))
 
@@ -121,6 +116,7 @@ class TransformerBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "b n d"], tokens: Float[Tensor, "b l c"], mask: Bool[Tensor, "b l"] | None
     ) -> Float[Tensor, "b n d"]:
+        """Apply the block. mask: True where a token counts, at least one a row."""
         x = x + self.self_attn(self.norm1(x))
         x = x + self.cross_attn(self.norm2(x), tokens, mask)
         return x + self.ff(self.norm3(x))
@@ -145,6 +141,7 @@ class SpatialTransformer(nn.Module):
         tokens: Float[Tensor, "b l c"],
         mask: Bool[Tensor, "b l"] | None = None,
     ) -> Float[Tensor, "b ch h w"]:
+        """Apply the blocks and add the result to x. mask: True where a token counts, at least one a row."""
         h = rearrange(self.proj_in(self.norm(x)), "b c h w -> b (h w) c")
         for block in self.blocks:
             h = block(h, tokens, mask)

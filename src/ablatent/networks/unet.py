@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ablatent.core.errors import ConfigError
 from ablatent.core.types import Cond
 from ablatent.networks.blocks import Downsample, ResBlock, SelfAttention2d, Upsample, norm
-from ablatent.networks.common import Inputs, check_dropout, head_count, positive, run
+from ablatent.networks.common import Inputs, check_dropout, check_positive, head_count, level_factors, run
 from ablatent.networks.transformer import ResizeBlock, SpatialTransformer, timestep_embedding, zero_init
 
 
@@ -24,6 +24,7 @@ class Chain(nn.ModuleList):
         tokens: Float[Tensor, "b l d"] | None,
         mask: Bool[Tensor, "b l"] | None,
     ) -> Float[Tensor, "b c2 h2 w2"]:
+        """Apply all layers to h. tokens, mask: see `Cond`."""
         for layer in self:
             if isinstance(layer, ResBlock):
                 h = layer(h, emb)
@@ -51,6 +52,7 @@ class UNet(nn.Module):
 
     def __init__(
         self,
+        *,
         in_channels: int,
         out_channels: int,
         ch: int,
@@ -70,18 +72,10 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         self.inputs = Inputs(in_channels, context_dim, vector_dim, spatial_channels)
-        positive(out_channels=out_channels, ch=ch, num_res_blocks=num_res_blocks, transformer_depth=transformer_depth)
-        if not ch_mult or min(ch_mult) < 1:
-            raise ConfigError("network.ch_mult", "a list of integers >= 1, one a level", list(ch_mult))
-        check_dropout(dropout)
-        factors = [2**k for k in range(len(ch_mult))]
-        if unknown := [f for f in attn_factors if f not in factors]:
-            raise ConfigError(
-                "network.attn_factors",
-                f"some of {factors} (downsample factors of the {len(factors)} levels in network.ch_mult)",
-                list(attn_factors),
-                f"Leave out {unknown}: there is no such level (the middle block always has attention).",
-            )
+        sizes = {"out_channels": out_channels, "ch": ch, "num_res_blocks": num_res_blocks}
+        check_positive("network", **sizes, transformer_depth=transformer_depth)
+        factors = level_factors("network", ch_mult, attn_factors)
+        check_dropout("network", dropout)
 
         self.ch, self.factor, self.checkpointing = ch, factors[-1], checkpointing
         emb_ch = 4 * ch

@@ -123,7 +123,7 @@ def _draw_curve(axes: "Axes", points: np.ndarray, n: int, label: str) -> None:
 
 def latents(sweep: Sweep) -> bytes | None:
     """How the normalised training latents are spread, one panel a first stage, one line a channel, beside N(0, 1)."""
-    found = [stored for stored in sweep.of_kind("latents") if stored.has("histograms.json")]
+    found = sweep.with_file("histograms.json")
     if not found:
         return None
     with _panels(len(found)) as (panels, out):
@@ -144,11 +144,12 @@ def latents(sweep: Sweep) -> bytes | None:
 
 def schedules(sweep: Sweep) -> bytes | None:
     """Signal left and log-SNR over time, one line a noise schedule of the sweep."""
-    noised = [j for j in sweep.jobs if "diffusion" in j.stages]
-    nodes = {json.dumps(j.config["schedule"], sort_keys=True): j for j in noised if "schedule" in j.config}
+    by_key = {key: job for job in sweep.jobs for key in job.stages.values()}
+    noised = [by_key[o.key] for o in sweep.objects.values() if "schedule" in o.config and o.key in by_key]
+    nodes = {json.dumps(j.config["schedule"], sort_keys=True): j for j in noised}
     if not nodes:
         return None
-    from ablatent.stages.stored import make  # needs torch, which the other figures do without
+    from ablatent.core.instantiate import make  # needs torch, which the other figures do without
 
     with _panels(2) as ((signal, snr), out):
         for n, job in enumerate(nodes.values()):

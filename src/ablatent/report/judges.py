@@ -7,7 +7,7 @@ from ablatent.report.tables import Cell, TableData
 def judges_table(sweep: Sweep) -> TableData | None:
     """One row a judge; None without any. Scores that are shares with half of their 95 % interval."""
     rows = []
-    for stored in sweep.of_kind("judge"):
+    for stored in [o for o in sweep.readable if "held_out" in o.summary]:
         summary, config = stored.summary, stored.config
         values, half, labels = summary["held_out"], summary["half_width"], summary["labels"]
         found = [

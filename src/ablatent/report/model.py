@@ -16,7 +16,7 @@ from ablatent.core.errors import ConfigError, DataError, did_you_mean
 from ablatent.core.files import read_json, sha256
 from ablatent.report.metrics import ARROW, ordered
 from ablatent.store.artifacts import MANIFEST
-from ablatent.store.records import FileRecord, JobFailure, JobRecord, Manifest, PlannedJob, PlanRecord
+from ablatent.store.records import FileRecord, JobFailure, JobRecord, Manifest, PlannedJob, PlannedStage, PlanRecord
 
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, DataError)  # what a damaged file can raise
 HASHED_BELOW = 256 * 2**20  # bytes; larger files are checked by size here and by hash in do=verify
@@ -24,7 +24,7 @@ HASHED_BELOW = 256 * 2**20  # bytes; larger files are checked by size here and b
 
 @dataclass(frozen=True)
 class StoredScore:
-    """One metric of one job, as scores.json has it: see `evaluation.scores.Score`. kind: of the stage that left it."""
+    """One metric of one job, as scores.json has it: see `evaluation.scores.Score`. stage: the key of what left it."""
 
     value: float
     std: float | None = None
@@ -35,7 +35,7 @@ class StoredScore:
     beside: str | None = None
     shown_in: str = "report"
     remark: str = ""
-    kind: str = ""
+    stage: str = ""
 
     @property
     def title(self) -> str:
@@ -53,11 +53,14 @@ class Stored:
     inputs: Mapping[str, str]
     manifest: Manifest | None = None
     problem: str | None = None
+    planned: PlannedStage | None = None
 
     @property
     def config(self) -> Mapping[str, Any]:
-        """The configuration that decided it; empty where the manifest has none."""
-        return {} if self.manifest is None else self.manifest.config
+        """The configuration that decided it, as its manifest has it, else as it was planned."""
+        if self.manifest is not None:
+            return self.manifest.config
+        return {} if self.planned is None else self.planned.config
 
     @property
     def data(self) -> Mapping[str, str | None]:
@@ -158,10 +161,12 @@ class Sweep:
 
     @property
     def seed_axes(self) -> list[str]:
+        """Axes over seeds."""
         return [a for a in self.axes if a == "seed" or a.endswith(".seed")]
 
     @property
     def plain_axes(self) -> list[str]:
+        """The other axes."""
         return [a for a in self.axes if a not in self.seed_axes]
 
     def closure(self, keys: Iterable[str]) -> set[str]:
@@ -182,11 +187,26 @@ class Sweep:
         ]
         return math.fsum(known) if known else None
 
+    @property
+    def figures(self) -> list[str]:
+        """The roles of stages that have a figure for trackers."""
+        stages = [(role, self.objects.get(key)) for job in self.jobs for role, key in job.stages.items()]
+        return list(dict.fromkeys(role for role, o in stages if o is not None and o.planned and o.planned.figure))
+
+    @property
+    def readable(self) -> list[Stored]:
+        """The readable artifacts, in the order in which jobs use them."""
+        order = {key: n for n, key in enumerate(k for j in self.jobs for k in j.stages.values())}
+        usable = [o for o in self.objects.values() if o.problem is None]
+        return sorted(usable, key=lambda o: order.get(o.key, len(order)))
+
     def of_kind(self, kind: str) -> list[Stored]:
         """The readable artifacts of one kind, in the order in which jobs use them."""
-        order = {key: n for n, key in enumerate(k for j in self.jobs for k in j.stages.values())}
-        usable = [o for o in self.objects.values() if o.kind == kind and o.problem is None]
-        return sorted(usable, key=lambda o: order.get(o.key, len(order)))
+        return [o for o in self.readable if o.kind == kind]
+
+    def with_file(self, *names: str) -> list[Stored]:
+        """The readable artifacts that have all these files, whatever their kind: what a report shows of them."""
+        return [o for o in self.readable if all(o.has(name) for name in names)]
 
     def label(self, key: str) -> str:
         """The axes that tell this stage from others of its kind, as `axis=value`; else its kind, or its key."""
@@ -249,7 +269,7 @@ def _read_scores(stored: Stored) -> dict[str, StoredScore]:
                 beside=score.get("beside"),
                 shown_in=score.get("shown_in", "report"),
                 remark=score.get("remark", ""),
-                kind=stored.kind,
+                stage=stored.key,
             )
     return scores
 
@@ -295,6 +315,8 @@ def load_sweep(store_root: Path, sweep_id: str) -> Sweep:
     problems: list[str] = []
     jobs = [_read_job(folder, planned, problems) for planned in plan.jobs]
     objects = {key: _read_object(store, key, stage.kind, stage.inputs) for key, stage in plan.stages.items()}
+    for key, stored in objects.items():
+        stored.planned = plan.stages[key]
     for stored in objects.values():
         wanted = any(j.built.get(stored.key) in ("built", "found") for j in jobs)
         if stored.problem and (wanted or "damaged" in stored.problem):

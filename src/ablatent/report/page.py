@@ -82,12 +82,12 @@ def _credits(sweep: Sweep) -> list[str]:
 
 
 def _task_figures(sweep: Sweep) -> list[Figure]:
-    """The figure of each task stage, which is its result."""
+    """figure.png of each stage that has one, which is its result."""
     found = []
-    for n, stored in enumerate(sweep.of_kind("task")):
-        name = str(stored.config["task"]["_target_"]).rsplit(".", 1)[-1]
+    for n, stored in enumerate(sweep.with_file("figure.png")):
+        name = str(stored.config.get("task", {}).get(TARGET, stored.kind)).rsplit(".", 1)[-1]
         label = sweep.label(stored.key)
-        caption = f"{name}: {label}" if label != "task" else name
+        caption = f"{name}: {label}" if label != stored.kind else name
         found.append(Figure(f"task-{n}", caption, (stored.folder / "figure.png").read_bytes()))
     return found
 
@@ -108,7 +108,10 @@ def _remarks(sweep: Sweep, by_seed: bool) -> list[str]:
     found += dict.fromkeys(sweep.metrics[m].remark for m in shown if sweep.metrics[m].remark)
     if len(shown) < len(sweep.metrics):
         found.append("The baselines of the other metrics are in report.csv.")
-    if any("scores" in j.stages and _shows_images(j.config.get("conditioner")) for j in sweep.jobs):
+    if any(
+        any(m.endswith("_baseline") for m in j.scores) and _shows_images(j.config.get("conditioner"))
+        for j in sweep.jobs
+    ):
         found.append("Samples that are conditioned on parts of validation images look like these: their FID flatters.")
     return found
 

@@ -159,14 +159,10 @@ def failures(sweep: Sweep) -> TableData | None:
 
 def latents(sweep: Sweep) -> TableData | None:
     """The latents of each first stage: channels before and after normalisation, and the use of codes."""
-    rows, notes = [], list[str]()
-    for stored in sweep.of_kind("latents"):
+    rows = []
+    for stored in sweep.with_file("histograms.json"):
         raw, quiet = stored.summary, Cell("–", tone="quiet")
         before = [_span(raw.get(name)) for name in ("mean", "deviation")]
-        if not stored.has("histograms.json"):
-            notes[:] = ["Built before histograms of latents were kept; building it again would add them."]
-            rows.append([Cell(sweep.label(stored.key), notes=[1]), *before, *[quiet] * 5])
-            continue
         histograms = stored.json("histograms.json")
         outside = sum(histograms["outside"])
         beyond = outside / (outside + sum(map(sum, histograms["counts"])))
@@ -180,7 +176,7 @@ def latents(sweep: Sweep) -> TableData | None:
         rows.append([Cell(sweep.label(stored.key)), *before, *after, Cell(f"{beyond:.2%}"), used, perplexity])
     about = [f"{name}, {when}" for when in ("raw", "normalised") for name in ("mean", "std")]
     columns = ["latents", *about, "beyond ±6", "codes in use", "perplexity"]
-    return TableData(columns, rows, 1, notes) if rows else None
+    return TableData(columns, rows, 1) if rows else None
 
 
 def _span(values: Sequence[float] | None) -> Cell:

@@ -31,7 +31,7 @@ def is_real(value: object) -> bool:
 
 
 def check_steps_of_time(T: object, least: int = 1) -> int:
-    """T as an int, or ConfigError."""
+    """T as an int of at least `least`. Raises ConfigError (schedule.T) otherwise."""
     if isinstance(T, bool) or not isinstance(T, int) or least > T:
         raise ConfigError("schedule.T", f"an integer of at least {least}", T)
     return T
@@ -152,4 +152,5 @@ class NoiseSchedule(nn.Module):
         return per_row(alpha, x0) * x0 + per_row(sigma, x0) * eps
 
     def extra_repr(self) -> str:
+        """What `repr` shows of it."""
         return f"T={self.T}, terminal_snr={self.terminal_snr:.3g}"

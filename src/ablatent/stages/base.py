@@ -13,14 +13,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from ablatent.core.instantiate import make
 from ablatent.data.base import Fingerprint, ImageData
 from ablatent.store.identity import Key, digest, key_of
-
-if TYPE_CHECKING:
-    from ablatent.stages.sizes import Size
 
 Config = Mapping[str, Any]
 
@@ -116,6 +113,25 @@ class Check:
     run: Callable[[], object]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """One network of a stage, and for one that is trained, what its training takes.
+
+    kind: of the stage; part: name of the network; state: bytes of weights, gradients, the two moments of Adam and the
+    averages of weights, all float32. activations: bytes that one step keeps between its forward and its backward pass.
+    steps, preset_steps: of the training as planned, and as the preset has it.
+    """
+
+    kind: str
+    part: str
+    parameters: int
+    state: int | None = None
+    activations: int | None = None
+    batch_size: int | None = None
+    steps: int | None = None
+    preset_steps: int | None = None
+
+
 class StageKind(ABC):
     """One kind of stage: everything that the plan, the checks, the cost table, the report and the executors know of it.
 
@@ -127,8 +143,8 @@ class StageKind(ABC):
     its weights can be written for other programs. neutral: options of the stage itself that were
     added later → the value at which they change nothing: keys leave them out then.
 
-    A kind stands in `kind.py` of a folder of its own, beside `build.py` with ``build(ctx: Context) -> None``; or, with a
-    `builder` that names a module, anywhere (see docs/extending.md).
+    A kind of this package stands in `kind.py` of a folder of its own, beside `build.py` with ``build(ctx: Context)``;
+    one of a user's in any module that has a `build` too (see docs/extending.md).
     """
 
     name: ClassVar[str]
@@ -155,7 +171,7 @@ class StageKind(ABC):
         """What must hold before a job with a stage of this kind is started; may import torch."""
         yield from ()
 
-    def sizes(self, config: Config) -> "list[Size]":
+    def sizes(self, config: Config) -> list[Size]:
         """The networks of the stage, for do=plan: parameters and memory of a training step; may import torch."""
         return []
 

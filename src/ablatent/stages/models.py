@@ -128,7 +128,14 @@ def load_model(inputs: StageInputs, weights: str, snapshot: str | int) -> Model:
     setting = setting_of(first_stage, normalizer, shape, summary)
     denoiser, conditioner = make_denoiser(stored_config(diffusion), setting)
     _give_weights(denoiser, conditioner, weights_path(diffusion.path, weights, snapshot), inputs.device)
-    return Model(first_stage, normalizer, denoiser, conditioner, shape, inputs.device)
+    return Model(
+        first_stage=first_stage,
+        normalizer=normalizer,
+        denoiser=denoiser,
+        conditioner=conditioner,
+        latent_shape=shape,
+        device=inputs.device,
+    )
 
 
 def _give_weights(denoiser: Denoiser, conditioner: Conditioner, file: Path, device: torch.device) -> None:
@@ -166,4 +173,11 @@ def load_imported(inputs: StageInputs, weights: str, size: int) -> Model:
     _give_weights(denoiser, conditioner, file, inputs.device)
     normalizer = LatentNormalizer((0.0,) * channels, (1.0 / config["scale_factor"],) * channels)
     shape = first_stage.latent_shape(size, size)
-    return Model(first_stage, normalizer, denoiser, conditioner, shape, inputs.device)
+    return Model(
+        first_stage=first_stage,
+        normalizer=normalizer,
+        denoiser=denoiser,
+        conditioner=conditioner,
+        latent_shape=shape,
+        device=inputs.device,
+    )

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,25 +14,6 @@ DTYPES = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 STATE_BYTES, EMA_BYTES = 16, 4
 # Positions of an image or latent (height times width) up to which a small network is quickly tried.
 QUICK = 2**12
-
-
-@dataclass(frozen=True, kw_only=True)
-class Size:
-    """One network of a stage, and for one that is trained, what its training takes.
-
-    kind: of the stage; part: name of the network; state: bytes of weights, gradients, the two moments of Adam and the
-    averages of weights, all float32. activations: bytes that one step keeps between its forward and its backward pass.
-    steps, preset_steps: of the training as planned, and as the preset has it.
-    """
-
-    kind: str
-    part: str
-    parameters: int
-    state: int | None = None
-    activations: int | None = None
-    batch_size: int | None = None
-    steps: int | None = None
-    preset_steps: int | None = None
 
 
 def saved_activation_bytes(module: nn.Module, forward: Callable[[], Any], precision: str) -> int:

@@ -229,7 +229,7 @@ class Store:
         note = {"invocation": invocation, "time": time.time(), "message": str(error), "traceback": trace}
         write_json(work.path / "error.json", note)
 
-    def _replay_error(self, key: str, invocation: str, requested_at: float) -> None:
+    def _replay_error(self, key: Key, invocation: str, requested_at: float) -> None:
         path = self.work_folder(key) / "error.json"
         if not path.exists():
             return

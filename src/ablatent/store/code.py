@@ -13,7 +13,10 @@ PACKAGE = "ablatent"
 @functools.cache
 def _module(name: str) -> tuple[str, tuple[str, ...]]:
     """(digest of one module's code, the package's modules that it imports anywhere, also inside functions)."""
-    spec = importlib.util.find_spec(name)
+    try:
+        spec = importlib.util.find_spec(name)
+    except ModuleNotFoundError:  # its package is not there: nothing builds imported objects
+        spec = None
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         return "", ()
     tree = ast.parse(Path(spec.origin).read_text())

@@ -16,7 +16,7 @@ from ablatent.store.records import JobFailure, JobRecord, JobStage, PlannedJob
 from ablatent.sweep.builder import Builder
 from ablatent.sweep.executors import Executor, StageOutcome
 from ablatent.sweep.plan import Job, Plan, stages_table
-from ablatent.tracking.base import Run, Tracking
+from ablatent.tracking.base import Run, TrackedJob, Tracking
 
 
 def run(
@@ -87,7 +87,8 @@ def track_job(
 ) -> None:
     """One tracker run for a job: axes, every score, the figures of its stages; failed when the job failed."""
     try:
-        with tracking.job_run(sweep, planned, command) as run:
+        tracked = TrackedJob(planned.index, planned.name, planned.axes, planned.config, planned.stages)
+        with tracking.job_run(sweep, tracked, command) as run:
             for role, stage in job.stages.items():
                 if (stage.scored or stage.figure) and (found := store.find(Key(stage.key))) is not None:
                     if stage.scored:

@@ -1,20 +1,18 @@
 """The table of networks that do=plan prints: parameters by part, and what a training step keeps in memory."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.table import Table
 
 from ablatent.core.values import without
+from ablatent.stages.base import Size
 from ablatent.stages.table import kinds_of
 from ablatent.store.identity import digest
 from ablatent.sweep.plan import Plan
 
-if TYPE_CHECKING:
-    from ablatent.stages.sizes import Size
 
-
-def sizes_of(plan: Plan) -> "Iterator[Size]":
+def sizes_of(plan: Plan) -> Iterator[Size]:
     """The networks of all jobs that were not refused, each distinct one once."""
     seen: set[str] = set()
     for job in plan.jobs:

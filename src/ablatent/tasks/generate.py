@@ -27,7 +27,7 @@ from ablatent.tasks.tiles import Tiling, decode_in_tiles
 ENCODED = 32  # images at once
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Model:
     """All that turns noise into images. tiling: of latents too large to be decoded at once, None for none."""
 

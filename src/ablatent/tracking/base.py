@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,6 @@ from typing import Any, SupportsFloat
 import numpy as np
 
 from ablatent.core.files import read_json, write_json
-from ablatent.store.records import PlannedJob
 
 Scalar = str | int | float | bool | None
 
@@ -37,6 +36,39 @@ def run_id(*parts: object) -> str:
     """16 hex digits that depend on all parts: the same stage and attempt, or sweep and job, give the same run."""
     text = json.dumps([str(p) for p in parts])
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+@dataclass(frozen=True)
+class TrackedJob:
+    """What a tracker shows of a job. axes: those that tell it from others of its sweep; stages: role → key."""
+
+    index: int
+    name: str
+    axes: Mapping[str, Any]
+    config: Mapping[str, Any]
+    stages: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class MetricView:
+    """One metric in an overview: its name in the runs' summaries, its label and title, and which direction is better
+    ("lower", "higher", or None)."""
+
+    name: str
+    label: str
+    title: str
+    better: str | None
+
+
+@dataclass(frozen=True)
+class SweepOverview:
+    """What a tracker's overview of a sweep shows: axes, metrics, and the names of curves and of panels of images."""
+
+    sweep: str
+    axes: Sequence[str]
+    metrics: Sequence[MetricView]
+    curves: Sequence[str]
+    panels: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -98,6 +130,10 @@ class Tracking(ABC):
     def open(self, spec: RunSpec) -> Run:
         """Start a run; a run of the same id is resumed."""
 
+    def write_overview(self, overview: SweepOverview, folder: Path) -> str | None:
+        """Write this tracker's overview of a sweep into a folder; a line that says where, None for trackers without."""
+        return None
+
     def stage_run(
         self, key: str, kind: str, config: Mapping[str, Any], sweep: str, attempt: str
     ) -> AbstractContextManager[Run]:
@@ -106,8 +142,8 @@ class Tracking(ABC):
         spec = RunSpec(run_id(key, attempt), key, sweep, kind, {**config, **about}, [kind], {"stage_key": key})
         return self._context(spec, stage=key)
 
-    def job_run(self, sweep: str, job: PlannedJob, command: str) -> AbstractContextManager[Run]:
-        """The run of one sweep job, which plan.json has. Axes become flat scalars, stages links."""
+    def job_run(self, sweep: str, job: TrackedJob, command: str) -> AbstractContextManager[Run]:
+        """The run of one job of a sweep. Axes become flat scalars, stages links."""
         axes = flat_axes(job.axes)
         links = {role: {"key": key, "run": self._stage_run_id(key)} for role, key in job.stages.items()}
         config = {

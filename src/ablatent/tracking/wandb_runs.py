@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from ablatent.core.errors import ConfigError, did_you_mean
-from ablatent.tracking.base import Run, RunSpec, Tracking
+from ablatent.tracking.base import Run, RunSpec, SweepOverview, Tracking
+from ablatent.tracking.workspace import write_workspace
 
 
 class WandbRun(Run):
@@ -111,3 +112,8 @@ class WandbTracking(Tracking):
         if self.dir is None:
             raise ConfigError("tracking.dir", "a folder", None, "It is the store's folder by default.")
         return WandbRun(spec, self.resolved_mode(), self.project, self.entity, self.dir)
+
+    def write_overview(self, overview: SweepOverview, folder: Path) -> str | None:
+        path = write_workspace(overview, folder, self.project, self.entity)
+        place = "not written, wandb-workspaces is not installed" if path is None else str(path)
+        return f"W&B workspace: {place}"

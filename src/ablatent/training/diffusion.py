@@ -1,30 +1,30 @@
 """Training a diffusion network on cached latents."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from ablatent.conditioning.base import Conditioner
 from ablatent.core.errors import ConfigError, StageError
-from ablatent.core.ranks import BatchShard, whole_batch
+from ablatent.core.ranks import BatchShard
 from ablatent.core.rng import normal, stream
 from ablatent.core.types import Cond
 from ablatent.data.latents import Latents
 from ablatent.diffusion.loss import DiffusionLoss, by_timestep
 from ablatent.diffusion.timesteps import TimestepSampler
+from ablatent.training.batches import Batch, epoch_rows
 from ablatent.training.ema import EMAs
-from ablatent.training.loop import Batch, Trainee, epoch_rows
 from ablatent.training.record import Recorder
-from ablatent.training.settings import Training, learning_rate
-from ablatent.training.sharded import gathered, groups_of
+from ablatent.training.settings import Training
+from ablatent.training.sharded import gathered
+from ablatent.training.trainee import NetworkTrainee, OptimizerFactory
 
-# From parameters, or groups of them.
-OptimizerFactory = Callable[[Iterable[Any]], torch.optim.Optimizer]
-Panel = Callable[[], np.ndarray]
+Panel = Callable[[], UInt8[np.ndarray, "H W 3"]]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class DiffusionTraining(Training):
             raise ConfigError("training.snapshots", f"steps from 1 to training.steps={self.steps}", beyond)
 
     @property
-    def kept(self) -> list[int]:
+    def kept_steps(self) -> list[int]:
         """The steps whose weights are kept."""
         return sorted({*self.snapshots, self.steps})
 
@@ -106,72 +106,67 @@ class LatentBatches:
         return {name: torch.from_numpy(values) for name, values in fields.items()}
 
 
-class DiffusionTrainee(Trainee):
-    """network, conditioner and loss; keeps raw and EMA weights at the snapshots."""
+class DiffusionTrainee(NetworkTrainee):
+    """A network, its conditioner and their loss; keeps raw and EMA weights at the snapshots.
+
+    panel: gives the samples (H, W, 3) that are recorded at each validation, with whatever weights the network has.
+    """
 
     def __init__(
         self,
+        *,
         loss: DiffusionLoss,
         timesteps: TimestepSampler,
         conditioner: Conditioner,
-        how: DiffusionTraining,
+        train_config: DiffusionTraining,
         seed: int,
         optimizer: OptimizerFactory,
         validation: list[Batch],
         panel: Panel,
     ):
-        super().__init__()
+        super().__init__(train_config, seed, optimizer, validation)
         self.denoiser, self.timesteps, self.conditioner = loss.denoiser, timesteps, conditioner
-        self.loss, self.how, self.seed, self.steps = loss, how, seed, how.steps
-        self.make_optimizer, self.validation, self.panel = optimizer, validation, panel
-        self.ema = EMAs(**how.ema)
+        self.loss, self.panel, self.snapshots = loss, panel, train_config.kept_steps
+        self.ema = EMAs(**train_config.ema)
         self.ema.start(self.denoiser.network)
 
-    def make_optimizers(self) -> list[torch.optim.Optimizer]:
-        optimizer = self.make_optimizer(groups_of(self._trained()))
-        self.base_lr = optimizer.defaults["lr"]
-        return [optimizer]
-
-    def _trained(self) -> list[nn.Parameter]:
+    def trained(self) -> list[nn.Parameter]:
         return [*self.denoiser.network.parameters(), *self.conditioner.parameters()]
 
-    def take_step(self, batches: list[Batch], step: int) -> dict[str, Tensor | float]:
-        optimizer: Any = self.optimizers()
+    def forward_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        t, weights = self.timesteps(batch["all_u"])
+        cond = self.conditioner.drop(self.conditioner.embed(batch), batch["drop"])
+        losses = self._losses(batch, t[batch["place"]], cond)
+        weighted = weights[batch["place"]].to(losses.dtype) * losses
+        return weighted.mean(), {"loss": losses.detach()}
+
+    def step_logs(self, batches: list[Batch], values: dict[str, Tensor], step: int) -> dict[str, Tensor | float]:
+        """The weighted loss; the averages and the timestep sampler follow the step."""
         t, weights = self.timesteps(batches[0]["all_u"])
-        losses = []
-        optimizer.zero_grad()
-        for micro, batch in enumerate(batches):
-            self.draw(micro)
-            cond = self.conditioner.drop(self.conditioner.embed(batch), batch["drop"])
-            own = self._losses(batch, t[batch["place"]], cond)
-            weighted = weights[batch["place"]].to(own.dtype) * own
-            self.manual_backward(weighted.mean() / len(batches))
-            losses.append(own.detach())
-        lr = learning_rate(step, self.base_lr, self.steps, self.how.warmup_steps, self.how.decay)
-        norm = self.descend(optimizer, self._trained(), lr, self.how.clip)
+        losses = values["loss"]
         self.ema.update(self.denoiser.network, step + 1)
-        every = whole_batch(losses)
-        self.timesteps.update(t, every)
-        return {"loss": (weights.to(every.dtype) * every).mean(), "grad_norm": norm, "lr": lr}
+        self.timesteps.update(t, losses)
+        return {"loss": (weights.to(losses.dtype) * losses).mean()}
 
     def _losses(self, batch: Batch, t: Tensor, cond: Cond) -> Tensor:
         return self.loss(batch["z"], t, batch["eps"], cond)
 
     def after_step(self, step: int, recorder: Recorder) -> None:
-        if step % self.how.validate_every == 0 or step == self.steps:
-            with self.ema.applied(self.denoiser.network):
-                self.eval()
-                recorder.log(step, self._validate())
-                recorder.panel(step, "samples", self.panel())
-                self.train()
-        if step in self.how.kept:
+        super().after_step(step, recorder)
+        if step in self.snapshots:
             self._keep(step, recorder)
 
     @torch.no_grad()
-    def _validate(self) -> dict[str, float]:
+    def validate(self, step: int, recorder: Recorder) -> None:
+        """Of the averaged weights: the loss, overall and by noise level, and a panel of samples. Raises StageError
+        where the loss is not finite."""
+        with self.ema.main.applied(self.denoiser.network):
+            recorder.log(step, self._validation_losses())
+            recorder.panel(step, "samples", self.panel())
+
+    def _validation_losses(self) -> dict[str, float]:
         losses, times = [], []
-        for batch in self.validation:
-            batch = {name: value.to(self.device) for name, value in batch.items()}
+        for batch in map(self.on_device, self.validation):
             t = (batch["u"] * self.denoiser.schedule.T).long()
             losses.append(self._losses(batch, t, self.conditioner.embed(batch)))
             times.append(t)

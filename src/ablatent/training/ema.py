@@ -98,7 +98,7 @@ class EMA:
 
 
 class EMAs:
-    """Averages of one module with several decays: the main one, and further ones beside it for comparison.
+    """Averages of one module with several decays: `main`, and further ones beside it for comparison.
 
     decay: of the main average. warmup: as in EMA, for all of them. extra_decays: of the further averages. Each in
     [0, 1) and given once. The names by which weights are kept: "ema" for the main one, else "ema_" and the decay, as in
@@ -128,18 +128,6 @@ class EMAs:
         """Update all averages after optimiser step number `step` (1 for the first)."""
         for ema in self.averages.values():
             ema.update(module, step)
-
-    @contextmanager
-    def applied(self, module: nn.Module, decay: float | None = None) -> Iterator[None]:
-        """Inside, the module has the averaged weights of `decay` (None: the main one); afterwards its own again.
-
-        Raises ConfigError for a decay that is not averaged.
-        """
-        found = {ema.decay: ema for ema in self.averages.values()}
-        if decay is not None and decay not in found:
-            raise ConfigError("training.ema.extra_decays", f"decays with {decay} among them", list(found))
-        with (self.main if decay is None else found[decay]).applied(module):
-            yield
 
     def __iter__(self) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """(name, averaged state under the module's own names, not copied), the main one first."""

@@ -13,9 +13,10 @@ from ablatent.core.rng import normal, stream
 from ablatent.data.pixels import to_uint8, to_unit
 from ablatent.first_stage.base import FirstStage, Reconstruction
 from ablatent.first_stage.losses import AutoencoderLoss
-from ablatent.training.loop import Batch, Trainee, epoch_rows
+from ablatent.training.batches import Batch, epoch_rows
 from ablatent.training.record import Recorder
-from ablatent.training.settings import Training, learning_rate
+from ablatent.training.settings import Training
+from ablatent.training.trainee import Trainee
 
 
 @dataclass(frozen=True)
@@ -39,15 +40,16 @@ class ImageBatches:
         pixels: np.ndarray,
         rows: np.ndarray,
         latent_shape: tuple[int, int, int],
-        how: FirstStageTraining,
+        train_config: FirstStageTraining,
         seed: int,
     ):
-        self.pixels, self.rows, self.latent_shape, self.how, self.seed = pixels, rows, latent_shape, how, seed
+        self.pixels, self.rows, self.latent_shape = pixels, rows, latent_shape
+        self.train_config, self.seed = train_config, seed
 
     def __call__(self, step: int, shard: BatchShard) -> list[Batch]:
-        size = self.how.batch_size
+        size = self.train_config.batch_size
         rows = epoch_rows(self.rows, self.seed, step, size)
-        mirrored = stream(self.seed, "flip", step).random(size) < (0.5 if self.how.flip else 0.0)
+        mirrored = stream(self.seed, "flip", step).random(size) < (0.5 if self.train_config.flip else 0.0)
         batches = []
         for places in shard.places(size):
             images = self.pixels[rows[places]]
@@ -68,19 +70,24 @@ def to_images(x: Tensor) -> np.ndarray:
 
 
 class FirstStageTrainee(Trainee):
-    """model and loss (with its critic), and what validation looks at: some validation images, always the same."""
+    """A first stage and its loss (with its critic), one step of each per batch. validation: images (n, H, W, 3) uint8
+    that are reconstructed at every validation."""
 
     def __init__(
-        self, model: FirstStage, loss: AutoencoderLoss, how: FirstStageTraining, seed: int, validation: np.ndarray
+        self,
+        model: FirstStage,
+        loss: AutoencoderLoss,
+        train_config: FirstStageTraining,
+        seed: int,
+        validation: np.ndarray,
     ):
-        super().__init__()
-        self.model, self.loss, self.how, self.seed, self.steps = model, loss, how, seed, how.steps
-        self.validation = validation
+        super().__init__(seed, train_config.steps, train_config.validate_every)
+        self.model, self.loss, self.train_config, self.validation = model, loss, train_config, validation
 
     def make_optimizers(self) -> list[torch.optim.Optimizer]:
         return [
-            torch.optim.Adam(self.model.parameters(), lr=self.how.lr, betas=tuple(self.how.betas)),
-            torch.optim.Adam(self.loss.discriminator.parameters(), lr=self.how.disc_lr, betas=(0.5, 0.9)),
+            torch.optim.Adam(self.model.parameters(), lr=self.train_config.lr, betas=tuple(self.train_config.betas)),
+            torch.optim.Adam(self.loss.discriminator.parameters(), lr=self.train_config.disc_lr, betas=(0.5, 0.9)),
         ]
 
     def to_compile(self) -> list[torch.nn.Module]:
@@ -96,14 +103,15 @@ class FirstStageTrainee(Trainee):
         generator.zero_grad()
         for micro, batch in enumerate(batches):
             rec = self._pass(micro, batch)
-            loss, said = self.loss.generator_loss(
+            loss, values = self.loss.generator_loss(
                 batch["image"], rec, self.model.last_layer(), step, self._part(micro), weight_of
             )
             self.manual_backward(loss / len(batches))
             fakes.append(rec.x_hat.detach())
-            logs.append({"loss": loss.detach(), **said, **rec.stats})
+            logs.append({"loss": loss.detach(), **values, **rec.stats})
             del rec, loss  # one graph at a time
-        norm = self.descend(generator, self.model.parameters(), self._rate(self.how.lr, step), self.how.clip)
+        rate = self.train_config.learning_rate(step, self.train_config.lr)
+        norm = self.step_optimizer(generator, self.model.parameters(), rate, self.train_config.clip)
         critic_logs = self._critic_step(critic, batches, fakes, step)
         extra = self.model.after_step(step + 1, stream(self.seed, "codes", step))
         return {**_means(logs), **critic_logs, "grad_norm": norm, **extra}
@@ -114,12 +122,12 @@ class FirstStageTrainee(Trainee):
         logs = []
         critic.zero_grad()
         for batch, fake in zip(batches, fakes, strict=True):
-            loss, said = self.loss.critic_loss(batch["image"], fake, step)
+            loss, values = self.loss.critic_loss(batch["image"], fake, step)
             if loss is not None:
                 self.manual_backward(loss / len(batches))
-                logs.append(said)
-        rate = self._rate(self.how.disc_lr, step)
-        norm = self.descend(critic, self.loss.discriminator.parameters(), rate, self.how.clip)
+                logs.append(values)
+        rate = self.train_config.learning_rate(step, self.train_config.disc_lr)
+        norm = self.step_optimizer(critic, self.loss.discriminator.parameters(), rate, self.train_config.clip)
         return {**_means(logs), "disc_grad_norm": norm}
 
     def _weight_of(self, batches: list[Batch], step: int) -> list[Tensor] | None:
@@ -138,18 +146,15 @@ class FirstStageTrainee(Trainee):
         return [mean_over_ranks(total / len(batches)) for total in sums]
 
     def _pass(self, micro: int, batch: Batch) -> Reconstruction:
-        self.draw(micro)
+        self.seed_dropout(micro)
         rec: Reconstruction = self.model(batch["image"], batch["noise"])
         return rec
 
     def _part(self, micro: int) -> tuple[int, int]:
         return self.shard.part(micro), self.shard.parts
 
-    def _rate(self, lr: float, step: int) -> float:
-        return learning_rate(step, lr, self.steps, self.how.warmup_steps, self.how.decay)
-
     def after_step(self, step: int, recorder: Recorder) -> None:
-        if step % self.how.validate_every and step != self.steps:
+        if not self.validates_at(step):
             return
         x_hat = reconstruct(self.model, self.validation, self.device)
         error = (to_tensor(self.validation) - x_hat.clamp(-1, 1)).square().mean((1, 2, 3)).clamp_min(1e-10)
@@ -162,7 +167,9 @@ class FirstStageTrainee(Trainee):
 
 def _means(logs: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Of each name over the micro-batches."""
-    return {name: torch.stack([said[name] for said in logs]).mean() for name in logs[0]} if len(logs) > 1 else logs[0]
+    if len(logs) == 1:
+        return logs[0]
+    return {name: torch.stack([values[name] for values in logs]).mean() for name in logs[0]}
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -10,12 +10,12 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ablatent.core.errors import StageError
-from ablatent.core.ranks import BatchShard, whole_batch
-from ablatent.training.diffusion import OptimizerFactory
+from ablatent.core.ranks import BatchShard
+from ablatent.training.batches import Batch, epoch_rows
 from ablatent.training.first_stage import to_tensor
-from ablatent.training.loop import Batch, Trainee, epoch_rows
 from ablatent.training.record import Recorder
-from ablatent.training.settings import Training, learning_rate
+from ablatent.training.settings import Training
+from ablatent.training.trainee import NetworkTrainee, OptimizerFactory
 
 Augment = Callable[..., tuple[np.ndarray, ...]]
 """(seed, samples, arrays …) → the arrays, changed; a function of seed and sample."""
@@ -70,62 +70,43 @@ def _batch(images: np.ndarray, targets: np.ndarray) -> Batch:
     return {"image": to_tensor(images), "target": torch.from_numpy(np.ascontiguousarray(targets))}
 
 
-class JudgeTrainee(Trainee):
-    """A network, and the question that it learns to answer. Batches: image, target. validation: always the same."""
+class JudgeTrainee(NetworkTrainee):
+    """A network that learns to give the answers of a verdict. Batches: image, target."""
 
     def __init__(
         self,
         network: nn.Module,
         question: Question,
-        how: JudgeTraining,
+        train_config: JudgeTraining,
         seed: int,
         optimizer: OptimizerFactory,
         validation: list[Batch],
     ):
-        super().__init__()
-        self.network, self.question, self.how, self.seed, self.steps = network, question, how, seed, how.steps
-        self.make_optimizer, self.validation = optimizer, validation
+        super().__init__(train_config, seed, optimizer, validation)
+        self.network, self.question = network, question
 
     def to_compile(self) -> list[nn.Module]:
         return [self.network]
 
-    def make_optimizers(self) -> list[torch.optim.Optimizer]:
-        optimizer = self.make_optimizer(self.network.parameters())
-        self.base_lr = optimizer.defaults["lr"]
-        return [optimizer]
+    def trained(self) -> list[nn.Parameter]:
+        return list(self.network.parameters())
 
-    def take_step(self, batches: list[Batch], step: int) -> dict[str, Tensor | float]:
-        optimizer: Any = self.optimizers()
-        parts = []
-        optimizer.zero_grad()
-        for micro, batch in enumerate(batches):
-            self.draw(micro)
-            logits = self.network(batch["image"])
-            loss = self.question.loss(logits, batch["target"])
-            self.manual_backward(loss / len(batches))
-            right = self.question.right(logits.detach(), batch["target"])
-            parts.append((rearrange(loss.detach(), "-> 1"), rearrange(right, "-> 1")))
-        loss, right = (whole_batch(part).mean() for part in zip(*parts, strict=True))
-        lr = learning_rate(step, self.base_lr, self.steps, self.how.warmup_steps, self.how.decay)
-        norm = self.descend(optimizer, self.network.parameters(), lr, self.how.clip)
-        return {"loss": loss, "right": right, "grad_norm": norm, "lr": lr}
-
-    def after_step(self, step: int, recorder: Recorder) -> None:
-        if step % self.how.validate_every == 0 or step == self.steps:
-            self.eval()
-            recorder.log(step, self._validate())
-            self.train()
+    def forward_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        logits = self.network(batch["image"])
+        loss = self.question.loss(logits, batch["target"])
+        right = self.question.right(logits.detach(), batch["target"])
+        return loss, {"loss": rearrange(loss.detach(), "-> 1"), "right": rearrange(right, "-> 1")}
 
     @torch.no_grad()
-    def _validate(self) -> dict[str, float]:
-        """validation/loss and validation/right, over all pictures alike."""
+    def validate(self, step: int, recorder: Recorder) -> None:
+        """validation/loss and validation/right, over all images alike. Raises StageError where the loss is not
+        finite."""
         sums, count = {"loss": 0.0, "right": 0.0}, 0
-        for batch in self.validation:
-            batch = {name: value.to(self.device) for name, value in batch.items()}
+        for batch in map(self.on_device, self.validation):
             logits = self.network(batch["image"])
             for name, measure in (("loss", self.question.loss), ("right", self.question.right)):
                 sums[name] += float(measure(logits, batch["target"])) * len(logits)
             count += len(logits)
         if not np.isfinite(sums["loss"]):
             raise StageError(f"judge: the validation loss is not finite at step {self.step}; lower judge.optimizer.lr.")
-        return {f"validation/{name}": value / count for name, value in sums.items()}
+        recorder.log(step, {f"validation/{name}": value / count for name, value in sums.items()})

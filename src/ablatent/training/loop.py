@@ -6,44 +6,36 @@ training that was killed and resumed ends with the same bits as one that was not
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.plugins import MixedPrecision
-from pytorch_lightning.strategies import ModelParallelStrategy
-from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from ablatent.core.errors import StageError
 from ablatent.core.files import write_atomic
 from ablatent.core.progress import console, track
-from ablatent.core.ranks import BatchShard, from_rank_zero, mean_over_ranks, rank_device, several_ranks, this_shard
-from ablatent.core.rng import stream
+from ablatent.core.ranks import BatchShard, from_rank_zero, rank_device, this_shard
+from ablatent.training.batches import Batch, BatchAt
 from ablatent.training.checkpoint import Scratch, read_checkpoint, write_checkpoint
 from ablatent.training.ranks import options_of
 from ablatent.training.record import Recorder
-from ablatent.training.sharded import (
-    average_gradients,
-    clip_gradients,
-    gathered,
-    load_optimizer_state,
-    optimizer_state,
-    shard,
-)
-
-Batch = dict[str, Tensor]
-# The micro-batches of one rank, of the batch of step n: a pure function of n and the shard.
-BatchAt = Callable[[int, BatchShard], list[Batch]]
+from ablatent.training.sharded import gathered, optimizer_state
+from ablatent.training.trainee import Trainee
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Runtime:
     """Where and how a stage computes; precision apart, nothing here changes what it computes beyond rounding (and
-    which units a dropout leaves out: each part of a batch draws its own)."""
+    which units a dropout leaves out: each part of a batch draws its own).
+
+    device: cpu or gpu; devices: processes that train together, by strategy ddp or fsdp; grad_accum_steps: micro-batches
+    of an optimiser step on each; precision: 32-true, bf16-mixed or 16-mixed; compile: whether networks go through
+    torch.compile; batch_size: images at once where nothing is trained; checkpoint_seconds: from one checkpoint to the
+    next.
+    """
 
     device: str = "cpu"
     devices: int = 1
@@ -53,113 +45,6 @@ class Runtime:
     compile: bool = False
     batch_size: int = 64
     checkpoint_seconds: float = 10.0
-
-
-class Trainee(pl.LightningModule):
-    """A model that knows how to take one optimiser step. Subclasses hold every tensor that a resume needs."""
-
-    seed: int
-    steps: int
-    validate_every: int
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.automatic_optimization = False
-        self.step = 0
-        self.logs: dict[str, Tensor | float] = {}
-        self.shard = BatchShard()
-        self.pending_optimizers: list[dict[str, Any]] = []
-        self.pending_scaler: dict[str, Any] = {}
-
-    def make_optimizers(self) -> list[torch.optim.Optimizer]:
-        """The optimisers, in a fixed order."""
-        raise StageError(f"{type(self).__name__} has no optimisers.")
-
-    def configure_optimizers(self) -> Any:
-        """Lightning's hook: the optimisers, with the state of the checkpoint that is being resumed."""
-        optimizers = self.make_optimizers()
-        for optimizer, state in zip(optimizers, self.pending_optimizers, strict=False):
-            load_optimizer_state(optimizer, state)
-        if self.pending_scaler:
-            self.scaler().load_state_dict(self.pending_scaler)
-        return optimizers
-
-    def configure_model(self) -> None:
-        """Lightning's hook, before the optimisers are made: spread the networks over the ranks where that is asked."""
-        if isinstance(self.trainer.strategy, ModelParallelStrategy):
-            shard(self.to_shard(), self.trainer.strategy.device_mesh["data_parallel"])
-
-    def take_step(self, batches: list[Batch], step: int) -> dict[str, Tensor | float]:
-        """One optimiser step (counted from 0) over this rank's micro-batches; returns what is logged, to be averaged
-        over the ranks."""
-        raise StageError(f"{type(self).__name__} takes no steps.")
-
-    def draw(self, micro: int) -> None:
-        """Seed torch's generator (dropout) for the pass over a micro-batch: a function of seed, step and part."""
-        part = () if self.shard.parts == 1 else (self.shard.part(micro),)
-        torch.manual_seed(int(stream(self.seed, "torch", self.step, *part).integers(2**31)))
-
-    def descend(
-        self, optimizer: Any, parameters: Iterable[torch.nn.Parameter], lr: float, clip: float | None
-    ) -> Tensor:
-        """A step along the gradients that the backward passes of all micro-batches on all ranks left together.
-
-        They are averaged over the ranks, so each loss is a mean over its samples, divided by the number of
-        micro-batches. Returns the norm before clipping.
-        """
-        trained = [p for p in parameters if p.requires_grad]
-        average_gradients(trained)
-        scaler = self.scaler()
-        scale = 1.0 if scaler is None else float(scaler.get_scale())  # by which 16-mixed has enlarged the gradients
-        norm = clip_gradients(trained, float("inf") if clip is None else clip * scale) / scale
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        optimizer.step()
-        return norm
-
-    def scaler(self) -> Any:
-        """What enlarges the gradients of 16-mixed, None in other precisions."""
-        plugin = self.trainer.precision_plugin
-        return plugin.scaler if isinstance(plugin, MixedPrecision) else None
-
-    def after_step(self, step: int, recorder: Recorder) -> None:
-        """Called with the number of steps taken: validation, panels, snapshots."""
-
-    def to_compile(self) -> list[torch.nn.Module]:
-        """The modules that runtime.compile hands to torch.compile, in place: names in state dicts stay."""
-        return []
-
-    def to_shard(self) -> list[torch.nn.Module]:
-        """The networks that runtime.strategy=fsdp spreads over the ranks: each is called by its forward alone."""
-        return []
-
-    def resume_state(self) -> dict[str, Any]:
-        """Tensors that are not in state_dict (EMA), if any."""
-        return {}
-
-    def load_resume_state(self, state: Mapping[str, Any]) -> None:
-        """Takes what resume_state gave."""
-
-    def training_step(self, batches: list[Batch], index: int) -> None:
-        self.draw(0)
-        logs = self.take_step(batches, self.step)
-        if several_ranks():
-            values = [torch.as_tensor(v, dtype=torch.float64, device=self.device) for v in logs.values()]
-            logs = dict(zip(logs, mean_over_ranks(torch.stack(values)), strict=True))
-        self.logs = logs
-        self.step += 1
-
-
-def epoch_rows(rows: np.ndarray, seed: int, step: int, batch_size: int) -> np.ndarray:
-    """The data rows of step n: consecutive places in an endless sequence of shuffled epochs."""
-    places = np.arange(step * batch_size, (step + 1) * batch_size)
-    epochs, within = np.divmod(places, len(rows))
-    out = np.empty(batch_size, dtype=np.int64)
-    for epoch in np.unique(epochs):
-        order = stream(seed, "epoch", int(epoch)).permutation(len(rows))
-        chosen = epochs == epoch
-        out[chosen] = rows[order[within[chosen]]]
-    return out
 
 
 class _Batches(IterableDataset):
@@ -204,8 +89,15 @@ def fit(
 ) -> None:
     """Train to `trainee.steps`, from the scratch folder's checkpoint where there is one.
 
+    trainee: takes the steps, and has the trained weights afterwards. batch_at: gives the micro-batches of this rank for
+    each step; a resume asks for those after its checkpoint alone. scratch: where the checkpoint lies, with the right to
+    write there. recorder: takes curves, panels and weights. runtime: devices, precision and time between checkpoints.
+    title: of the progress bar and the messages.
+
     Where there are several ranks, each calls this with the same arguments. All validate and draw panels in step, so
-    that none waits for another; the recorder of the first alone writes.
+    that none waits for another; the recorder of the first alone writes. Raises StageError where there are not as many
+    processes as `runtime.devices`, for a checkpoint that cannot be read or is of another model, and where a training
+    ends early; KeyboardInterrupt where it was interrupted.
     """
     shard = trainee.shard = this_shard(runtime.grad_accum_steps)
     if shard.ranks != runtime.devices:

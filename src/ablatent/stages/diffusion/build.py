@@ -1,18 +1,13 @@
 """diffusion: latents → weights of the network and its conditioner, raw and EMA."""
 
-from functools import partial
-
 import numpy as np
-import torch
 from torch import nn
 
-from ablatent.store.identity import Key
 from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
 from ablatent.core.files import write_json
 from ablatent.core.images import grid
-from ablatent.core.instantiate import class_of, make
-from ablatent.core.rng import stream
+from ablatent.core.instantiate import make
 from ablatent.data.latents import Latents
 from ablatent.diffusion.loss import DiffusionLoss
 from ablatent.interop.layout import attention_heads, on_meta
@@ -21,12 +16,13 @@ from ablatent.samplers.ddim import DDIM
 from ablatent.samplers.guidance import NoGuidance
 from ablatent.stages.context import Context, weights_path
 from ablatent.stages.models import load_first_stage, make_denoiser, setting_of, source_of
+from ablatent.stages.train import optimizer_factory, seed_initial_weights, train
 from ablatent.store.artifacts import Artifact
+from ablatent.store.identity import Key
 from ablatent.tasks.conditions import conditions, conditions_in_turn
 from ablatent.tasks.generate import Draws, Guided, Model, generate
 from ablatent.training.diffusion import DiffusionTrainee, DiffusionTraining, LatentBatches, Panel
 from ablatent.training.first_stage import to_images
-from ablatent.training.loop import fit
 
 PANEL, PANEL_STEPS = 16, 10
 
@@ -34,32 +30,39 @@ PANEL, PANEL_STEPS = 16, 10
 def build(ctx: Context) -> None:
     """raw-STEP.safetensors and ema-STEP.safetensors at the snapshots, curves.csv, panels/, summary.json."""
     config = ctx.config
-    how = DiffusionTraining(**config["training"])
+    train_config = DiffusionTraining(**config["training"])
     seed = int(config["seed"])
     latents, images = Latents.load(ctx.input("latents").path), ctx.images()
-    torch.manual_seed(int(stream(seed, "initial weights").integers(2**31)))
+    seed_initial_weights(seed)
     source = source_of(ctx, images)
-    known = {"classes": len(source.annotations.classes), "segments": len(source.annotations.segments)}
+    counts = {"classes": len(source.annotations.classes), "segments": len(source.annotations.segments)}
     first_stage = load_first_stage(ctx.input("first_stage"), ctx.device)
-    setting = setting_of(first_stage, latents.normalizer, latents.shape, known)
+    setting = setting_of(first_stage, latents.normalizer, latents.shape, counts)
     denoiser, conditioner = make_denoiser(config, setting)
     if config["init_from"] is not None:
         init_from(ctx.store.open(Key(config["init_from"])), denoiser.network, conditioner)
     fields = conditioner.rows(source)
-    batches = LatentBatches(latents, images.indices("train"), fields, how.batch_size, seed, conditioner)
-    validation_rows = images.indices("validation")[: min(256, 4 * how.batch_size)]
-    optimizer = config["optimizer"]
-    trainee = DiffusionTrainee(
-        DiffusionLoss(denoiser, make(config["weighting"]), how.loss, config["vlb_weight"]),
-        make(config["timestep_sampler"], T=denoiser.schedule.T),
-        conditioner,
-        how,
-        seed,
-        partial(class_of(optimizer), **{k: v for k, v in optimizer.items() if k != "_target_"}),
-        batches.validation(validation_rows, draws=2),
-        _panel(ctx, Model(first_stage, latents.normalizer, denoiser, conditioner, latents.shape, ctx.device), source),
+    batches = LatentBatches(latents, images.indices("train"), fields, train_config.batch_size, seed, conditioner)
+    validation_rows = images.indices("validation")[: min(256, 4 * train_config.batch_size)]
+    model = Model(
+        first_stage=first_stage,
+        normalizer=latents.normalizer,
+        denoiser=denoiser,
+        conditioner=conditioner,
+        latent_shape=latents.shape,
+        device=ctx.device,
     )
-    fit(trainee, batches, ctx.work, ctx.recorder(), ctx.compute, ctx.title)
+    trainee = DiffusionTrainee(
+        loss=DiffusionLoss(denoiser, make(config["weighting"]), train_config.loss, config["vlb_weight"]),
+        timesteps=make(config["timestep_sampler"], T=denoiser.schedule.T),
+        conditioner=conditioner,
+        train_config=train_config,
+        seed=seed,
+        optimizer=optimizer_factory(config["optimizer"]),
+        validation=batches.validation(validation_rows, draws=2),
+        panel=_panel(ctx, model, source),
+    )
+    train(ctx, trainee, batches)
     if ctx.rank:
         return
     ctx.work.check()
@@ -69,9 +72,9 @@ def build(ctx: Context) -> None:
         {
             "parameters": count,
             "conditioner_parameters": sum(p.numel() for p in conditioner.parameters()),
-            "steps": how.steps,
-            "snapshots": how.kept,
-            **known,
+            "steps": train_config.steps,
+            "snapshots": train_config.kept_steps,
+            **counts,
             "class_names": list(source.annotations.classes),
             "segment_names": list(source.annotations.segments),
         },

@@ -1,13 +1,9 @@
 """diffusion: latents → weights of the network and its conditioner."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from ablatent.stages.base import Check, Config, JobGraph, Stage, StageKind
+from ablatent.stages.base import Check, Config, JobGraph, Size, Stage, StageKind
 from ablatent.stages.options import reads_annotations, task_declares
-
-if TYPE_CHECKING:
-    from ablatent.stages.sizes import Size
 
 GROUPS = ("network", "schedule", "parameterization", "weighting", "conditioner", "timestep_sampler", "optimizer")
 """Config groups that decide it, beside `training` and `diffusion`."""
@@ -38,7 +34,7 @@ class DiffusionKind(StageKind):
         learning = {name: config[name] for name in (*LEARNING, "training", "diffusion")}
         yield Check("learning", learning, lambda: check_learning(config))
 
-    def sizes(self, config: Config) -> "list[Size]":
+    def sizes(self, config: Config) -> list[Size]:
         from ablatent.stages.diffusion.check import diffusion_sizes
 
         return diffusion_sizes(config)

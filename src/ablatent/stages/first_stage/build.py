@@ -1,20 +1,16 @@
 """first_stage: images → autoencoder weights."""
 
-import torch
-
 from ablatent.core.errors import StageError
 from ablatent.core.files import write_json
 from ablatent.core.instantiate import make
-from ablatent.core.rng import stream
 from ablatent.first_stage.base import FirstStage
 from ablatent.stages.context import Context
 from ablatent.stages.stored import make_first_stage
+from ablatent.stages.train import save_weights, seed_initial_weights, train
 
 
 def build(ctx: Context) -> None:
     """model.safetensors, curves.csv, panels/, summary.json. A first stage without parameters is only written down."""
-    from safetensors.torch import save_file
-
     config = ctx.config
     if "digest" in config:
         raise StageError(
@@ -22,7 +18,7 @@ def build(ctx: Context) -> None:
             f"python run.py do=import path={config['weights']['path']} format={config['weights']['format']}"
         )
     seed = int(config.get("seed", 0))
-    torch.manual_seed(int(stream(seed, "initial weights").integers(2**31)))
+    seed_initial_weights(seed)
     model: FirstStage = make_first_stage(config)
     summary = {
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -34,20 +30,18 @@ def build(ctx: Context) -> None:
     if ctx.rank:
         return
     ctx.work.check()
-    state = {name: v.detach().cpu().contiguous() for name, v in model.state_dict().items()}
-    save_file(state, str(ctx.work.files / "model.safetensors"))
+    save_weights(ctx, model.state_dict())
     write_json(ctx.work.files / "summary.json", summary)
 
 
 def _train(ctx: Context, model: FirstStage, seed: int) -> int:
     from ablatent.training.first_stage import FirstStageTrainee, FirstStageTraining, ImageBatches
-    from ablatent.training.loop import fit
 
-    how = FirstStageTraining(**ctx.config["training"])
+    train_config = FirstStageTraining(**ctx.config["training"])
     images = ctx.images()
     shape = model.latent_shape(*images.pixels.shape[1:3])
-    batches = ImageBatches(images.pixels, images.indices("train"), shape, how, seed)
+    batches = ImageBatches(images.pixels, images.indices("train"), shape, train_config, seed)
     validation = images.pixels[images.indices("validation")[:256]]
-    trainee = FirstStageTrainee(model, make(ctx.config["loss"]), how, seed, validation)
-    fit(trainee, batches, ctx.work, ctx.recorder(), ctx.compute, ctx.title)
-    return how.steps
+    trainee = FirstStageTrainee(model, make(ctx.config["loss"]), train_config, seed, validation)
+    train(ctx, trainee, batches)
+    return train_config.steps

@@ -1,12 +1,8 @@
 """first_stage: images → autoencoder."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from ablatent.stages.base import Check, Config, JobGraph, Stage, StageKind
-
-if TYPE_CHECKING:
-    from ablatent.stages.sizes import Size
+from ablatent.stages.base import Check, Config, JobGraph, Size, Stage, StageKind
 
 
 class FirstStageKind(StageKind):
@@ -29,7 +25,7 @@ class FirstStageKind(StageKind):
         what = {"first_stage": config["first_stage"], "size": config["data"]["size"]}
         yield Check(self.name, what, lambda: check_first_stage(config))
 
-    def sizes(self, config: Config) -> "list[Size]":
+    def sizes(self, config: Config) -> list[Size]:
         from ablatent.stages.first_stage.check import first_stage_size
 
         return [first_stage_size(config)]

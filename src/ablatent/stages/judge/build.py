@@ -1,25 +1,22 @@
 """judge: real pictures and what is known of them → a network that says of generated ones what they show."""
 
-from functools import partial
-
 import numpy as np
 import torch
 from torch import nn
 
 from ablatent.core.files import write_json
-from ablatent.core.instantiate import class_of, make
+from ablatent.core.instantiate import make
 from ablatent.core.progress import track
-from ablatent.core.rng import stream
 from ablatent.evaluation.agreement import held_out, with_settled
 from ablatent.evaluation.judges import Verdict
 from ablatent.stages.context import Context
 from ablatent.stages.judge.load import make_judge
+from ablatent.stages.train import optimizer_factory, save_weights, seed_initial_weights, train
 from ablatent.training.first_stage import to_tensor
 from ablatent.training.judge import JudgeTrainee, JudgeTraining, PictureBatches
-from ablatent.training.loop import fit
 
-# Pictures that the curves are measured on; the summary is measured on all.
-WATCHED = 512
+CURVE_IMAGES = 512
+"""Images that the curves are measured on; the summary is measured on all."""
 
 
 def build(ctx: Context) -> None:
@@ -27,30 +24,25 @@ def build(ctx: Context) -> None:
 
     Where a knob is chosen on real pictures, every second held-out picture chooses and the others measure.
     """
-    from safetensors.torch import save_file
-
     config, seed = ctx.config, int(ctx.config["seed"])
-    how = JudgeTraining(**config["training"])
+    train_config = JudgeTraining(**config["training"])
     verdict: Verdict = make(config["verdict"])
     images, known = ctx.images(), ctx.annotations()
     verdict.check(known)
-    torch.manual_seed(int(stream(seed, "initial weights").integers(2**31)))
+    seed_initial_weights(seed)
     network = make_judge(config, len(verdict.names(known)))
     rows = images.indices("validation")
-    train = images.indices("train")
+    train_rows = images.indices("train")
     batches = PictureBatches(
-        images.pixels, verdict.targets(known), train, make(config["augment"]), how.batch_size, seed
+        images.pixels, verdict.targets(known), train_rows, make(config["augment"]), train_config.batch_size, seed
     )
-    optimizer = config["optimizer"]
-    options = {k: v for k, v in optimizer.items() if k != "_target_"}
-    chosen = partial(class_of(optimizer), **options)
-    trainee = JudgeTrainee(network, verdict, how, seed, chosen, batches.validation(rows[:WATCHED]))
-    fit(trainee, batches, ctx.work, ctx.recorder(), ctx.compute, ctx.title)
+    optimizer = optimizer_factory(config["optimizer"])
+    trainee = JudgeTrainee(network, verdict, train_config, seed, optimizer, batches.validation(rows[:CURVE_IMAGES]))
+    train(ctx, trainee, batches)
     if ctx.rank:
         return
     ctx.work.check()
-    state = {name: v.detach().cpu().contiguous() for name, v in network.state_dict().items()}
-    save_file(state, str(ctx.work.files / "model.safetensors"))
+    save_weights(ctx, network.state_dict())
     network = network.to(ctx.device).eval()
     answers, facts, settled = judge(ctx, verdict, network, images.pixels[rows]), known.rows(rows), {}
     if verdict.settles:
@@ -61,8 +53,8 @@ def build(ctx: Context) -> None:
         ctx.work.files / "summary.json",
         {
             "parameters": sum(p.numel() for p in network.parameters()),
-            "steps": how.steps,
-            "trained_on": len(train),
+            "steps": train_config.steps,
+            "trained_on": len(train_rows),
             "names": list(verdict.names(known)),
             "class_names": list(known.classes),
             "segment_names": list(known.segments),

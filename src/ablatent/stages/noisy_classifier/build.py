@@ -1,22 +1,21 @@
 """noisy_classifier: latents and labels → a classifier of noisy latents, for guidance=classifier."""
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import torch
 
 from ablatent.core.errors import DataError
 from ablatent.core.files import write_json
-from ablatent.core.instantiate import class_of, make
-from ablatent.core.rng import stream
+from ablatent.core.instantiate import make
 from ablatent.data.latents import Latents
 from ablatent.samplers.guidance_classifier import NoisyLogits
 from ablatent.stages.context import Context
 from ablatent.stages.stored import stored_config
+from ablatent.stages.train import optimizer_factory, save_weights, seed_initial_weights, train
 from ablatent.store.artifacts import Artifact
+from ablatent.training.batches import Batch
 from ablatent.training.diffusion import LatentBatches
-from ablatent.training.loop import Batch, fit
 from ablatent.training.noisy_classifier import PARTS, ClassifierTrainee, ClassifierTraining
 from ablatent.training.sharded import gathered
 
@@ -25,34 +24,30 @@ VALIDATION_ROWS = 256
 
 def build(ctx: Context) -> None:
     """model.safetensors, curves.csv, summary.json: accuracy on held-out latents, overall and by noise level."""
-    from safetensors.torch import save_file
-
     config = ctx.config
-    how = ClassifierTraining(**config["training"])
+    train_config = ClassifierTraining(**config["training"])
     seed = int(config["seed"])
     latents, images, annotations = Latents.load(ctx.input("latents").path), ctx.images(), ctx.annotations()
     if annotations.labels is None:
         raise DataError("guidance: expected data with class labels for the classifier of noisy latents; got none.")
     classes = len(annotations.classes)
-    torch.manual_seed(int(stream(seed, "initial weights").integers(2**31)))
+    seed_initial_weights(seed)
     logits = make_logits(config, latents.shape[0], classes)
     fields = {"label": annotations.labels}
-    batches = LatentBatches(latents, images.indices("train"), fields, how.batch_size, seed)
+    batches = LatentBatches(latents, images.indices("train"), fields, train_config.batch_size, seed)
     validation = at_every_noise_level(batches.validation(images.indices("validation")[:VALIDATION_ROWS], PARTS))
-    optimizer = config["optimizer"]
-    options = {k: v for k, v in optimizer.items() if k != "_target_"}
-    trainee = ClassifierTrainee(logits, how, seed, partial(class_of(optimizer), **options), validation)
-    fit(trainee, batches, ctx.work, ctx.recorder(), ctx.compute, ctx.title)
-    state = {name: v.cpu().contiguous() for name, v in gathered(logits.network.state_dict()).items()}
+    trainee = ClassifierTrainee(logits, train_config, seed, optimizer_factory(config["optimizer"]), validation)
+    train(ctx, trainee, batches)
+    state = gathered(logits.network.state_dict())
     if ctx.rank:
         return
     ctx.work.check()
-    save_file(state, str(ctx.work.files / "model.safetensors"))
+    save_weights(ctx, state)
     write_json(
         ctx.work.files / "summary.json",
         {
             "parameters": sum(p.numel() for p in logits.network.parameters()),
-            "steps": how.steps,
+            "steps": train_config.steps,
             "classes": classes,
             "class_names": list(annotations.classes),
             "chance": 1 / classes,

@@ -1,0 +1,43 @@
+"""What the stages that train share: initial weights, optimisers, the training itself, and weights on disk."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ablatent.core.instantiate import TARGET, class_of
+from ablatent.core.rng import stream
+from ablatent.stages.context import Context
+
+if TYPE_CHECKING:
+    from ablatent.training.batches import BatchAt
+    from ablatent.training.trainee import OptimizerFactory, Trainee
+
+
+def seed_initial_weights(seed: int) -> None:
+    """Seed torch's generator for the weights of a network that is about to be built, as a function of the stage's
+    seed."""
+    torch.manual_seed(int(stream(seed, "initial weights").integers(2**31)))
+
+
+def optimizer_factory(node: Mapping[str, Any]) -> "OptimizerFactory":
+    """An optimizer node (`_target_` and its arguments) as a function of the parameters."""
+    kind: Callable[..., Any] = class_of(node)
+    return partial(kind, **{k: v for k, v in node.items() if k != TARGET})
+
+
+def train(ctx: Context, trainee: "Trainee", batch_at: "BatchAt") -> None:
+    """Train to the end within a stage's build, from its checkpoint where there is one; see `fit`."""
+    from ablatent.training.loop import fit
+
+    fit(trainee, batch_at, ctx.work, ctx.recorder(), ctx.compute, ctx.title)
+
+
+def save_weights(ctx: Context, state: Mapping[str, Tensor]) -> None:
+    """model.safetensors of a state dict of whole tensors, on any device."""
+    from safetensors.torch import save_file
+
+    own = {name: v.detach().cpu().contiguous() for name, v in state.items()}
+    save_file(own, str(ctx.work.files / "model.safetensors"))

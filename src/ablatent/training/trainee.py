@@ -1,0 +1,184 @@
+"""What is trained: a model that knows how to take one optimiser step, and the skeleton that most trainings share."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.plugins import MixedPrecision
+from pytorch_lightning.strategies import ModelParallelStrategy
+from torch import Tensor, nn
+
+from ablatent.core.errors import StageError
+from ablatent.core.ranks import BatchShard, mean_over_ranks, several_ranks, whole_batch
+from ablatent.core.rng import stream
+from ablatent.training.batches import Batch
+from ablatent.training.record import Recorder
+from ablatent.training.settings import Training
+from ablatent.training.sharded import average_gradients, clip_gradients, groups_of, load_optimizer_state, shard
+
+OptimizerFactory = Callable[[Iterable[Any]], torch.optim.Optimizer]
+"""(parameters, or groups of them) -> an optimiser over them."""
+
+
+class Trainee(pl.LightningModule):
+    """A model that knows how to take one optimiser step. Subclasses hold every tensor that a resume needs.
+
+    seed: of batches, dropout and whatever else is drawn; steps: how many are taken; validate_every: steps from one
+    validation to the next.
+    """
+
+    def __init__(self, seed: int, steps: int, validate_every: int) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.seed, self.steps, self.validate_every = seed, steps, validate_every
+        self.step = 0
+        self.logs: dict[str, Tensor | float] = {}
+        self.shard = BatchShard()
+        self.pending_optimizers: list[dict[str, Any]] = []
+        self.pending_scaler: dict[str, Any] = {}
+
+    def make_optimizers(self) -> list[torch.optim.Optimizer]:
+        """The optimisers, in a fixed order."""
+        raise StageError(f"{type(self).__name__} has no optimisers.")
+
+    def configure_optimizers(self) -> Any:
+        """Lightning's hook: the optimisers, with the state of the checkpoint that is being resumed."""
+        optimizers = self.make_optimizers()
+        for optimizer, state in zip(optimizers, self.pending_optimizers, strict=False):
+            load_optimizer_state(optimizer, state)
+        if self.pending_scaler:
+            self.scaler().load_state_dict(self.pending_scaler)
+        return optimizers
+
+    def configure_model(self) -> None:
+        """Lightning's hook, before the optimisers are built: spread the networks over the ranks where that is set."""
+        if isinstance(self.trainer.strategy, ModelParallelStrategy):
+            shard(self.to_shard(), self.trainer.strategy.device_mesh["data_parallel"])
+
+    def take_step(self, batches: list[Batch], step: int) -> dict[str, Tensor | float]:
+        """One optimiser step (counted from 0) over this rank's micro-batches; returns what is logged, to be averaged
+        over the ranks."""
+        raise StageError(f"{type(self).__name__} takes no steps.")
+
+    def seed_dropout(self, micro: int) -> None:
+        """Seed torch's generator (dropout) for the pass over a micro-batch: a function of seed, step and part."""
+        part = () if self.shard.parts == 1 else (self.shard.part(micro),)
+        torch.manual_seed(int(stream(self.seed, "torch", self.step, *part).integers(2**31)))
+
+    def step_optimizer(
+        self, optimizer: Any, parameters: Iterable[nn.Parameter], lr: float, clip: float | None
+    ) -> Tensor:
+        """A step along the gradients that the backward passes of all micro-batches on all ranks left together.
+
+        They are averaged over the ranks, so each loss is a mean over its samples, divided by the number of
+        micro-batches. clip: largest gradient norm, None for any. Returns the norm before clipping.
+        """
+        trained = [p for p in parameters if p.requires_grad]
+        average_gradients(trained)
+        scaler = self.scaler()
+        scale = 1.0 if scaler is None else float(scaler.get_scale())  # by which 16-mixed has enlarged the gradients
+        norm = clip_gradients(trained, float("inf") if clip is None else clip * scale) / scale
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.step()
+        return norm
+
+    def scaler(self) -> Any:
+        """What enlarges the gradients of 16-mixed, None in other precisions."""
+        plugin = self.trainer.precision_plugin
+        return plugin.scaler if isinstance(plugin, MixedPrecision) else None
+
+    def validates_at(self, step: int) -> bool:
+        """Whether there is a validation after so many steps."""
+        return step % self.validate_every == 0 or step == self.steps
+
+    def on_device(self, batch: Batch) -> Batch:
+        """The batch on the device of the model."""
+        return {name: value.to(self.device) for name, value in batch.items()}
+
+    def after_step(self, step: int, recorder: Recorder) -> None:
+        """Called with the number of steps taken: validation, panels, snapshots."""
+
+    def to_compile(self) -> list[nn.Module]:
+        """The modules that runtime.compile hands to torch.compile, in place: names in state dicts stay."""
+        return []
+
+    def to_shard(self) -> list[nn.Module]:
+        """The networks that runtime.strategy=fsdp spreads over the ranks: each is called by its forward alone."""
+        return []
+
+    def resume_state(self) -> dict[str, Any]:
+        """Tensors that are not in state_dict (EMA), if any."""
+        return {}
+
+    def load_resume_state(self, state: Mapping[str, Any]) -> None:
+        """Takes what resume_state gave."""
+
+    def training_step(self, batches: list[Batch], index: int) -> None:
+        """Lightning's hook: one step, whose values are averaged over the ranks and kept in `logs`."""
+        self.seed_dropout(0)
+        logs = self.take_step(batches, self.step)
+        if several_ranks():
+            values = [torch.as_tensor(v, dtype=torch.float64, device=self.device) for v in logs.values()]
+            logs = dict(zip(logs, mean_over_ranks(torch.stack(values)), strict=True))
+        self.logs = logs
+        self.step += 1
+
+
+class NetworkTrainee(Trainee):
+    """A training with one optimiser and one loss that is a mean over samples; all but the first stage's are.
+
+    validation: batches that are the same at every validation.
+    """
+
+    def __init__(self, train_config: Training, seed: int, optimizer: OptimizerFactory, validation: list[Batch]) -> None:
+        super().__init__(seed, train_config.steps, train_config.validate_every)
+        self.train_config, self.make_optimizer, self.validation = train_config, optimizer, validation
+
+    @abstractmethod
+    def trained(self) -> Sequence[nn.Parameter]:
+        """The parameters that the optimiser moves."""
+
+    @abstractmethod
+    def forward_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a micro-batch, a mean over its samples, and what is logged of it: name → (b,) or (1,) values
+        without gradients."""
+
+    @abstractmethod
+    def validate(self, step: int, recorder: Recorder) -> None:
+        """Record the validation after so many steps; called in evaluation mode."""
+
+    def make_optimizers(self) -> list[torch.optim.Optimizer]:
+        """The one optimiser."""
+        optimizer = self.make_optimizer(groups_of(self.trained()))
+        self.base_lr = optimizer.defaults["lr"]
+        return [optimizer]
+
+    def take_step(self, batches: list[Batch], step: int) -> dict[str, Tensor | float]:
+        """The gradients of all micro-batches, and one step along them."""
+        optimizer: Any = self.optimizers()
+        parts = []
+        optimizer.zero_grad()
+        for micro, batch in enumerate(batches):
+            self.seed_dropout(micro)
+            loss, values = self.forward_loss(batch)
+            self.manual_backward(loss / len(batches))
+            parts.append(values)
+            del loss  # one graph at a time
+        values = {name: whole_batch([part[name] for part in parts]) for name in parts[0]}
+        lr = self.train_config.learning_rate(step, self.base_lr)
+        norm = self.step_optimizer(optimizer, self.trained(), lr, self.train_config.clip)
+        return {**self.step_logs(batches, values, step), "grad_norm": norm, "lr": lr}
+
+    def step_logs(self, batches: list[Batch], values: dict[str, Tensor], step: int) -> dict[str, Tensor | float]:
+        """What is logged of a step, called after it; values: those of `forward_loss`, of the whole batch."""
+        return {name: value.mean() for name, value in values.items()}
+
+    def after_step(self, step: int, recorder: Recorder) -> None:
+        """Validation, where it is due."""
+        if self.validates_at(step):
+            self.eval()
+            self.validate(step, recorder)
+            self.train()
