@@ -13,7 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ablatent.conditioning.class_label import ClassLabel
 from ablatent.core.errors import DataError
+from ablatent.core.instantiate import TARGET, target_of
 from ablatent.core.weights import read_tensors
 from ablatent.interop import text
 from ablatent.interop.compvis_names import autoencoder_entries, unet_entries
@@ -196,9 +198,8 @@ def _classes(
     if not options.null_label:
         rows = torch.cat([rows, torch.zeros_like(rows[:1])])
     dim = rows.shape[1]
-    target = "ablatent.conditioning.class_label.ClassLabel"
-    node = {"_target_": target, "classes": len(rows) - 1, "inject": widths[dim], "dim": dim, "dropout": 0.1}
-    return node, {"embedding.weight": rows}
+    fields = {"classes": len(rows) - 1, "inject": widths[dim], "dim": dim, "dropout": 0.1}
+    return {TARGET: target_of(ClassLabel), **fields}, {"embedding.weight": rows}
 
 
 def _short(schedule: Mapping[str, Any]) -> str:

@@ -7,9 +7,11 @@ from typing import Any
 
 from torch import Tensor
 
+from ablatent.core.instantiate import TARGET, target_of
 from ablatent.core.weights import digest_tensors
+from ablatent.diffusion.parameterization import Eps
 
-EPS = {"_target_": "ablatent.diffusion.parameterization.Eps"}
+EPS = {TARGET: target_of(Eps)}
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ class Strip:
 
 
 @dataclass
-class Reconstructions:
+class ReconstructionGroup:
     """The same originals through several first stages."""
 
     rows: list[Strip]
@@ -46,7 +46,7 @@ class SampleCard:
 
 
 @dataclass
-class Samples:
+class SampleSets:
     """All sample sets; `same_noise` says whether image k of each started from the same x_T."""
 
     cards: list[SampleCard] = field(default_factory=list)
@@ -107,16 +107,16 @@ def _line(scores: Iterable[StoredScore]) -> str:
     return ", ".join(f"{s.label} {s.value:.4g}" for s in scores)
 
 
-def reconstructions(sweep: Sweep) -> list[Reconstructions]:
+def reconstructions(sweep: Sweep) -> list[ReconstructionGroup]:
     """Originals over each first stage's reconstructions; one group for each distinct set of originals."""
-    groups: dict[str, Reconstructions] = {}
+    groups: dict[str, ReconstructionGroup] = {}
     for stored in sweep.with_file("originals.npy", "images.npy"):
         try:
             originals, images = stored.array("originals.npy"), stored.array("images.npy")
             name = hashlib.sha256(originals.tobytes()).hexdigest()
             detail = _line(_scores(sweep, stored.key, [stored.key]))
             row = Strip(sweep.label(stored.key), png(tile(images[:COLUMNS], COLUMNS)), detail)
-            group = groups.setdefault(name, Reconstructions([]))
+            group = groups.setdefault(name, ReconstructionGroup([]))
             if not group.rows:
                 group.rows.append(Strip("original", png(tile(originals[:COLUMNS], COLUMNS)), "validation images"))
             group.rows.append(row)
@@ -141,9 +141,9 @@ def _same_noise(used: dict[str, Stored]) -> str:
     return f"The grids do not all start from the same x_T; image k is comparable only within a group. {parts}."
 
 
-def samples(sweep: Sweep) -> Samples:
+def samples(sweep: Sweep) -> SampleSets:
     """The first SIDE² samples of each set, beside its decoded N(0, I) latents."""
-    out, used = Samples(), dict[str, Stored]()
+    out, used = SampleSets(), dict[str, Stored]()
     for stored in sweep.with_file("images.npy", "prior.npy"):
         label = sweep.label(stored.key)
         if len(out.cards) == MAX_SAMPLE_SETS:
