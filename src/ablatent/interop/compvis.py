@@ -32,7 +32,7 @@ CLASS_ROWS = "cond_stage_model.embedding.weight"
 EMA_COUNTERS = ("decay", "num_updates")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Split:
     """The tensors of a checkpoint by part, without their prefixes.
 

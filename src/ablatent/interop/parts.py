@@ -23,6 +23,7 @@ class FirstStagePart:
 
     @property
     def digest(self) -> str:
+        """Of the tensors: what the key of an imported autoencoder is made of."""
         return digest_tensors(self.state)
 
 
@@ -40,6 +41,7 @@ class DiffusionPart:
 
     @property
     def digest(self) -> str:
+        """Of all tensors, raw and averaged: what the key of an imported network is made of."""
         return digest_tensors({f"{kind}.{k}": v for kind, state in self.weights.items() for k, v in state.items()})
 
 

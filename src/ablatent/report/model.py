@@ -22,7 +22,7 @@ UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, DataErro
 HASHED_BELOW = 256 * 2**20  # bytes; larger files are checked by size here and by hash in do=verify
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StoredScore:
     """One metric of one job, as scores.json has it: see `evaluation.scores.Score`. stage: the key of what left it."""
 
@@ -45,22 +45,31 @@ class StoredScore:
 
 @dataclass
 class Stored:
-    """One artifact. `problem` says why it cannot be used, None when its manifest is fine."""
+    """One artifact of a sweep: as it was planned, and as the store has it.
+
+    manifest: None where it cannot be used; problem: why that is so, None when its manifest is fine.
+    """
 
     key: str
-    kind: str
     folder: Path
-    inputs: Mapping[str, str]
+    planned: PlannedStage
     manifest: Manifest | None = None
     problem: str | None = None
-    planned: PlannedStage | None = None
+
+    @property
+    def kind(self) -> str:
+        """The kind of stage that it is of."""
+        return self.planned.kind
+
+    @property
+    def inputs(self) -> Mapping[str, str]:
+        """Role → key of the stages that it was built from."""
+        return self.planned.inputs
 
     @property
     def config(self) -> Mapping[str, Any]:
         """The configuration that decided it, as its manifest has it, else as it was planned."""
-        if self.manifest is not None:
-            return self.manifest.config
-        return {} if self.planned is None else self.planned.config
+        return self.planned.config if self.manifest is None else self.manifest.config
 
     @property
     def data(self) -> Mapping[str, str | None]:
@@ -91,16 +100,19 @@ class Stored:
         return path
 
     def json(self, name: str) -> dict[str, Any]:
+        """The object in a JSON file. Raises DataError or ValueError for a file that is damaged or holds another value."""
         value = read_json(self.file(name))
         if not isinstance(value, dict):
             raise DataError(f"{self.key}: {name} should hold a JSON object")
         return value
 
     def array(self, name: str) -> np.ndarray:
+        """The array in a .npy file. Raises DataError, ValueError for a file that is damaged."""
         return np.load(self.file(name), allow_pickle=False)
 
     @cached_property
     def summary(self) -> dict[str, Any]:
+        """summary.json, empty for an artifact without."""
         return self.json("summary.json") if self.has("summary.json") else {}
 
     def curves(self) -> dict[str, np.ndarray]:
@@ -191,7 +203,7 @@ class Sweep:
     def figures(self) -> list[str]:
         """The roles of stages that have a figure for trackers."""
         stages = [(role, self.objects.get(key)) for job in self.jobs for role, key in job.stages.items()]
-        return list(dict.fromkeys(role for role, o in stages if o is not None and o.planned and o.planned.figure))
+        return list(dict.fromkeys(role for role, o in stages if o is not None and o.planned.figure))
 
     @property
     def readable(self) -> list[Stored]:
@@ -241,17 +253,17 @@ def axis_value(text: Any) -> Any:
     return value if isinstance(value, bool | int | float | None) else text
 
 
-def _read_object(store: Path, key: str, kind: str, inputs: Mapping[str, str]) -> Stored:
-    folder = store / "objects" / kind / key
+def _read_object(store: Path, key: str, planned: PlannedStage) -> Stored:
+    folder = store / "objects" / planned.kind / key
     if not (folder / MANIFEST).is_file():
-        return Stored(key, kind, folder, inputs, problem="not in the store")
+        return Stored(key, folder, planned, problem="not in the store")
     try:
         manifest = Manifest.read(folder / MANIFEST)
         if manifest.key != key:
             raise DataError(f"it is the manifest of {manifest.key}")
     except DataError as error:
-        return Stored(key, kind, folder, inputs, problem=f"its manifest is damaged ({error})")
-    return Stored(key, kind, folder, inputs, manifest)
+        return Stored(key, folder, planned, problem=f"its manifest is damaged ({error})")
+    return Stored(key, folder, planned, manifest)
 
 
 def _read_scores(stored: Stored) -> dict[str, StoredScore]:
@@ -314,14 +326,12 @@ def load_sweep(store_root: Path, sweep_id: str) -> Sweep:
         raise ConfigError("sweep", "a sweep whose plan.json can be read", f"{sweep_id} ({error})") from error
     problems: list[str] = []
     jobs = [_read_job(folder, planned, problems) for planned in plan.jobs]
-    objects = {key: _read_object(store, key, stage.kind, stage.inputs) for key, stage in plan.stages.items()}
-    for key, stored in objects.items():
-        stored.planned = plan.stages[key]
+    objects = {key: _read_object(store, key, stage) for key, stage in plan.stages.items()}
     for stored in objects.values():
         wanted = any(j.built.get(stored.key) in ("built", "found") for j in jobs)
         if stored.problem and (wanted or "damaged" in stored.problem):
             problems.append(f"{stored.key}: {stored.problem}.")
-        if not plan.stages[stored.key].scored:
+        if not stored.planned.scored:
             continue
         scores = None
         try:

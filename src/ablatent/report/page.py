@@ -32,7 +32,7 @@ class Figure:
     png: bytes
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Page:
     """The parts of a report, in the order in which they are read."""
 

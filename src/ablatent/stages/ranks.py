@@ -104,7 +104,7 @@ class Spool(Run):
     """The tracker run of the first rank: what it logs goes to the process that has the real run."""
 
     def __init__(self, folder: Path):
-        super().__init__(RunSpec("", "", "", "", {}))
+        super().__init__(RunSpec())
         self.folder, self.count = folder, 0
 
     def log(self, step: int, values: Mapping[str, SupportsFloat]) -> None:
@@ -194,7 +194,7 @@ def rank(path: Path) -> None:
         spec = read_json(path)
         set_up_torch(spec["runtime"])
         _join(spec["runtime"], int(os.environ["LOCAL_RANK"]))
-        run = NoTracking().open(RunSpec("", "", "", "", {})) if number else Spool(path.parent)
+        run = NoTracking().open(RunSpec()) if number else Spool(path.parent)
         work = Work(**{**spec["work"], "key": Key(spec["work"]["key"]), "path": Path(spec["work"]["path"])})
         stage = Stage.of(spec["stage"])
         context = Context(stage, Store(spec["store"]), work, spec["runtime"], run, number)

@@ -71,15 +71,15 @@ class SweepOverview:
     panels: Sequence[str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunSpec:
     """What a tracker gets when a run starts. config: plain values, no OmegaConf; summary: values known by then."""
 
-    id: str
-    name: str
-    group: str
-    job_type: str
-    config: dict[str, Any]
+    id: str = ""
+    name: str = ""
+    group: str = ""
+    job_type: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
     tags: list[str] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
 
@@ -139,7 +139,15 @@ class Tracking(ABC):
     ) -> AbstractContextManager[Run]:
         """The run of one trained stage. The attempt's token stays on resume and is new on a rebuild."""
         about = {"stage": {"key": key, "kind": kind, "attempt": attempt, "sweep": sweep}}
-        spec = RunSpec(run_id(key, attempt), key, sweep, kind, {**config, **about}, [kind], {"stage_key": key})
+        spec = RunSpec(
+            id=run_id(key, attempt),
+            name=key,
+            group=sweep,
+            job_type=kind,
+            config={**config, **about},
+            tags=[kind],
+            summary={"stage_key": key},
+        )
         return self._context(spec, stage=key)
 
     def job_run(self, sweep: str, job: TrackedJob, command: str) -> AbstractContextManager[Run]:
@@ -160,7 +168,15 @@ class Tracking(ABC):
             if link["run"] is not None:
                 shown[f"stages/{role}/run"] = link["run"]
         name = job.name or "single run"
-        spec = RunSpec(run_id(sweep, job.index, name), name, sweep, "job", config, ["job"], shown)
+        spec = RunSpec(
+            id=run_id(sweep, job.index, name),
+            name=name,
+            group=sweep,
+            job_type="job",
+            config=config,
+            tags=["job"],
+            summary=shown,
+        )
         return self._context(spec, stage=None)
 
     @contextmanager
