@@ -21,7 +21,7 @@ from ablatent.interop import text
 from ablatent.interop.compvis_names import autoencoder_entries, unet_entries
 from ablatent.interop.compvis_shapes import autoencoder_config, schedule_of, unet_config
 from ablatent.interop.layout import check_groups, fresh_buffers, on_meta
-from ablatent.interop.parts import EPS, DiffusionPart, FirstStagePart, Parts, weights_of
+from ablatent.interop.parts import EPS, DiffusionPart, FirstStagePart, Parts, diffusion_config, weights_of
 from ablatent.interop.published import Options
 from ablatent.interop.renaming import to_external, to_internal
 
@@ -173,15 +173,7 @@ def _diffusion(found: Split, options: Options, what: str, notes: list[str]) -> D
         f"schedule: {_short(schedule)} (from {source}; keys interop.T, interop.beta_start, interop.beta_end)",
         f"scale of the latents: {scale:g} (from {scale_source}; key interop.scale_factor)",
     ]
-    about = {
-        "network": config,
-        "schedule": schedule,
-        "parameterization": EPS,
-        "conditioner": conditioner,
-        "learned_variance": config["out_channels"] == 2 * config["in_channels"],
-        "scale_factor": scale,
-    }
-    return DiffusionPart(about, weights_of(states, rows))
+    return DiffusionPart(diffusion_config(config, schedule, dict(EPS), conditioner, scale), weights_of(states, rows))
 
 
 def _classes(

@@ -15,7 +15,7 @@ from ablatent.interop import diffusers_config as fields
 from ablatent.interop import text
 from ablatent.interop.diffusers_names import autoencoder_entries, current, unet_entries
 from ablatent.interop.layout import check_groups, fresh_buffers, normal_groups, on_meta
-from ablatent.interop.parts import EPS, DiffusionPart, FirstStagePart, Parts, weights_of
+from ablatent.interop.parts import EPS, DiffusionPart, FirstStagePart, Parts, diffusion_config, weights_of
 from ablatent.interop.published import Options, published
 from ablatent.interop.renaming import to_external, to_internal
 from ablatent.schedules.base import NoiseSchedule
@@ -108,15 +108,7 @@ def _diffusion(
     places = [folder / "scheduler" / SCHEDULER, folder.parent / "scheduler" / SCHEDULER]
     found = next((p for p in places if p.is_file()), None)
     schedule, parameterization = _scheduler(None if found is None else _json(found), config, options, found, notes)
-    about = {
-        "network": config,
-        "schedule": schedule,
-        "parameterization": parameterization,
-        "conditioner": None,
-        "learned_variance": config["out_channels"] == 2 * config["in_channels"],
-        "scale_factor": 1.0,
-    }
-    return DiffusionPart(about, weights_of({"raw": state}, {}))
+    return DiffusionPart(diffusion_config(config, schedule, parameterization), weights_of({"raw": state}, {}))
 
 
 def _scheduler(

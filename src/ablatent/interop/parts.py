@@ -45,6 +45,24 @@ class DiffusionPart:
         return digest_tensors({f"{kind}.{k}": v for kind, state in self.weights.items() for k, v in state.items()})
 
 
+def diffusion_config(
+    network: dict[str, Any],
+    schedule: dict[str, Any],
+    parameterization: dict[str, Any],
+    conditioner: dict[str, Any] | None = None,
+    scale_factor: float = 1.0,
+) -> dict[str, Any]:
+    """The config of a `DiffusionPart`. A network of twice as many output channels has learned variances."""
+    return {
+        "network": network,
+        "schedule": schedule,
+        "parameterization": parameterization,
+        "conditioner": conditioner,
+        "learned_variance": network["out_channels"] == 2 * network["in_channels"],
+        "scale_factor": scale_factor,
+    }
+
+
 @dataclass
 class Parts:
     """What was read. notes: what the file does not say and where it was taken from; not_read: name → tensors."""

@@ -5,11 +5,11 @@ betas are square-root-linear over 1,000 steps, attention has the published heads
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Published:
     """A released model.
 
@@ -20,6 +20,7 @@ class Published:
     name: str
     ch: int
     ch_mult: tuple[int, ...]
+    _: KW_ONLY
     context_dim: int | None = None
     channels: int | None = None
     heads: int | None = None
@@ -30,36 +31,15 @@ class Published:
 
 MODELS = (
     Published(
-        name="CelebA-HQ, FFHQ, LSUN-Bedrooms LDM-4",
-        ch=224,
-        ch_mult=(1, 2, 3, 4),
-        channels=3,
-        head_channels=32,
-        betas=(0.0015, 0.0195),
+        "CelebA-HQ, FFHQ, LSUN-Bedrooms LDM-4", 224, (1, 2, 3, 4), channels=3, head_channels=32, betas=(0.0015, 0.0195)
     ),
-    Published(name="LSUN-Churches LDM-8", ch=192, ch_mult=(1, 2, 2, 4, 4), channels=4, heads=8, betas=(0.0015, 0.0155)),
+    Published("LSUN-Churches LDM-8", 192, (1, 2, 2, 4, 4), channels=4, heads=8, betas=(0.0015, 0.0155)),
+    Published("ImageNet LDM-8", 256, (1, 2, 4), context_dim=512, channels=4, head_channels=32, betas=(0.0015, 0.0195)),
+    Published("ImageNet LDM-4-G", 192, (1, 2, 3, 5), context_dim=512, channels=3, heads=1, betas=(0.0015, 0.0195)),
     Published(
-        name="ImageNet LDM-8",
-        ch=256,
-        ch_mult=(1, 2, 4),
-        context_dim=512,
-        channels=4,
-        head_channels=32,
-        betas=(0.0015, 0.0195),
-    ),
-    Published(
-        name="ImageNet LDM-4-G",
-        ch=192,
-        ch_mult=(1, 2, 3, 5),
-        context_dim=512,
-        channels=3,
-        heads=1,
-        betas=(0.0015, 0.0195),
-    ),
-    Published(
-        name="text-to-image 1.45B",
-        ch=320,
-        ch_mult=(1, 2, 4, 4),
+        "text-to-image 1.45B",
+        320,
+        (1, 2, 4, 4),
         context_dim=1280,
         channels=4,
         heads=8,
@@ -67,28 +47,14 @@ MODELS = (
         scale=0.18215,
     ),
     Published(
-        name="stable-diffusion v1",
-        ch=320,
-        ch_mult=(1, 2, 4, 4),
-        context_dim=768,
-        heads=8,
-        betas=(0.00085, 0.012),
-        scale=0.18215,
+        "stable-diffusion v1", 320, (1, 2, 4, 4), context_dim=768, heads=8, betas=(0.00085, 0.012), scale=0.18215
     ),
     Published(
-        name="layout OpenImages",
-        ch=128,
-        ch_mult=(1, 2, 3, 4),
-        context_dim=512,
-        channels=3,
-        head_channels=32,
-        betas=(0.0015, 0.0205),
+        "layout OpenImages", 128, (1, 2, 3, 4), context_dim=512, channels=3, head_channels=32, betas=(0.0015, 0.0205)
     ),
-    Published(
-        name="super-resolution", ch=160, ch_mult=(1, 2, 2, 4), channels=6, head_channels=32, betas=(0.0015, 0.0155)
-    ),
-    Published(name="inpainting", ch=256, ch_mult=(1, 2, 3, 4), channels=7, heads=8, betas=(0.0015, 0.0205)),
-    Published(name="semantic synthesis", ch=128, ch_mult=(1, 4, 8), channels=6, heads=8, betas=(0.0015, 0.0205)),
+    Published("super-resolution", 160, (1, 2, 2, 4), channels=6, head_channels=32, betas=(0.0015, 0.0155)),
+    Published("inpainting", 256, (1, 2, 3, 4), channels=7, heads=8, betas=(0.0015, 0.0205)),
+    Published("semantic synthesis", 128, (1, 4, 8), channels=6, heads=8, betas=(0.0015, 0.0205)),
 )
 
 
@@ -101,9 +67,9 @@ def published(ch: int, ch_mult: list[int], context_dim: int | None, channels: in
             return model
     heads, head_channels = (None, 32) if context_dim is None else (8, None)
     return Published(
-        name="the default values",
-        ch=ch,
-        ch_mult=tuple(ch_mult),
+        "the default values",
+        ch,
+        tuple(ch_mult),
         context_dim=context_dim,
         channels=channels,
         heads=heads,

@@ -16,6 +16,7 @@ from typing import Any, SupportsFloat
 
 import numpy as np
 
+from ablatent.core.errors import ConfigError
 from ablatent.core.files import read_json, write_json
 
 Scalar = str | int | float | bool | None
@@ -125,6 +126,13 @@ class Tracking(ABC):
 
     def __init__(self, dir: str | os.PathLike[str] | None):
         self.dir = None if dir is None else Path(dir).absolute()
+
+    @property
+    def folder(self) -> Path:
+        """Where runs are written. Raises ConfigError where there is no folder."""
+        if self.dir is None:
+            raise ConfigError("tracking.dir", "a folder", None, "It is the store's folder by default.")
+        return self.dir
 
     @abstractmethod
     def open(self, spec: RunSpec) -> Run:
