@@ -1,4 +1,4 @@
-"""Fashion-MNIST: the idx format, where it is looked for, padding; on made-up files, and on Debian's where installed."""
+"""Fashion-MNIST: the idx format, where it is looked for, padding; on generated files, and Debian's if installed."""
 
 import gzip
 import struct
@@ -22,24 +22,24 @@ def write_idx(path: Path, values: np.ndarray) -> None:
 
 def make(folder: Path, suffix: str = ".gz") -> dict[str, np.ndarray]:
     folder.mkdir(parents=True, exist_ok=True)
-    rng, made = np.random.default_rng(0), {}
+    rng, written = np.random.default_rng(0), {}
     for part, n in COUNTS.items():
-        made[part] = rng.integers(0, 256, (n, 28, 28), dtype=np.uint8)
-        write_idx(folder / f"{part}-images-idx3-ubyte{suffix}", made[part])
+        written[part] = rng.integers(0, 256, (n, 28, 28), dtype=np.uint8)
+        write_idx(folder / f"{part}-images-idx3-ubyte{suffix}", written[part])
         write_idx(folder / f"{part}-labels-idx1-ubyte{suffix}", (np.arange(n) % 10).astype(np.uint8))
-    return made
+    return written
 
 
 @pytest.mark.parametrize("below", ["", "FashionMNIST/raw"])
 @pytest.mark.parametrize("suffix", [".gz", ""])
 def test_made_up_root(tmp_path: Path, below: str, suffix: str) -> None:
-    made = make(tmp_path / "root" / below, suffix)
+    written = make(tmp_path / "root" / below, suffix)
     data = FashionMNIST(size=32, root=str(tmp_path / "root"))
     data.prepare(tmp_path / "out")
     images, notes = load_images(tmp_path / "out"), data.annotations()
     assert len(images.indices("train")) == 30 and len(images.indices("validation")) == 12
-    assert np.array_equal(images.pixels[:30, 2:30, 2:30, 1], made["train"])
-    assert np.array_equal(images.pixels[30:, 2:30, 2:30, 2], made["t10k"])
+    assert np.array_equal(images.pixels[:30, 2:30, 2:30, 1], written["train"])
+    assert np.array_equal(images.pixels[30:, 2:30, 2:30, 2], written["t10k"])
     frame = np.ones((32, 32), bool)
     frame[2:30, 2:30] = False
     assert (images.pixels[:, frame] == 0).all()

@@ -15,16 +15,16 @@ def test_counts_and_moments_whatever_the_batches() -> None:
     whole.add(z)
     for i in range(0, 50, 7):
         parts.add(z[i : i + 7])
-    told, again = whole.as_json(), parts.as_json()
-    assert told["counts"] == again["counts"] and told["outside"] == again["outside"]
-    assert len(told["edges"]) == 61 and told["edges"][0] == -6 and told["edges"][-1] == 6
+    summary, again = whole.as_json(), parts.as_json()
+    assert summary["counts"] == again["counts"] and summary["outside"] == again["outside"]
+    assert len(summary["edges"]) == 61 and summary["edges"][0] == -6 and summary["edges"][-1] == 6
     for c in range(2):
-        assert sum(told["counts"][c]) + told["outside"][c] == 50 * 12
-        assert told["outside"][c] == (np.abs(z[:, c]) > 6).sum()
-        assert told["counts"][c][30] == ((z[:, c] >= 0) & (z[:, c] < 0.2)).sum()
-        assert told["mean"][c] == pytest.approx(z[:, c].mean(), rel=1e-4)
+        assert sum(summary["counts"][c]) + summary["outside"][c] == 50 * 12
+        assert summary["outside"][c] == (np.abs(z[:, c]) > 6).sum()
+        assert summary["counts"][c][30] == ((z[:, c] >= 0) & (z[:, c] < 0.2)).sum()
+        assert summary["mean"][c] == pytest.approx(z[:, c].mean(), rel=1e-4)
         assert again["std"][c] == pytest.approx(z[:, c].std(), rel=1e-4)
-    assert told["outside"][1] > 0
+    assert summary["outside"][1] > 0
 
 
 def test_training_rows_of_all_views_with_the_encoders_noise_and_the_codes_they_choose() -> None:
@@ -34,11 +34,11 @@ def test_training_rows_of_all_views_with_the_encoders_noise_and_the_codes_they_c
     mean[0, rows], mean[1, rows] = 3.0, 5.0
     normalizer = LatentNormalizer((4.0,) * 3, (5**0.5,) * 3)  # variance 1 of the means, 4 of the noise
     latents = Latents(mean, np.full_like(mean, 2.0), normalizer)
-    told = histograms(latents, rows, IdentityFirstStage(), 8, torch.device("cpu"))
-    assert told["codes"] is None and sum(map(sum, told["counts"])) + sum(told["outside"]) == 2 * 20 * 3 * 64
-    np.testing.assert_allclose(told["mean"], 0.0, atol=0.05)
-    np.testing.assert_allclose(told["std"], 1.0, atol=0.05)
-    assert told["counts"] == histograms(latents, rows, IdentityFirstStage(), 100, torch.device("cpu"))["counts"]
+    summary = histograms(latents, rows, IdentityFirstStage(), 8, torch.device("cpu"))
+    assert summary["codes"] is None and sum(map(sum, summary["counts"])) + sum(summary["outside"]) == 2 * 20 * 3 * 64
+    np.testing.assert_allclose(summary["mean"], 0.0, atol=0.05)
+    np.testing.assert_allclose(summary["std"], 1.0, atol=0.05)
+    assert summary["counts"] == histograms(latents, rows, IdentityFirstStage(), 100, torch.device("cpu"))["counts"]
 
     model = VQAutoencoder(
         ch=8, ch_mult=[1, 2], num_res_blocks=1, z_channels=3, attn_factors=[], mid_blocks=0, mid_attention=False,

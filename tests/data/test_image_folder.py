@@ -202,11 +202,11 @@ def test_maps_beside_images(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("sky\nsea\nland\n")
     data = folder(tmp_path, maps="maps", map_classes="names.txt")
     assert [r.id for r in data.rows()] == ["a.jpg", "c.png", "deep/b.png"], "maps are no images"
-    known = data.annotations()
-    assert known.segments == ("sky", "sea", "land", "unlabelled")
+    notes = data.annotations()
+    assert notes.segments == ("sky", "sea", "land", "unlabelled")
     expected = np.zeros((8, 8), np.uint8)
     expected[:, 4:], expected[4:, :3] = 2, 3
-    assert np.array_equal(known.segmentation, np.stack([expected, np.full((8, 8), 1), expected]))
+    assert np.array_equal(notes.segmentation, np.stack([expected, np.full((8, 8), 1), expected]))
     by_place = folder(tmp_path, maps=str(tmp_path / "deep/../maps"), map_classes="names.txt")
     assert by_place.rows() == data.rows()
     numbered = folder(tmp_path, maps="maps", map_classes=3)
@@ -227,8 +227,8 @@ def test_maps_beside_images(tmp_path: Path) -> None:
     ]
     Image.new("L", (12, 20)).save(tmp_path / "deep/../maps/deep/b.png")
     wrong += [(numbered.fingerprint, DataError, "size of its image, 20x12; got 12x20")]
-    for make, kind, said in wrong:
-        with pytest.raises(kind, match=said):
+    for make, kind, message in wrong:
+        with pytest.raises(kind, match=message):
             make()
     (tmp_path / "latin.csv").write_bytes("file,caption\na.jpg,caf\u00e9\n".encode("latin-1"))
     with pytest.raises(DataError, match="expected text in UTF-8"):

@@ -1,4 +1,4 @@
-"""Composed scenes: what is said of an image is true, and no held-out pair is ever trained on."""
+"""Composed scenes: annotations are true of the image, and no held-out pair is ever trained on."""
 
 import re
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ def test_a_scene_depends_on_its_seed_and_number_alone() -> None:
     assert few.all_rows() == many.all_rows()[:40]
     row = few.rows()[0]
     assert few.scene(row) != OpenMojiScenes(32, count=40, seed=1).scene(row)
-    # What is drawn and said of the first scenes: if this changes, raise `version`, or `wording` for captions alone.
+    # The first scenes and their captions: if this changes, raise `version`, or `wording` for captions alone.
     pixels = np.stack(list(few.images(few.rows()[:8])))
     assert len(pixels) == 8 and pixels.dtype == np.uint8
     assert digest_of([few.scene(r).boxes for r in few.rows()[:8]])[:16] == "26893806aedb6a94"
@@ -90,32 +90,32 @@ def test_images_show_the_objects(tmp_path: Path) -> None:
         assert (np.abs(image[segmentation > 0].astype(int) - plain).max(axis=1) > 20).mean() > 0.6
 
 
-def told(caption: str, classes: Sequence[str]) -> list[tuple[int, str, int]]:
+def parsed(caption: str, classes: Sequence[str]) -> list[tuple[int, str, int]]:
     """(object, relation, object) of a caption, with its own reading of the words."""
     found = []
     for part in caption.split(", "):
-        a, said, b = re.fullmatch(r"an? (.+) (left of|right of|above|below) (?:an?|the) (.+)", part).groups()  # type: ignore[union-attr]
-        found.append((classes.index(a), said, classes.index(b)))
+        a, relation, b = re.fullmatch(r"an? (.+) (left of|right of|above|below) (?:an?|the) (.+)", part).groups()  # type: ignore[union-attr]
+        found.append((classes.index(a), relation, classes.index(b)))
     return found
 
 
 def test_captions_are_true_to_the_boxes() -> None:
     notes = FOUR.annotations()
-    said = set()
+    seen = set()
     for caption, boxes in zip(notes.captions or [], notes.boxes or [], strict=True):
         of = {box[0]: box for box in boxes}
         if len(boxes) == 1:
             name = notes.classes[boxes[0][0]]
             assert caption == f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
             continue
-        relations = told(caption, notes.classes)
+        relations = parsed(caption, notes.classes)
         assert {c for a, _, b in relations for c in (a, b)} == set(of)
         for a, word, b in relations:
             dx, dy = (of[a][k] + of[a][k + 2] - of[b][k] - of[b][k + 2] for k in (1, 2))
             along, across = (dx, dy) if word in ("left of", "right of") else (dy, dx)
             assert (along < 0) == (word in ("left of", "above")) and abs(along) > 1.25 * abs(across)
-            said.add(word)
-    assert len(said) == 4
+            seen.add(word)
+    assert len(seen) == 4
 
 
 @pytest.mark.parametrize("size", [19, 35])

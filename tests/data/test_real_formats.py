@@ -194,9 +194,9 @@ def test_imagenet_of_kaggle_and_with_folders(tmp_path: Path) -> None:
 
 def test_coco_takes_the_oldest_caption(tmp_path: Path) -> None:
     for part, images in (("train", {9: "b.jpg", 4: "a.jpg", 5: "silent.jpg"}), ("val", {7: "c.jpg"})):
-        said = [{"id": 20 + i, "image_id": i, "caption": f"late {i}"} for i in images if i != 5]
-        said += [{"id": 10 + i, "image_id": i, "caption": f" an image \n{i}"} for i in images if i != 5]
-        whole = {"images": [{"id": i, "file_name": n} for i, n in images.items()], "annotations": said}
+        notes = [{"id": 20 + i, "image_id": i, "caption": f"late {i}"} for i in images if i != 5]
+        notes += [{"id": 10 + i, "image_id": i, "caption": f" an image \n{i}"} for i in images if i != 5]
+        whole = {"images": [{"id": i, "file_name": n} for i, n in images.items()], "annotations": notes}
         put(tmp_path / "annotations" / f"captions_{part}2017.json", json.dumps(whole))
         for i, name in images.items():
             put(tmp_path / f"{part}2017" / name, encoded(10 * i, kind="JPEG"))

@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 import torch
+from first_stage_parts import SMALL
 from omegaconf import OmegaConf
 
 from ablatent.core.errors import ConfigError
@@ -12,17 +13,6 @@ from ablatent.first_stage.kl import KLAutoencoder, gaussian_kl
 from ablatent.first_stage.vq import VQAutoencoder
 
 PAPER = {"ch": 128, "num_res_blocks": 2, "dropout": 0.0, "stem": 1}
-SMALL = {
-    "ch": 8,
-    "ch_mult": [1, 2],
-    "num_res_blocks": 1,
-    "z_channels": 4,
-    "attn_factors": [],
-    "mid_blocks": 2,
-    "mid_attention": False,
-    "dropout": 0.0,
-    "stem": 2,
-}
 CODES = {"n_embed": 16, "beta": 0.25, "restart_every": 5, "init": "uniform"}
 
 

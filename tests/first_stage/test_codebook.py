@@ -2,6 +2,7 @@ import copy
 
 import pytest
 import torch
+from first_stage_parts import SMALL
 
 from ablatent.core.rng import stream
 from ablatent.first_stage import codebook
@@ -12,15 +13,7 @@ from ablatent.first_stage.vq import VQAutoencoder
 def model(init: str = "uniform", restart_every: int | None = 2, update: str = "gradient") -> VQAutoencoder:
     torch.manual_seed(0)
     return VQAutoencoder(
-        ch=8,
-        ch_mult=[1, 2],
-        num_res_blocks=1,
-        z_channels=4,
-        attn_factors=[],
-        mid_blocks=2,
-        mid_attention=False,
-        dropout=0.0,
-        stem=2,
+        **SMALL,
         n_embed=32,
         beta=0.25,
         restart_every=restart_every,
@@ -197,8 +190,8 @@ def test_k_means_finds_clusters_that_the_first_rows_do_not_show() -> None:
     def inertia(of: torch.Tensor) -> float:
         return float(torch.cdist(rows, of).square().min(dim=1).values.sum())
 
-    theirs = KMeans(12, n_init=5, random_state=0).fit(rows.numpy()).cluster_centers_
-    assert inertia(centres) < 1.05 * inertia(torch.from_numpy(theirs)) < 0.01 * inertia(codebook.spread(rows, 12))
+    reference = KMeans(12, n_init=5, random_state=0).fit(rows.numpy()).cluster_centers_
+    assert inertia(centres) < 1.05 * inertia(torch.from_numpy(reference)) < 0.01 * inertia(codebook.spread(rows, 12))
     assert torch.equal(centres, k_means(rows, 12))
 
 

@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 import torch
+from first_stage_parts import SMALL
 from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError
@@ -46,17 +47,7 @@ def make(**changes: Any) -> AutoencoderLoss:
 @pytest.fixture
 def model() -> KLAutoencoder:
     torch.manual_seed(0)
-    return KLAutoencoder(
-        ch=8,
-        ch_mult=[1, 2],
-        num_res_blocks=1,
-        z_channels=4,
-        attn_factors=[],
-        mid_blocks=2,
-        mid_attention=False,
-        dropout=0.0,
-        stem=2,
-    )
+    return KLAutoencoder(**SMALL)
 
 
 @pytest.fixture
@@ -184,8 +175,8 @@ def test_r1_is_the_squared_gradient_on_real_images_and_reaches_the_critic(x: Ten
     expected = (slope.square() * critic.w.square().sum()).mean()
     got = gradient_penalty(critic, x)
     assert torch.allclose(got, expected)
-    (ours,), (theirs,) = torch.autograd.grad(got, critic.w), torch.autograd.grad(expected, critic.w)
-    assert torch.allclose(ours, theirs, atol=1e-6)
+    (ours,), (reference,) = torch.autograd.grad(got, critic.w), torch.autograd.grad(expected, critic.w)
+    assert torch.allclose(ours, reference, atol=1e-6)
     assert x.grad is None
 
 

@@ -22,7 +22,7 @@ HEADS = PretrainedFile(**{k: v for k, v in CONF["weights"]["heads"].items() if k
 
 
 @pytest.fixture(scope="module")
-def theirs() -> _LPIPS:
+def reference() -> _LPIPS:
     """torchmetrics' network: a random trunk under the published heads."""
     torch.manual_seed(0)
     features = make_layers(cfgs["D"])  # of VGG-16, without its 120 million weights for classification
@@ -35,10 +35,16 @@ def theirs() -> _LPIPS:
 
 
 @pytest.fixture(scope="module")
-def trunk(theirs: _LPIPS, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trunk(reference: _LPIPS, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its trunk as a file of torchvision's names."""
     path = tmp_path_factory.mktemp("trunk") / "vgg16.safetensors"
-    slices = (theirs.net.slice1, theirs.net.slice2, theirs.net.slice3, theirs.net.slice4, theirs.net.slice5)
+    slices = (
+        reference.net.slice1,
+        reference.net.slice2,
+        reference.net.slice3,
+        reference.net.slice4,
+        reference.net.slice5,
+    )
     save_file({f"features.{name}": v for part in slices for name, v in part.state_dict().items()}, str(path))
     return path
 
@@ -48,13 +54,13 @@ def build(trunk: Path, digits: int = 8) -> LPIPS:
     return LPIPS({"trunk": file, "heads": HEADS}, CONF["digest"], sha256(trunk)[:digits])
 
 
-def test_equals_torchmetrics_and_stays_out_of_checkpoints(theirs: _LPIPS, trunk: Path) -> None:
+def test_equals_torchmetrics_and_stays_out_of_checkpoints(reference: _LPIPS, trunk: Path) -> None:
     ours = build(trunk)
     torch.manual_seed(1)
     x = torch.rand(3, 3, 48, 33) * 2 - 1
     y = (x + 0.3 * torch.randn_like(x)).clamp(-1, 1)
     a, b = (v.clone().requires_grad_() for v in (y, y))
-    got, expected = ours(x, a), theirs(x, b).flatten()
+    got, expected = ours(x, a), reference(x, b).flatten()
     assert (expected > 1e-3).all() and (got - expected).abs().max() < 1e-5
     got.sum().backward()
     expected.sum().backward()
@@ -89,12 +95,12 @@ def test_a_plan_names_all_places_of_a_missing_trunk_and_the_alternatives(
     node = {**CONF, "weights": {**CONF["weights"], "trunk": absent}}
     with pytest.raises(ConfigError) as error:
         check_evaluation({"metrics": {}, "perceptual": node})
-    said = str(error.value)
+    message = str(error.value)
     for part in (
         *("vgg16-397923af.pth", str(tmp_path / "torch" / "hub" / "checkpoints"), str(tmp_path / "ablatent")),
         *("absent.pth", "Set its path", "perceptual=vgg or perceptual=alex"),
     ):
-        assert part in said
+        assert part in message
     with torch.device("meta"):  # only shapes are asked for
         network = LPIPS({"trunk": PretrainedFile(name="trunk"), "heads": HEADS}, CONF["digest"], CONF["trunk_sha256"])
         assert network(torch.empty(2, 3, 32, 32), torch.empty(2, 3, 32, 32)).shape == (2,)

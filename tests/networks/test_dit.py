@@ -122,16 +122,16 @@ RENAMED_IN_BLOCK = {
 def test_equals_diffusers_on_the_same_weights() -> None:
     """The class embedding is zero there and absent here. Each of their blocks has a time embedding of its own, and
     their frequencies end at 1 / max_period where those of the paper's code (and ours) end one step before."""
-    theirs_of = pytest.importorskip("diffusers.models.transformers.dit_transformer_2d").DiTTransformer2DModel
+    reference_of = pytest.importorskip("diffusers.models.transformers.dit_transformer_2d").DiTTransformer2DModel
     ours = filled(DiT(in_channels=4, out_channels=8, width=16, depth=2, patch_size=2, head_channels=8))
-    theirs = theirs_of(
+    reference = reference_of(
         num_attention_heads=2, attention_head_dim=8, in_channels=4, out_channels=8, num_layers=2, sample_size=8,
         num_embeds_ada_norm=3, norm_eps=1e-6,
     ).eval()  # fmt: skip
-    for module in theirs.modules():
+    for module in reference.modules():
         if type(module).__name__ == "Timesteps":
             module.downscale_freq_shift = 0
-    state: dict[str, Tensor] = {k: torch.zeros_like(v) for k, v in theirs.state_dict().items()}
+    state: dict[str, Tensor] = {k: torch.zeros_like(v) for k, v in reference.state_dict().items()}
     names = dict(RENAMED)
     for i in range(2):
         names |= {f"transformer_blocks.{i}.{k}": f"blocks.{i}.{v}" for k, v in RENAMED_IN_BLOCK.items()}
@@ -140,9 +140,9 @@ def test_equals_diffusers_on_the_same_weights() -> None:
     for their_name, our_name in names.items():
         for kind in ("weight", "bias"):
             state[f"{their_name}.{kind}"] = ours.state_dict()[f"{our_name}.{kind}"]
-    theirs.load_state_dict(state)
+    reference.load_state_dict(state)
     x = noise(2, 4, 8, 8)
     with torch.no_grad():
-        expected = theirs(x, timestep=T2, class_labels=torch.zeros(2, dtype=torch.long)).sample
+        expected = reference(x, timestep=T2, class_labels=torch.zeros(2, dtype=torch.long)).sample
         torch.testing.assert_close(ours(x, T2, Cond()), expected, atol=1e-5, rtol=1e-4)
     assert len(ours.state_dict()) == 2 * len({*names.values()})

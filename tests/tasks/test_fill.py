@@ -65,8 +65,14 @@ def context(sampler, batch: int = 2) -> TaskContext:
         parts = generate(model, used, Guided(NoGuidance()), Draws(3, list(index), batch, x), {}, watch)
         return np.concatenate([to_images(model.decode(z)) for _, z in parts])
 
-    known = Source(len(IMAGES), Annotations(), IMAGES)
-    return TaskContext(model, sampler, 3, draw, lambda x: x.reshape(len(x), -1).astype(np.float32), known)
+    return TaskContext(
+        model=model,
+        sampler=sampler,
+        seed=3,
+        draw=draw,
+        features=lambda x: x.reshape(len(x), -1).astype(np.float32),
+        validation_source=Source(len(IMAGES), Annotations(), IMAGES),
+    )
 
 
 def test_the_known_part_is_exactly_q_sample() -> None:
@@ -75,7 +81,7 @@ def test_the_known_part_is_exactly_q_sample() -> None:
     for rows in (range(2), range(2, 5)):
         for i, t in enumerate(times):
             x = torch.randn(len(rows), 3, 4, 4)
-            out = blend(i, t, x, Prediction(x, x))
+            out = blend(rows, i, t, x, Prediction(x, x))
             eps = torch.from_numpy(normal(7, "known", rows, (3, 4, 4), i))
             noised = S.q_sample(known[rows], torch.full((len(rows),), t, dtype=torch.float64), eps).float()
             inside = hole[rows].expand_as(x) > 0
@@ -87,19 +93,19 @@ def test_the_known_part_is_exactly_q_sample() -> None:
 def test_known_pixels_come_back_and_the_truth_does_not_leak(task) -> None:
     b = context(DDIM(steps=4))
     outcome = task.run(b)
-    assert outcome.numbers["error_outside"] == 0 and "greatest difference in grey" in outcome.note
+    assert outcome.scores["error_outside"] == 0 and "greatest difference in grey" in outcome.note
     rows = outcome.images.reshape(5, 3, *outcome.images.shape[1:])
     canvases, masks = task.canvases(b, IMAGES)
     assert np.array_equal(rows[:, 0], canvases)
     assert np.array_equal(rows[:, 2][masks == 0], canvases[masks == 0])
     few = replace(task, shown=2).run(context(DDIM(steps=4)))
-    assert len(few.images) == 2 * 3 and few.rows == ["0", "1"] and few.numbers == outcome.numbers
+    assert len(few.images) == 2 * 3 and few.rows == ["0", "1"] and few.scores == outcome.scores
     if isinstance(task, Inpaint):
-        sets = few.restored
-        assert np.array_equal(sets.drawn, rows[:, 2]) and np.array_equal(sets.truth, IMAGES)
+        sets = few.restoration
+        assert np.array_equal(sets.restored, rows[:, 2]) and np.array_equal(sets.truth, IMAGES)
         assert np.array_equal(sets.baseline, mean_filled(IMAGES, masks))
     else:
-        assert few.restored is None, "nobody knows what lies beyond"
+        assert few.restoration is None, "nobody knows what lies beyond"
     assert len(b.model.denoiser.network.seen) == 3 * 4 * task.resample  # three batches
     # other pictures in the holes, the same elsewhere: the same result
     other = composite(255 - canvases, canvases, masks)
@@ -226,4 +232,4 @@ def test_a_column_may_start_from_one_noise(same: bool, index: list[int]) -> None
     outcome = Conditional("labels", count=2, each=3, same_noise=same).run(made)
     x_T = generate_prior(made.model, made.seed, index)
     assert torch.equal(made.model.denoiser.network.seen[0], x_T.to(torch.float32))
-    assert (outcome.numbers["distance_between_conditions"] == 0) == same, "the network has no condition"
+    assert (outcome.scores["distance_between_conditions"] == 0) == same, "the network has no condition"

@@ -68,7 +68,7 @@ class Recorded:
         if watch is not None:  # two batches, as a small batch size would make
             for part in x.split(2):
                 for i, t in enumerate(sampler.times(S)[1:]):
-                    watch(i, t, part * 0.5**i, Prediction(part * 0 + i, part))
+                    watch(range(len(part)), i, t, part * 0.5**i, Prediction(part * 0 + i, part))
         value = x.mean(dim=(1, 2, 3)).numpy() * 60 + 128
         return np.broadcast_to(value[:, None, None, None], (len(x), 8, 8, 3)).round().astype(np.uint8)
 
@@ -94,7 +94,7 @@ def test_interpolation_draws_arcs_between_neighbouring_samples() -> None:
     Consistency(steps=(1, 2), count=6).run(plain.context(sampler))
     priors = plain.calls[0][0]  # x_T of samples 0 … 5
     torch.testing.assert_close(x[[0, 4, 5, 9, 10, 14]], priors)
-    assert len(outcome.images) == 15 and set(outcome.numbers) == {"interpolation_neighbours", "interpolation_ends"}
+    assert len(outcome.images) == 15 and set(outcome.scores) == {"interpolation_neighbours", "interpolation_ends"}
 
 
 def test_consistency_uses_one_noise_at_all_steps() -> None:
@@ -102,7 +102,7 @@ def test_consistency_uses_one_noise_at_all_steps() -> None:
     outcome = Consistency(steps=(1, 5, 20), count=4).run(recorded.context(DDIM(steps=7, eta=0.0)))
     assert [sampler.steps for _, _, sampler in recorded.calls] == [1, 5, 20]
     assert all(torch.equal(x, recorded.calls[0][0]) for x, _, _ in recorded.calls)
-    assert outcome.numbers["distance_1_to_20_steps"] == 0 and outcome.numbers["distance_of_other_samples"] > 0
+    assert outcome.scores["distance_1_to_20_steps"] == 0 and outcome.scores["distance_of_other_samples"] > 0
     assert outcome.columns == ["S = 1", "S = 5", "S = 20"] and len(outcome.images) == 12
 
 
@@ -126,7 +126,7 @@ def test_a_trajectory_shows_states_and_estimates_of_every_batch() -> None:
     assert len(outcome.frames) == 6 and outcome.frames[0].ndim == 3
     # the estimates are 0, 1 … 5 everywhere: grey, then white
     assert (outcome.images[3] == 128).all() and (outcome.images[4] == 255).all()
-    assert set(outcome.numbers) == {"distance_after_1_of_6_steps", "distance_after_3_of_6_steps"}
+    assert set(outcome.scores) == {"distance_after_1_of_6_steps", "distance_after_3_of_6_steps"}
     with pytest.raises(ConfigError, match=r"sampler.steps=2"):
         Trajectory(points=3).check(DDIM(steps=2), S)
 

@@ -106,6 +106,6 @@ def _opened(file: Path) -> Iterator[Any]:
 
 @cached_per_file
 def _keys(file: Path) -> list[str]:
-    """All keys, in the order of the database, which is theirs."""
+    """All keys, in the order of the database: LMDB sorts them."""
     with _opened(file) as transaction:
         return [bytes(key).decode() for key in transaction.cursor().iternext(keys=True, values=False)]

@@ -9,10 +9,11 @@ from ablatent.tracking.base import MetricView, SweepOverview
 
 def overview_of(sweep: Sweep) -> SweepOverview:
     """Axes, metrics (without baselines), curves and panels of a sweep."""
-    shown = {name: score for name, score in sweep.metrics.items() if not name.endswith("_baseline")}
-    metrics = [MetricView(name, s.label, s.title, s.better) for name, s in shown.items()]
-    figures = sweep.figures
-    return SweepOverview(sweep.id, list(sweep.axes), metrics, _curve_names(sweep), [*figures, *_panel_names(sweep)])
+    plain = {name: score for name, score in sweep.metrics.items() if score.beside is None}
+    metrics = [MetricView(name, score.label, score.title, score.better) for name, score in plain.items()]
+    return SweepOverview(
+        sweep.id, list(sweep.axes), metrics, _curve_names(sweep), [*sweep.figures, *_panel_names(sweep)]
+    )
 
 
 def _curve_names(sweep: Sweep) -> list[str]:

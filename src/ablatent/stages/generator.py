@@ -11,7 +11,6 @@ from ablatent.conditioning.source import Source, class_index
 from ablatent.core.instantiate import make
 from ablatent.core.progress import Bar
 from ablatent.data.base import Annotations
-from ablatent.samplers.base import OnStep
 from ablatent.samplers.guidance import Guidance
 from ablatent.samplers.resampled import AnySampler
 from ablatent.stages.context import Context, StageInputs
@@ -19,7 +18,7 @@ from ablatent.stages.models import load_model, source_of
 from ablatent.stages.noisy_classifier.build import load_logits
 from ablatent.tasks.base import Draw
 from ablatent.tasks.conditions import conditions, conditions_in_turn, labels_in_turn
-from ablatent.tasks.generate import Draws, Guided, Model, advancing, generate
+from ablatent.tasks.generate import Draws, Guided, Model, OnBatchStep, advancing, generate
 from ablatent.tasks.tiles import Tiling
 from ablatent.training.first_stage import to_images
 
@@ -67,7 +66,7 @@ class Generator:
         return conditions_in_turn(self.model.conditioner, indices, self.validation_source)
 
     def __call__(
-        self, sampler: AnySampler, draws: Draws, source: Source | None = None, on_step: OnStep | None = None
+        self, sampler: AnySampler, draws: Draws, source: Source | None = None, on_step: OnBatchStep | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of (initial state, x_0), see `generate`. source: what the samples are conditioned on, a row an index;
         None for `source` of the indices."""
@@ -85,7 +84,7 @@ class Generator:
             x: Tensor,
             index: Sequence[int],
             used: AnySampler,
-            watch: OnStep | None = None,
+            watch: OnBatchStep | None = None,
             source: Source | None = None,
         ) -> np.ndarray:
             parts = self(used, Draws(seed, index, batch_size, x), source, advancing(bar, watch))

@@ -20,7 +20,7 @@ from ablatent.tasks.generate import Model
 Draw = Callable[..., UInt8[np.ndarray, "n H W 3"]]
 """(initial states, sample indices, sampler, watch=None, source=None) -> images. The index of a row decides
 its step noise and its condition, unless source gives the conditions, a row an index; watch is called after each step of
-each batch (an `OnStep`), batches in the order of the rows."""
+each batch (an `OnBatchStep`)."""
 
 Condition = Sequence[ConditionInfo]
 """What each part of a model's condition reads; empty for an unconditional model."""

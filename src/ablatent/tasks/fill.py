@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,29 +27,26 @@ from ablatent.tasks.generate import prior
 METHODS = ("auto", "blend", "model")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Blend:
-    """After each step, the known part of the state is that of the noised picture: what the model makes there is thrown
+    """After each step, the kept part of the state is that of the noised image: what the model makes there is thrown
     away (Lugmayr et al. 2022, "RePaint", eq. 8; Song et al. 2021, "Score-based", appendix I.2).
 
-    known: latents of the pictures; hole: 1 where the model fills; seed: of the noise of the known part, which is new
-    for each step and a function of seed, row and step. An `OnStep` of batches that come in the order of the rows.
+    z: latents of the images, a row a sample; hole: 1 where the model fills; seed: of the noise of the kept part, which
+    is new for each step and a function of seed, row and step. An `OnBatchStep`.
     """
 
     schedule: NoiseSchedule
-    known: Float[Tensor, "n c h w"]
+    z: Float[Tensor, "n c h w"]
     hole: Float[Tensor, "n 1 h w"]
     seed: int
-    rows: slice = field(default_factory=lambda: slice(0, 0))
 
-    def __call__(self, i: int, t: float, x_t: Tensor, prediction: Prediction) -> Tensor:
-        if i == 0:
-            self.rows = slice(self.rows.stop, self.rows.stop + len(x_t))
-        known, hole = self.known[self.rows], self.hole[self.rows].to(x_t)
-        index = range(self.rows.start, self.rows.stop)
-        eps = torch.from_numpy(normal(self.seed, "known", index, known.shape[1:], i)).to(known)
-        times = torch.full((len(known),), t, dtype=torch.float64, device=known.device)
-        noised = self.schedule.q_sample(known, times, eps).to(x_t)
+    def __call__(self, places: Sequence[int], i: int, t: float, x_t: Tensor, prediction: Prediction) -> Tensor:
+        rows = slice(places[0], places[-1] + 1)
+        z, hole = self.z[rows], self.hole[rows].to(x_t)
+        eps = torch.from_numpy(normal(self.seed, "known", places, z.shape[1:], i)).to(z)
+        times = torch.full((len(z),), t, dtype=torch.float64, device=z.device)
+        noised = self.schedule.q_sample(z, times, eps).to(x_t)
         return torch.where(hole > 0, x_t, noised)
 
 

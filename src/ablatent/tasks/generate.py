@@ -1,7 +1,8 @@
 """Samples of a trained model: latents from counter-based noise, decoded to images."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from ablatent.data.latents import LatentNormalizer
 from ablatent.data.pixels import to_unit
 from ablatent.diffusion.denoiser import Denoiser
 from ablatent.first_stage.base import FirstStage
-from ablatent.samplers.base import DenoiseFn, OnStep
+from ablatent.samplers.base import DenoiseFn
 from ablatent.samplers.guidance import Guidance, GuidanceInputs, unguided
 from ablatent.samplers.guidance_classifier import LogitsFn, label_gradient
 from ablatent.samplers.resampled import AnySampler
@@ -111,12 +112,17 @@ class Draws:
     x: Float[Tensor, "n c h w"] | None = None
 
 
-def advancing(bar: Bar, on_step: OnStep | None = None) -> OnStep:
+OnBatchStep = Callable[[Sequence[int], int, float, Tensor, Prediction], Tensor]
+"""(places of the batch's samples among all that are drawn, step i, its time t, x_t after it, the prediction that it was
+made from) -> the x_t to go on with. Called after each step of each batch."""
+
+
+def advancing(bar: Bar, on_step: OnBatchStep | None = None) -> OnBatchStep:
     """An on_step that advances a progress bar by the images of each step, then calls the given one, if any."""
 
-    def advance(i: int, t: float, x_t: Tensor, prediction: Prediction) -> Tensor:
+    def advance(places: Sequence[int], i: int, t: float, x_t: Tensor, prediction: Prediction) -> Tensor:
         bar.advance(len(x_t))
-        return x_t if on_step is None else on_step(i, t, x_t, prediction)
+        return x_t if on_step is None else on_step(places, i, t, x_t, prediction)
 
     return advance
 
@@ -128,7 +134,7 @@ def generate(
     guided: Guided,
     draws: Draws,
     fields: Mapping[str, Any],
-    on_step: OnStep | None = None,
+    on_step: OnBatchStep | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of (initial state, x_0), latents (b, c, h, w), normalised, for the indices of `draws` in their order.
 
@@ -146,4 +152,5 @@ def generate(
         def noise(step: int, part: Sequence[int] = part, shape: tuple[int, ...] = tuple(start.shape[1:])) -> Tensor:
             return torch.from_numpy(normal(draws.seed, "step", part, shape, step)).to(model.device)
 
-        yield start, sampler(denoise, schedule, start, noise, on_step)
+        places = range(first, first + len(part))
+        yield start, sampler(denoise, schedule, start, noise, partial(on_step, places) if on_step else None)

@@ -1,5 +1,6 @@
 """How samples come out of noise: the states x_t and the estimates of x_0 on the way."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +45,7 @@ class Trajectory(FigureTask):
         estimates: list[list[np.ndarray]] = [[] for _ in states]
         times: dict[int, float] = {}
 
-        def watch(i: int, t: float, x_t: Tensor, prediction: Prediction) -> Tensor:
+        def watch(places: Sequence[int], i: int, t: float, x_t: Tensor, prediction: Prediction) -> Tensor:
             for kept, z in ((states, x_t), (estimates, prediction.x0)):
                 kept[i].append(to_uint8(context.model.decode(z).float().cpu().numpy()))
             times[i] = t
