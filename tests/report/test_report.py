@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ablatent.report.workspace import write_workspace
 from report_store import NOTE, build, discs
 from rich.console import Console
 
