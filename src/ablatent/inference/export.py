@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ablatent.conditioning.text_transformer import TextTransformer
 from ablatent.core.errors import ConfigError
 from ablatent.core.files import read_json, write_atomic, write_json
 from ablatent.core.instantiate import make
@@ -126,7 +127,7 @@ def _first_stage(artifact: Artifact) -> tuple[dict[str, Any], dict[str, Tensor]]
 
 def _text(node: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """A conditioner node, where it is LDM's text transformer: the only text model that the formats have a name for."""
-    return dict(node) if node is not None and stable_name(node["_target_"]) == "TextTransformer" else None
+    return dict(node) if node is not None and stable_name(node["_target_"]) == TextTransformer.__name__ else None
 
 
 def _weights(folder: Path, kinds: list[str], snapshot: str | int) -> dict[str, dict[str, Tensor]]:

@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 
 from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
-from ablatent.core.instantiate import TARGET, make
+from ablatent.core.instantiate import TARGET, make, target_of
 from ablatent.core.progress import track
 from ablatent.data.base import Annotations
 from ablatent.inference.model_reference import Reference, find
@@ -33,7 +33,7 @@ from ablatent.tasks.sample import Sample
 
 def node_of(kind: type[Any], **options: Any) -> dict[str, Any]:
     """The configuration node of a class with these options."""
-    return {TARGET: f"{kind.__module__}.{kind.__qualname__}", **options}
+    return {TARGET: target_of(kind), **options}
 
 
 # For models without a job: imported ones, and stages built by themselves.

@@ -107,7 +107,7 @@ class Spool(Run):
     """
 
     def __init__(self, folder: Path):
-        super().__init__(RunSpec("", "", "", "", {}))
+        super().__init__(RunSpec())
         self.folder, self.count = folder, 0
 
     def log(self, step: int, values: Mapping[str, SupportsFloat]) -> None:
@@ -197,7 +197,7 @@ def rank(path: Path) -> None:
         spec = read_json(path)
         set_up_torch(spec["runtime"])
         _join(spec["runtime"], int(os.environ["LOCAL_RANK"]))
-        run = NoTracking().open(RunSpec("", "", "", "", {})) if number else Spool(path.parent)
+        run = NoTracking().open(RunSpec()) if number else Spool(path.parent)
         work = Work(**{**spec["work"], "key": Key(spec["work"]["key"]), "path": Path(spec["work"]["path"])})
         stage = Stage.of(spec["stage"])
         context = Context(stage, Store(spec["store"]), work, spec["runtime"], run, number)
