@@ -33,7 +33,7 @@ def encode(x: Tensor) -> Tensor:
 def made(name: str, **options: object) -> Conditioner:
     kinds = {
         "semantic": lambda **o: Semantic(5, SHAPE, **o),
-        "low_resolution": lambda **o: LowResolution(SIZE, SHAPE, **o),
+        "low_resolution": lambda **o: LowResolution(size=SIZE, latent_shape=SHAPE, **o),
         "masked_image": lambda **o: MaskedImage(SIZE, SHAPE, encode, **o),
     }
     torch.manual_seed(0)

@@ -110,7 +110,7 @@ def test_a_task_ends_in_a_figure(done, row):
     if task == "inpaint":
         assert {"psnr_hole", "psnr_hole_of_mean_colour", "perceptual", "perceptual_of_mean_colour"} <= set(metrics)
         assert not any(name.startswith("fid") for name in metrics), "two pictures are no set"
-        assert metrics["psnr"]["protocol"]["lost"] == {"mask": task_mask(command)}
+        assert metrics["psnr"]["protocol"]["degradation"] == {"mask": task_mask(command)}
     if task == "super_resolution":
         assert {"psnr", "psnr_of_bicubic", "fid_192", "fid_192_of_bicubic", "kid_192"} <= set(metrics)
         assert metrics["fid_192"]["protocol"]["count_real"] == 50 == len(np.load(made / "restored.npy"))

@@ -187,7 +187,7 @@ def test_distances_within_and_between_conditions() -> None:
 def test_small_pictures_are_enlarged_beside_the_samples() -> None:
     low = np.full((2, 2, 2, 3), 7, np.uint8)
     assert np.array_equal(enlarged({"picture.low": low, "flipped": np.zeros(2)}, (4, 8)), np.full((2, 4, 8, 3), 7))
-    with pytest.raises(ValueError, match="no small pictures"):
+    with pytest.raises(ValueError, match="no small images"):
         enlarged({"label": low}, (4, 8))
 
 

@@ -1,4 +1,4 @@
-"""What a conditional model makes of conditions: classes, texts, layouts, maps (Rombach et al. 2022, section 4.3).
+"""Samples of a conditional model: of classes, texts, layouts, maps (Rombach et al. 2022, section 4.3).
 
 One task, and a YAML for each annotation.
 """
@@ -52,7 +52,7 @@ class Conditional(FigureTask):
             raise ConfigError("task.same_noise", "true or false", self.same_noise)
 
     def check_reads(self) -> None:
-        """Raise ConfigError for what is no annotation."""
+        """Raise ConfigError unless `reads` names an annotation."""
         if not isinstance(self.reads, str) or self.reads == IMAGES.name:
             do = "Small images that are enlarged: task=super_resolution."
             raise ConfigError("task.reads", "the name of an annotation, such as captions", self.reads, do)
@@ -103,7 +103,7 @@ class Conditional(FigureTask):
         )
 
     def restoration(self, context: TaskContext, drawn: np.ndarray, given: Rows, source: Source) -> Restoration | None:
-        """The samples beside what they should be, of a condition that has one right answer."""
+        """The samples beside their ground truth, of a condition that has one; None for others."""
         return None
 
     def _scores(self, context: TaskContext, drawn: np.ndarray, source: Source) -> dict[str, float]:
@@ -120,8 +120,11 @@ class Conditional(FigureTask):
 
 
 def spread(f: Float[np.ndarray, "k e d"]) -> dict[str, float]:
-    """Mean feature distance of two samples of one condition, and of samples j of two conditions: equal where the
-    condition has no effect, the latter zero if they are of one noise. Each where there are such pairs."""
+    """Mean feature distance of two samples of one condition, and of samples j of two conditions.
+
+    f: of k conditions with e samples each. The two are equal where the condition has no effect, the latter zero if they
+    are of one noise. Each is there where there are such pairs.
+    """
     x, scores = torch.from_numpy(f.astype(np.float64)), {}
     if f.shape[1] > 1:
         scores["distance_within_conditions"] = float(torch.stack([torch.pdist(row) for row in x]).mean())
