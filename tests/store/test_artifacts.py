@@ -43,6 +43,7 @@ def toy(value="42", **files):
     return build
 
 
+@pytest.mark.slow
 def test_twelve_processes_build_once(tmp_path):
     children = [start(tmp_path, 0.5) for _ in range(12)]
     answers = [child.communicate(timeout=60) for child in children]
@@ -114,6 +115,7 @@ def test_missing_and_additional_bytes(tmp_path):
         verify(artifact.path, KEY)
 
 
+@pytest.mark.slow
 def test_a_killed_build_leaves_its_work_and_frees_the_lock(tmp_path):
     child = start(tmp_path, 60)
     while not (tmp_path / "log").exists():
@@ -174,6 +176,7 @@ def test_a_store_below_a_file_is_refused(tmp_path):
         Store(tmp_path / "file" / "store").check_writable()
 
 
+@pytest.mark.slow
 def test_the_lock_is_not_inherited_by_a_fork(tmp_path):
     """A data-loader worker that outlives its killed parent must not hold the lock."""
     script = (
