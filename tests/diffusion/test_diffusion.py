@@ -108,14 +108,14 @@ def test_the_same_mean_in_float32(weighting: Weighting) -> None:
 def test_closed_forms_equal_w_times_g(weighting: Weighting, name: str) -> None:
     s, p = Cosine(1000, 0.008, 0.999, False), PARAMETERIZATIONS[name]
     a2, s2 = s.alphas_cumprod, 1 - s.alphas_cumprod
-    torch.testing.assert_close(weighting.table(s, p), weighting.x0(a2, s2) * p.g(a2, s2), rtol=1e-12, atol=0)
+    torch.testing.assert_close(weighting.loss_weights(s, p), weighting.x0(a2, s2) * p.g(a2, s2), rtol=1e-12, atol=0)
 
 
 @every_weighting
 def test_tables_are_finite_at_zero_snr(weighting: Weighting) -> None:
     s = schedule(zero=True)
     for name in ("x0", "v"):
-        assert bool(torch.isfinite(weighting.table(s, PARAMETERIZATIONS[name])).all())
+        assert bool(torch.isfinite(weighting.loss_weights(s, PARAMETERIZATIONS[name])).all())
 
 
 def test_published_formulas() -> None:
@@ -123,18 +123,18 @@ def test_published_formulas() -> None:
     snr = s.alphas_cumprod / (1 - s.alphas_cumprod)
     eps, x0, v = (PARAMETERIZATIONS[k] for k in ("eps", "x0", "v"))
     close = lambda a, b: torch.testing.assert_close(a, b, rtol=1e-9, atol=0)  # noqa: E731
-    close(Simple().table(s, eps), torch.ones_like(snr))
-    close(VelocityMSE().table(s, v), torch.ones_like(snr))
-    close(X0MSE().table(s, x0), torch.ones_like(snr))
-    close(MinSNR(5.0).table(s, eps), snr.clamp(max=5) / snr)
-    close(MinSNR(5.0).table(s, v), snr.clamp(max=5) / (snr + 1))
-    close(P2(1.0, 0.5).table(s, eps), (1 + snr) ** -0.5)
-    close(VLB().table(s, x0)[1:], 0.5 * (snr[:-1] - snr[1:]))
-    close(VLB().table(s, x0)[0], 0.5 / s.betas[0])
+    close(Simple().loss_weights(s, eps), torch.ones_like(snr))
+    close(VelocityMSE().loss_weights(s, v), torch.ones_like(snr))
+    close(X0MSE().loss_weights(s, x0), torch.ones_like(snr))
+    close(MinSNR(5.0).loss_weights(s, eps), snr.clamp(max=5) / snr)
+    close(MinSNR(5.0).loss_weights(s, v), snr.clamp(max=5) / (snr + 1))
+    close(P2(1.0, 0.5).loss_weights(s, eps), (1 + snr) ** -0.5)
+    close(VLB().loss_weights(s, x0)[1:], 0.5 * (snr[:-1] - snr[1:]))
+    close(VLB().loss_weights(s, x0)[0], 0.5 / s.betas[0])
     # Ho et al. 2020, eq. 12, with sigma_t² = beta_tilde_t
     beta, ab = s.betas[1:], s.alphas_cumprod
     tilde = beta * (1 - ab[:-1]) / (1 - ab[1:])
-    close(VLB().table(s, eps)[1:], beta**2 / (2 * tilde * (1 - beta) * (1 - ab[1:])))
+    close(VLB().loss_weights(s, eps)[1:], beta**2 / (2 * tilde * (1 - beta) * (1 - ab[1:])))
 
 
 def test_square_loss_of_eps_is_the_plain_mse() -> None:
@@ -192,7 +192,7 @@ def test_eps_with_zero_terminal_snr_is_refused() -> None:
         lambda: check_terminal_snr("eps", False, True),
         lambda: Eps().check(schedule(zero=True)),
         lambda: Denoiser(nn.Identity(), schedule(zero=True), Eps()),
-        lambda: Simple().table(schedule(zero=True), Eps()),
+        lambda: Simple().loss_weights(schedule(zero=True), Eps()),
     ):
         with pytest.raises(ConfigError, match="pure noise") as error:
             build()
@@ -202,6 +202,7 @@ def test_eps_with_zero_terminal_snr_is_refused() -> None:
     Eps().check(schedule())
 
 
+@pytest.mark.slow
 def test_the_planning_check_needs_no_torch() -> None:
     code = "import sys, ablatent.diffusion.compatibility; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -85,7 +85,7 @@ def test_the_score_is_a_mean_of_pairs_beside_chance(folder: Path) -> None:
 
 def test_metrics_of_captions_want_some(folder: Path) -> None:
     metrics, other = {"clip": ClipScore("clip_score_small", extractor(folder))}, extractor(folder)
-    with pytest.raises(DataError, match="ClipScore: expected pictures with captions"):
+    with pytest.raises(DataError, match="ClipScore: expected images with captions"):
         score_features(metrics, other, lambda used: IMAGES, lambda used: IMAGES)
     assert FID().against == "real"
     with pytest.raises(ConfigError, match="digest of small"):

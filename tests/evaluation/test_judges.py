@@ -6,7 +6,7 @@ import pytest
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.data.augment import ShiftMirror
 from ablatent.data.base import Annotations
-from ablatent.evaluation.agreement import agreement, held_out, with_settled
+from ablatent.evaluation.agreement import agreement, held_out, with_calibration
 from ablatent.evaluation.judges import Classes, Objects, Segments
 from ablatent.evaluation.shares import Share, wilson_half_width
 
@@ -56,9 +56,9 @@ def test_objects():
     assert numbers["f1"] == 2 * 3 / (4 + 4) and numbers["exact_accuracy"] == 2 / 4
     assert balanced == pytest.approx({"sun": 1.0, "tree": 0.5, "car": (1 + 2 / 3) / 2})
     verdict = Objects()
-    settled = verdict.settled(answers, known)
-    assert 0.2 < settled["threshold"] <= 0.3, "all four objects are found and one is seen that is not there"
-    assert held_out(with_settled(verdict, settled), answers, known)[0]["object_recall"] == 1
+    calibrated = verdict.calibrated(answers, known)
+    assert 0.2 < calibrated["threshold"] <= 0.3, "all four objects are found and one is seen that is not there"
+    assert held_out(with_calibration(verdict, calibrated), answers, known)[0]["object_recall"] == 1
     with pytest.raises(ValueError, match="threshold"):
         verdict.shares(answers, known)
 

@@ -9,10 +9,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from ablatent.stages.check_task import check_captions
-from hydra import compose, initialize_config_dir
+from ablatent.stages.check_sampling import check_captions
 
-from ablatent.cli.main import plain
 from ablatent.core.errors import ConfigError
 from ablatent.core.instantiate import make
 from ablatent.stages.base import Stage
@@ -23,6 +21,7 @@ from ablatent.sweep.check import check_plan
 from ablatent.sweep.plan import Composed, make_plan
 from ablatent.sweep.rules import apply_rules
 from commands import ROOT, SMALL, built, found, run
+from composing import composed
 from squares import COLOURS, HELD_OUT, Squares
 
 NAMES = ("classifier", "objects", "segmenter")
@@ -32,9 +31,7 @@ NAMES = ("classifier", "objects", "segmenter")
 def config():
     """A class-conditional job of digits in the tiny preset; below `judges`: name → judge node."""
     overrides = ["preset=tiny", "data=digits", "conditioner=class", "runtime=cpu", "judge=classifier"]
-    with initialize_config_dir(config_dir=str(ROOT / "conf"), version_base="1.3"):
-        composed = plain(compose("config", [*overrides, *(f"+judge@judges.{name}={name}" for name in NAMES)]))
-    return composed
+    return composed(*overrides, *(f"+judge@judges.{name}={name}" for name in NAMES))
 
 
 def changed(config, changes):
@@ -167,8 +164,8 @@ def test_real_pictures_get_their_own_scores_and_other_conditions_get_chance(tmp_
     known, pixels = data.annotate(rows), np.stack(list(data.images(rows)))
     order = np.random.default_rng(0).permutation(HELD_OUT)
     for key, asked in {"own": known, "other": known.rows(order)}.items():
-        files = {"images.npy": pixels, "asked_segmentation.npy": asked.segmentation}
-        files |= {"asked.json": {"boxes": asked.boxes}, "summary.json": {"labels": None, "captions": None}}
+        files = {"images.npy": pixels, "conditions_segmentation.npy": asked.segmentation}
+        files |= {"conditions.json": {"boxes": asked.boxes}, "summary.json": {"labels": None, "captions": None}}
         publish(store, f"samples-{key}", files)
         scored = builder(Stage("agreement", {}, {"samples": f"samples-{key}", "judge": made.key}))[0]
         scores = scored.json("scores.json")["metrics"]
@@ -208,7 +205,7 @@ def test_one_judge_for_a_curve_over_guidance(tmp_path):
 def test_a_judge_that_was_stopped_ends_with_the_same_bits(tmp_path, config):
     from test_guidance_stage import Folder
 
-    from ablatent.training.judge import JudgeTrainee, JudgeTraining, PictureBatches
+    from ablatent.training.judge import JudgeBatches, JudgeTrainee, JudgeTraining
     from ablatent.training.loop import Runtime, fit
     from ablatent.training.record import Recorder
 
@@ -217,7 +214,7 @@ def test_a_judge_that_was_stopped_ends_with_the_same_bits(tmp_path, config):
     known, verdict = data.annotate(rows), make(config["verdict"])
     how = JudgeTraining(**{**config["training"], "steps": 20, "validate_every": 10, "batch_size": 8})
     pixels, augment = np.stack(list(data.images(rows))), make(config["augment"])
-    batches = PictureBatches(pixels, verdict.targets(known), np.arange(HELD_OUT, len(rows)), augment, 8, 0)
+    batches = JudgeBatches(pixels, verdict.targets(known), np.arange(HELD_OUT, len(rows)), augment, 8, 0)
 
     def train(folder, batch_at):
         torch.manual_seed(0)

@@ -39,3 +39,19 @@ def test_code_reached_through_a_function_counts(package):
 
 def test_code_that_is_not_reached_does_not_count(package):
     assert package("x = 1\n", "json") == package("x = 2\n", "json")
+
+
+def test_code_of_a_user_counts_with_what_it_imports_and_installed_code_does_not(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def digest(helper, uses="import toyhelper, json, numpy"):
+        (tmp_path / "toyhelper.py").write_text(helper)
+        (tmp_path / "toystage.py").write_text(f"{uses}\n")
+        code._module.cache_clear()
+        code._users.cache_clear()
+        return code.code_digest(["toystage", "torch.optim"])
+
+    assert digest("x = 1\n") == digest("# a comment\nx = 1\n") != digest("x = 2\n")
+    assert digest("x = 1\n", "import json") == digest("x = 2\n", "import json") != code.code_digest([])
+    assert code.code_digest(["torch.optim", "json.decoder"]) == code.code_digest([])
+    code._module.cache_clear()

@@ -40,9 +40,9 @@ class DiffusionLoss:
         if rho not in RHO:
             raise ConfigError("training.loss", f"one of {', '.join(RHO)}", rho, did_you_mean(rho, RHO))
         if not (is_real(vlb_weight) and vlb_weight >= 0):
-            raise ConfigError("diffusion.vlb_weight", "a number of at least 0 (0.001 is usual)", vlb_weight)
+            raise ConfigError("diffusion.vlb_weight", "a number of at least 0 (the paper: 0.001)", vlb_weight)
         self.denoiser, self.rho, self.vlb_weight = denoiser, rho, vlb_weight
-        self.weights = weighting.table(denoiser.schedule, denoiser.parameterization)
+        self.weights = weighting.loss_weights(denoiser.schedule, denoiser.parameterization)
         if not bool(torch.isfinite(self.weights).all()):
             raise ConfigError(
                 "weighting",

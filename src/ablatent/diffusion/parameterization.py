@@ -14,6 +14,13 @@ from ablatent.core.types import Prediction
 from ablatent.diffusion.compatibility import check_terminal_snr
 from ablatent.schedules.base import NoiseSchedule, per_row
 
+Image = Float[Tensor, "b c h w"]
+Level = Float[Tensor, " b"]
+"""alpha or sigma of each row's time, float64."""
+
+LevelTable = Float64[Tensor, " T"]
+"""A number for each timestep of a schedule, such as alpha²."""
+
 
 def at_least_float32(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """x itself, or x in float32 if it was of lower precision (autocast)."""
@@ -28,27 +35,15 @@ class Parameterization(ABC):
     """Whether the output says something about x_0 where alpha = 0; planning reads it from the source."""
 
     @abstractmethod
-    def target(
-        self,
-        x0: Float[Tensor, "b c h w"],
-        eps: Float[Tensor, "b c h w"],
-        alpha: Float[Tensor, " b"],
-        sigma: Float[Tensor, " b"],
-    ) -> Float[Tensor, "b c h w"]:
+    def target(self, x0: Image, eps: Image, alpha: Level, sigma: Level) -> Image:
         """What the network should have answered for x_t = alpha x0 + sigma eps."""
 
     @abstractmethod
-    def prediction(
-        self,
-        out: Float[Tensor, "b c h w"],
-        x_t: Float[Tensor, "b c h w"],
-        alpha: Float[Tensor, " b"],
-        sigma: Float[Tensor, " b"],
-    ) -> Prediction:
+    def prediction(self, out: Image, x_t: Image, alpha: Level, sigma: Level) -> Prediction:
         """What the output says of x_0 and eps; together they give back x_t."""
 
     @abstractmethod
-    def g(self, alpha2: Float64[Tensor, " T"], sigma2: Float64[Tensor, " T"]) -> Float64[Tensor, " T"]:
+    def g(self, alpha2: LevelTable, sigma2: LevelTable) -> LevelTable:
         """|d x0_hat / d out|²: turns a squared error of the output into one of x_0. alpha2, sigma2: squares."""
 
     def check(self, schedule: NoiseSchedule) -> None:
@@ -62,26 +57,14 @@ class Eps(Parameterization):
     name = "eps"
     defined_without_signal = False
 
-    def target(
-        self,
-        x0: Float[Tensor, "b c h w"],
-        eps: Float[Tensor, "b c h w"],
-        alpha: Float[Tensor, " b"],
-        sigma: Float[Tensor, " b"],
-    ) -> Float[Tensor, "b c h w"]:
+    def target(self, x0: Image, eps: Image, alpha: Level, sigma: Level) -> Image:
         return at_least_float32(eps)
 
-    def prediction(
-        self,
-        out: Float[Tensor, "b c h w"],
-        x_t: Float[Tensor, "b c h w"],
-        alpha: Float[Tensor, " b"],
-        sigma: Float[Tensor, " b"],
-    ) -> Prediction:
+    def prediction(self, out: Image, x_t: Image, alpha: Level, sigma: Level) -> Prediction:
         eps, x_t = at_least_float32(out), at_least_float32(x_t)
         return Prediction(x0=(x_t - per_row(sigma, x_t) * eps) / per_row(alpha, x_t), eps=eps)
 
-    def g(self, alpha2: Float64[Tensor, " T"], sigma2: Float64[Tensor, " T"]) -> Float64[Tensor, " T"]:
+    def g(self, alpha2: LevelTable, sigma2: LevelTable) -> LevelTable:
         return sigma2 / alpha2
 
 
@@ -90,26 +73,14 @@ class X0(Parameterization):
 
     name = "x0"
 
-    def target(
-        self,
-        x0: Float[Tensor, "b c h w"],
-        eps: Float[Tensor, "b c h w"],
-        alpha: Float[Tensor, " b"],
-        sigma: Float[Tensor, " b"],
-    ) -> Float[Tensor, "b c h w"]:
+    def target(self, x0: Image, eps: Image, alpha: Level, sigma: Level) -> Image:
         return at_least_float32(x0)
 
-    def prediction(
-        self,
-        out: Float[Tensor, "b c h w"],
-        x_t: Float[Tensor, "b c h w"],
-        alpha: Float[Tensor, " b"],
-        sigma: Float[Tensor, " b"],
-    ) -> Prediction:
+    def prediction(self, out: Image, x_t: Image, alpha: Level, sigma: Level) -> Prediction:
         x0, x_t = at_least_float32(out), at_least_float32(x_t)
         return Prediction(x0=x0, eps=(x_t - per_row(alpha, x_t) * x0) / per_row(sigma, x_t))
 
-    def g(self, alpha2: Float64[Tensor, " T"], sigma2: Float64[Tensor, " T"]) -> Float64[Tensor, " T"]:
+    def g(self, alpha2: LevelTable, sigma2: LevelTable) -> LevelTable:
         return torch.ones_like(alpha2)
 
 
@@ -118,25 +89,13 @@ class V(Parameterization):
 
     name = "v"
 
-    def target(
-        self,
-        x0: Float[Tensor, "b c h w"],
-        eps: Float[Tensor, "b c h w"],
-        alpha: Float[Tensor, " b"],
-        sigma: Float[Tensor, " b"],
-    ) -> Float[Tensor, "b c h w"]:
+    def target(self, x0: Image, eps: Image, alpha: Level, sigma: Level) -> Image:
         return per_row(alpha, x0) * eps - per_row(sigma, x0) * x0
 
-    def prediction(
-        self,
-        out: Float[Tensor, "b c h w"],
-        x_t: Float[Tensor, "b c h w"],
-        alpha: Float[Tensor, " b"],
-        sigma: Float[Tensor, " b"],
-    ) -> Prediction:
+    def prediction(self, out: Image, x_t: Image, alpha: Level, sigma: Level) -> Prediction:
         v, x_t = at_least_float32(out), at_least_float32(x_t)
         a, s = per_row(alpha, x_t), per_row(sigma, x_t)
         return Prediction(x0=a * x_t - s * v, eps=s * x_t + a * v)
 
-    def g(self, alpha2: Float64[Tensor, " T"], sigma2: Float64[Tensor, " T"]) -> Float64[Tensor, " T"]:
+    def g(self, alpha2: LevelTable, sigma2: LevelTable) -> LevelTable:
         return sigma2.clone()

@@ -15,7 +15,7 @@ from ablatent.schedules.base import is_real
 
 
 class TimestepSampler(nn.Module, ABC):
-    """T: number of timesteps, from the schedule."""
+    """Uniform numbers -> timesteps and the weights of their losses. T: number of timesteps, from the schedule."""
 
     def __init__(self, T: int):
         super().__init__()
@@ -26,7 +26,7 @@ class TimestepSampler(nn.Module, ABC):
         """u: float64 numbers in [0, 1), one a row. Returns times in 0 … T-1 and the weights of their losses."""
 
     def update(self, t: Int[Tensor, " b"], loss: Float[Tensor, " b"]) -> None:
-        """Told the loss of each row, unweighted, after each step."""
+        """Called after each step with the times and the unweighted losses of the whole batch, a row a sample."""
 
 
 class Uniform(TimestepSampler):

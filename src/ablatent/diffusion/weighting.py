@@ -8,11 +8,9 @@ for each parameterization. alpha2, sigma2: (T,) float64, alpha² and sigma², wh
 from abc import ABC, abstractmethod
 
 import torch
-from jaxtyping import Float64
-from torch import Tensor
 
 from ablatent.core.errors import ConfigError
-from ablatent.diffusion.parameterization import Parameterization
+from ablatent.diffusion.parameterization import LevelTable, Parameterization
 from ablatent.schedules.base import NoiseSchedule, is_real
 
 
@@ -20,18 +18,18 @@ class Weighting(ABC):
     """Three closed forms of one weight; a parameterization beyond eps, x0 and v gets `x0` times its own g."""
 
     @abstractmethod
-    def eps(self, alpha2: Float64[Tensor, " T"], sigma2: Float64[Tensor, " T"]) -> Float64[Tensor, " T"]:
+    def eps(self, alpha2: LevelTable, sigma2: LevelTable) -> LevelTable:
         """w / SNR: the weight of the squared error of eps."""
 
     @abstractmethod
-    def x0(self, alpha2: Float64[Tensor, " T"], sigma2: Float64[Tensor, " T"]) -> Float64[Tensor, " T"]:
+    def x0(self, alpha2: LevelTable, sigma2: LevelTable) -> LevelTable:
         """w: the weight of the squared error of x_0."""
 
     @abstractmethod
-    def v(self, alpha2: Float64[Tensor, " T"], sigma2: Float64[Tensor, " T"]) -> Float64[Tensor, " T"]:
+    def v(self, alpha2: LevelTable, sigma2: LevelTable) -> LevelTable:
         """w · sigma²: the weight of the squared error of v."""
 
-    def table(self, schedule: NoiseSchedule, parameterization: Parameterization) -> Float64[Tensor, " T"]:
+    def loss_weights(self, schedule: NoiseSchedule, parameterization: Parameterization) -> LevelTable:
         """w · g at every timestep, on the schedule's device.
 
         Raises ConfigError if the output says nothing about x_0 at some timestep (eps at zero terminal SNR).
@@ -48,39 +46,39 @@ class Weighting(ABC):
 class Simple(Weighting):
     """w = SNR: the plain squared error of eps (Ho et al. 2020, eq. 14). Gives no weight to a time with SNR = 0."""
 
-    def eps(self, alpha2: Float64[Tensor, " T"], sigma2: Float64[Tensor, " T"]) -> Float64[Tensor, " T"]:
+    def eps(self, alpha2: LevelTable, sigma2: LevelTable) -> LevelTable:
         return torch.ones_like(alpha2)
 
-    def x0(self, alpha2: Float64[Tensor, " T"], sigma2: Float64[Tensor, " T"]) -> Float64[Tensor, " T"]:
+    def x0(self, alpha2: LevelTable, sigma2: LevelTable) -> LevelTable:
         return alpha2 / sigma2
 
-    def v(self, alpha2: Float64[Tensor, " T"], sigma2: Float64[Tensor, " T"]) -> Float64[Tensor, " T"]:
+    def v(self, alpha2: LevelTable, sigma2: LevelTable) -> LevelTable:
         return alpha2.clone()
 
 
 class VelocityMSE(Weighting):
     """w = SNR + 1: the plain squared error of v (Salimans & Ho 2022, section 4)."""
 
-    def eps(self, alpha2: Float64[Tensor, " T"], sigma2: Float64[Tensor, " T"]) -> Float64[Tensor, " T"]:
+    def eps(self, alpha2: LevelTable, sigma2: LevelTable) -> LevelTable:
         return 1.0 / alpha2
 
-    def x0(self, alpha2: Float64[Tensor, " T"], sigma2: Float64[Tensor, " T"]) -> Float64[Tensor, " T"]:
+    def x0(self, alpha2: LevelTable, sigma2: LevelTable) -> LevelTable:
         return 1.0 / sigma2
 
-    def v(self, alpha2: Float64[Tensor, " T"], sigma2: Float64[Tensor, " T"]) -> Float64[Tensor, " T"]:
+    def v(self, alpha2: LevelTable, sigma2: LevelTable) -> LevelTable:
         return torch.ones_like(alpha2)
 
 
 class X0MSE(Weighting):
     """w = 1: the plain squared error of x_0 (Salimans & Ho 2022, section 4)."""
 
-    def eps(self, alpha2: Float64[Tensor, " T"], sigma2: Float64[Tensor, " T"]) -> Float64[Tensor, " T"]:
+    def eps(self, alpha2: LevelTable, sigma2: LevelTable) -> LevelTable:
         return sigma2 / alpha2
 
-    def x0(self, alpha2: Float64[Tensor, " T"], sigma2: Float64[Tensor, " T"]) -> Float64[Tensor, " T"]:
+    def x0(self, alpha2: LevelTable, sigma2: LevelTable) -> LevelTable:
         return torch.ones_like(alpha2)
 
-    def v(self, alpha2: Float64[Tensor, " T"], sigma2: Float64[Tensor, " T"]) -> Float64[Tensor, " T"]:
+    def v(self, alpha2: LevelTable, sigma2: LevelTable) -> LevelTable:
         return sigma2.clone()
 
 
@@ -92,13 +90,13 @@ class MinSNR(Weighting):
             raise ConfigError("weighting.gamma", "a number above 0", gamma)
         self.gamma = gamma
 
-    def eps(self, alpha2: Float64[Tensor, " T"], sigma2: Float64[Tensor, " T"]) -> Float64[Tensor, " T"]:
+    def eps(self, alpha2: LevelTable, sigma2: LevelTable) -> LevelTable:
         return (self.gamma * sigma2 / alpha2).clamp(max=1.0)
 
-    def x0(self, alpha2: Float64[Tensor, " T"], sigma2: Float64[Tensor, " T"]) -> Float64[Tensor, " T"]:
+    def x0(self, alpha2: LevelTable, sigma2: LevelTable) -> LevelTable:
         return (alpha2 / sigma2).clamp(max=self.gamma)
 
-    def v(self, alpha2: Float64[Tensor, " T"], sigma2: Float64[Tensor, " T"]) -> Float64[Tensor, " T"]:
+    def v(self, alpha2: LevelTable, sigma2: LevelTable) -> LevelTable:
         return torch.minimum(alpha2, self.gamma * sigma2)
 
 
@@ -112,13 +110,13 @@ class P2(Weighting):
             raise ConfigError("weighting.gamma", "a number of at least 0", gamma)
         self.k, self.gamma = k, gamma
 
-    def eps(self, alpha2: Float64[Tensor, " T"], sigma2: Float64[Tensor, " T"]) -> Float64[Tensor, " T"]:
+    def eps(self, alpha2: LevelTable, sigma2: LevelTable) -> LevelTable:
         return (sigma2 / (self.k * sigma2 + alpha2)) ** self.gamma
 
-    def x0(self, alpha2: Float64[Tensor, " T"], sigma2: Float64[Tensor, " T"]) -> Float64[Tensor, " T"]:
+    def x0(self, alpha2: LevelTable, sigma2: LevelTable) -> LevelTable:
         return alpha2 / sigma2 * self.eps(alpha2, sigma2)
 
-    def v(self, alpha2: Float64[Tensor, " T"], sigma2: Float64[Tensor, " T"]) -> Float64[Tensor, " T"]:
+    def v(self, alpha2: LevelTable, sigma2: LevelTable) -> LevelTable:
         return alpha2 * self.eps(alpha2, sigma2)
 
 
@@ -130,21 +128,21 @@ class VLB(Weighting):
     sigma_0², without its constant: w = 1 / (2 sigma_0²).
     """
 
-    def eps(self, alpha2: Float64[Tensor, " T"], sigma2: Float64[Tensor, " T"]) -> Float64[Tensor, " T"]:
+    def eps(self, alpha2: LevelTable, sigma2: LevelTable) -> LevelTable:
         return 0.5 * _lost(alpha2) / (_before(sigma2) * alpha2)
 
-    def x0(self, alpha2: Float64[Tensor, " T"], sigma2: Float64[Tensor, " T"]) -> Float64[Tensor, " T"]:
+    def x0(self, alpha2: LevelTable, sigma2: LevelTable) -> LevelTable:
         return 0.5 * _lost(alpha2) / (_before(sigma2) * sigma2)
 
-    def v(self, alpha2: Float64[Tensor, " T"], sigma2: Float64[Tensor, " T"]) -> Float64[Tensor, " T"]:
+    def v(self, alpha2: LevelTable, sigma2: LevelTable) -> LevelTable:
         return 0.5 * _lost(alpha2) / _before(sigma2)
 
 
-def _lost(alpha2: Float64[Tensor, " T"]) -> Float64[Tensor, " T"]:
+def _lost(alpha2: LevelTable) -> LevelTable:
     """alpha_{t-1}² - alpha_t², with alpha_{-1} = 1: SNR(t-1) - SNR(t), times both sigma²."""
     return torch.cat([torch.ones_like(alpha2[:1]), alpha2[:-1]]) - alpha2
 
 
-def _before(sigma2: Float64[Tensor, " T"]) -> Float64[Tensor, " T"]:
+def _before(sigma2: LevelTable) -> LevelTable:
     """sigma_{t-1}², and sigma_0² for t = 0, which makes that term the one defined there."""
     return torch.cat([sigma2[:1], sigma2[:-1]])

@@ -1,6 +1,6 @@
 """Score two folders of images: ``python -m ablatent.evaluation REAL_DIR FAKE_DIR``.
 
-Prints every number with its protocol and its notes. Bad input ends with one message and exit code 2.
+Prints every score with its protocol and its notes. Bad input ends with one message and exit code 2.
 """
 
 import argparse
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
     out = argparse.ArgumentParser(
         prog="python -m ablatent.evaluation",
         description="Score a folder of generated images against a folder of real ones.",
@@ -34,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--metrics", default="fid,kid,precision_recall", help="also is_effnet_lite0, is, clip_score")
     captions = "of FAKE_DIR, for clip_score: txt (beside each image), or a .jsonl or .csv below it"
     out.add_argument("--captions", metavar="FILE", help=captions)
-    out.add_argument("--weights", metavar="FILE", help="Inception weights of your own, of the known digest")
+    out.add_argument("--weights", metavar="FILE", help="Inception weights of your own, of the expected digest")
     out.add_argument("--json", metavar="OUT", type=Path, help="write the scores there too")
     out.add_argument("--batch-size", type=int, default=32, help="images at once (default 32)")
     out.add_argument("--device", default="auto", help="cpu, cuda, auto (default)")
@@ -88,16 +89,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _captions(named: str | None, fake: FolderImages, metrics: "Mapping[str, Metric]") -> list[str] | None:
-    """Of the generated images; None where none are named."""
+    """Of the generated images; None where none are given. Raises ConfigError for a metric that needs some."""
     if named is not None:
         return read_captions(fake.folder, named, [file.name for file in fake.files])
-    if lost := [name for name, metric in metrics.items() if metric.against == "captions"]:
-        raise ConfigError("--captions", f"the captions of FAKE_DIR, for {', '.join(lost)}", None)
+    if by_captions := [name for name, metric in metrics.items() if metric.against == "captions"]:
+        raise ConfigError("--captions", f"the captions of FAKE_DIR, for {', '.join(by_captions)}", None)
     return None
 
 
 def show(scores: dict[str, dict[str, Any]], arguments: argparse.Namespace) -> None:
-    """A table of every number; below it what all protocols share, then the notes."""
+    """A table of every score; below it what all protocols share, then the notes."""
     protocols = [score["protocol"] for score in scores.values()]
     shared = {k: v for k, v in protocols[0].items() if all(p.get(k) == v for p in protocols)} if protocols else {}
     table = Table(title=f"{arguments.fake} (generated) against {arguments.real} (real)", title_justify="left")
@@ -122,10 +123,10 @@ def _words(values: dict[str, Any]) -> str:
 
 
 def _check_options(arguments: argparse.Namespace) -> None:
-    known = ("inception_2048", "inception_192")
-    if arguments.extractor not in known:
-        near = did_you_mean(arguments.extractor, known)
-        raise ConfigError("--extractor", " or ".join(known), arguments.extractor, near)
+    extractors = ("inception_2048", "inception_192")
+    if arguments.extractor not in extractors:
+        near = did_you_mean(arguments.extractor, extractors)
+        raise ConfigError("--extractor", " or ".join(extractors), arguments.extractor, near)
     if arguments.device not in ("auto", "cpu", "cuda"):
         raise ConfigError("--device", "auto, cpu or cuda", arguments.device)
     if arguments.batch_size < 1:

@@ -1,4 +1,4 @@
-"""Whether samples show what they were asked for: a judge's shares of them, beside its shares of real pictures."""
+"""Whether samples show what their conditions demand: a judge's shares of them, beside its shares of real images."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,49 +11,56 @@ from ablatent.data.base import Annotations
 from ablatent.evaluation.judges import Verdict
 from ablatent.evaluation.scores import CHANCE, Score
 
-GOOD = 0.8
-"""A judge whose headline on held-out pictures is below this gets a note beside each of its scores."""
+MIN_HEADLINE = 0.8
+"""A judge whose headline on held-out images is below this gets a note beside each of its scores."""
 SHUFFLES = 20
+"""Orders of the conditions that the scores of chance are the mean of."""
 
 
 def held_out(
-    verdict: Verdict, answers: np.ndarray, known: Annotations
+    verdict: Verdict, answers: np.ndarray, annotations: Annotations
 ) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
-    """(numbers, half widths of the shares among them, a number for each output by name) of real pictures."""
-    shares = verdict.shares(answers, known)
-    numbers, by_name = verdict.details(answers, known)
-    numbers = {name: share.value for name, share in shares.items()} | numbers
-    return numbers, {name: share.half_width() for name, share in shares.items()}, by_name
+    """(scores by name, half widths of the shares among them, a score of each output by its name) of real images."""
+    shares = verdict.shares(answers, annotations)
+    scores, by_name = verdict.details(answers, annotations)
+    scores = {name: share.value for name, share in shares.items()} | scores
+    return scores, {name: share.half_width() for name, share in shares.items()}, by_name
 
 
 def agreement(
-    verdict: Verdict, answers: np.ndarray, asked: Annotations, real: Mapping[str, float], protocol: Mapping[str, Any]
+    verdict: Verdict,
+    answers: np.ndarray,
+    conditions: Annotations,
+    real: Mapping[str, float],
+    protocol: Mapping[str, Any],
 ) -> dict[str, Score]:
-    """The scores of samples, and as NAME_chance the same with what was asked shuffled among the samples.
+    """The scores of samples by name, and as NAME_chance the same with the conditions shuffled among the samples.
 
-    real: the judge's numbers on held-out real pictures. Score.std: half of the 95 % interval.
+    answers, conditions: a row a sample. real: the judge's scores of held-out real images; protocol: of the judge.
+    Score.std: half of the 95 % interval.
     """
-    good = real[verdict.headline]
-    notes = [] if good >= GOOD else [f"the judge is weak: {verdict.headline} {good:.2f} on real held-out pictures"]
+    headline, notes = real[verdict.headline], []
+    if headline < MIN_HEADLINE:
+        notes = [f"the judge is weak: {verdict.headline} {headline:.2f} on real held-out images"]
     n = len(answers)
     orders = [stream(0, "chance", k).permutation(n) for k in range(SHUFFLES)]
-    shuffled = [verdict.shares(answers, asked.rows(order)) for order in orders]
+    shuffled = [verdict.shares(answers, conditions.rows(order)) for order in orders]
     scores = {}
-    for name, share in verdict.shares(answers, asked).items():
-        told = {**protocol, "count": n, "on_real": real.get(name)}
-        label, measured = verdict.labels.get(name, name), told | {"spread": share.spread}
+    for name, share in verdict.shares(answers, conditions).items():
+        common = {**protocol, "count": n, "on_real": real.get(name)}
+        label, measured = verdict.labels.get(name, name), common | {"spread": share.spread}
         score = Score(
             share.value, share.half_width(), measured, notes, label=label, better="higher", shown_in="terminal"
         )
         scores[name] = score
         chance = float(np.mean([s[name].value for s in shuffled]))
-        told |= {"chance": f"what was asked for shuffled among the samples, mean of {SHUFFLES} orders"}
-        shuffled_score = replace(score, value=chance, std=None, protocol=told, shown_in="report")
+        common |= {"chance": f"conditions shuffled among the samples, mean of {SHUFFLES} orders"}
+        shuffled_score = replace(score, value=chance, std=None, protocol=common, shown_in="report")
         scores[f"{name}_chance"] = shuffled_score.yardstick(name, "by chance", CHANCE)
     return scores
 
 
-def with_settled(verdict: Verdict, settled: Mapping[str, Any]) -> Verdict:
-    """The verdict with the knobs that were chosen on real pictures."""
-    made: Verdict = replace(verdict, **settled)  # type: ignore[type-var]
-    return made
+def with_calibration(verdict: Verdict, calibrated: Mapping[str, Any]) -> Verdict:
+    """The verdict with the knobs that were chosen on real images, by name."""
+    chosen: Verdict = replace(verdict, **calibrated)  # type: ignore[type-var]
+    return chosen

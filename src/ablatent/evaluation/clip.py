@@ -1,4 +1,4 @@
-"""CLIP: pictures and captions in one space (Radford et al. 2021), and how near they are (Hessel et al. 2021)."""
+"""CLIP: images and captions in one space (Radford et al. 2021), and how near they are (Hessel et al. 2021)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 
 LONGEST = 77  # tokens of a caption, both ends included
 PAD = "<|endoftext|>"
 BATCH = 64
-SHUFFLES = 20
+SHUFFLES = 20  # orders of the captions that the score of chance is the mean of
 
 
 class ClipExtractor(Extractor):
@@ -61,8 +61,8 @@ class ClipExtractor(Extractor):
         if self._model is None:
             import transformers
 
-            folder, how = self.weights.find()
-            found = Found(folder / WEIGHTS, how, "")
+            folder, origin = self.weights.find()
+            found = Found(folder / WEIGHTS, origin, "")
             if self._digest is not None:
                 verify_digest(self.name, read_tensors(found.path), self._digest, found)
             read = transformers.CLIPModel.from_pretrained
@@ -76,9 +76,9 @@ class ClipExtractor(Extractor):
 
     @torch.inference_mode()
     def __call__(self, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
-        """Of square pictures; raises DataError for others, of which CLIP would see the middle alone."""
+        """Embeddings of square images; raises DataError for others, of which CLIP would see the middle alone."""
         if images.shape[-1] != images.shape[-2]:
-            raise DataError(f"{self.name}: expected square pictures; got {images.shape[-1]}x{images.shape[-2]}.")
+            raise DataError(f"{self.name}: expected square images; got {images.shape[-1]}x{images.shape[-2]}.")
         if self._model is None:
             self.load(images.device)
         side = self._model.config.vision_config.image_size
@@ -91,7 +91,7 @@ class ClipExtractor(Extractor):
 
     @torch.inference_mode()
     def texts(self, captions: Sequence[str], device: torch.device | str = "cpu") -> Float[np.ndarray, "n d"]:
-        """Of captions; of one that is too long the beginning counts, which is said."""
+        """Embeddings of captions, in their order; of one that is too long the beginning counts, with a message."""
         self.load(device)
         if self._captions is None:
             raise ValueError("a tokenizer comes with the model")
@@ -110,12 +110,12 @@ class ClipExtractor(Extractor):
 
 @dataclass(frozen=True)
 class ClipScore(Metric):
-    """CLIPScore (Hessel et al. 2021): max(100 cos, 0) of the embeddings of a picture and its caption.
+    """CLIPScore (Hessel et al. 2021): max(100 cos, 0) of the embeddings of an image and its caption.
 
-    The mean over pictures; the factor is torchmetrics', the paper's is 2.5. Score.std: half of the 95 % interval.
+    The mean over images; the factor is torchmetrics', the paper's is 2.5. Score.std: half of the 95 % interval.
 
-    name: tells the network, since only scores of one network may be compared. NAME_chance: the captions shuffled among
-    the pictures, the mean of 20 orders.
+    name: includes the network, since only scores of one network may be compared. NAME_chance: the captions shuffled
+    among the images, the mean of 20 orders.
     """
 
     name: str
@@ -128,27 +128,27 @@ class ClipScore(Metric):
         return self.extractor
 
     def __call__(self, fake: Float[np.ndarray, "n d"], real: Float[np.ndarray, "m d"] | None) -> dict[str, Score]:
-        """real: the embeddings of the captions, a row a picture."""
+        """real: the embeddings of the captions, a row an image."""
         if real is None or len(fake) != len(real) or len(fake) < 2:
-            expected = "a caption for each of at least 2 pictures"
-            raise DataError(f"{self.name}: expected {expected}; got {len(fake)} pictures.")
-        each, n = _scores(fake, real), len(fake)
-        half = float(1.96 * each.std(ddof=1) / np.sqrt(n))
+            expected = "a caption for each of at least 2 images"
+            raise DataError(f"{self.name}: expected {expected}; got {len(fake)} images.")
+        values, n = _scores(fake, real), len(fake)
+        half = float(1.96 * values.std(ddof=1) / np.sqrt(n))
         protocol: dict[str, Any] = {
             "count_fake": n,
             "scale": "max(100 cos, 0)",
             "spread": "half of the 95 % interval, normal",
         }
         shuffled = [_scores(fake, real[stream(0, "chance", k).permutation(n)]).mean() for k in range(SHUFFLES)]
-        told = {k: v for k, v in protocol.items() if k != "spread"} | {
-            "chance": f"captions shuffled among the pictures, mean of {SHUFFLES} orders"
+        chance_protocol = {k: v for k, v in protocol.items() if k != "spread"} | {
+            "chance": f"captions shuffled among the images, mean of {SHUFFLES} orders"
         }
         label = f"CLIP score {self.extractor.label}"
-        score = Score(float(each.mean()), half, protocol, label=label, better="higher", shown_in="terminal")
-        chance = replace(score, value=float(np.mean(shuffled)), std=None, protocol=told, shown_in="report")
+        score = Score(float(values.mean()), half, protocol, label=label, better="higher", shown_in="terminal")
+        chance = replace(score, value=float(np.mean(shuffled)), std=None, protocol=chance_protocol, shown_in="report")
         return {self.name: score, f"{self.name}_chance": chance.yardstick(self.name, "by chance", CHANCE)}
 
 
-def _scores(pictures: Float[np.ndarray, "n d"], captions: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
-    cosines = (pictures.astype(np.float64) * captions.astype(np.float64)).sum(axis=1)
+def _scores(images: Float[np.ndarray, "n d"], captions: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
+    cosines = (images.astype(np.float64) * captions.astype(np.float64)).sum(axis=1)
     return np.asarray(100 * np.maximum(cosines, 0))

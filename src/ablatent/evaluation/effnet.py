@@ -52,9 +52,9 @@ class EffNetLite0Extractor(Extractor):
             verify_digest(self.name, state, self.digest, found)
             network = EfficientNet.from_name("efficientnet-lite0")
             missing, unexpected = network.load_state_dict(state, strict=False)
-            lost = [name for name in missing if not name.endswith("num_batches_tracked")]
-            if lost or unexpected:
-                raise DataError(f"{found.path}: tensors missing {lost[:3]}, unexpected {list(unexpected)[:3]}")
+            absent = [name for name in missing if not name.endswith("num_batches_tracked")]
+            if absent or unexpected:
+                raise DataError(f"{found.path}: tensors missing {absent[:3]}, unexpected {list(unexpected)[:3]}")
             self._network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
             self.served = found
         self._network.to(device)

@@ -12,7 +12,7 @@ from ablatent.evaluation.scores import Extractor
 
 
 @runtime_checkable
-class Images(Protocol):
+class ImageArray(Protocol):
     """An array of images, in memory or not: a length, and uint8 (n, H, W, 3) for a slice."""
 
     def __len__(self) -> int: ...
@@ -21,7 +21,7 @@ class Images(Protocol):
 
 
 def extract(
-    extractor: Extractor, images: Images, device: torch.device | str, batch_size: int, title: str = "features"
+    extractor: Extractor, images: ImageArray, device: torch.device | str, batch_size: int, title: str = "features"
 ) -> np.ndarray:
     """float32 (N, d) features of uint8 (N, H, W, 3) images in [0, 255]; the batch size changes last bits only.
 
@@ -45,13 +45,17 @@ def extract(
 
 
 class SetFeatures:
-    """The features of one set of images under any extractor, each extracted once."""
+    """Extractor → features (n, d) of one set of images, each extracted once.
 
-    def __init__(self, images: Images, title: str, device: torch.device | str, batch_size: int):
+    title: of the set, for the progress bar; batch_size: images at once.
+    """
+
+    def __init__(self, images: ImageArray, title: str, device: torch.device | str, batch_size: int):
         self.images, self.title, self.device, self.batch_size = images, title, device, batch_size
         self._held: dict[str, np.ndarray] = {}
 
     def __call__(self, extractor: Extractor) -> np.ndarray:
+        """float32 (n, d), see `extract`."""
         if extractor.name not in self._held:
             title = f"{extractor.name} of {self.title} images"
             self._held[extractor.name] = extract(extractor, self.images, self.device, self.batch_size, title)

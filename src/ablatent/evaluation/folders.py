@@ -1,4 +1,4 @@
-"""Folders of images as arrays that are read when they are asked for."""
+"""Folders of images as arrays that are read slice by slice."""
 
 from pathlib import Path
 

@@ -48,7 +48,7 @@ class InceptionExtractor(Extractor):
         self._head_digest: str | None = None
 
     def load(self, device: torch.device | str = "cpu") -> None:
-        """Build and fold the network up to the layer; raises ConfigError when a classifier is needed and not there."""
+        """Build and fold the network up to the layer; raises ConfigError for the classifier where the file has none."""
         if self._network is None:
             found = self.weights.find()
             state = convert(read_tensors(found.path), str(found.path))
@@ -137,9 +137,9 @@ def build(state: Mapping[str, Tensor]) -> Any:
     """torch-fidelity's network with these tensors; a classifier that `state` lacks is zero and must not be read."""
     full = _empty()
     missing, unexpected = full.load_state_dict(dict(state), strict=False)
-    lost = [name for name in missing if not name.startswith("fc.") and not name.endswith("num_batches_tracked")]
-    if lost or unexpected:
-        raise DataError(f"Inception weights: tensors missing {lost[:3]}, unexpected {list(unexpected)[:3]}")
+    absent = [name for name in missing if not name.startswith("fc.") and not name.endswith("num_batches_tracked")]
+    if absent or unexpected:
+        raise DataError(f"Inception weights: tensors missing {absent[:3]}, unexpected {list(unexpected)[:3]}")
     return full
 
 

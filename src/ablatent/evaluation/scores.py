@@ -94,18 +94,18 @@ class Extractor(ABC):
         """float32 features of images on the device of `load`."""
 
     def texts(self, captions: Sequence[str], device: torch.device | str = "cpu") -> Float[np.ndarray, "n d"]:
-        """Of captions, for networks that read them too."""
+        """Features (n, d) of captions, for networks that read them too. Raises DataError for others."""
         raise DataError(f"{self.name} reads no captions")
 
     def protocol(self) -> dict[str, Any]:
-        """What decides its features."""
+        """What decides its features, by name, for the protocol of a score."""
         return {"extractor": self.name, "layer": self.layer, "extractor_digest": self.digest, "resize": self.resize}
 
 
 class Metric(ABC):
     """Scores of a set of images from its features. A frozen dataclass whose fields are its knobs.
 
-    against: what it compares pictures with: a reference set ("real"), their captions ("captions"), or "nothing".
+    against: what it compares images with: a reference set ("real"), their captions ("captions"), or "nothing".
     unbiased: its expectation is the same for any number of images, so that it tells samples from noise at small ones.
     """
 
@@ -129,12 +129,12 @@ class Metric(ABC):
 
 
 def versions() -> dict[str, str]:
-    """The libraries that decide a score's last digits."""
+    """The versions of the libraries that decide a score's last digits, by name."""
     return {name: importlib.metadata.version(name) for name in ("torch", "torch-fidelity", "numpy")}
 
 
 def counts(fake: np.ndarray, real: np.ndarray | None) -> dict[str, int]:
-    """How many images were compared."""
+    """How many images were compared, by name, for the protocol of a score."""
     return {"count_fake": len(fake)} | ({} if real is None else {"count_real": len(real)})
 
 
@@ -167,7 +167,7 @@ def score_features(
         suffix = used.suffix if metric.own_extractor is None else ""
         others = {"real": real, "captions": captions, "nothing": None}[metric.against]
         if others is None and metric.against == "captions":
-            raise DataError(f"{type(metric).__name__}: expected pictures with captions; these have none.")
+            raise DataError(f"{type(metric).__name__}: expected images with captions; these have none.")
         for name, score in metric(fake(used), None if others is None else others(used)).items():
             full, label = name + suffix, score.label + (used.label if metric.own_extractor is None else "")
             protocol = score.protocol | used.protocol() | {"versions": versions()}

@@ -1,4 +1,4 @@
-"""Shares with their uncertainty: of so many things asked for, how many a judge finds. numpy only."""
+"""Shares with their uncertainty: of the things that conditions demand, those that a judge finds. numpy only."""
 
 import math
 from dataclasses import dataclass
@@ -16,9 +16,10 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class Share:
-    """hits out of asks, a row a picture; of several columns (classes) the mean of their shares. Values in [0, 1].
+    """hits out of asks, a row an image; of several columns (classes) the mean of their shares. Values in [0, 1].
 
-    A column that nobody asks for does not count. Raises DataError where nothing at all is asked for.
+    hits: how many things were found; asks: how many there should be. A column without any asks does not count. Raises
+    DataError where there are none at all.
     """
 
     hits: Float[np.ndarray, "n k"]
@@ -26,27 +27,28 @@ class Share:
 
     def __post_init__(self) -> None:
         if not self.asks.sum():
-            raise DataError("judge: expected pictures with something that can be looked for; none of them has any.")
+            raise DataError("judge: expected images with something that can be looked for; none of them has any.")
 
     @property
     def value(self) -> float:
+        """The share, in [0, 1]."""
         return self._weighted(np.ones(len(self.hits)))
 
     @property
-    def of_pictures(self) -> bool:
-        """Whether each picture counts once, right or wrong."""
+    def of_images(self) -> bool:
+        """Whether each image counts once, right or wrong."""
         return self.asks.shape[1] == 1 and bool((self.asks == 1).all())
 
     @property
     def spread(self) -> str:
         """What `half_width` is."""
-        how = "Wilson score" if self.of_pictures else f"bootstrap of {RESAMPLES} over pictures"
-        return f"half of the {LEVEL:.0%} interval ({how})"
+        method = "Wilson score" if self.of_images else f"bootstrap of {RESAMPLES} over images"
+        return f"half of the {LEVEL:.0%} interval ({method})"
 
     def half_width(self) -> float:
-        """Half of the 95 % interval: Wilson's where pictures are right or wrong, else of a bootstrap over pictures."""
+        """Half of the 95 % interval: Wilson's where images are right or wrong, else of a bootstrap over images."""
         n = len(self.hits)
-        if self.of_pictures:
+        if self.of_images:
             return wilson_half_width(self.value, n)
         rng = stream(0, "bootstrap")
         drawn = [self._weighted(np.bincount(rng.integers(n, size=n), minlength=n)) for _ in range(RESAMPLES)]
@@ -54,7 +56,7 @@ class Share:
         return float(high - low) / 2
 
     def _weighted(self, weights: np.ndarray) -> float:
-        """NaN where the weights leave nothing that is asked for."""
+        """The share of weighted rows; NaN where the weights leave no asks."""
         hits, asks = weights @ self.hits, weights @ self.asks
         return float((hits[asks > 0] / asks[asks > 0]).mean()) if asks.any() else math.nan
 

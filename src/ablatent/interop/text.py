@@ -162,7 +162,7 @@ def _on_meta(node: Mapping[str, Any]) -> TextTransformer:
     none = Vocabulary("", HubFolder(name="no vocabulary", files=["vocab.txt"]))
     arguments = {k: v for k, v in node.items() if k not in (TARGET, "tokenizer")}
     with torch.device("meta"):
-        return TextTransformer(none, **arguments)
+        return TextTransformer(tokenizer=none, **arguments)
 
 
 def _table(node: Mapping[str, Any], places: Places, leaves: Leaves) -> list[Entry]:

@@ -16,7 +16,7 @@ def judges_table(sweep: Sweep) -> TableData | None:
             if name != "count"
         ]
         weakest = sorted(summary["by_name"].items(), key=lambda item: item[1])[:3]
-        settled = ", ".join(f"{name} {value:g}" for name, value in summary["settled"].items())
+        calibrated = ", ".join(f"{name} {value:g}" for name, value in summary["calibrated"].items())
         rows.append(
             [
                 Cell(str(config["verdict"]["_target_"]).rsplit(".", 1)[-1], hint=stored.key),
@@ -25,7 +25,7 @@ def judges_table(sweep: Sweep) -> TableData | None:
                     f"{summary['trained_on']:,} images, {summary['steps']:,} steps, {summary['parameters'] / 1e6:.2f}M"
                 ),
                 Cell(f"{values['count']:,}"),
-                Cell("; ".join(found) + (f" ({settled})" if settled else "")),
+                Cell("; ".join(found) + (f" ({calibrated})" if calibrated else "")),
                 Cell(", ".join(f"{name} {value:.2f}" for name, value in weakest)),
             ]
         )

@@ -70,7 +70,7 @@ def _range(schedule: NoiseSchedule, used: int, name: str) -> tuple[float, float]
 
 
 def _times_at(schedule: NoiseSchedule, used: int, log_snr: Float64[np.ndarray, " S"]) -> Float64[np.ndarray, " S"]:
-    """The times of these log-SNRs; both ends, which are known, without the rounding of the way there and back."""
+    """The times of these log-SNRs; both ends exact, without the rounding of the way there and back."""
     times = schedule.t_of_log_snr(torch.from_numpy(log_snr)).cpu().numpy()
     times[0] = used - 1.0
     if len(times) > 1:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
         """(x_t, t, cond) -> Prediction, and the schedule whose times t are: diffusion.Denoiser, for one."""
 
         @property
-        def schedule(self) -> NoiseSchedule: ...
+        def schedule(self) -> NoiseSchedule:
+            """The schedule whose times t are."""
 
         def __call__(self, x_t: Tensor, t: Tensor, cond: Cond, /) -> Prediction: ...
 

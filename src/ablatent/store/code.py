@@ -4,6 +4,7 @@ import ast
 import functools
 import hashlib
 import importlib.util
+import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,7 +13,8 @@ PACKAGE = "ablatent"
 
 @functools.cache
 def _module(name: str) -> tuple[str, tuple[str, ...]]:
-    """(digest of one module's code, the package's modules that it imports anywhere, also inside functions)."""
+    """(digest of one module's code, the modules that it imports anywhere, also inside functions: those of the package,
+    and where it is a user's own, other own ones)."""
     try:
         spec = importlib.util.find_spec(name)
     except ModuleNotFoundError:  # its package is not there: nothing builds imported objects
@@ -31,13 +33,39 @@ def _module(name: str) -> tuple[str, tuple[str, ...]]:
         ):
             node.body = node.body[1:] or [ast.Pass()]
     text = hashlib.blake2b(ast.dump(tree).encode(), digest_size=16).hexdigest()
-    return text, tuple(sorted(n for n in found if n.split(".")[0] == PACKAGE))
+    counts = _in_package if _in_package(name) else _own
+    return text, tuple(sorted(n for n in found if counts(n)))
+
+
+def _in_package(name: str) -> bool:
+    return name.split(".", maxsplit=1)[0] == PACKAGE
+
+
+def _own(name: str) -> bool:
+    """Whether a module is code of the package, or of a user: not installed, and no part of Python."""
+    return _in_package(name) or _users(name.split(".", maxsplit=1)[0])
+
+
+@functools.cache
+def _users(top: str) -> bool:
+    """Whether a top-level module or package is found outside of Python and of what is installed."""
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return False
+    places = [spec.origin or "", *(spec.submodule_search_locations or ())] if spec is not None else []
+    paths = [Path(place) for place in places if place.endswith(".py") or Path(place).is_dir()]
+    python = Path(sysconfig.get_path("stdlib"))
+    return bool(paths) and not any(
+        {"site-packages", "dist-packages"} & set(p.parts) or python in p.parents for p in paths
+    )
 
 
 def code_digest(modules: Iterable[str]) -> str:
-    """blake2b-128 over every module of the package that the given ones reach by imports."""
+    """blake2b-128 over every module of the package that the given ones reach by imports, and of a user's own code that
+    is among them or reached from there."""
     seen: dict[str, str] = {}
-    todo = [m for m in modules if m.split(".")[0] == PACKAGE]
+    todo = [m for m in modules if _own(m)]
     while todo:
         name = todo.pop()
         if name not in seen:

@@ -15,10 +15,15 @@ class Scratch(Protocol):
     """What the loop needs of a build's folder (store.Work has it)."""
 
     @property
-    def checkpoint(self) -> Path: ...
+    def checkpoint(self) -> Path:
+        """The file of the checkpoint."""
+
     @property
-    def path(self) -> Path: ...
-    def check(self) -> None: ...
+    def path(self) -> Path:
+        """The folder."""
+
+    def check(self) -> None:
+        """Raise where another process has taken the build over."""
 
 
 def write_checkpoint(scratch: Scratch, state: dict[str, Any]) -> None:

@@ -27,9 +27,13 @@ from ablatent.training.trainee import NetworkTrainee, OptimizerFactory
 Panel = Callable[[], UInt8[np.ndarray, "H W 3"]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DiffusionTraining(Training):
-    """The fields of `training`."""
+    """The fields of `training`.
+
+    loss: mse, l1 or huber; ema: arguments of `EMAs`; snapshots: steps after which weights are kept, beside the last.
+    Raises ConfigError for a snapshot beyond the training.
+    """
 
     loss: str
     ema: Mapping[str, Any]
@@ -51,7 +55,11 @@ class DiffusionTraining(Training):
 
 class LatentBatches:
     """The batch of step n, as the micro-batches of one rank: normalised latents z, uniform numbers u that become times,
-    noise eps, uniform numbers for dropping conditions, and the fields that the conditioner asks for."""
+    noise eps, uniform numbers for dropping conditions, and the fields that the conditioner reads.
+
+    latents: of all images; rows: those that are trained on; fields: name → values, a row an image; conditioner: what
+    draws conditions from the fields, None where they are taken as they are.
+    """
 
     def __init__(
         self,
@@ -66,12 +74,15 @@ class LatentBatches:
         self.batch_size, self.seed = batch_size, seed
 
     def __call__(self, step: int, shard: BatchShard) -> list[Batch]:
+        """Those of step `step` (0 for the first) and of this rank's shard. Raises ConfigError where the batch does not
+        divide by all parts."""
         size = self.batch_size
         rows, samples = epoch_rows(self.rows, self.seed, step, size), range(step * size, (step + 1) * size)
         return [self._batch(rows, samples, "train", places) for places in shard.places(size)]
 
     def validation(self, rows: np.ndarray, draws: int = 4) -> list[Batch]:
-        """The same (u, noise) for the given rows at every validation; u is spread evenly over the rows."""
+        """As many batches of the given rows as `draws`, with the same (u, noise) at every validation; u is spread
+        evenly over the rows."""
         batches = []
         for k in range(draws):
             samples = range(k * len(rows), (k + 1) * len(rows))
@@ -81,7 +92,7 @@ class LatentBatches:
         return batches
 
     def _batch(self, rows: np.ndarray, samples: range, purpose: str, places: np.ndarray) -> Batch:
-        """What stands at the given places of the batch of these rows; `all_u` and `place` tell of the whole batch."""
+        """The micro-batch at the given places of the batch of these rows, with `all_u` of the whole batch."""
         rng = stream(self.seed, f"{purpose}/batch", samples.start)
         views = rng.integers(len(self.latents.mean), size=len(rows))[places]
         drops = () if self.conditioner is None or self.conditioner.drops == 1 else (self.conditioner.drops,)

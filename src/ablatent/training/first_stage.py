@@ -19,9 +19,12 @@ from ablatent.training.settings import Training
 from ablatent.training.trainee import Trainee
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FirstStageTraining(Training):
-    """The fields of `first_stage.training`."""
+    """The fields of `first_stage.training`.
+
+    lr, betas: of Adam for the autoencoder; disc_lr: of the critic; flip: whether half of the images are mirrored.
+    """
 
     lr: float
     disc_lr: float
@@ -33,7 +36,10 @@ class FirstStageTraining(Training):
 
 class ImageBatches:
     """The batch of step n of a first-stage training, as the micro-batches of one rank: images in [-1, 1] and noise for
-    their latents."""
+    their latents.
+
+    pixels: (n, H, W, 3) uint8; rows: those that are trained on; latent_shape: (c, h, w).
+    """
 
     def __init__(
         self,
@@ -47,6 +53,8 @@ class ImageBatches:
         self.train_config, self.seed = train_config, seed
 
     def __call__(self, step: int, shard: BatchShard) -> list[Batch]:
+        """Those of step `step` (0 for the first) and of this rank's shard. Raises ConfigError where the batch does not
+        divide by all parts."""
         size = self.train_config.batch_size
         rows = epoch_rows(self.rows, self.seed, step, size)
         mirrored = stream(self.seed, "flip", step).random(size) < (0.5 if self.train_config.flip else 0.0)

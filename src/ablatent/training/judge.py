@@ -1,4 +1,4 @@
-"""Training a judge: a network that learns from real pictures what is known of them."""
+"""Training a judge: a network that learns the annotations of real images."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,22 +25,26 @@ Augment = Callable[..., tuple[np.ndarray, ...]]
 class Question(Protocol):
     """What a trainee needs of a verdict."""
 
-    def loss(self, logits: Tensor, target: Tensor) -> Tensor: ...
-    def right(self, logits: Tensor, target: Tensor) -> Tensor: ...
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Mean over the batch, ()."""
+
+    def right(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The share of right answers, ()."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class JudgeTraining(Training):
     """The fields of `judge.training`."""
 
     key: ClassVar[str] = "judge.training"
 
 
-class PictureBatches:
-    """The batch of step n, as the micro-batches of one rank: augmented pictures in [-1, 1], and what is to be said of
-    them.
+class JudgeBatches:
+    """The batch of step n, as the micro-batches of one rank: augmented images in [-1, 1], and their
+    targets.
 
-    targets: a row a picture; with `maps` they are maps of pixels, which move with their picture.
+    pixels: (n, H, W, 3) uint8; targets: a row an image; maps of pixels (n, H, W) move with their image. rows: the
+    trained ones.
     """
 
     def __init__(
@@ -51,6 +55,8 @@ class PictureBatches:
         self.maps = targets.ndim == 3
 
     def __call__(self, step: int, shard: BatchShard) -> list[Batch]:
+        """Those of step `step` (0 for the first) and of this rank's shard. Raises ConfigError where the batch does not
+        divide by all parts."""
         size = self.batch_size
         rows = epoch_rows(self.rows, self.seed, step, size)
         return [self._part(rows[places], [step * size + int(i) for i in places]) for places in shard.places(size)]
@@ -61,7 +67,7 @@ class PictureBatches:
         return _batch(images, maps[0] if self.maps else self.targets[rows])
 
     def validation(self, rows: np.ndarray) -> list[Batch]:
-        """The pictures of the given rows as they are."""
+        """Batches of the given rows, without augmentation."""
         parts = [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
         return [_batch(self.pixels[part], self.targets[part]) for part in parts]
 

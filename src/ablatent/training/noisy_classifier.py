@@ -19,7 +19,7 @@ PARTS = 5
 """Accuracy is measured in so many equal parts of the times: near 1 where little noise is, near chance at the end."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ClassifierTraining(Training):
     """The fields of `classifier.training`."""
 

@@ -1,4 +1,4 @@
-"""Trainings on several devices: how Lightning is told.
+"""Trainings on several devices: the options of Lightning's trainer.
 
 ddp: every rank has the whole model. The gradients are averaged once a step, after the last micro-batch, rather than by
 hooks of DistributedDataParallel: a first stage is called by several methods, has two losses a step, and the weight of
@@ -15,9 +15,10 @@ from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy
 
 
 class Copied(DDPStrategy):
-    """Lightning's DDP, with the first rank's weights on all, and gradients that are averaged by `descend`."""
+    """Lightning's DDP, with the first rank's weights on all; `Trainee.step_optimizer` averages the gradients."""
 
     def configure_ddp(self) -> None:
+        """Lightning's hook: broadcast the weights, and wrap nothing."""
         if self.model is not None:
             for t in self.model.state_dict().values():
                 dist.broadcast(t, src=0)

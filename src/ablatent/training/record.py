@@ -1,4 +1,4 @@
-"""What a training says of itself: rows of (step, name, value), kept with the artifact and mirrored to a tracker."""
+"""The record of a training: rows of (step, name, value), kept with the artifact and mirrored to a tracker."""
 
 import csv
 import io
@@ -17,9 +17,11 @@ from ablatent.core.images import save_png
 class Tracker(Protocol):
     """Where rows and panels are mirrored to."""
 
-    def log(self, step: int, values: Mapping[str, float], /) -> None: ...
+    def log(self, step: int, values: Mapping[str, float], /) -> None:
+        """Values by name, after so many steps."""
 
-    def images(self, step: int, name: str, image: np.ndarray, /) -> None: ...
+    def images(self, step: int, name: str, image: np.ndarray, /) -> None:
+        """An image (H, W, 3) uint8, after so many steps."""
 
 
 class Recorder:
@@ -27,7 +29,7 @@ class Recorder:
 
     Training values are logged as means over `every` steps; a resume drops the rows after its checkpoint. check: called
     before anything is written; raises where this process may not write any more. writes: false on all ranks but the
-    first: whatever is said there is forgotten.
+    first: what they record is dropped.
     """
 
     def __init__(
@@ -68,13 +70,14 @@ class Recorder:
         return means
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Rows of values by name, after so many steps; they reach the file at the next `flush`."""
         if not self.writes:
             return
         self.rows += [(step, name, float(value)) for name, value in values.items()]
         self.tracker.log(step, {name: float(value) for name, value in values.items()})
 
     def panel(self, step: int, name: str, image: np.ndarray) -> None:
-        """An (H, W, 3) uint8 picture, as panels/NAME-STEP.png."""
+        """An image (H, W, 3) uint8, as panels/NAME-STEP.png."""
         if not self.writes:
             return
         self.check()

@@ -1,4 +1,4 @@
-"""agreement: whether samples show what they were asked for, as a judge of real pictures sees it."""
+"""agreement: whether samples show what their conditions demand, by a judge that learned from real images."""
 
 from collections.abc import Sequence
 
@@ -18,46 +18,46 @@ from ablatent.store.artifacts import Artifact
 
 
 def build(ctx: Context) -> None:
-    """scores.json, see `agreement`; answers.npy: what the judge says of each sample."""
-    made, samples = ctx.input("judge"), ctx.input("samples")
-    verdict, network = load_judge(made, ctx.device)
-    summary = made.json("summary.json")
+    """scores.json, see `agreement`; answers.npy: what the judge finds in each sample."""
+    trained_judge, samples = ctx.input("judge"), ctx.input("samples")
+    verdict, network = load_judge(trained_judge, ctx.device)
+    summary = trained_judge.json("summary.json")
     images = np.load(samples.path / "images.npy")
     answers = judge(ctx, verdict, network, images)
     real = {k: v for k, v in summary["held_out"].items() if k != "count"}
     protocol = {
-        "judge": made.key,
+        "judge": trained_judge.key,
         "judge_learned": verdict.reads,
         "judge_trained_on": summary["trained_on"],
         "judge_held_out": summary["held_out"]["count"],
         f"judge_{verdict.headline}": real[verdict.headline],
-        "settled": summary["settled"],
+        "calibrated": summary["calibrated"],
         "versions": versions(),
     }
-    asked = asked_of(samples, verdict, summary["class_names"], summary["segment_names"])
-    scores = agreement(verdict, answers, asked, real, protocol)
+    conditions = conditions_of(samples, verdict, summary["class_names"], summary["segment_names"])
+    scores = agreement(verdict, answers, conditions, real, protocol)
     np.save(ctx.work.files / "answers.npy", answers)
     write_json(ctx.work.files / "scores.json", {"metrics": as_json(scores)})
 
 
-def asked_of(samples: Artifact, verdict: Verdict, classes: Sequence[str], segments: Sequence[str]) -> Annotations:
-    """What the samples were asked to show. classes, segments: the names that the judge knows, by number.
+def conditions_of(samples: Artifact, verdict: Verdict, classes: Sequence[str], segments: Sequence[str]) -> Annotations:
+    """What the samples should show, a row a sample. classes, segments: the names that the judge has, by number.
 
-    Raises StageError for samples of which that is not known.
+    Raises StageError for samples whose stored conditions have nothing that the judge scores.
     """
     labels, boxes, maps = samples.json("summary.json")["labels"], None, samples.path / "conditions_segmentation.npy"
     if (samples.path / "conditions.json").exists():
         boxes = samples.json("conditions.json")["boxes"]
-    asked = Annotations(
+    conditions = Annotations(
         labels=None if labels is None else np.asarray(labels, dtype=np.int64),
         classes=tuple(classes),
         boxes=None if boxes is None else [[tuple(box) for box in row] for row in boxes],
         segmentation=np.load(maps) if maps.exists() else None,
         segments=tuple(segments),
     )
-    if all(getattr(asked, part) is None for part in verdict.looks_for):
+    if all(getattr(conditions, part) is None for part in verdict.scored_parts):
         raise StageError(
-            f"{samples.key}: expected samples that were asked for {' or '.join(verdict.looks_for)}, as far as the "
-            "store knows; these have none. Draw others, by another samples.seed."
+            f"{samples.key}: expected samples whose conditions have {' or '.join(verdict.scored_parts)}; as stored, "
+            "these have none. Draw others, by another samples.seed."
         )
-    return asked
+    return conditions

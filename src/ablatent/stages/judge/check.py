@@ -24,11 +24,11 @@ def check_judge(config: Config) -> None:
     annotations = make(config["data"]).annotations()
     verdict.check(annotations)
     requested = requested_of(config)
-    if not requested & set(verdict.asked_by):
-        name, readers = type(verdict).__name__, readers_of(config, verdict.asked_by)
+    if not requested & set(verdict.condition_parts):
+        name, readers = type(verdict).__name__, readers_of(config, verdict.condition_parts)
         raise ConfigError(
             "judge",
-            f"for {name}, samples with a condition of: {', '.join(verdict.asked_by)}",
+            f"for {name}, samples with a condition of: {', '.join(verdict.condition_parts)}",
             f"a condition of {', '.join(sorted(requested)) or 'nothing'}",
             f"Choose {readers + ', ' if readers else ''}another judge, or judge=none.",
         )

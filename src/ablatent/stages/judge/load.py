@@ -25,4 +25,4 @@ def load_judge(artifact: Artifact, device: torch.device) -> tuple[Verdict, nn.Mo
     config, summary = stored_config(artifact), artifact.json("summary.json")
     network = make_judge(config, len(summary["names"]))
     network.load_state_dict(load_file(str(artifact.path / "model.safetensors")))
-    return make({**config["verdict"], **summary["settled"]}), network.to(device).eval().requires_grad_(False)
+    return make({**config["verdict"], **summary["calibrated"]}), network.to(device).eval().requires_grad_(False)

@@ -1,4 +1,4 @@
-"""restoration: pictures that a task restored, against what they should be."""
+"""restoration: images that a task restored, against the true ones."""
 
 from dataclasses import replace
 from typing import Any
@@ -13,8 +13,8 @@ from ablatent.stages.context import Context
 from ablatent.stages.scores.build import as_json, cached_features
 from ablatent.stages.task.build import RESTORED
 
-FEWEST = 50
-"""From so many pictures on they are also compared as a set (FID and the like)."""
+MIN_SET = 50
+"""From so many images on they are also compared as a set (FID and the like)."""
 
 
 def build(ctx: Context) -> None:
@@ -32,17 +32,18 @@ def build(ctx: Context) -> None:
 
 
 def _scores(
-    ctx: Context, images: np.ndarray, truth: np.ndarray, per_image: int, protocol: dict[str, Any]
+    ctx: Context, images: np.ndarray, truth: np.ndarray, samples_per_image: int, protocol: dict[str, Any]
 ) -> dict[str, Score]:
-    """per_image: rows of one true image, of which sets take the first, so that no image is in the real set twice."""
+    """samples_per_image: rows of one true image, of which sets take the first, so that no image is in the real set
+    twice. protocol: added to that of each score."""
     extractor, perceptual = make(ctx.config["extractor"]), make(ctx.config["perceptual"])
     metrics = {name: make(metric) for name, metric in ctx.config["metrics"].items()}
     scores = reconstruction_scores(truth, images, perceptual, ctx.device)
-    if len(images) // per_image >= FEWEST:
+    if len(images) // samples_per_image >= MIN_SET:
         scores |= score_features(
             metrics,
             extractor,
-            lambda used: cached_features(ctx, used, images[::per_image], "restored images"),
-            lambda used: cached_features(ctx, used, truth[::per_image], "true images"),
+            lambda used: cached_features(ctx, used, images[::samples_per_image], "restored images"),
+            lambda used: cached_features(ctx, used, truth[::samples_per_image], "true images"),
         )
     return {name: replace(score, protocol=score.protocol | protocol) for name, score in scores.items()}

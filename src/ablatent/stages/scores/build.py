@@ -43,6 +43,7 @@ def build(ctx: Context) -> None:
 
 
 def as_json(scores: Mapping[str, Score]) -> dict[str, Any]:
+    """name → plain values of a score, as scores.json holds them."""
     return {name: asdict(score) for name, score in scores.items()}
 
 
