@@ -83,6 +83,7 @@ def test_what_another_process_has_mended_is_not_set_aside(tmp_path):
 
 
 def test_a_large_array_is_set_aside_by_verify_alone(tmp_path, monkeypatch, capsys):
+    from ablatent.cli.verbs import VerifyVerb
 
     monkeypatch.setattr("ablatent.store.artifacts.HASH_LIMIT", 4)
     artifact, _ = Store(tmp_path).get_or_build(KEY, toy(**{"mean.npy": "hello"}))
