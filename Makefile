@@ -24,7 +24,7 @@ check: env
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest tests/test_floor_plan.py
+	$(BIN)/python -m pytest tests/test_floor_plan.py tests/test_docstrings.py tests/test_words.py
 
 env: .venv/.ready
 

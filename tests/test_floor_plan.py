@@ -152,3 +152,63 @@ def test_no_print_and_no_assert():
             if called or isinstance(node, ast.Assert):
                 found.append(f"{path.relative_to(SRC)}:{node.lineno}")
     assert not found, found
+
+
+# Strings that are the name of a class of ours and mean something else: labels of scores, a heading, a folder of files.
+WORDS = {("evaluation", "FID"), ("evaluation", "KID"), ("report", "Latents"), ("data", "FashionMNIST")}
+# Rooms that still have names of classes as strings.
+PENDING: set[str] = set()
+
+
+def own_classes() -> set[str]:
+    """The names of all classes that are defined in the package."""
+    trees = [ast.parse(path.read_text()) for path in SRC.rglob("*.py")]
+    return {node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+
+
+def plain_strings(tree: ast.AST):
+    """String constants that are no docstrings, annotations or bounds of type variables."""
+    skipped: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        apart = [getattr(node, "annotation", None), getattr(node, "returns", None)]
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "TypeVar":
+            apart.append(node)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            apart.append(node.value)
+        skipped.update(inner for part in apart if part is not None for inner in ast.walk(part))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in skipped:
+            yield node
+
+
+def class_names_in(source: str, classes: set[str]) -> list[tuple[int, str]]:
+    """(line, string) of strings that are the name of one of the classes, or its path in the package."""
+    found = []
+    for node in plain_strings(ast.parse(source)):
+        module, _, name = node.value.rpartition(".")
+        if name in classes and (not module or module.startswith("ablatent.")):
+            found.append((node.lineno, node.value))
+    return sorted(found)
+
+
+def test_no_class_names_as_strings():
+    """Who renames or moves a class does not find the strings that name it."""
+    classes, found = own_classes(), []
+    for path in SRC.rglob("*.py"):
+        room = room_of(path)
+        for line, text in class_names_in(path.read_text(), classes):
+            if room not in PENDING and (room, text) not in WORDS:
+                found.append(
+                    f"{path.relative_to(SRC)}:{line}: {text!r}; use the class and its __name__, or pass values"
+                )
+    assert not found, "\n".join(found)
+
+
+def test_class_names_as_strings_are_found():
+    lines = [
+        '"""UNet."""',
+        'def f(x: "UNet") -> "UNet":',
+        '    """UNet"""',
+        '    return "UNet", "ablatent.a.UNet", "a.UNet"',
+    ]
+    assert class_names_in("\n".join(lines), {"UNet"}) == [(4, "UNet"), (4, "ablatent.a.UNet")]

@@ -1,4 +1,4 @@
-"""`from ablatent import load`: a finished model out of a store. What it needs is imported when it is called."""
+"""`from ablatent import load`: a finished model from a store. Its modules are imported when it is called."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 def load(store: str, model: str, size: int | None = None) -> "Pipeline":
     """The model of that name (SWEEP:JOB, the key of a stage, a W&B run id) in the store's folder; see its `sample`.
 
-    size: pixels of an imported model's images, which its weights do not tell (256).
+    size: side in pixels of an imported model's images, None for 256. Raises ConfigError where there is no such model.
     """
     from ablatent.inference.pipeline import Pipeline
 

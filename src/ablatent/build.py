@@ -1,7 +1,7 @@
 """``python -m ablatent.build SPEC.json``: build one stage anywhere.
 
 SPEC.json: {"stage": an entry of `stages` in plan.json, "store": PATH, "runtime": {…}, "invocation": ID}. Its
-inputs must be in the store. Exit code 0: the stage is in the store; 1: it failed, the message says why.
+inputs must be in the store. Exit code 0: the stage is in the store; 1: it failed, with a message.
 """
 
 import sys
@@ -13,7 +13,7 @@ from ablatent.core.progress import console
 
 
 def main(path: str) -> int:
-    """Build the stage that the file describes."""
+    """Build the stage that the JSON file at `path` describes; 0 where it is in the store afterwards, else 1."""
     from ablatent.stages.base import Stage
     from ablatent.store.artifacts import Store
     from ablatent.sweep.builder import Builder

@@ -82,8 +82,8 @@ def test_shown() -> None:
 
 def test_boxes_that_are_none() -> None:
     for boxes, what in (
-        ([[(3, 0.0, 0.0, 1.0, 1.0)]], "0 … 2; got 3 in picture 0"),
-        ([[], [(0, 0.0, 0.0, 1.5, 1.0)]], "picture 1"),
+        ([[(3, 0.0, 0.0, 1.0, 1.0)]], "0 … 2; got 3 in image 0"),
+        ([[], [(0, 0.0, 0.0, 1.5, 1.0)]], "image 1"),
     ):
         with pytest.raises(DataError, match=what):
             drawn(layout(), boxes)

@@ -24,10 +24,12 @@ def all_of_them() -> Several:
     return Several(
         {
             "kind": ClassLabel(3, 8, dropout=0.5),
-            "boxes": Layout(3, 32, 8, 1, max_boxes=2, vocabulary=26, heads=1, head_channels=8, dropout=0.0),
+            "boxes": Layout(
+                classes=3, size=32, width=8, depth=1, max_boxes=2, vocabulary=26, heads=1, head_channels=8, dropout=0.0
+            ),
             "style": ClassLabel(3, 6, "vector", dropout=0.5),
             "map": Semantic(5, SHAPE, dropout=0.5),
-            "small": LowResolution(32, SHAPE, dropout=0.0),
+            "small": LowResolution(size=32, latent_shape=SHAPE, dropout=0.0),
         }
     )
 

@@ -33,7 +33,7 @@ def encode(x: Tensor) -> Tensor:
 def made(name: str, **options: object) -> Conditioner:
     kinds = {
         "semantic": lambda **o: Semantic(5, SHAPE, **o),
-        "low_resolution": lambda **o: LowResolution(SIZE, SHAPE, **o),
+        "low_resolution": lambda **o: LowResolution(size=SIZE, latent_shape=SHAPE, **o),
         "masked_image": lambda **o: MaskedImage(SIZE, SHAPE, encode, **o),
     }
     torch.manual_seed(0)
@@ -130,7 +130,7 @@ def test_small_pictures_that_somebody_brings() -> None:
     assert np.array_equal(rows["low"], small)
     with pytest.raises(ConfigError, match="8x8"):
         c.rows(Source(1, Annotations(), low_resolution=small[:, :4]))
-    with pytest.raises(ConfigError, match="data with pictures"):
+    with pytest.raises(ConfigError, match="data with images"):
         c.rows(Source(1, Annotations()))
 
 

@@ -61,10 +61,18 @@ def minilm() -> TextEncoder:
     )
 
 
+def absent_encoder(dim: int, digest: str | None = "0", revision: str | None = None) -> TextEncoder:
+    """An encoder whose files are nowhere."""
+    weights = HubFolder(name="nothing", files=["config.json"])
+    return TextEncoder(
+        name="nothing", dim=dim, longest=77, pad="[PAD]", digest=digest, revision=revision, weights=weights
+    )
+
+
 def small(**options: Any) -> TextTransformer:
     torch.manual_seed(0)
-    made = TextTransformer(vocabulary(), **{"width": 16, "depth": 2, "heads": 2, "head_channels": 4, **options})
-    return made.eval()
+    sizes = {"width": 16, "depth": 2, "heads": 2, "head_channels": 4, **options}
+    return TextTransformer(tokenizer=vocabulary(), **sizes).eval()
 
 
 def captions(*texts: str) -> Source:
@@ -236,8 +244,7 @@ def test_a_frozen_encoder_is_cached_and_saved_nowhere(tmp_path: Path) -> None:
     assert torch.equal(tokens_of(dropped), tokens_of(c.null(cond)))
     torch.testing.assert_close(tokens_of(dropped)[6], tokens_of(cond)[6], atol=2e-3, rtol=0)  # the empty caption
     # what is cached needs no encoder, in training neither
-    absent = TextEncoder("nothing", 384, 77, "[PAD]", "0", None, HubFolder(name="nothing", files=["config.json"]))
-    without = FrozenText(absent, True, max_length=20)
+    without = FrozenText(absent_encoder(384), True, max_length=20)
     rows = without.rows(Source(source.n, source.annotations, embeddings=tmp_path))
     plain = without.embed({name: torch.from_numpy(np.asarray(v)) for name, v in rows.items()})
     assert torch.equal(tokens_of(without.null(plain))[0], tokens_of(plain)[6])
@@ -255,11 +262,10 @@ def test_a_frozen_encoder_is_cached_and_saved_nowhere(tmp_path: Path) -> None:
 
 
 def test_a_frozen_encoder_is_not_loaded_to_try_shapes_out() -> None:
-    absent = HubFolder(name="nothing", files=["config.json"])
-    encoder = TextEncoder("nothing", 24, 77, "[PAD]", "0", None, absent)
+    encoder = absent_encoder(24)
     cond = given(FrozenText(encoder, False, max_length=5), "", "")
     assert tokens_of(cond).shape == (2, 5, 24)
     with pytest.raises(ConfigError, match="from 3 to 77"):
         FrozenText(encoder, False, max_length=78)
     with pytest.raises(ConfigError, match=r"encoder\.digest"):
-        TextEncoder("nothing", 24, 77, "[PAD]", None, "abc", absent)
+        absent_encoder(24, digest=None, revision="abc")

@@ -12,9 +12,9 @@ from test_compvis import SMALL_UNET, checkpoint, drawn
 from ablatent.core.errors import ConfigError
 from ablatent.core.files import sha256
 from ablatent.inference.import_export import export_weights, import_weights
-from ablatent.inference.pretrained import with_pretrained
+from ablatent.inference.pretrained import Resolver
 from ablatent.store.artifacts import Store
-from ablatent.sweep.plan import Composed
+from ablatent.store.identity import Key
 from commands import SMALL, built, found, run
 
 pytestmark = pytest.mark.slow
@@ -37,8 +37,8 @@ def config(path, format_, key=None, **interop):
     return {"path": str(path), "format": format_, "key": key, "interop": {**INTEROP, **interop}}
 
 
-def keys(store: Store, kind: str) -> list[str]:
-    return sorted(p.name for p in (store.root / "objects" / kind).glob("*"))
+def keys(store: Store, kind: str) -> list[Key]:
+    return sorted(Key(p.name) for p in (store.root / "objects" / kind).glob("*"))
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def imported(tmp_path_factory):
 def test_artifacts_say_where_they_come_from(imported, capsys):
     folder, _, store = imported
     for kind in ("first_stage", "imported"):
-        artifact = store.open(kind, *keys(store, kind))
+        artifact = store.open(*keys(store, kind))
         source = artifact.manifest.source
         assert source["format"] == "compvis" and source["path"] == str((folder / "model.ckpt").resolve())
         assert source["sha256"] == {"model.ckpt": sha256(folder / "model.ckpt")}
@@ -96,33 +96,32 @@ def test_diffusers_out_and_back(imported, tmp_path):
     assert vae.config.scaling_factor == 0.25
     scheduler = diffusers.DDIMScheduler.from_pretrained(tmp_path / "out", subfolder="scheduler")
     assert (scheduler.config.beta_schedule, scheduler.config.beta_end) == ("scaled_linear", 0.0155)
-    ema = load_file(str(store.open("imported", key).path / "ema-0000000.safetensors"))
+    ema = load_file(str(store.open(key).path / "ema-0000000.safetensors"))
     assert torch.equal(unet.conv_out.weight, ema["network.conv_out.weight"])
     again = Store(tmp_path / "store")
     (tmp_path / "out" / "text_encoder").mkdir()
     (tmp_path / "out" / "text_encoder" / "model.safetensors").touch()
     assert import_weights(again, config(tmp_path / "out", "diffusers")) == 0
     assert keys(again, "first_stage") == keys(store, "first_stage"), "the same tensors, the same key"
-    raw = load_file(str(again.open("imported", *keys(again, "imported")).path / "raw-0000000.safetensors"))
+    raw = load_file(str(again.open(*keys(again, "imported")).path / "raw-0000000.safetensors"))
     assert raw.keys() == ema.keys() and all(torch.equal(raw[k], ema[k]) for k in raw)
-    sources = again.open("first_stage", *keys(again, "first_stage")).manifest.source["sha256"]
+    sources = again.open(*keys(again, "first_stage")).manifest.source["sha256"]
     assert "unet/config.json" in sources and "vqvae/diffusion_pytorch_model.safetensors" in sources
 
 
 def job(**first_stage):
     node = {"_target_": "ablatent.first_stage.pretrained.PretrainedFirstStage", **first_stage}
-    return Composed([], {"first_stage": node, "diffusion": {"init_from": None}})
+    return {"first_stage": node, "diffusion": {"init_from": None}}
 
 
 def test_a_job_names_its_first_stage_by_key_or_by_file(imported, tmp_path):
     folder, _, store = imported
     (key,) = keys(store, "first_stage")
-    (named_by_key,) = with_pretrained([job(key=key[:18])], store)
-    assert named_by_key.refused is None
-    assert named_by_key.config["first_stage"] == store.open("first_stage", key).manifest.config
+    named_by_key = Resolver(store)(job(key=key[:18]))
+    assert named_by_key["first_stage"] == store.open(key).manifest.config
     again = Store(tmp_path / "store")
-    (by_file,) = with_pretrained([job(path=str(folder / "model.ckpt"), format="compvis")], again)
-    assert by_file.refused is None and keys(again, "first_stage") == [key]
+    Resolver(again)(job(path=str(folder / "model.ckpt"), format="compvis"))
+    assert keys(again, "first_stage") == [key]
     wrong = [
         job(),
         job(key=key, path="x"),
@@ -132,10 +131,11 @@ def test_a_job_names_its_first_stage_by_key_or_by_file(imported, tmp_path):
         job(url="https://example.org/model.ckpt", format="compvis"),
         job(path=str(folder / "model.ckpt"), format="compvis", sha256="00"),
     ]
-    refused = [str(j.refused) for j in with_pretrained(wrong, store)]
     named_keys = ["key", "key", "key", "path", "format", "sha256", "sha256"]
-    for message, part in zip(refused, named_keys, strict=True):
-        assert message.startswith(f"first_stage.{part}: expected")
+    for mistake, part in zip(wrong, named_keys, strict=True):
+        with pytest.raises(ConfigError) as error:
+            Resolver(store)(mistake)
+        assert error.value.key == f"first_stage.{part}"
 
 
 def test_mistakes_name_their_key(imported, tmp_path):

@@ -46,7 +46,7 @@ def named() -> list[tuple[str, tuple[int, ...]]]:
 
 def ours(node, state) -> TextTransformer:
     arguments = {k: v for k, v in node.items() if k not in ("_target_", "tokenizer")}
-    model = TextTransformer(Vocabulary("", HubFolder(name="none", files=[])), **arguments)
+    model = TextTransformer(tokenizer=Vocabulary("", HubFolder(name="none", files=[])), **arguments)
     model.load_state_dict(state)
     return model.eval()
 

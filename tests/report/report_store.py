@@ -105,6 +105,7 @@ class FakeStore:
             config=config or {},
             inputs={role: Key(k) for role, k in inputs.items()},
             scored="scores.json" in files,
+            figure="grid.png" if kind == "samples" else None,
         ).spec()
         folder = self.root / "objects" / kind / key
         if folder.exists():
@@ -154,7 +155,7 @@ class FakeStore:
         files["panels/reconstructions-002000.png"] = b"not read here"
         first = self.put("first_stage", name, {}, files, config)
         files = {"summary.json": as_json({"mean": [0.5, -2.0, 0.0, 1e-6], "deviation": [1.0, 3.0, 2.0, 1.5]})}
-        if weak:  # those of the other are of a time when there were no histograms
+        if weak:  # the other has none
             files["histograms.json"] = histograms()
         latents = self.put("latents", name, {"first_stage": first}, files)
         originals = discs(20, 0)

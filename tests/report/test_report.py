@@ -9,16 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ablatent.report.workspace import write_workspace
 from report_store import NOTE, build, discs
 from rich.console import Console
 
 from ablatent.core.errors import ConfigError
 from ablatent.report import cost, figures, images, metrics, page, tables
 from ablatent.report.build import finish
-from ablatent.report.model import axis_value, load_sweep
+from ablatent.report.load import axis_value, load_sweep
+from ablatent.report.overview import overview_of
 from ablatent.report.terminal import failures_table, final_table
 from ablatent.report.write import ReportPaths, write_report
+from ablatent.tracking.base import NoTracking
+from ablatent.tracking.wandb_runs import WandbTracking
+from ablatent.tracking.workspace import write_workspace
 
 
 @pytest.fixture(scope="module")
@@ -163,15 +166,12 @@ def test_reconstructions_share_their_originals(broken: tuple[Path, str, ReportPa
     assert "PSNR [dB] 24.31" in group.rows[1].detail
 
 
-def test_latents_show_their_channels_and_say_where_histograms_are_missing(
-    broken: tuple[Path, str, ReportPaths], tmp_path: Path
-) -> None:
+def test_latents_show_their_channels(broken: tuple[Path, str, ReportPaths], tmp_path: Path) -> None:
     root, sweep, paths = broken
     table = tables.latents(load_sweep(root, sweep))
     assert table is not None
-    old, new = table.rows
-    assert [c.text for c in column(table, "mean, raw")] == ["0.5, -2, 0, 0"] * 2
-    assert [c.text for c in old[3:]] == ["–"] * 5 and old[0].notes == [1] and len(table.notes) == 1
+    (new,) = table.rows
+    assert [c.text for c in column(table, "mean, raw")] == ["0.5, -2, 0, 0"]
     means, deviations = (
         [float(v) for v in new[table.columns.index(f"{name}, normalised")].text.split(", ")] for name in ("mean", "std")
     )
@@ -181,8 +181,8 @@ def test_latents_show_their_channels_and_say_where_histograms_are_missing(
     assert [c.text for c in new[6:]] == ["4 of 8", "4.0"]
     for text in (paths.html.read_text(), paths.markdown.read_text()):
         assert "Latents</h2>" in text or "## Latents" in text
-        assert "Built before histograms" in text and "Normalised training latents" in text
-    alone = build(tmp_path, {})  # of the older kind only: no figure, and nothing is amiss
+        assert "Normalised training latents" in text
+    alone = build(tmp_path, {})  # latents without histograms: no figure, and nothing is amiss
     written = write_report(tmp_path, alone)
     assert "latents" not in {p.stem for p in written.figures} and written.problems == []
 
@@ -269,14 +269,14 @@ def test_final_table(broken: tuple[Path, str, ReportPaths]) -> None:
 @pytest.mark.slow
 def test_finish_writes_a_workspace_only_for_wandb(tmp_path: Path) -> None:
     sweep = build(tmp_path, {"first_stage": ["kl", "vq"]})
-    folder = finish(tmp_path, sweep).folder
+    folder = finish(tmp_path, sweep, NoTracking()).folder
     assert not (folder / "workspace.json").exists()
-    finish(tmp_path, sweep, wandb=True)
+    finish(tmp_path, sweep, WandbTracking("offline", "proj", None, tmp_path))
     assert (folder / "workspace.json").is_file()
 
 
-def test_workspace_shows_axes_scores_curves_and_samples(broken: tuple[Path, str, ReportPaths]) -> None:
-    path = write_workspace(*broken[:2], project="proj", entity="team")
+def test_workspace_shows_axes_scores_curves_and_samples(broken: tuple[Path, str, ReportPaths], tmp_path: Path) -> None:
+    path = write_workspace(overview_of(load_sweep(*broken[:2])), tmp_path, project="proj", entity="team")
     assert path is not None
     view = json.loads(path.read_text())
     assert (view["project"], view["entity"]) == ("proj", "team")

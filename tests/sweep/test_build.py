@@ -87,7 +87,7 @@ def test_data_edited_after_the_plan_are_refused(tmp_path):
     digests = {"images": planned.images, "annotations": planned.annotations}
     stage = Stage("latents", {}, {}, digests, node)
     work = Work(stage.key, tmp_path / "work", "", "")
-    ctx = Context(stage, Store(tmp_path / "store"), work, RUNTIME, NoRun(RunSpec("", "", "", "", {})))
+    ctx = Context(stage, Store(tmp_path / "store"), work, RUNTIME, NoRun(RunSpec()))
     assert source_of(ctx, ctx.images()).annotations.captions == [f"picture {i}" for i in range(6)]
     (tmp_path / "2.png").unlink()
     (tmp_path / "2.txt").unlink()

@@ -1,5 +1,6 @@
 """Trackers: what they get, what they leave on disk, and how a run ends."""
 
+import inspect
 import json
 import os
 import subprocess
@@ -12,20 +13,17 @@ import pytest
 import yaml
 
 from ablatent.core.errors import ConfigError
-from ablatent.store.records import PlannedJob
-from ablatent.tracking.base import NoTracking, Tracking, flat_axes
+from ablatent.tracking.base import NoTracking, TrackedJob, Tracking, flat_axes
 from ablatent.tracking.csv_files import CsvTracking
 from ablatent.tracking.tensorboard import TensorboardTracking
 from ablatent.tracking.wandb_runs import WandbTracking
 
-JOB = PlannedJob(
+JOB = TrackedJob(
     index=3,
     name="first_stage=kl sampler.steps=20",
-    overrides=["first_stage=kl", "sampler.steps=20"],
     axes={"first_stage": "kl", "sampler.steps": "20"},
     config={"sampler": {"steps": 20}, "first_stage": {"ch_mult": [1, 2]}},
     stages={"first_stage": "first_stage-aa", "scores": "scores-bb"},
-    refused=None,
 )
 IMAGE = np.zeros((8, 8, 3), np.uint8)
 
@@ -49,7 +47,7 @@ def use(tracking: Tracking, attempt: str = "one") -> dict[str, str]:
     return {"stage": stage.info()["id"], "job": job.info()["id"]}
 
 
-def inspect(folder: Path) -> dict:
+def inspected(folder: Path) -> dict:
     command = [Path(sys.executable).with_name("wandb"), "leet", "inspect", folder, "--summary", "--json"]
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
@@ -131,16 +129,16 @@ def test_wandb_offline_runs_are_fresh_and_read_back(tmp_path: Path) -> None:
 
     folders = {p.name.rsplit("-", 1)[1]: p for p in (tmp_path / "wandb").glob("offline-run-*")}
     assert set(folders) == {ids["stage"], ids["job"], failed.info()["id"]}
-    job = inspect(folders[ids["job"]])
+    job = inspected(folders[ids["job"]])
     assert job["state"] == "finished"
     assert job["summary"]["fid_192"] == 3.25
     assert job["summary"]["axes_first_stage"] == job["config"]["axes_first_stage"] == "kl"
     assert job["summary"]["axes_sampler_steps"] == job["config"]["axes_sampler_steps"] == "20"
     assert job["config"]["stage_links"]["first_stage"]["run"] == ids["stage"]
     assert "train/loss" not in job["summary"]
-    stage = inspect(folders[ids["stage"]])
+    stage = inspected(folders[ids["stage"]])
     assert (stage["state"], stage["step"], stage["summary"]["train/loss"]) == ("finished", 2, 1)
-    broken = inspect(folders[failed.info()["id"]])
+    broken = inspected(folders[failed.info()["id"]])
     assert (broken["state"], broken["exit_code"]) == ("failed", 1)
     assert "fails on purpose" in broken["summary"]["error"]
     assert "fid_192" not in broken["summary"]
@@ -198,10 +196,12 @@ def test_bad_options_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["none", "csv", "tensorboard", "wandb"])
 def test_yaml_lists_every_option(name: str, tmp_path: Path) -> None:
-    from hydra.utils import instantiate
+    from hydra.utils import get_class, instantiate
 
     config = yaml.safe_load(Path(__file__).parents[2].joinpath(f"conf/tracking/{name}.yaml").read_text())
+    assert set(config) - {"_target_"} == set(inspect.signature(get_class(config["_target_"])).parameters)
     if "dir" in config:
         assert config["dir"] == "${store.path}"
         config["dir"] = str(tmp_path)
-    assert isinstance(instantiate(config), Tracking)
+    tracking = instantiate(config)
+    assert isinstance(tracking, Tracking) and tracking.backend == name

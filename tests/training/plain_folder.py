@@ -19,4 +19,4 @@ class Folder:
         pass
 
     def recorder(self) -> Recorder:
-        return Recorder(self.path, NoTracking().open(RunSpec("", "", "", "", {})))
+        return Recorder(self.path, NoTracking().open(RunSpec()))

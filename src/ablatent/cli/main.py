@@ -1,4 +1,4 @@
-"""The command line, around Hydra: early answers to mistakes, one job or many, exit codes."""
+"""The command line, around Hydra: early errors for mistakes, one job or many, exit codes."""
 
 import os
 import shlex
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def main(root: Path) -> None:
-    """root: the folder with conf/ and experiments/."""
+    """Run the command line of sys.argv through Hydra, and exit. root: the folder with conf/ and experiments/."""
     os.environ[ROOT_VARIABLE] = str(root)
     sys.argv[1:] = [quoted(a) for a in sys.argv[1:]]
     overrides = [a for a in sys.argv[1:] if not a.startswith("-") and "=" in a]
@@ -43,7 +43,10 @@ def main(root: Path) -> None:
 
 
 def prepend_job_overrides(root: Path, overrides: list[str]) -> list[str]:
-    """The overrides of the model's job, then those that were typed with do=sample: the job's options are defaults."""
+    """The overrides of do=sample: those of the model's job, whose options are the defaults, then those that were typed.
+
+    Raises ConfigError for a model that the store does not have.
+    """
     model = value_of(overrides, "model")
     if value_of(overrides, "repeat") is not None:
         return overrides
@@ -62,7 +65,7 @@ def chosen_store(root: Path, overrides: list[str]) -> str:
 
 
 def check_store_path(overrides: list[str]) -> None:
-    """Hydra makes folders below the store before any job runs: refuse a path that leads through a file."""
+    """Raise ConfigError for a store.path that leads through a file: Hydra would create folders there."""
     for override in overrides:
         key, _, value = override.partition("=")
         if key == "store.path":
@@ -70,18 +73,18 @@ def check_store_path(overrides: list[str]) -> None:
             blocking = next((p for p in [path, *path.parents] if p.exists() and not p.is_dir()), None)
             if blocking is not None:
                 raise ConfigError(
-                    "store.path", "a folder, or a path where one can be made", value, f"{blocking} is a file."
+                    "store.path", "a folder, or a path where one can be created", value, f"{blocking} is a file."
                 )
 
 
 def command_line() -> str:
-    """The exact command, for reports."""
+    """The command as typed, quoted for a shell, for reports."""
     name = Path(sys.argv[0]).name
     return shlex.join(["python", name, *sys.argv[1:]])
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
-    """The resolved configuration as plain values; ConfigError for what is missing or cannot be resolved."""
+    """The resolved configuration as plain values. Raises AblatentError for one that is missing or unresolvable."""
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         raise ConfigError(missing[0], "a value", "???", f"Give it on the command line: {missing[0]}=…")
@@ -95,7 +98,7 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 
 
 def composed(overrides: list[str], cfg: DictConfig) -> "Composed":
-    """A job's configuration in plain values, or why it has none: one such job does not stop the others."""
+    """A job's configuration in plain values, or the reason why it has none: one such job does not stop the others."""
     from ablatent.sweep.plan import Composed
 
     try:
@@ -105,7 +108,7 @@ def composed(overrides: list[str], cfg: DictConfig) -> "Composed":
 
 
 def finish(jobs: "list[Composed]") -> int:
-    """Run jobs to their end; errors become one message."""
+    """Run the verb of these jobs; the exit code. An AblatentError becomes one printed message and code 2."""
     from ablatent.cli.verbs import execute
 
     try:

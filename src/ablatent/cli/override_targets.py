@@ -1,6 +1,6 @@
-"""Where options of config groups stand, how one is chosen there, and which keys end in a word that was typed alone.
+"""The places of options of config groups, the form of an override that chooses one, and suggestions for keys.
 
-For the answers of `preflight`. Reads files of conf/ and plain values; free of torch.
+For the errors of `preflight`. Reads files of conf/ and plain values; free of torch.
 """
 
 import re
@@ -19,7 +19,7 @@ OPEN = {
     "conditioner": r"conditioner\.parts(\.[^.]+\.parts)*",
     "stage": "stages",
 }
-"""Group → the keys of the mappings that take further options of it, each by a name of one's own."""
+"""Group → pattern of the keys of mappings that take further options of it, each by a name of the user's choice."""
 FORMS = {
     "metric": "+metric@evaluation.metrics.{}={}",
     "conditioner": "+conditioner@conditioner.parts.{}={}",
@@ -29,7 +29,7 @@ GROUP_FILE = re.compile(r"(?:optional |override )?/?([\w/]+)")
 
 
 def tops(root: Path) -> tuple[set[str], set[str]]:
-    """(all keys at the top of a configuration, those of them that are config groups), as config.yaml has them."""
+    """(all keys at the top of config.yaml, those of them that are config groups). root: the folder with conf/."""
     config = cast(DictConfig, OmegaConf.load(root / "conf" / "config.yaml"))
     entries = [str(k) for entry in config["defaults"] if isinstance(entry, DictConfig) for k in entry]
     groups = {m[1] for entry in entries if not entry.startswith("override ") and (m := GROUP_FILE.match(entry))}
@@ -37,12 +37,15 @@ def tops(root: Path) -> tuple[set[str], set[str]]:
 
 
 def typed_value(override: Override) -> str:
-    """What was typed after the =."""
+    """The text after the = of an override, as typed."""
     return (override.input_line or "").partition("=")[2]
 
 
 def check_target(override: Override, options: Sequence[str], top: Iterable[str]) -> None:
-    """Raise ConfigError for an option of a group where nobody would read it. top: the groups of config.yaml."""
+    """Raise ConfigError for an option of a group at a place that nothing reads.
+
+    options: of the group; top: the groups of config.yaml.
+    """
     group, package, added = override.key_or_group, override.package, override.is_add()
     if group in OPEN and added and package and re.fullmatch(OPEN[group], package.rpartition(".")[0]):
         return
@@ -66,7 +69,10 @@ def check_target(override: Override, options: Sequence[str], top: Iterable[str])
 
 
 def check_experiment(root: Path, name: str, top: Iterable[str]) -> None:
-    """The file of an experiment sets nothing at the top that config.yaml does not have: Hydra would let it."""
+    """Raise ConfigError for a key at the top of an experiment's file that config.yaml does not have.
+
+    Hydra would accept it. top: the keys of config.yaml.
+    """
     known = {*top, "defaults"}
     for key in map(str, cast(DictConfig, OmegaConf.load(root / "experiments" / f"{name}.yaml"))):
         if key not in known:
@@ -74,9 +80,10 @@ def check_experiment(root: Path, name: str, top: Iterable[str]) -> None:
 
 
 def check_value(override: Override, cfg: Mapping[str, Any], groups: Mapping[str, Sequence[str]], root: Path) -> None:
-    """Raise ConfigError where one value is typed in place of a node, such as the option of a group.
+    """Raise ConfigError for a single value in place of a node, such as the name of an option.
 
-    cfg: the configuration as composed without this override, plain and not resolved. The override's key is in it.
+    cfg: the configuration as composed without this override, plain and not resolved, which has the override's key;
+    groups: name → options.
     """
     key, typed = override.key_or_group, typed_value(override)
     top, _, rest = key.partition(".")
@@ -103,9 +110,11 @@ def check_value(override: Override, cfg: Mapping[str, Any], groups: Mapping[str,
 
 
 def option_form(key: str, typed: str, groups: Mapping[str, Sequence[str]], there: bool) -> str:
-    """How an option of a group is chosen at a key, with what was typed where it is one; empty where none stands there.
+    """The override that chooses an option of a group at a key, with the typed one where it exists; empty for other
+    keys.
 
-    there: whether the key exists, so that the option takes the place of another."""
+    there: whether the key exists, so that the option replaces another.
+    """
     parent, _, name = key.rpartition(".")
     for group, place in OPEN.items():
         option = typed if typed in groups.get(group, ()) else "OPTION"
@@ -120,8 +129,10 @@ def option_form(key: str, typed: str, groups: Mapping[str, Sequence[str]], there
 
 
 def by_last_part(root: Path, name: str, known: Iterable[str], groups: Iterable[str]) -> str:
-    """'Did you mean …?' with all keys whose last part is exactly `name`: those that are there, then those of options
-    that could be chosen. Empty where there are none. known: keys of the composed configuration."""
+    """'Did you mean …?' with all keys whose last part is `name`: those that exist, then those of other options.
+
+    Empty where there are none. known: keys of the composed configuration; groups: whose options are searched.
+    """
     there = [k for k in known if k.rpartition(".")[2] == name and k != name and not k.startswith("preset.")]
     others: dict[str, list[str]] = {}
     for group, option in _having(root, name, groups):

@@ -1,4 +1,4 @@
-"""Mistakes on the command line that the configuration files alone show: answered at once, with the nearest spelling.
+"""Mistakes on the command line that the configuration files alone show: an error at once, with the nearest spelling.
 
 Runs before Hydra: option names that do not exist, keys that no chosen option has, keys added with `+`. Free of torch.
 """
@@ -32,7 +32,7 @@ HYDRA_GROUPS = ("hydra",)
 
 
 def preflight(root: Path, overrides: Sequence[str], multirun: bool) -> None:
-    """Raise ConfigError for the first mistake. root: the folder that holds conf/ and experiments/."""
+    """Raise ConfigError for the first mistake. overrides: typed, quoted; root: the folder with conf/."""
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except HydraException as e:
@@ -145,14 +145,14 @@ def _keys(cfg: Any, prefix: str = "") -> Iterator[str]:
 
 
 def _top(group: str) -> str:
-    """Below which key the options of GROUP or GROUP@KEY stand."""
+    """The top-level key below which the options of GROUP or GROUP@KEY stand."""
     return group.lstrip("+").rpartition("@")[2].split(".")[0]
 
 
 def _check_keys(
     root: Path, groups: dict[str, list[str]], chosen: dict[str, list[str]], overrides: list[Override]
 ) -> None:
-    """Each key must exist under every combination of the options that are swept, and take what was typed."""
+    """Raise ConfigError unless each key exists, and takes the typed value, under every combination of swept options."""
     wanted = {o.key_or_group.split(".")[0] for o in overrides}
     # Only these options decide which keys there are below the overridden ones.
     wanted |= {"preset", "experiments", "do"}
@@ -171,7 +171,7 @@ def _check_keys(
 def _unknown(
     root: Path, override: Override, known: list[str], groups: dict[str, list[str]], options: dict[str, str]
 ) -> ConfigError:
-    """What to say of a key that is not among the known ones, under these options."""
+    """The error for a key that is not among the known ones, under these options."""
     key, typed = override.key_or_group, typed_value(override)
     top, last = key.split(".")[0], key.split(".")[-1]
     if top not in known and "." not in key:
@@ -190,7 +190,7 @@ def _unknown(
 
 
 def _elsewhere(root: Path, group: str, key: str, options: Sequence[str]) -> str:
-    """Which options of a group have a key that the chosen one has not."""
+    """A suggestion of the options of a group that have a key which the chosen one lacks."""
     name = key.split(".")[1]
     files = {option: OmegaConf.load(root / "conf" / group / f"{option}.yaml") for option in options}
     having = [option for option, node in files.items() if isinstance(node, DictConfig) and name in node]

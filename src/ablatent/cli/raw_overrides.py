@@ -1,4 +1,4 @@
-"""The command line before Hydra reads it: values that are taken as they are typed, and what each verb takes at all.
+"""The command line before Hydra reads it: values that are taken as typed, and the keys that each verb reads.
 
 Hydra reads a value as an expression: `prompt=a, b` would be two values, `prompt={x}` a dictionary. Here such values are
 put into quotes before Hydra sees them. Free of torch.
@@ -23,8 +23,7 @@ INSTEAD = {"samples.count": "n", "samples.seed": "seed", "samples.prompts": "pro
 
 
 def quoted(argument: str) -> str:
-    """An argument of the command line as Hydra must read it: KEY="VALUE" for the keys of AS_TYPED, others as they
-    are."""
+    """An argument of the command line for Hydra: KEY="VALUE" for the keys of AS_TYPED, others unchanged."""
     key, given, value = argument.partition("=")
     if not given or key not in AS_TYPED:
         return argument
@@ -34,20 +33,23 @@ def quoted(argument: str) -> str:
 
 
 def value_of(overrides: Sequence[str], key: str) -> str | None:
-    """The last value that was typed for a key, as it stands there; None where there is none."""
+    """The last value that was typed for a key, as typed; None without one."""
     values = [o.partition("=")[2] for o in overrides if o.partition("=")[0] == key]
     return values[-1] if values else None
 
 
 def unquoted(value: str) -> str:
-    """What `quoted` put into quotes, for values without ${."""
+    """The value inside the quotes of `quoted`, for values without ${."""
     return str(OverridesParser.create().parse_override(f"key={value}").value())
 
 
 @dataclass(frozen=True)
 class VerbKeys:
-    """What a verb reads, by its YAML and its class. own: keys of its file alone; reads: groups and keys of config.yaml,
-    empty for all of a job; takes_jobs: whether it takes -m."""
+    """The keys that a verb reads, by its YAML and its class.
+
+    own: keys of its file alone; reads: groups and keys of config.yaml, empty for all of a job; takes_jobs: whether it
+    takes -m.
+    """
 
     name: str
     own: tuple[str, ...]
@@ -55,12 +57,12 @@ class VerbKeys:
     takes_jobs: bool
 
     def takes(self, key: str) -> bool:
-        """Whether a key (by its first part) is read by the verb, as far as its own keys and `reads` tell."""
+        """Whether the verb reads a key (its first part), by its own keys and `reads`."""
         return key in ("do", "hydra", *self.own) or not self.reads or key in self.reads
 
 
 def verbs(root: Path) -> dict[str, VerbKeys]:
-    """Name → what it reads, of every file in conf/do. root: the folder that holds conf/."""
+    """Name → keys of every verb, one for each file in conf/do. root: the folder that holds conf/."""
     files: dict[str, dict[str, Any]] = {
         p.stem: yaml.safe_load(p.read_text()) for p in (root / "conf/do").glob("*.yaml")
     }
@@ -74,7 +76,10 @@ def verbs(root: Path) -> dict[str, VerbKeys]:
 
 
 def check_verb(root: Path, overrides: Sequence[str], multirun: bool) -> None:
-    """Raise ConfigError for a key that the verb does not read. overrides: as typed, before those of a model's job."""
+    """Raise ConfigError for an unknown verb and for a key that it does not read.
+
+    overrides: as typed, before those of a model's job; multirun: whether -m was typed.
+    """
     known, name = verbs(root), value_of(overrides, "do") or "run"
     if "," in name or name.startswith(("glob(", "choice(")):
         raise ConfigError("do", "one of " + ", ".join(sorted(known)), name, "It cannot be swept.")

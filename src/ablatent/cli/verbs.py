@@ -1,4 +1,4 @@
-"""What `do=` can do: one class and one YAML in conf/do a verb. The YAML holds the keys that only this verb reads."""
+"""The verbs of `do=`: one class and one YAML in conf/do each. The YAML has the keys that only this verb reads."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ Config = Mapping[str, Any]
 
 
 class Verb(ABC):
-    """One thing to do.
+    """The base of verbs.
 
     Declared, as literals that are read before torch is imported: reads: the config groups and keys of config.yaml that
     it reads, beside its own; empty: all of a job. takes_jobs: whether it takes the several jobs of -m.
@@ -33,7 +33,10 @@ class Verb(ABC):
 
     @abstractmethod
     def __call__(self, jobs: Sequence[Composed], store: Store, config: Config, command: str) -> int:
-        """Do it for jobs of one command; the exit code. config: that of the first job that could be composed."""
+        """Run the verb on the jobs of one command; the exit code.
+
+        config: of the first job that could be composed; command: as typed. Raises AblatentError where it cannot run.
+        """
 
 
 class PlanVerb(Verb):
@@ -54,7 +57,7 @@ class PlanVerb(Verb):
 
 
 class RunVerb(Verb):
-    """Build what is missing, score, track, report."""
+    """Build the missing stages, score, track, report."""
 
     takes_jobs = True
 
@@ -78,7 +81,7 @@ class ReportVerb(Verb):
 
 
 class StatusVerb(Verb):
-    """Say what the store holds."""
+    """Print the contents of the store."""
 
     reads = ("store",)
 
@@ -112,7 +115,7 @@ class VerifyVerb(Verb):
 
 
 class SampleVerb(Verb):
-    """Images of a finished model, as PNG files."""
+    """Write samples of a finished model as PNG files."""
 
     reads = ("sampler", "guidance", "samples", "task", "runtime", "store", "tracking", "seed")
 
@@ -123,7 +126,7 @@ class SampleVerb(Verb):
 
 
 class ImportVerb(Verb):
-    """Weights of other programs into the store."""
+    """Import weights of other programs into the store."""
 
     reads = ("store",)
 
@@ -134,7 +137,7 @@ class ImportVerb(Verb):
 
 
 class ExportVerb(Verb):
-    """Weights of the store for other programs."""
+    """Export weights of the store for other programs."""
 
     reads = ("store",)
 
@@ -145,7 +148,7 @@ class ExportVerb(Verb):
 
 
 def execute(jobs: Sequence[Composed], command: str) -> int:
-    """Do what the jobs' `do` names; the exit code. Raises AblatentError where no job could be composed."""
+    """Run the verb that the jobs name by `do`; the exit code. Raises AblatentError where no job could be composed."""
     config = next((job.config for job in jobs if job.refused is None), None)
     if config is None:
         raise AblatentError("\n".join(dict.fromkeys(str(job.refused) for job in jobs)))
@@ -156,7 +159,7 @@ def execute(jobs: Sequence[Composed], command: str) -> int:
 
 
 def checked_plan(jobs: Sequence[Composed], store: Store, everything: bool) -> Plan:
-    """The plan of these jobs; each that cannot run is refused, with a line that says why.
+    """The plan of these jobs; each that cannot run is refused, with a printed reason.
 
     everything: check also where all stages are in the store already, which takes an import of torch.
     """
@@ -175,7 +178,7 @@ def checked_plan(jobs: Sequence[Composed], store: Store, everything: bool) -> Pl
 
 
 def _resolved(job: Composed, resolver: Resolver) -> Composed:
-    """The job with what it names in the store; refused where the store has no such thing."""
+    """The job with its references to the store resolved; refused where the store has no such artifact."""
     if job.refused is not None:
         return job
     try:
@@ -185,14 +188,14 @@ def _resolved(job: Composed, resolver: Resolver) -> Composed:
 
 
 def check_sweep(store: Store, sweep: str) -> None:
-    """Raise ConfigError(sweep) unless the store has a sweep of that id."""
+    """Raise ConfigError, which names `sweep`, unless the store has a sweep of that id."""
     if not (store.root / "sweeps" / sweep / "plan.json").exists():
         found = [p.parent.name for p in (store.root / "sweeps").glob("*/plan.json")]
         raise ConfigError("sweep", f"a sweep of {store.root}", sweep, did_you_mean(sweep, found))
 
 
 def write_report(store: Store, sweep: str, tracking: Tracking | None = None) -> None:
-    """Write the report of a sweep from the store alone, and print its table. Raises ConfigError(sweep)."""
+    """Write the report of a sweep from the store alone, and print its table. Raises ConfigError for other ids."""
     from ablatent.report.build import finish
 
     check_sweep(store, sweep)

@@ -1,6 +1,6 @@
-"""What turns facts about pictures into a condition, and the null condition of guidance (Ho & Salimans 2022).
+"""What turns annotations and images into a condition, and the null condition of guidance (Ho & Salimans 2022).
 
-The way of a condition: `rows` makes arrays of a source once, a row a picture; `draw` adds what is random in a batch
+The way of a condition: `rows` makes arrays of a source once, a row an image; `draw` adds what is random in a batch
 (masks, degradations); `embed` makes the `Cond` that a network reads; `drop` puts the null condition in some rows.
 """
 
@@ -22,17 +22,17 @@ from ablatent.core.errors import ConfigError
 from ablatent.core.types import Cond
 
 Rows = dict[str, Any]
-"""name → array of n rows, or a `Table` that gives some when it is asked."""
+"""name → array of n rows, or a `RowLookup` that reads them on access."""
 Encode = Callable[[Tensor], Tensor]
 """Images in [-1, 1], (b, 3, H, W) -> normalised latents (b, c, h, w) of the frozen first stage."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What surrounds a conditioner: it follows from the data and the first stage.
+    """The surroundings of a conditioner, which follow from the data and the first stage.
 
     classes, segments: number of classes of labels and boxes, and of segmentation maps (0: the data has none); size: of
-    the pictures, in pixels; latent_shape: (c, h, w); encode: the frozen first stage. pretrained: whether
+    the images, in pixels; latent_shape: (c, h, w); encode: the frozen first stage. pretrained: whether
     pretrained encoders may be loaded; False: they give zeros, to try shapes out.
     """
 
@@ -100,10 +100,10 @@ class Conditioner(nn.Module, ABC):
     def cache(
         cls, options: Mapping[str, Any], captions: Sequence[str], folder: Path, device: torch.device, title: str
     ) -> dict[str, Any]:
-        """Write what `rows` reads from `Source.embeddings` for these captions into a folder.
+        """Write the embeddings of these captions into a folder, where `rows` finds them by `Source.embeddings`.
 
-        options: those that the class declares as `cached`, as objects; title: of the progress bar. Returns what is
-        kept in the summary of the stage. Raises ConfigError for a class that declares options and has no `cache`.
+        options: those that the class declares as `cached`, as objects; title: of the progress bar. Returns values
+        for the summary of the stage. Raises ConfigError for a class that declares options and has no `cache`.
         """
         raise ConfigError("conditioner", "a class with a `cache` for the options that it declares", cls.__name__)
 
@@ -116,12 +116,12 @@ class Conditioner(nn.Module, ABC):
         return rows
 
     def shown(self, rows: Rows) -> UInt8[np.ndarray, "n H W 3"] | None:
-        """The condition of each row as a picture for figures (what `draw` gave); None where it is not one."""
+        """The condition of each row (the result of `draw`) as an image for figures; None where it is not one."""
         return None
 
     @abstractmethod
     def embed(self, batch: Mapping[str, Tensor]) -> Cond:
-        """The condition of each row of a batch (what `draw` gave, as tensors), on the batch's device."""
+        """The condition of each row of a batch (the result of `draw`, as tensors), on the batch's device."""
 
     @abstractmethod
     def null(self, like: Cond) -> Cond:
@@ -130,8 +130,7 @@ class Conditioner(nn.Module, ABC):
     def drop(self, cond: Cond, uniform: Float[Tensor, "b ..."]) -> Cond:
         """`cond` with the null condition in the rows where uniform < dropout.
 
-        uniform: numbers in [0, 1), one a row (or (b, drops)), drawn outside so that they are a function of seed, step
-        and sample.
+        uniform: in [0, 1), (b,) or (b, drops), drawn outside so that it is a function of seed, step and sample.
         """
         if self.dropout == 0:
             return cond
@@ -139,7 +138,10 @@ class Conditioner(nn.Module, ABC):
 
 
 def mixed(mask: Tensor, these: Cond, those: Cond) -> Cond:
-    """Row by row, part by part: `these` where the mask (b,) says so, else `those`. Both have the same parts."""
+    """Row by row, part by part: `these` where the mask (b,) is True, else `those`.
+
+    Both have the same parts in the same shapes; raises ValueError where they do not.
+    """
     if these.mask is not None or those.mask is not None:  # tokens without a mask all count
         these, those = (replace(cond, mask=mask_of(cond)) for cond in (these, those))
     parts = {}
@@ -153,7 +155,7 @@ def mixed(mask: Tensor, these: Cond, those: Cond) -> Cond:
 
 
 def mask_of(cond: Cond) -> Bool[Tensor, "b l"] | None:
-    """The mask of a condition's tokens, where it has tokens; without one, all of them count."""
+    """The mask of a condition's tokens, all True where it has none; None for a condition without tokens."""
     if cond.mask is not None or cond.tokens is None:
         return cond.mask
     return torch.ones(cond.tokens.shape[:2], dtype=torch.bool, device=cond.tokens.device)

@@ -49,8 +49,8 @@ class ClassLabel(Conditioner):
         """batch["label"]: int64 (b,) in 0 … classes - 1, on any device. Raises DataError for other labels."""
         labels = batch["label"]
         # Row `classes` is the null condition: without this check a wrong label would pass as unconditional.
-        known = labels.numel() > 0 and not labels.is_meta
-        if known and (int(labels.min()) < 0 or int(labels.max()) >= self.classes):
+        checkable = labels.numel() > 0 and not labels.is_meta
+        if checkable and (int(labels.min()) < 0 or int(labels.max()) >= self.classes):
             got = f"{int(labels.min())} … {int(labels.max())}"
             raise DataError(
                 f"conditioner: expected labels in 0 … {self.classes - 1}; got {got}. "

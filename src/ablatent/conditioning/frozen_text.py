@@ -1,4 +1,4 @@
-"""Captions through a frozen, pretrained text encoder (as stable-diffusion v1 has CLIP's), cached once a caption."""
+"""Captions through a frozen, pretrained text encoder (CLIP's in Stable Diffusion v1), cached once a caption."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,8 +12,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from ablatent.conditioning.base import Conditioner, Rows
+from ablatent.conditioning.row_lookup import RowLookup
 from ablatent.conditioning.source import Source
-from ablatent.conditioning.table import Table
 from ablatent.conditioning.text_encoder import CaptionEncoder
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.files import read_json, write_json
@@ -88,18 +88,20 @@ class FrozenText(Conditioner):
         else:
             states, counts = np.zeros((len(unique), *self.empty.shape), np.float32), np.full(len(unique), 2)
         place = {caption: i for i, caption in enumerate(unique)}
-        lost = [caption for caption in [*captions, ""] if caption not in place]
-        if lost:
-            raise DataError(f"{source.embeddings}: expected every caption of the data; got none for {lost[0]!r}.")
+        missing = [caption for caption in [*captions, ""] if caption not in place]
+        if missing:
+            raise DataError(f"{source.embeddings}: expected every caption of the data; got none for {missing[0]!r}.")
         self._keep_empty(states[place[""]], counts[place[""]])
         index = np.asarray([place[caption] for caption in captions], dtype=np.int64)
-        return {"state": Table(states, index), "count": counts[index]}
+        return {"state": RowLookup(states, index), "count": counts[index]}
 
     def encode(
         self, captions: Sequence[str], title: str = "", into: Path | None = None
     ) -> tuple[Float[np.ndarray, "u l d"], Int64[np.ndarray, " u"]]:
-        """(states, zeros behind the last token; how many tokens count), a row a caption. into: a folder that keeps
-        them; they are then memory-mapped."""
+        """(states, zeros behind the last token; number of tokens that count), a row a caption.
+
+        title: of the progress bar; into: a folder that keeps them; they are then memory-mapped.
+        """
         shape, dtype = (len(captions), self.length, self.encoder.dim), np.dtype(self.stored)
         states = np.zeros(shape, dtype)
         if into is not None:
@@ -116,7 +118,7 @@ class FrozenText(Conditioner):
         return states, counts
 
     def embed(self, batch: Mapping[str, Tensor]) -> Cond:
-        """batch["state"]: (b, max_length, encoder.dim); batch["count"]: how many of them are no padding."""
+        """batch["state"]: (b, max_length, encoder.dim); batch["count"]: (b,), tokens that are no padding."""
         device = self.empty.device
         states, counts = batch["state"].to(device), batch["count"].to(device)
         mask = torch.arange(self.length, device=device) < rearrange(counts, "b -> b 1")
@@ -138,7 +140,10 @@ class FrozenText(Conditioner):
 
 
 def load(folder: Path) -> tuple[list[str], np.ndarray, Int64[np.ndarray, " u"]]:
-    """(captions, states, memory-mapped, counts) that `encode` kept. Raises DataError for what does not fit."""
+    """(captions, states, memory-mapped, counts) as `encode` wrote them into a folder.
+
+    Raises DataError for a folder that lacks a file, or whose files do not belong together.
+    """
     try:
         captions: list[str] = list(read_json(folder / CAPTIONS))
         states, counts = np.load(folder / STATES, mmap_mode="r"), np.load(folder / COUNTS)

@@ -25,7 +25,7 @@ PER_BOX = 3
 
 
 class Layout(Conditioner):
-    """Three context tokens for each of up to `max_boxes` boxes. The null condition is a picture without boxes.
+    """Three context tokens for each of up to `max_boxes` boxes. The null condition is an image without boxes.
 
     vocabulary: number of tokens; classes take the first, corners the floor(sqrt(vocabulary))² first as well (what a
     token means follows from its place), and the last stands for "no box". Of more boxes than max_boxes, the largest
@@ -37,6 +37,7 @@ class Layout(Conditioner):
 
     def __init__(
         self,
+        *,
         classes: int,
         size: int,
         width: int,
@@ -85,7 +86,7 @@ class Layout(Conditioner):
         return {"boxes": boxes}
 
     def draw(self, rows: Rows, rngs: Sequence[np.random.Generator]) -> Rows:
-        """Tokens (n, 3 max_boxes) int64 in place of the boxes, which are mirrored where the picture is."""
+        """Tokens (n, 3 max_boxes) int64 in place of the boxes, which are mirrored where the image is."""
         boxes = rows["boxes"]
         mirror = boxes[..., [0, 3, 2, 1, 4]]
         mirror[..., [1, 3]] = 1 - mirror[..., [1, 3]]
@@ -113,15 +114,15 @@ class Layout(Conditioner):
         """The boxes as coloured frames on white, a colour a class."""
         from PIL import Image, ImageDraw
 
-        colours, pictures = palette(self.classes + 1), []
+        colours, images = palette(self.classes + 1), []
         for boxes in self.boxes(np.asarray(rows["layout"])):
-            picture = Image.new("RGB", (self.size, self.size), "white")
+            image = Image.new("RGB", (self.size, self.size), "white")
             for label, *corners in boxes:
                 x0, y0, x1, y1 = (round(c * self.size) for c in corners)
                 frame = (x0, y0, max(x0, x1 - 1), max(y0, y1 - 1))
-                ImageDraw.Draw(picture).rectangle(frame, outline=tuple(colours[label + 1].tolist()))
-            pictures.append(np.asarray(picture))
-        return np.stack(pictures)
+                ImageDraw.Draw(image).rectangle(frame, outline=tuple(colours[label + 1].tolist()))
+            images.append(np.asarray(image))
+        return np.stack(images)
 
     def embed(self, batch: Mapping[str, Tensor]) -> Cond:
         """batch["layout"]: int64 (b, 3 max_boxes). The first token after the boxes counts too: it ends the list."""
@@ -140,9 +141,9 @@ class Layout(Conditioner):
 
 
 def parse_boxes(given: Sequence[object], classes: Sequence[str], key: str = "boxes") -> list[Box]:
-    """Boxes that somebody asks for, each [name, x0, y0, x1, y1] in shares of the picture from its upper left corner.
+    """Boxes of a request, each [name, x0, y0, x1, y1] in shares of the image from its upper left corner.
 
-    Raises ConfigError, which names `key`, for a class that the model does not know and for corners outside.
+    Raises ConfigError, which names `key`, for a class that the model does not have and for corners outside.
     """
     boxes: list[Box] = []
     for item in given:
@@ -161,6 +162,6 @@ def parse_boxes(given: Sequence[object], classes: Sequence[str], key: str = "box
 def _check(box: Box, classes: int, row: int) -> None:
     label, x0, y0, x1, y1 = box
     if not 0 <= label < classes:
-        raise DataError(f"boxes: expected classes in 0 … {classes - 1}; got {label} in picture {row}.")
+        raise DataError(f"boxes: expected classes in 0 … {classes - 1}; got {label} in image {row}.")
     if not (0 <= x0 <= x1 <= 1 and 0 <= y0 <= y1 <= 1):
-        raise DataError(f"boxes: expected corners inside the picture, in [0, 1]; got {box[1:]} in picture {row}.")
+        raise DataError(f"boxes: expected corners inside the image, in [0, 1]; got {box[1:]} in image {row}.")

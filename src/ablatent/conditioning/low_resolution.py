@@ -1,4 +1,4 @@
-"""Super-resolution: the picture, made small and worse (Rombach et al. 2022, section 4.4 and appendix D.6)."""
+"""Super-resolution: the image, made smaller and degraded (Rombach et al. 2022, section 4.4 and appendix D.6)."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -21,13 +21,13 @@ DEGRADATIONS = ("bicubic", "blur_noise")
 
 
 class LowResolution(Conditioner):
-    """The picture at 1 / factor of its side, in [-1, 1], resized to the latents' resolution where the two differ.
+    """The image at 1 / factor of its side, in [-1, 1], resized to the latents' resolution where the two differ.
 
     degradation: "bicubic" (with antialiasing, as in SR3 and the paper's models) makes it small; "blur_noise" also
-    blurs it before (Gaussian, of another width in each direction) and adds noise and JPEG's losses after, after the
-    "light" pipeline of BSRGAN (Zhang et al. 2021), in fixed order. blur: range of the Gaussian's deviation, in small
-    pixels; noise: range of that of the noise, in grey levels; jpeg: range of its quality, or None for none.
-    The null condition is grey (zero) everywhere.
+    blurs it before (Gaussian, of another width in each direction) and adds noise and JPEG's losses afterwards, as the
+    "light" pipeline of BSRGAN (Zhang et al. 2021) does, in fixed order. blur: range of the Gaussian's deviation, in
+    small pixels; noise: range of that of the noise, in grey levels; jpeg: range of its quality, or None for none. The
+    null condition is grey (zero) everywhere.
     """
 
     needs = ("pixels",)
@@ -36,6 +36,7 @@ class LowResolution(Conditioner):
 
     def __init__(
         self,
+        *,
         size: int,
         latent_shape: Sequence[int],
         factor: int = 4,
@@ -58,18 +59,18 @@ class LowResolution(Conditioner):
         self.side = tuple(latent_shape[1:])
 
     def rows(self, source: Source) -> Rows:
-        """The pictures; or small ones that somebody brings along, as they are."""
+        """The images; or the source's small ones, as they are."""
         if source.low_resolution is not None:
             side = source.low_resolution.shape[1:3]
             if side != (self.small, self.small):
-                expected = f"pictures of {self.small}x{self.small}, {self.factor} times smaller than the model's"
+                expected = f"images of {self.small}x{self.small}, {self.factor} times smaller than the model's"
                 raise ConfigError("low_resolution", expected, f"{side[1]}x{side[0]}")
             return {"low": source.low_resolution}
         source.check(self.needs)
         return {"pixels": np.asarray(source.pixels)}
 
     def draw(self, rows: Rows, rngs: Sequence[np.random.Generator]) -> Rows:
-        """The small pictures, uint8 (n, s, s, 3), as "low" in place of the pictures."""
+        """The small images, uint8 (n, s, s, 3), as "low" in place of the images."""
         kept = {k: v for k, v in rows.items() if k != "pixels"}
         if "pixels" in rows:
             pixels = np.asarray(rows["pixels"])
@@ -86,11 +87,11 @@ class LowResolution(Conditioner):
         }
 
     def _degraded(self, pixels: UInt8[np.ndarray, "H W 3"], rng: np.random.Generator) -> UInt8[np.ndarray, "s s 3"]:
-        picture = Image.fromarray(np.ascontiguousarray(pixels))
+        image = Image.fromarray(np.ascontiguousarray(pixels))
         if self.kind == "blur_noise":
             x, y = rng.uniform(*self.blur, size=2) * self.factor
-            picture = picture.filter(ImageFilter.GaussianBlur((float(x), float(y))))
-        small = np.asarray(picture.resize((self.small, self.small), Image.Resampling.BICUBIC))
+            image = image.filter(ImageFilter.GaussianBlur((float(x), float(y))))
+        small = np.asarray(image.resize((self.small, self.small), Image.Resampling.BICUBIC))
         if self.kind == "bicubic":
             return small
         noisy = small + rng.uniform(*self.noise) * rng.standard_normal(small.shape)
@@ -98,7 +99,7 @@ class LowResolution(Conditioner):
         return small if self.jpeg is None else _compressed(small, round(rng.uniform(*self.jpeg)))
 
     def shown(self, rows: Rows) -> UInt8[np.ndarray, "n H W 3"] | None:
-        """The small pictures, their pixels enlarged to blocks."""
+        """The small images, their pixels enlarged to blocks."""
         low = np.asarray(rows["low"])
         return low.repeat(self.factor, axis=1).repeat(self.factor, axis=2)
 
@@ -114,8 +115,8 @@ class LowResolution(Conditioner):
         return no_map(like)
 
 
-def _compressed(picture: UInt8[np.ndarray, "s s 3"], quality: int) -> UInt8[np.ndarray, "s s 3"]:
+def _compressed(image: UInt8[np.ndarray, "s s 3"], quality: int) -> UInt8[np.ndarray, "s s 3"]:
     data = io.BytesIO()
-    Image.fromarray(picture).save(data, format="JPEG", quality=quality)
-    with Image.open(data) as image:
-        return np.asarray(image.convert("RGB"))
+    Image.fromarray(image).save(data, format="JPEG", quality=quality)
+    with Image.open(data) as compressed:
+        return np.asarray(compressed.convert("RGB"))

@@ -1,4 +1,4 @@
-"""Inpainting: what is left of the picture, and what is to be filled (Rombach et al. 2022, section 4.5)."""
+"""Inpainting: the image outside its hole, and the mask of the hole (Rombach et al. 2022, section 4.5)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,15 +16,15 @@ from ablatent.conditioning.spatial import flip
 from ablatent.core.types import Cond
 
 GREY = 128
-"""What stands in a hole before anything is known of it: the middle of the range."""
+"""The grey level in a hole before it is filled: the middle of the range."""
 
 
 class MaskedImage(Conditioner):
-    """Latents of the picture with grey in place of what is to be filled, and the mask: 1 there, -1 elsewhere.
+    """Latents of the image with grey in its hole, and the mask: 1 in the hole, -1 elsewhere.
 
-    A position of the latents is to be filled where any of its pixels is. masks, fraction: see `Masks`; a source that
-    brings masks along decides itself, and its pictures may be of another size than those of the training. The null
-    condition is a picture that is masked everywhere.
+    A position of the latents is to be filled where any of its pixels is. masks, fraction: see `Masks`; a source with
+    masks of its own decides itself, and its images may be of another size than those of the training. The null
+    condition is an image that is masked everywhere.
     """
 
     needs = ("pixels",)
@@ -53,7 +53,7 @@ class MaskedImage(Conditioner):
         return {**rows, "mask": (source.masks > 0).astype(np.uint8)}
 
     def draw(self, rows: Rows, rngs: Sequence[np.random.Generator]) -> Rows:
-        """With "mask", uint8 (n, H, W), 1 where the picture is to be filled, and "pixels" with grey there."""
+        """With "mask", uint8 (n, H, W), 1 where the image is to be filled, and "pixels" with grey there."""
         pixels = flip(np.asarray(rows["pixels"]), rows["flipped"])
         if "mask" in rows:
             mask = flip(rows["mask"], rows["flipped"])
@@ -63,7 +63,7 @@ class MaskedImage(Conditioner):
         return {**rows, "pixels": left, "mask": mask}
 
     def shown(self, rows: Rows) -> UInt8[np.ndarray, "n H W 3"] | None:
-        """The picture with a grey hole."""
+        """The image with a grey hole."""
         return np.asarray(rows["pixels"])
 
     def embed(self, batch: Mapping[str, Tensor]) -> Cond:

@@ -1,4 +1,4 @@
-"""Random masks for inpainting: boxes, strokes, half pictures (after Suvorov et al. 2021, LaMa). 1 = to be filled."""
+"""Random masks for inpainting: boxes, strokes, half images (after Suvorov et al. 2021, LaMa). 1 = to be filled."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,9 +16,11 @@ ATTEMPTS = 200
 
 @dataclass(frozen=True)
 class Masks:
-    """kind: boxes, strokes, halves, or mixture (one of these three, equally often).
+    """Random masks of one kind, or of several.
 
-    fraction: range of the share of the picture that boxes and strokes cover; halves cover half of it.
+    kind: boxes, strokes, halves, or mixture (one of these three, equally often). fraction: range of the share of the
+    image that boxes and strokes cover; halves cover half of it. Raises ConfigError for other kinds and for a range too
+    narrow to be met.
     """
 
     kind: str = "mixture"
@@ -33,14 +35,14 @@ class Masks:
         object.__setattr__(self, "fraction", (low, high))  # hashable, and no longer the config's own list
 
     def __call__(self, rng: np.random.Generator, size: int) -> Mask:
-        """A mask that depends on the generator alone."""
+        """A mask of (size, size), 1 = to be filled, as a function of the generator's state alone."""
         kind = list(KINDS)[int(rng.integers(len(KINDS)))] if self.kind == "mixture" else self.kind
         low, high = self.fraction
         return KINDS[kind](rng, size, low, high)
 
 
 def boxes(rng: np.random.Generator, size: int, low: float, high: float) -> Mask:
-    """Boxes, until a share between low and high is covered."""
+    """Boxes, until a share of the image between low and high is covered."""
 
     def add(mask: Mask, room: float) -> None:
         area, ratio = rng.uniform(0.3, 1.0) * room, np.exp(rng.uniform(-0.7, 0.7))
@@ -53,7 +55,7 @@ def boxes(rng: np.random.Generator, size: int, low: float, high: float) -> Mask:
 
 
 def strokes(rng: np.random.Generator, size: int, low: float, high: float) -> Mask:
-    """Broken lines of random thickness, until a share between low and high is covered."""
+    """Broken lines of random thickness, until a share of the image between low and high is covered."""
 
     def add(mask: Mask, room: float) -> None:
         image = Image.fromarray(mask)
@@ -73,7 +75,7 @@ def strokes(rng: np.random.Generator, size: int, low: float, high: float) -> Mas
 
 
 def halves(rng: np.random.Generator, size: int, low: float, high: float) -> Mask:
-    """The left, right, upper or lower half."""
+    """The left, right, upper or lower half, whatever low and high are."""
     mask, half, side = np.zeros((size, size), dtype=np.uint8), size // 2, int(rng.integers(4))
     part = slice(0, half) if side % 2 else slice(size - half, size)
     mask[part if side < 2 else slice(None), part if side >= 2 else slice(None)] = 1

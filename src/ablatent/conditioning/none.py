@@ -1,4 +1,4 @@
-"""Unconditional models."""
+"""The conditioner of unconditional models."""
 
 from collections.abc import Mapping
 

@@ -17,7 +17,7 @@ from ablatent.core.types import Cond
 
 
 class Semantic(Conditioner):
-    """A learnable vector of `channels` numbers for each class of pixel, averaged down to the latents' resolution.
+    """A learnable vector of `channels` values for each class of pixel, averaged down to the latents' resolution.
 
     It is the released models' SpatialRescaler (one-hot maps, rescaled, through a 1x1 convolution without bias), in the
     other order, which is the same and needs no one-hot maps. The null condition is zero everywhere.

@@ -61,8 +61,8 @@ class Several(Conditioner):
 
     def shown(self, rows: Rows) -> UInt8[np.ndarray, "n H W 3"] | None:
         """The first part that can be shown."""
-        pictures = (part.shown(_of(rows, name)) for name, part in self)
-        return next((p for p in pictures if p is not None), None)
+        images = (part.shown(_of(rows, name)) for name, part in self)
+        return next((p for p in images if p is not None), None)
 
     def embed(self, batch: Mapping[str, Tensor]) -> Cond:
         return self._join([part.embed(_of(batch, name)) for name, part in self])
@@ -78,7 +78,7 @@ class Several(Conditioner):
         return self._join([part.drop(c, u[:, 0] if part.drops == 1 else u) for (_, part), c, u in given])
 
     def _split(self, cond: Cond) -> list[Cond]:
-        """The share of each part in what `_join` gave."""
+        """The share of each part in a joined condition, the inverse of `_join`."""
         found, at = [], {"vector": 0, "tokens": 0, "spatial": 0}
         for _, part in self:
             sizes = {"vector": part.vector_dim or 0, "tokens": part.length, "spatial": part.spatial_channels}
@@ -105,7 +105,7 @@ class Several(Conditioner):
 
 
 def _of(rows: Mapping[str, T], name: str) -> dict[str, T]:
-    """The fields of one part. A row's own facts (flipped) go to every part."""
+    """The fields of one part. Fields of the row itself (flipped) go to every part."""
     mine = {k.removeprefix(f"{name}."): v for k, v in rows.items() if k.startswith(f"{name}.")}
     return mine | {k: v for k, v in rows.items() if "." not in k}
 

@@ -1,4 +1,4 @@
-"""What conditions are made from: pictures and what is known of them. Free of torch."""
+"""What conditions are made from: images and their annotations. Free of torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,11 +16,11 @@ from ablatent.data.base import Annotations
 
 @dataclass(frozen=True)
 class Source:
-    """n pictures, or what somebody asks for: parts that are not known are None.
+    """n images with their annotations, or the conditions of n samples without any; parts that are not there are None.
 
-    masks: what is to be filled of each picture (1), by an inpainting model; low_resolution: small pictures that a model
-    of super-resolution enlarges. embeddings: folder of the captions' cached embeddings, for a frozen text encoder;
-    None: they are made when needed.
+    masks: 1 where an inpainting model is to fill the image; low_resolution: small images that a model of
+    super-resolution enlarges. embeddings: folder of the captions' cached embeddings, for a frozen text encoder; None:
+    they are computed on access.
     """
 
     n: int
@@ -46,7 +46,7 @@ class Source:
         return value
 
     def check(self, needs: Sequence[str]) -> None:
-        """Raise ConfigError unless all these parts are known."""
+        """Raise ConfigError unless the source has all these parts."""
         for name in needs:
             self.part(name)
 
@@ -58,7 +58,7 @@ def data_with(name: str) -> str:
 
 
 def class_index(name: str, classes: Sequence[str], key: str) -> int:
-    """The class of that name, whatever its capitals. Raises ConfigError(key) for an unknown or ambiguous one."""
+    """The index of the class of that name, upper or lower case. Raises ConfigError(key) for no or several such."""
     exact = [i for i, c in enumerate(classes) if c == name]
     found = exact or [i for i, c in enumerate(classes) if c.casefold() == name.strip().casefold()]
     if len(found) != 1:

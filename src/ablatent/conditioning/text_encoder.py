@@ -25,7 +25,7 @@ BATCH = 64
 
 
 class CaptionEncoder(ABC):
-    """What `FrozenText` takes as its encoder: captions to token states, by a network that nothing trains.
+    """The base of encoders for `FrozenText`: captions to token states, by a network that nothing trains.
 
     name: in messages; dim: width of the token states; longest: tokens that it takes at most.
     """
@@ -38,17 +38,17 @@ class CaptionEncoder(ABC):
     def __call__(
         self, captions: Sequence[str], length: int, device: torch.device | str, title: str = ""
     ) -> Iterator[tuple[Int64[np.ndarray, " b"], Float[Tensor, "b l dim"], Int64[np.ndarray, " b"]]]:
-        """Batches of (rows of `captions`, states, how many of each row count, at least one), in any order.
+        """Batches of (rows of `captions`, states, number of tokens that count, at least one a row), in any order.
 
-        l: of the longest in the batch, at most `length`; title: of the progress, none where it is empty.
+        l: of the longest in the batch, at most `length`; title: of the progress bar, none where it is empty.
         """
 
     def served(self) -> dict[str, Any]:
-        """What served, for the record."""
+        """Which encoder was used, for the record of the stage: plain values by name."""
         return {"name": self.name}
 
 
-@dataclass
+@dataclass(kw_only=True)
 class TextEncoder(CaptionEncoder):
     """A folder of the hub's kind (config.json, model.safetensors, tokenizer.json); nothing of it is trained or saved.
 
@@ -75,11 +75,14 @@ class TextEncoder(CaptionEncoder):
                 "conditioner.encoder.digest",
                 "the digest of the tensors, unless they are those of encoder.revision in weights.repo",
                 None,
-                "Give any digest: the error of the first run says the right one.",
+                "Give any digest: the error of the first run shows the right one.",
             )
 
     def tokens(self, captions: Sequence[str], length: int) -> tuple[np.ndarray, Int64[np.ndarray, " n"]]:
-        """(ids, how many of each row count); says what is cut."""
+        """(ids (n, length), number of tokens that count in each row); prints what is cut off.
+
+        Raises ConfigError for a tokenizer that cannot be found, or lacks the padding token.
+        """
         if self._captions is None:
             self._captions = json_captions(self.weights.find()[0] / TOKENIZER, self.pad)
         return self._captions(captions, length)
@@ -88,9 +91,10 @@ class TextEncoder(CaptionEncoder):
     def __call__(
         self, captions: Sequence[str], length: int, device: torch.device | str, title: str = ""
     ) -> Iterator[tuple[Int64[np.ndarray, " b"], Float[Tensor, "b l dim"], Int64[np.ndarray, " b"]]]:
-        """Batches of (rows, states of the last layer, how many of each row count); l: of the longest in the batch.
+        """Batches of (rows, states of the last layer, number of tokens that count); l: of the longest in the batch.
 
-        The states of real tokens do not depend on the padding. title: of the progress, none where it is empty.
+        The states of real tokens do not depend on the padding. title: of the progress bar; empty: the encoder's name.
+        Raises ConfigError or DataError for weights that cannot be found, or are not those of the digest.
         """
         ids, counts = self.tokens(captions, length)
         self._load(device)
@@ -106,15 +110,23 @@ class TextEncoder(CaptionEncoder):
                 bar.advance(len(rows))
 
     def served(self) -> dict[str, Any]:
-        """What served, for the record: name, how and where it was found, and the digest or revision that it has."""
-        folder, how = self.weights.find()
-        return {"name": self.name, "how": how, "folder": str(folder), "digest": self.digest, "revision": self.revision}
+        """Which encoder was used, for the record: its name, where it was found, and its digest or revision."""
+        folder, origin = self.weights.find()
+        return {
+            "name": self.name,
+            "how": origin,
+            "folder": str(folder),
+            "digest": self.digest,
+            "revision": self.revision,
+        }
 
     def _load(self, device: torch.device | str) -> None:
         if self._model is None:
-            folder, how = self.weights.find()
+            folder, origin = self.weights.find()
             if self.digest is not None:
-                verify_digest(self.name, read_tensors(folder / WEIGHTS), self.digest, Found(folder / WEIGHTS, how, ""))
+                verify_digest(
+                    self.name, read_tensors(folder / WEIGHTS), self.digest, Found(folder / WEIGHTS, origin, "")
+                )
             model = _read(folder).float().eval().requires_grad_(False)
             width = getattr(model.config, "hidden_size", None)
             if width != self.dim:

@@ -1,6 +1,6 @@
 """LDM's text model (Rombach et al. 2022, section 4.3.1 and table 15): a transformer encoder, trained with the network.
 
-The architecture is that of the released `BERTEmbedder`: the encoder of x-transformers at its usual settings, that is
+The architecture is that of the released `BERTEmbedder`: the encoder of x-transformers at its default settings, that is
 learned positions, pre-norm blocks, queries, keys and values without bias, a GELU feed-forward of four times the width.
 Nothing of BERT but its vocabulary is used.
 """
@@ -27,16 +27,17 @@ class TextTransformer(Conditioner):
     """Captions -> tokens of BERT's vocabulary -> `depth` transformer blocks -> one context token each.
 
     width: of the context tokens. max_length: tokens a caption, [CLS] and [SEP] included; shorter ones are filled up
-    with [PAD], longer ones are cut, which is said. mask_padding: whether padding is hidden from the tokens and from the
-    network; the released model looks at it. unused_logits: hold the released model's map to the vocabulary, which
-    nothing reads (39.10M of its 581.99M parameters), so that its weights come and go whole. dropout: probability of the
-    null condition, the empty caption, in training.
+    with [PAD], longer ones are cut, with a message. mask_padding: whether padding is hidden from the tokens and from
+    the network; the released model looks at it. unused_logits: hold the released model's map to the vocabulary, which
+    nothing reads (39.10M of its 581.99M parameters), so that its weights come and go whole. dropout: probability of
+    the null condition, the empty caption, in training.
     """
 
     needs = ("captions",)
 
     def __init__(
         self,
+        *,
         tokenizer: Vocabulary,
         width: int,
         depth: int,
@@ -70,7 +71,7 @@ class TextTransformer(Conditioner):
         return {"token": ids, "count": counts}
 
     def embed(self, batch: Mapping[str, Tensor]) -> Cond:
-        """batch["token"]: (b, max_length); batch["count"]: how many of them are no padding."""
+        """batch["token"]: (b, max_length); batch["count"]: (b,), tokens that are no padding."""
         device = self.tokens.weight.device
         return self._cond(batch["token"].to(device), batch["count"].to(device))
 

@@ -1,4 +1,4 @@
-"""Captions as tokens: vocabularies, and what does not fit."""
+"""Captions as tokens: vocabularies, padding, and a message for what is cut off."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ class Vocabulary:
     def __call__(
         self, captions: Sequence[str], length: int
     ) -> tuple[Int32[np.ndarray, "n {length}"], Int64[np.ndarray, " n"]]:
-        """See `Captions`. Raises ConfigError where the file cannot be had, or is another."""
+        """The tokens of captions, see `Captions`. Raises ConfigError where vocab.txt is not found, or is another."""
         if self._captions is None:
             from tokenizers import BertWordPieceTokenizer
 
@@ -47,7 +47,7 @@ class Vocabulary:
 
 
 def json_captions(path: Path, pad: str) -> "Captions":
-    """Of a tokenizer.json; pad: the token that fills up."""
+    """The `Captions` of a tokenizer.json; pad: its padding token. Raises ConfigError for a vocabulary without it."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(path))
@@ -57,9 +57,9 @@ def json_captions(path: Path, pad: str) -> "Captions":
 
 
 class Captions:
-    """Tokens of captions by a tokenizer of the tokenizers library.
+    """Tokens of captions by a tokenizer of the tokenizers library; pad: its padding token.
 
-    What is cut is said once for each caption, on the console.
+    What is cut off is printed once for each caption. Raises ConfigError for a vocabulary without the padding token.
     """
 
     def __init__(self, tokenizer: "tokenizers.Tokenizer", pad: str) -> None:
@@ -67,12 +67,12 @@ class Captions:
         if number is None:
             raise ConfigError("conditioner.encoder.pad", "a token of the vocabulary", pad)
         self.tokenizer, self.pad = tokenizer, int(number)
-        self._said: set[str] = set()
+        self._reported: set[str] = set()
 
     def __call__(
         self, captions: Sequence[str], length: int
     ) -> tuple[Int32[np.ndarray, "n {length}"], Int64[np.ndarray, " n"]]:
-        """(ids filled up to `length`, how many of each row count). A caption that is too long loses its end."""
+        """(ids padded to `length`, number of tokens that count). A caption that is too long loses its end."""
         ids = np.full((len(captions), length), self.pad, dtype=np.int32)
         counts = np.zeros(len(captions), dtype=np.int64)
         self.tokenizer.enable_truncation(length)
@@ -85,12 +85,12 @@ class Captions:
                 if encoded.overflowing:
                     kept = max((end for _, end in encoded.offsets), default=0)
                     cut[captions[i]] = captions[i][kept:]
-        self._say(cut, length)
+        self._report(cut, length)
         return ids, counts
 
-    def _say(self, cut: dict[str, str], length: int) -> None:
-        new = {caption: rest for caption, rest in cut.items() if caption not in self._said}
-        self._said |= set(new)
+    def _report(self, cut: dict[str, str], length: int) -> None:
+        new = {caption: rest for caption, rest in cut.items() if caption not in self._reported}
+        self._reported |= set(new)
         if not new:
             return
         lines = [f"  …{_short(c[: len(c) - len(rest)], end=True)} | {_short(rest)}" for c, rest in new.items()]

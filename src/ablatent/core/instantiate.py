@@ -26,6 +26,11 @@ def make(config: Mapping[str, Any], **extra: Any) -> Any:
         raise ConfigError(name, "values that the class takes", str(cause or e).splitlines()[0]) from None
 
 
+def target_of(cls: type[Any]) -> str:
+    """The `_target_` that names a class."""
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
 def class_of(config: Mapping[str, Any]) -> type[Any]:
     """The class that a node names; its module is imported. Raises ConfigError for one that cannot be had."""
     target = str(config.get(TARGET))

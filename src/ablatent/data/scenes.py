@@ -42,7 +42,7 @@ def fitted(aspect: Extent, longest: int) -> Extent:
 
 
 def caption(boxes: Sequence[Box], names: Sequence[str]) -> str:
-    """ "a red apple left of a bicycle, a dog above the bicycle": each object beside the one before it.
+    """Each object beside the one before it: "a red apple left of a bicycle, a dog above the bicycle".
 
     names: of all classes. The relations are read off the boxes.
     """

@@ -1,4 +1,4 @@
-"""What do=export writes: an artifact gathered from the store, in one of the formats."""
+"""do=export: an artifact gathered from the store, written in the format of another program."""
 
 import json
 from collections.abc import Mapping
@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ablatent.conditioning.text_transformer import TextTransformer
 from ablatent.core.errors import ConfigError
 from ablatent.core.files import read_json, write_atomic, write_json
 from ablatent.core.instantiate import make
@@ -23,11 +24,14 @@ from ablatent.store.artifacts import Artifact, Store
 from ablatent.store.identity import Key, stable_name
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Diffusion:
-    """A UNet with what belongs to it. network: its whole node; weights: "raw", "ema", those that there are; chosen: the
-    one of them that a format with one takes; normalizer: {shift, scale} of raw latents; text: the
-    node of a text transformer."""
+    """A diffusion network with its weights, schedule and normalizer.
+
+    network: its whole node; weights: "raw" and "ema", those that are there, → name → tensor; chosen: the one of them
+    for formats with one; normalizer: {shift, scale} of raw latents, a value a channel; steps: of its training; text:
+    the node of its text transformer, None without.
+    """
 
     network: dict[str, Any]
     weights: dict[str, dict[str, Tensor]]
@@ -41,21 +45,24 @@ class Diffusion:
 
     @property
     def betas(self) -> Tensor:
+        """The betas of all T steps, (T,) float64."""
         table: Tensor = make(self.schedule).betas
         return table
 
     @property
     def scale_factor(self) -> float | None:
-        """By which raw latents are multiplied; None where they are shifted or scaled channel by channel."""
+        """The factor of raw latents; None where they are shifted or scaled channel by channel."""
         shift, scale = self.normalizer["shift"], self.normalizer["scale"]
         return 1.0 / scale[0] if len(set(scale)) == 1 and not any(shift) else None
 
     @property
     def class_rows(self) -> Tensor | None:
+        """The class embedding, (classes + 1, dim), the null class last; None for other conditioners."""
         return self.conditioner.get("embedding.weight")
 
     @property
     def conditioner(self) -> dict[str, Tensor]:
+        """name → tensor of the conditioner, of the chosen weights."""
         return network_of(self.weights[self.chosen], "conditioner.")
 
 
@@ -68,7 +75,10 @@ class Gathered:
 
 
 def gather(store: Store, artifact: Artifact, weights: str, snapshot: str | int) -> Gathered:
-    """From an artifact of kind first_stage, diffusion or imported; ConfigError for weights that are not there."""
+    """The networks of an artifact of kind first_stage, diffusion or imported.
+
+    weights: ema | raw; snapshot: a step, or "last". Raises ConfigError for weights that are not there.
+    """
     if artifact.kind == FirstStageKind.name:
         return Gathered(_first_stage(artifact), None)
     config = stored_config(artifact)
@@ -79,30 +89,30 @@ def gather(store: Store, artifact: Artifact, weights: str, snapshot: str | int) 
         channels = config["network"]["in_channels"]
         scale = 1.0 / config["scale_factor"]
         found = Diffusion(
-            dict(config["network"]),
-            _weights(artifact.path, there, "last"),
-            weights if weights in there else there[0],
-            config["schedule"],
-            stable_name(config["parameterization"]["_target_"]),
-            {"shift": [0.0] * channels, "scale": [scale] * channels},
-            0.9999,
-            0,
-            _text(config["conditioner"]),
+            network=dict(config["network"]),
+            weights=_weights(artifact.path, there, "last"),
+            chosen=weights if weights in there else there[0],
+            schedule=config["schedule"],
+            parameterization=stable_name(config["parameterization"]["_target_"]),
+            normalizer={"shift": [0.0] * channels, "scale": [scale] * channels},
+            ema_decay=0.9999,
+            steps=0,
+            text=_text(config["conditioner"]),
         )
         return Gathered(None if first is None else _first_stage(first), found)
     if first is None:
         raise ConfigError("key", "a diffusion stage with its first stage", artifact.key)
     latents = store.open(Key(artifact.manifest.inputs["latents"]))
     found = Diffusion(
-        _whole_network(artifact, int(first.json("summary.json")["latent_channels"])),
-        _weights(artifact.path, ["ema", "raw"], snapshot),
-        weights,
-        config["schedule"],
-        stable_name(config["parameterization"]["_target_"]),
-        read_json(latents.path / "normalizer.json"),
-        float(config["training"]["ema"]["decay"]),
-        int(config["training"]["steps"]),
-        _text(config["conditioner"]),
+        network=_whole_network(artifact, int(first.json("summary.json")["latent_channels"])),
+        weights=_weights(artifact.path, ["ema", "raw"], snapshot),
+        chosen=weights,
+        schedule=config["schedule"],
+        parameterization=stable_name(config["parameterization"]["_target_"]),
+        normalizer=read_json(latents.path / "normalizer.json"),
+        ema_decay=float(config["training"]["ema"]["decay"]),
+        steps=int(config["training"]["steps"]),
+        text=_text(config["conditioner"]),
     )
     return Gathered(_first_stage(first), found)
 
@@ -117,7 +127,7 @@ def _first_stage(artifact: Artifact) -> tuple[dict[str, Any], dict[str, Tensor]]
 
 def _text(node: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """A conditioner node, where it is LDM's text transformer: the only text model that the formats have a name for."""
-    return dict(node) if node is not None and stable_name(node["_target_"]) == "TextTransformer" else None
+    return dict(node) if node is not None and stable_name(node["_target_"]) == TextTransformer.__name__ else None
 
 
 def _weights(folder: Path, kinds: list[str], snapshot: str | int) -> dict[str, dict[str, Tensor]]:
@@ -144,20 +154,20 @@ def _whole_network(artifact: Artifact, latent_channels: int) -> dict[str, Any]:
 
 
 def write(found: Gathered, format_: str, folder: Path) -> list[str]:
-    """Write the files; lines that say what was written and what the format has no place for."""
-    said = _compvis(found, folder) if format_ == "compvis" else _diffusers(found, folder)
+    """Write the files of a format (compvis | diffusers); lines on what was written and what the format cannot hold."""
+    messages = _compvis(found, folder) if format_ == "compvis" else _diffusers(found, folder)
     diffusion = found.diffusion
     if diffusion is not None and diffusion.scale_factor is None:
         write_json(folder / "normalizer.json", diffusion.normalizer)
-        said.append(
+        messages.append(
             f"{folder}/normalizer.json: latents are shifted and scaled channel by channel, z = (raw - shift) / scale; "
-            "the format knows one factor only (train with latents.normalizer=scalar or none for that)"
+            "the format has one factor only (train with latents.normalizer=scalar or none for that)"
         )
-    return said
+    return messages
 
 
 def _compvis(found: Gathered, folder: Path) -> list[str]:
-    """model.ckpt and the reference's config.yaml (JSON, which is YAML)."""
+    """Write model.ckpt and the reference's config.yaml (JSON, which is YAML)."""
     first, diffusion = found.first_stage, found.diffusion
     state = {} if first is None else compvis.first_stage_out(*first)
     if diffusion is None:
@@ -166,12 +176,12 @@ def _compvis(found: Gathered, folder: Path) -> list[str]:
         described = {"model": compvis_config.first_stage_config(first[0])}
     else:
         named = {k: compvis.unet_out(diffusion.network, network_of(v)) for k, v in diffusion.weights.items()}
-        rows, (said_of_text, theirs) = diffusion.class_rows, (None, None)
+        rows, (text_node, text_state) = diffusion.class_rows, (None, None)
         if diffusion.text is not None:
-            said_of_text, theirs = text.compvis_out(diffusion.text, diffusion.conditioner)
-        about = {
+            text_node, text_state = text.compvis_out(diffusion.text, diffusion.conditioner)
+        metadata = {
             "class_rows": rows,
-            "text": theirs,
+            "text": text_state,
             "scale_factor": None if diffusion.scale_factor == 1.0 else diffusion.scale_factor,
             "betas": diffusion.betas,
             "ema_decay": diffusion.ema_decay,
@@ -186,10 +196,10 @@ def _compvis(found: Gathered, folder: Path) -> list[str]:
                 "scale_factor": diffusion.scale_factor or 1.0,
                 "ema": "ema" in named,
                 "classes": None if rows is None else tuple(rows.shape),
-                "text": said_of_text,
+                "text": text_node,
             },
         )
-        state = compvis.join(state, named["raw"], named.get("ema"), about)
+        state = compvis.join(state, named["raw"], named.get("ema"), metadata)
     folder.mkdir(parents=True, exist_ok=True)
     torch.save({"state_dict": state}, folder / "model.ckpt")
     write_atomic(folder / "config.yaml", (json.dumps(described, indent=2) + "\n").encode())
@@ -197,33 +207,34 @@ def _compvis(found: Gathered, folder: Path) -> list[str]:
 
 
 def _diffusers(found: Gathered, folder: Path) -> list[str]:
-    """A model's folder for a first stage; unet, vae or vqvae, and scheduler for a diffusion network."""
+    """Write a model's folder for a first stage; unet, vae or vqvae, and scheduler for a diffusion network."""
     first, diffusion = found.first_stage, found.diffusion
     scale = 1.0 if diffusion is None else diffusion.scale_factor or 1.0
-    made = None if first is None else diffusers.first_stage_out(*first, scale)
+    autoencoder = None if first is None else diffusers.first_stage_out(*first, scale)
     if diffusion is None:
-        if made is None:
+        if autoencoder is None:
             raise ConfigError("key", "an artifact with weights", "a first stage without any")
-        return [_model(folder, *made)]
+        return [_model(folder, *autoencoder)]
     unet = diffusers.unet_out(diffusion.network, network_of(diffusion.weights[diffusion.chosen]))
     scheduler = diffusers.scheduler_out(diffusion.schedule, diffusion.parameterization, diffusion.betas.tolist())
-    said = [_model(folder / "unet", *unet) + f" ({diffusion.chosen})"]
-    if made is not None:
-        said.append(_model(folder / ("vae" if made[0]["_class_name"] == "AutoencoderKL" else "vqvae"), *made))
+    messages = [_model(folder / "unet", *unet) + f" ({diffusion.chosen})"]
+    if autoencoder is not None:
+        name = "vae" if autoencoder[0]["_class_name"] == "AutoencoderKL" else "vqvae"
+        messages.append(_model(folder / name, *autoencoder))
     (folder / "scheduler").mkdir(parents=True, exist_ok=True)
     write_json(folder / "scheduler" / diffusers.SCHEDULER, scheduler)
-    said.append(f"{folder}/scheduler: {scheduler['_class_name']}, {scheduler['prediction_type']}")
+    messages.append(f"{folder}/scheduler: {scheduler['_class_name']}, {scheduler['prediction_type']}")
     if diffusion.text is not None:
-        described, theirs = text.diffusers_out(diffusion.text, diffusion.conditioner)
-        said.append(_model(folder / diffusers.TEXT, described, theirs, diffusers.TEXT_WEIGHTS[0]))
+        text_config, text_state = text.diffusers_out(diffusion.text, diffusion.conditioner)
+        messages.append(_model(folder / diffusers.TEXT, text_config, text_state, diffusers.TEXT_WEIGHTS[0]))
     if diffusion.class_rows is not None:
         from safetensors.torch import save_file
 
         save_file({"embedding.weight": diffusion.class_rows}, str(folder / "class_embedding.safetensors"))
-        said.append(
+        messages.append(
             f"{folder}/class_embedding.safetensors: a row a class, then the null class; diffusers has no model for it"
         )
-    return said
+    return messages
 
 
 def _model(folder: Path, config: Mapping[str, Any], state: dict[str, Tensor], name: str = diffusers.WEIGHTS[0]) -> str:

@@ -1,4 +1,4 @@
-"""do=import and do=export: weights of other programs into the store, and out of it."""
+"""do=import and do=export: weights of other programs into the store, and weights of the store for them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,18 +22,21 @@ FILES = (".ckpt", ".safetensors", ".pt", ".pth", ".bin")
 
 
 def import_weights(store: Store, config: Mapping[str, Any]) -> int:
-    """Read a file or folder, put its parts into the store, say what was read, assumed and left; the exit code."""
+    """Put the parts of a file or folder into the store, print what was read, assumed and left; the exit code.
+
+    config: with path, format, interop. Raises ConfigError, DataError for what cannot be read.
+    """
     path, format_ = path_and_format(config, "a file or folder to read")
     parts, source = read(path, format_, Options.of(config["interop"]))
     first_stage = None
     if parts.first_stage is not None:
         first_stage, new = publish_first_stage(store, parts.first_stage, source)
-        _say(first_stage, new, f"use it: first_stage=pretrained first_stage.key={first_stage.key}")
+        _print_imported(first_stage, new, f"use it: first_stage=pretrained first_stage.key={first_stage.key}")
     if parts.diffusion is not None:
         found, new = publish_diffusion(store, parts.diffusion, source, first_stage)
-        _say(found, new, f"start a training from it: diffusion.init_from={found.key}")
+        _print_imported(found, new, f"start a training from it: diffusion.init_from={found.key}")
     for line in parts.notes:
-        console.print(f"  not told by the shapes: {line}", soft_wrap=True)
+        console.print(f"  does not follow from the shapes: {line}", soft_wrap=True)
     for name, count in sorted(parts.not_read.items()):
         unit = "files" if name.endswith("/") else "tensors"
         console.print(f"  [yellow]not read[/] {name}: {count} {unit}", soft_wrap=True)
@@ -41,9 +44,12 @@ def import_weights(store: Store, config: Mapping[str, Any]) -> int:
 
 
 def path_and_format(config: Mapping[str, Any], what: str) -> tuple[Path, str]:
-    """`path` and `format`, checked; ConfigError otherwise."""
+    """`path` and `format` of a configuration. Raises ConfigError for a missing path and an unknown format.
+
+    what: the expected value of `path`, for the message.
+    """
     if config["path"] is None:
-        raise ConfigError("path", what, None, "Say path=… on the command line.")
+        raise ConfigError("path", what, None, "Give it by path=… on the command line.")
     if config["format"] not in FORMATS:
         near = did_you_mean(str(config["format"]), FORMATS)
         raise ConfigError("format", "one of " + ", ".join(FORMATS), config["format"], near)
@@ -51,7 +57,7 @@ def path_and_format(config: Mapping[str, Any], what: str) -> tuple[Path, str]:
 
 
 def read(path: Path, format_: str, options: Options) -> tuple[Parts, dict[str, Any]]:
-    """(what was read, where from: path, format, the SHA-256 of every file). Raises ConfigError, DataError."""
+    """(parts that were read, their source: path, format, the SHA-256 of every file). Raises ConfigError, DataError."""
     if not path.exists():
         raise ConfigError("path", "a file or folder that exists", str(path))
     if format_ == "compvis":
@@ -75,7 +81,10 @@ def _only_file(path: Path) -> Path:
 
 
 def publish_first_stage(store: Store, part: FirstStagePart, source: Mapping[str, Any]) -> tuple[Artifact, bool]:
-    """(the artifact, whether it is new): the same key for the same tensors, whatever file they came from."""
+    """(the artifact, whether it is new): equal tensors have equal keys, whichever file they came from.
+
+    source: path, format and digests of the file, for the manifest.
+    """
     stage = FirstStageKind().stage({**part.config, "digest": part.digest, "weights": dict(source)})
 
     def write(work: Work) -> None:
@@ -97,7 +106,10 @@ def publish_first_stage(store: Store, part: FirstStagePart, source: Mapping[str,
 def publish_diffusion(
     store: Store, part: DiffusionPart, source: Mapping[str, Any], first_stage: Artifact | None
 ) -> tuple[Artifact, bool]:
-    """(the artifact of kind `imported`, whether it is new), with its first stage as an input where it is known."""
+    """(the artifact of kind `imported`, whether it is new), with its first stage as an input where there is one.
+
+    source: path, format and digests of the file, for the manifest.
+    """
     inputs = {} if first_stage is None else {FirstStageKind.name: first_stage.key}
     stage = ImportedKind().stage({**part.config, "digest": part.digest, "weights": dict(source)}, inputs)
 
@@ -121,14 +133,17 @@ def _learned(state: Mapping[str, Any]) -> int:
     return sum(v.numel() for k, v in state.items() if not k.startswith(counters))
 
 
-def _say(artifact: Artifact, new: bool, use: str) -> None:
+def _print_imported(artifact: Artifact, new: bool, use: str) -> None:
     count = artifact.json("summary.json")["parameters"]
     word = "[green]imported[/]" if new else "found"
     console.print(f"  {artifact.key.short:<24} {word}, {count:,} parameters; {use}", soft_wrap=True)
 
 
 def export_weights(store: Store, config: Mapping[str, Any]) -> int:
-    """Write an artifact's weights into a folder for other programs; the exit code."""
+    """Write an artifact's weights into a folder for other programs; the exit code.
+
+    config: with path, format, key, interop. Raises ConfigError for a key, folder or weights that do not fit.
+    """
     from ablatent.inference.export import gather, write
 
     folder, format_ = path_and_format(config, "a folder to write")
@@ -150,7 +165,10 @@ def exported_kinds() -> tuple[str, ...]:
 
 
 def stored(store: Store, key: str, kinds: tuple[str, ...], config_key: str) -> Artifact:
-    """The artifact of a key, which may be cut short where it stays unique; ConfigError otherwise."""
+    """The artifact of a key of one of these kinds, or of its beginning where that is unique.
+
+    Raises ConfigError, which names `config_key`, for other keys, DataError for a damaged artifact.
+    """
     kind = Key(key).kind
     if kind not in kinds:
         raise ConfigError(config_key, "a key of the store: " + ", ".join(f"{k}-…" for k in kinds), key)

@@ -1,4 +1,4 @@
-"""How a finished model is named: by sweep and job, by the key of a stage, or by the id of a W&B run. Free of torch."""
+"""Names of finished models: a sweep and job, the key of a stage, or the id of a W&B run. Free of torch."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,8 +22,11 @@ MODELS = (DiffusionKind.name, ImportedKind.name)
 
 @dataclass(frozen=True)
 class Reference:
-    """A model of the store. inputs: role → key of the stages that sampling reads; overrides, config: of the job that
-    made it, as far as one is known."""
+    """A model of the store.
+
+    inputs: role → key of the stages that sampling reads; overrides, config: of the job that trained it, empty and None
+    without one.
+    """
 
     inputs: dict[str, Key]
     overrides: list[str]
@@ -36,7 +39,7 @@ class Reference:
 
 
 def find(root: Path, name: str | None) -> Reference:
-    """The model of that name in the store at `root`. Raises ConfigError("model") where there is no such one."""
+    """The model of that name in the store at `root`. Raises ConfigError, which names `model`, where there is none."""
     jobs = list(_jobs(root))
     if name is None:
         newest = f"The newest is model={jobs[0][0]}:{jobs[0][1].index}." if jobs else "The store has no sweep yet."
@@ -77,8 +80,8 @@ def _job(jobs: Sequence[PlannedJob], sweep: str, which: str) -> PlannedJob:
 
 def _of_job(root: Path, job: PlannedJob) -> Reference:
     if DiffusionKind.name not in job.stages:
-        why = job.refused or "It has no diffusion model."
-        raise ConfigError("model", "a job with a diffusion model", job.index, why)
+        reason = job.refused or "It has no diffusion model."
+        raise ConfigError("model", "a job with a diffusion model", job.index, reason)
     inputs = {role: Key(key) for role, key in job.stages.items() if role in MODEL}
     for key in inputs.values():
         if not (root / "objects" / key.kind / key).exists():
@@ -87,7 +90,7 @@ def _of_job(root: Path, job: PlannedJob) -> Reference:
 
 
 def _by_key(root: Path, key: Key, jobs: Sequence[tuple[str, PlannedJob]]) -> Reference:
-    """A stage with its inputs, and the newest job that has it."""
+    """The model of a stage, by the newest job that has it, else by its inputs alone."""
     for _, job in jobs:
         if job.stages.get(key.kind) == key:
             return _of_job(root, job)
@@ -110,20 +113,22 @@ def _whole(root: Path, name: str) -> Key:
 
 
 def _tracked(root: Path, run: str) -> Key | None:
-    """The diffusion stage whose training a tracker knows as this run."""
+    """The diffusion stage whose training has this id in a tracker, or None."""
     for path in sorted((root / "tracking" / "stages").glob(f"{DiffusionKind.name}-*.json")):
         if any(link.get("id") == run for link in read_json(path).values()):
             return Key(path.stem)
     return None
 
 
-# What a job's overrides say about the job itself (its title, its seeds, where it ran), and not about its model.
+# Groups and keys of the job itself (its title, its seeds, where it ran), not of its model.
 ABOUT_THE_JOB = {"do", "title", "question", "seed", "task", "tracking", "executor", "store", "metric", "evaluation"}
 
 
 def merge_overrides(job: Sequence[str], typed: Sequence[str]) -> list[str]:
-    """A job's overrides and those that were typed: the latter win, and an option of a group that was chosen anew leaves
-    the job's settings of that group behind."""
+    """A job's overrides and those that were typed; the latter win.
+
+    Where an option of a group is typed, the job's settings of that group are dropped.
+    """
     typed_keys = {o.partition("=")[0] for o in typed}
     kept = []
     for override in job:

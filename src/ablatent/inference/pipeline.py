@@ -1,4 +1,4 @@
-"""A finished model out of a store, ready to answer requests: for do=sample, and for `ablatent.load`."""
+"""A finished model from a store, ready to answer requests: for do=sample, and for `ablatent.load`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 
 from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
-from ablatent.core.instantiate import TARGET, make
+from ablatent.core.instantiate import TARGET, make, target_of
 from ablatent.core.progress import track
 from ablatent.data.base import Annotations
 from ablatent.inference.model_reference import Reference, find
@@ -33,10 +33,10 @@ from ablatent.tasks.sample import Sample
 
 def node_of(kind: type[Any], **options: Any) -> dict[str, Any]:
     """The configuration node of a class with these options."""
-    return {TARGET: f"{kind.__module__}.{kind.__qualname__}", **options}
+    return {TARGET: target_of(kind), **options}
 
 
-# For models of which no job is known: imported ones, and stages built by themselves.
+# For models without a job: imported ones, and stages built by themselves.
 DEFAULTS: dict[str, Any] = {
     "sampler": node_of(DDIM, steps=50),
     "guidance": node_of(NoGuidance),
@@ -46,17 +46,18 @@ DEFAULTS: dict[str, Any] = {
                 "checkpoint_seconds": 10.0, "precision": "32-true"},
 }  # fmt: skip
 INPAINT = node_of(Inpaint, **asdict(Inpaint()))
-"""In place of plain sampling, of a model that was trained to fill holes: it reads an image and a mask."""
+"""The task in place of plain sampling, of a model that was trained to fill holes: it reads an image and a mask."""
 EXAMPLES = {"task": "Inpaint()", "sampler": "DDPM(steps=200)"}
 IMPORTED_SIZE = 256
-"""Side in pixels of the images of most released models, which the weights do not tell."""
+"""Side in pixels of the images of released models where `size` is not given: it does not follow from the weights."""
 
 
 @dataclass(frozen=True)
 class SampleResult:
-    """images: a row a sample; messages: lines for the person who made the request.
+    """The images of a request, with their metadata.
 
-    metadata: what decides them, as plain values; of do=sample, since objects that Python hands over are not described.
+    images: a row a sample; metadata: everything that decides them, as plain values, for do=sample (task and sampler
+    objects given in Python are not described); messages: lines for the user.
     """
 
     images: UInt8[np.ndarray, "n H W 3"]
@@ -66,8 +67,10 @@ class SampleResult:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A model of the store with the way to sample it. config: nodes sampler, guidance, task, samples, runtime; size:
-    side in pixels of an imported model's images."""
+    """A model of the store with its sampling options.
+
+    config: nodes sampler, guidance, task, samples, runtime; size: side in pixels of an imported model's images.
+    """
 
     store: Store
     reference: Reference
@@ -168,7 +171,7 @@ class Pipeline:
         fills = any(part.fills for part in model.conditioner.info())
         if fills and task is None and chosen == Sample():
             node, chosen = INPAINT, Inpaint()
-            random = "" if request.mask else "; each image gets a hole of its own, and mask=FILE says which"
+            random = "" if request.mask else "; each image gets a random hole of its own; mask=FILE chooses one"
             messages.append(f"the model fills holes of images: task=inpaint{random}")
         resolver = RequestResolver(
             task=chosen,
@@ -196,7 +199,7 @@ class Pipeline:
         return SampleResult(images, self._metadata(request, node, size), messages)
 
     def _generator(self) -> tuple[Generator, Sequence[str]]:
-        """(generator, names of segments)."""
+        """(the model's generator, names of its segments)."""
         inputs = StageInputs(self.store, self.reference.inputs, device_of(self.config["runtime"]))
         options, guidance = self.config["samples"], make(self.config["guidance"])
         for kind in guidance.needs_stages if guidance.needs_classifier else ():
@@ -216,7 +219,7 @@ class Pipeline:
         return Generator(model, Guided(guidance), Source(0, Annotations(classes=classes))), []
 
     def _metadata(self, request: Request, task: Mapping[str, Any], size: int) -> dict[str, Any]:
-        """Everything that decides the images: enough for `repeat`, and for a person to know what they are."""
+        """Everything that decides the images, for `repeat` and for readers."""
         runtime = compute_of(self.config["runtime"], "32-true")
         return {
             "keys": dict(self.reference.inputs),
@@ -236,7 +239,7 @@ class Pipeline:
 
 
 def _check_weak(guidance: Guidance, samples: Mapping[str, Any], snapshots: Sequence[int]) -> None:
-    """Raise ConfigError unless the weaker model of a guidance is of an earlier step than what is sampled."""
+    """Raise ConfigError unless the weaker model of a guidance is of an earlier step than the sampled one."""
     if guidance.weak is None:
         return
     weights, snapshot = guidance.weak

@@ -1,8 +1,7 @@
-"""What a job names in the store: first_stage=pretrained and diffusion.init_from, looked up before a plan is made.
+"""References of a job to the store, first_stage=pretrained and diffusion.init_from, resolved before the plan.
 
-The network of the first stage takes the place of its name, so that everything after sees a first stage like others.
-
-Free of torch for jobs that do not ask for it.
+The stored first stage takes the place of its name, so that planning sees a first stage like others. Free of torch for
+jobs without such references.
 """
 
 from collections.abc import Mapping
@@ -19,7 +18,10 @@ from ablatent.store.identity import digest
 
 @dataclass
 class Resolver:
-    """Puts what configurations name in a store into them; each distinct first stage is looked up once."""
+    """Resolves the references of configurations to a store; each distinct first stage is looked up once.
+
+    first_stages: digest of a node → the stored configuration.
+    """
 
     store: Store
     first_stages: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -27,7 +29,7 @@ class Resolver:
     def __call__(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """The configuration with the stored first stage in the place of its name, and the whole key of init_from.
 
-        Raises ConfigError or DataError where the store has no such one.
+        Raises ConfigError or DataError where the store has none of that name.
         """
         node, out = config["first_stage"], dict(config)
         if declared(node, "stands_for_stored", False):
@@ -41,7 +43,7 @@ class Resolver:
 
 
 def _init_from(node: Mapping[str, Any], store: Store) -> dict[str, Any]:
-    """The diffusion node with the whole key of the imported network; ConfigError where the store has no such one."""
+    """The diffusion node with the whole key of the imported network; ConfigError where the store has none."""
     from ablatent.inference.import_export import stored
 
     found = stored(store, str(node["init_from"]), ("imported",), "diffusion.init_from")
@@ -49,7 +51,10 @@ def _init_from(node: Mapping[str, Any], store: Store) -> dict[str, Any]:
 
 
 def first_stage(node: Mapping[str, Any], store: Store) -> dict[str, Any]:
-    """The configuration of the stored first stage; a file is found, downloaded if it must be, and imported first."""
+    """The configuration of the stored first stage that a node of first_stage=pretrained names.
+
+    A file is imported first, and downloaded where it is a URL. Raises ConfigError, DataError where it is not found.
+    """
     from ablatent.core.weights import PretrainedFile
     from ablatent.inference.import_export import publish_first_stage, read, stored
     from ablatent.interop.published import Options
@@ -77,7 +82,7 @@ def first_stage(node: Mapping[str, Any], store: Store) -> dict[str, Any]:
 
 
 def _trained_here(store: Store, artifact: Artifact) -> Artifact:
-    """A first stage of this store, trained on whatever images, as an imported one: its weights alone decide it."""
+    """A first stage trained in this store, as an imported one: its weights alone decide it, not its training."""
     from safetensors.torch import load_file
 
     from ablatent.inference.import_export import publish_first_stage

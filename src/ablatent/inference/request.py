@@ -25,9 +25,12 @@ from ablatent.tasks.fill import Fill
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """prompts: each is sampled n times; label: a class by number, class_: by name; image, mask, map: files; boxes: a
-    list of [class name, x0, y0, x1, y1], shares of the image from left and top; annotations: further ones by name, one
-    value for all samples or a list of values in turn; seed: of the noise. Raises ConfigError for wrong values."""
+    """A request for samples of a finished model.
+
+    prompts: each is sampled n times; label: a class by number, class_: by name; image, mask, map: files; boxes: a list
+    of [class name, x0, y0, x1, y1], shares of the image from left and top; annotations: further ones by name, one value
+    for all samples or a list of values in turn; seed: of the noise. Raises ConfigError for wrong values.
+    """
 
     prompts: Sequence[str] = ()
     class_: str | None = None
@@ -63,7 +66,7 @@ class Request:
 
     @staticmethod
     def of(config: Mapping[str, Any]) -> "Request":
-        """From the keys of conf/do/sample.yaml. Raises ConfigError."""
+        """The request of a configuration with the keys of conf/do/sample.yaml. Raises ConfigError for wrong values."""
         prompts = [] if config["prompt"] is None else [str(config["prompt"])]
         if config["prompts"] is not None:
             if prompts:
@@ -76,26 +79,26 @@ class Request:
 
     @property
     def count(self) -> int:
-        """How many images it makes."""
+        """The number of samples: n of each prompt, or n without prompts."""
         return self.n * max(len(self.prompts), 1)
 
     def caption(self, index: int) -> str | None:
-        """The prompt of a sample; those of one prompt come one after the other."""
+        """The prompt of the sample of this index, None without prompts; samples of one prompt are consecutive."""
         return self.prompts[index // self.n] if self.prompts else None
 
     def values(self) -> dict[str, Any]:
-        """All of it but its files, as plain values: `Request(**values, **paths)` is the request again."""
+        """All fields but the files, as plain values: `Request(**values, **paths)` is the request again."""
         names = ("class_", "label", "n", "seed", "boxes", "annotations")
         return {**{name: getattr(self, name) for name in names}, "prompts": list(self.prompts)}
 
     def files(self) -> dict[str, dict[str, str]]:
-        """Path and digest of the files that it reads."""
+        """image, mask, map → {"path", "sha256"}, of the files that it reads."""
         named = {"image": self.image, "mask": self.mask, "map": self.map}
         return {k: {"path": str(Path(f).resolve()), "sha256": sha256(Path(f))} for k, f in named.items() if f}
 
 
 def prompts_of(path: Path) -> list[str]:
-    """One prompt a line; empty lines are left out. Raises ConfigError for a file without any."""
+    """The prompts of a text file, one a line, without empty lines. Raises ConfigError for a file without any."""
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").split("\n")]
     except (OSError, UnicodeDecodeError) as e:
@@ -106,7 +109,7 @@ def prompts_of(path: Path) -> list[str]:
 
 
 def boxes_of(text: str) -> list[Any]:
-    """[[dog, 0.1, 0.1, 0.5, 0.5], …] as it is typed; `parse_boxes` checks each. Raises ConfigError."""
+    """The boxes of a text such as [[dog, 0.1, 0.1, 0.5, 0.5]]; `parse_boxes` checks each. Raises ConfigError."""
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
@@ -120,10 +123,10 @@ def boxes_of(text: str) -> list[Any]:
 class RequestResolver:
     """Turns requests into sources, for one model and task.
 
-    needs: what its condition (and the classifier that guides it) reads; classes, segments: their names, by number;
-    size: side in pixels of its images; low_resolution_size: of those that it enlarges, None where it does not;
-    max_boxes: that it reads; fills: whether it was trained to fill holes of images; messages: lines for the person who
-    made the request, to which it adds.
+    needs: the parts of a source that the model (or the classifier that guides it) reads; classes, segments: names by
+    index; size: side in pixels of its images; low_resolution_size: of those that it enlarges, None where it does not;
+    max_boxes: number that it reads; fills: whether it was trained to fill holes of images; messages: lines for the
+    user, to which it adds.
     """
 
     task: Task
@@ -137,14 +140,14 @@ class RequestResolver:
     messages: list[str] = field(default_factory=list)
 
     def image_and_map(self, request: Request) -> tuple[str | None, str | None, str]:
-        """(image, map, key of the map): where the model reads maps and nothing reads an image, the image is a map."""
+        """(image, map, key of the map): where the model reads maps and nothing reads an image, `image` is the map."""
         images = self.task.needs_images or "pixels" in self.needs
         if request.map is None and "segmentation" in self.needs and not images:
             return None, request.image, "map" if request.image is None else "image"
         return request.image, request.map, "map"
 
     def check(self, request: Request) -> None:
-        """Raise ConfigError for what the model does not read, and for what it needs and the request lacks."""
+        """Raise ConfigError for a key that the model does not read, and for one that it needs and the request lacks."""
         if self.fills and not isinstance(self.task, Fill):
             expected = "one that fills: the model reads an image with a hole, which would be cut at random"
             raise ConfigError("task", expected, type(self.task).__name__, "Choose task=inpaint mask=FILE.")
@@ -165,8 +168,8 @@ class RequestResolver:
         for key in sorted(takes - {"class", "label"}):
             if given.get(key) is None:
                 starts = key == "image" and self.task.needs_images
-                why = "the task starts from an image" if starts else f"the model is one of {reads}"
-                raise ConfigError(key, f"a value: {why}", None, f"Give it by {_form(key)}.")
+                reason = "the task starts from an image" if starts else f"the model is one of {reads}"
+                raise ConfigError(key, f"a value: {reason}", None, f"Give it by {_form(key)}.")
         if self.max_boxes is not None and len(request.boxes or ()) > self.max_boxes:
             got = f"{len(request.boxes or ())} boxes"
             raise ConfigError("boxes", f"at most {self.max_boxes}, as many as the model reads", got)
@@ -174,7 +177,7 @@ class RequestResolver:
             raise ConfigError("mask", "null with a task that fills nothing", request.mask, "Choose task=inpaint.")
 
     def source(self, request: Request) -> Source:
-        """What each of the samples is conditioned on, and the image it starts from. Raises ConfigError."""
+        """The condition of each sample, and the image it starts from. Raises ConfigError for what does not fit."""
         self.check(request)
         n = request.count
         captions = [request.caption(i) or "" for i in range(n)] if "captions" in self.needs else None
@@ -185,7 +188,7 @@ class RequestResolver:
         if segmentation is not None:
             maps = np.repeat(self._segmentation(Path(segmentation), key)[None], n, axis=0)
         if image is not None:
-            # a task that starts from an image needs a whole one, which the model makes small itself
+            # a task that starts from an image needs a whole one, which the conditioner makes small itself
             enlarges = self.low_resolution_size is not None and not self.task.needs_images
             if enlarges and min(image_size(Path(image))) < self.size:
                 small = np.repeat(self.image(Path(image), self.low_resolution_size or self.size)[None], n, axis=0)
@@ -199,7 +202,7 @@ class RequestResolver:
         return Source(n, annotations, pixels, low_resolution=small)
 
     def _labels(self, request: Request) -> np.ndarray:
-        """The class of the request; classes in turn where it names none."""
+        """The class of the request for all samples; classes in turn without one."""
         if request.class_ is not None and request.class_.isdecimal() and request.class_ not in self.classes:
             do = f"A number is given by label={request.class_}."
             raise ConfigError("class", "the name of a class", request.class_, do)
@@ -212,9 +215,10 @@ class RequestResolver:
         return np.arange(request.count, dtype=np.int64) % len(self.classes)
 
     def _segmentation(self, path: Path, key: str) -> UInt8[np.ndarray, "size size"]:
-        """An image whose levels (or palette indices) are classes: its middle square, resized by nearest.
+        """A map file, whose levels (or palette indices) are classes: its middle square, resized by nearest.
 
-        key: of the request that gave it, for errors. Raises ConfigError."""
+        key: of the request, for errors. Raises ConfigError.
+        """
         try:
             with Image.open(path) as image:
                 image.load()
@@ -232,7 +236,7 @@ class RequestResolver:
         return square(numbers, self.size)
 
     def image(self, path: Path, size: int) -> UInt8[np.ndarray, "size size 3"]:
-        """As the training's images: the middle square, resized."""
+        """The image of a file, prepared as training images are: its middle square, resized. Raises ConfigError."""
         try:
             width, height = image_size(path)
             image = read_image(path, size, "lanczos")
@@ -243,7 +247,7 @@ class RequestResolver:
         return image
 
     def mask(self, request: Request) -> UInt8[np.ndarray, "size size"] | None:
-        """The mask, of the image's own size, as the image was cut and resized; 1 = fill."""
+        """The mask of the request, cut and resized as its image, 1 = fill; None without. Raises ConfigError."""
         if request.mask is None or request.image is None:
             return None
         width, height = image_size(Path(request.image))
@@ -255,13 +259,13 @@ class RequestResolver:
 
 
 def _form(key: str) -> str:
-    """How a key of a request is typed."""
+    """The form in which a key of a request is typed."""
     name = key.removeprefix("annotations.")
     return f"annotations={{{name}: VALUE}}" if name != key else f"{key}=…"
 
 
 def _in_turn(key: str, value: Any, n: int) -> Shaped[np.ndarray, "n ..."]:
-    """Numbers of a further annotation, a row a sample: one for all, or those of a list in turn. Raises ConfigError."""
+    """Values of a further annotation, a row a sample: one for all, or those of a list in turn. Raises ConfigError."""
     values = value if isinstance(value, list | tuple) else [value]
     try:
         numbers = np.asarray(values, dtype=np.float32)

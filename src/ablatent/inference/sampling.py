@@ -1,4 +1,4 @@
-"""do=sample: images of a finished model as PNG files that say how they were made, and can be made again."""
+"""do=sample: samples of a finished model as PNG files with their metadata, from which they can be repeated."""
 
 import json
 import secrets
@@ -19,11 +19,14 @@ from ablatent.store.artifacts import Store
 from ablatent.store.identity import Key
 
 CHUNK = "ablatent"
-"""The PNG text chunk with everything, as JSON; `prompt` beside it is for other programs."""
+"""The PNG text chunk with all metadata, as JSON; the chunk `prompt` beside it is for other programs."""
 
 
 def sample(store: Store, config: Mapping[str, Any]) -> int:
-    """Answer the request of the configuration; the exit code."""
+    """Answer the request of a configuration of do=sample, or repeat an earlier one; the exit code.
+
+    Raises ConfigError for what does not fit the model.
+    """
     if config["repeat"] is not None:
         return repeat(store, config)
     reference = find(store.root, config["model"])
@@ -37,14 +40,18 @@ def sample(store: Store, config: Mapping[str, Any]) -> int:
 def sample_and_save(
     store: Store, reference: Reference, config: Mapping[str, Any], size: int | None, request: Request, folder: Path
 ) -> np.ndarray:
-    """Sample, write, and say where; the images, uint8 (n, H, W, 3)."""
+    """Sample, write PNG files into a folder, and print where; the images, uint8 (n, H, W, 3).
+
+    config: nodes sampler, guidance, task, samples, runtime; size: side of an imported model's images. Raises
+    ConfigError for a folder that cannot be created, and for what does not fit the model.
+    """
     from ablatent.core.images import grid, save_png
     from ablatent.inference.pipeline import Pipeline
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
-        raise ConfigError("out", "a folder that can be made", str(folder), str(e)) from None
+        raise ConfigError("out", "a folder that can be created", str(folder), str(e)) from None
     result = Pipeline(store, reference, config, size).answer(request)
     for line in result.messages:
         console.print(f"  {line}", markup=False, soft_wrap=True)
@@ -58,13 +65,13 @@ def sample_and_save(
 
 
 def texts(metadata: Mapping[str, Any], index: int | None, prompt: str | None) -> dict[str, str]:
-    """The text chunks of an image; index: its number, None for the grid."""
+    """The text chunks of an image: name → text. index: of the sample, None for the grid."""
     chunks = {CHUNK: json.dumps({**metadata, "index": index}, sort_keys=True)}
     return chunks if prompt is None else {**chunks, "prompt": prompt}
 
 
 def metadata_of(path: Path) -> dict[str, Any]:
-    """What `texts` wrote into an image. Raises ConfigError("repeat") for other files."""
+    """The metadata that `texts` wrote into an image. Raises ConfigError, which names `repeat`, for other files."""
     from PIL import Image
 
     try:
@@ -76,11 +83,11 @@ def metadata_of(path: Path) -> dict[str, Any]:
 
 
 def _unknown(path: Path) -> ConfigError:
-    return ConfigError("repeat", "a PNG file that do=sample wrote", str(path), "Its text chunks say how.")
+    return ConfigError("repeat", "a PNG file that do=sample wrote", str(path), "Its text chunks have the request.")
 
 
 def _folder(out: str | None) -> Path:
-    """A new folder: the named one, or one of its own below samples/."""
+    """The folder of the images: the named one, which must be new or empty, or a new one below samples/."""
     if out is None:
         return Path("samples") / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     folder = Path(out).expanduser()
@@ -90,7 +97,11 @@ def _folder(out: str | None) -> Path:
 
 
 def repeat(store: Store, config: Mapping[str, Any]) -> int:
-    """Make the images of an earlier request again, all of them: an image depends on its batch in the last bits."""
+    """Repeat an earlier request from one of its PNG files, and compare the images; the exit code.
+
+    All its images are drawn: an image depends on its batch in the last bits. Raises ConfigError for other files,
+    DataError where a file that the request read is gone or changed.
+    """
     from PIL import Image
 
     path, folder = Path(config["repeat"]).expanduser(), _folder(config["out"])
@@ -135,7 +146,7 @@ def _request(metadata: Mapping[str, Any]) -> Request:
 
 
 def _check_node(group: str, node: Mapping[str, Any]) -> None:
-    """An image may come from anybody: only classes of this package that the group is for are made from its text."""
+    """Raise ConfigError unless a node is a class of this package of the group's kind: a file may come from anybody."""
     from ablatent.core.instantiate import class_of
     from ablatent.samplers.base import Sampler
     from ablatent.samplers.guidance import Guidance
@@ -155,7 +166,7 @@ def _check_node(group: str, node: Mapping[str, Any]) -> None:
 
 
 def _plain(value: Any) -> bool:
-    """Numbers, words, null and lists of these: nothing that could be made into an object, or looked up."""
+    """Whether a value is a number, text, null or a list of these: nothing that could become an object."""
     if isinstance(value, list):
         return all(_plain(v) for v in value)
     return value is None or isinstance(value, bool | int | float) or (isinstance(value, str) and "${" not in value)

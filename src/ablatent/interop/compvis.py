@@ -13,13 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ablatent.conditioning.class_label import ClassLabel
 from ablatent.core.errors import DataError
+from ablatent.core.instantiate import TARGET, target_of
 from ablatent.core.weights import read_tensors
 from ablatent.interop import text
 from ablatent.interop.compvis_names import autoencoder_entries, unet_entries
 from ablatent.interop.compvis_shapes import autoencoder_config, schedule_of, unet_config
 from ablatent.interop.layout import check_groups, fresh_buffers, on_meta
-from ablatent.interop.parts import EPS, DiffusionPart, FirstStagePart, Parts, weights_of
+from ablatent.interop.parts import EPS, DiffusionPart, FirstStagePart, Parts, diffusion_config, weights_of
 from ablatent.interop.published import Options
 from ablatent.interop.renaming import to_external, to_internal
 
@@ -30,7 +32,7 @@ CLASS_ROWS = "cond_stage_model.embedding.weight"
 EMA_COUNTERS = ("decay", "num_updates")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Split:
     """The tensors of a checkpoint by part, without their prefixes.
 
@@ -171,15 +173,7 @@ def _diffusion(found: Split, options: Options, what: str, notes: list[str]) -> D
         f"schedule: {_short(schedule)} (from {source}; keys interop.T, interop.beta_start, interop.beta_end)",
         f"scale of the latents: {scale:g} (from {scale_source}; key interop.scale_factor)",
     ]
-    about = {
-        "network": config,
-        "schedule": schedule,
-        "parameterization": EPS,
-        "conditioner": conditioner,
-        "learned_variance": config["out_channels"] == 2 * config["in_channels"],
-        "scale_factor": scale,
-    }
-    return DiffusionPart(about, weights_of(states, rows))
+    return DiffusionPart(diffusion_config(config, schedule, dict(EPS), conditioner, scale), weights_of(states, rows))
 
 
 def _classes(
@@ -196,9 +190,8 @@ def _classes(
     if not options.null_label:
         rows = torch.cat([rows, torch.zeros_like(rows[:1])])
     dim = rows.shape[1]
-    target = "ablatent.conditioning.class_label.ClassLabel"
-    node = {"_target_": target, "classes": len(rows) - 1, "inject": widths[dim], "dim": dim, "dropout": 0.1}
-    return node, {"embedding.weight": rows}
+    fields = {"classes": len(rows) - 1, "inject": widths[dim], "dim": dim, "dropout": 0.1}
+    return {TARGET: target_of(ClassLabel), **fields}, {"embedding.weight": rows}
 
 
 def _short(schedule: Mapping[str, Any]) -> str:

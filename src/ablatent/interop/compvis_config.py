@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ablatent.core.errors import DataError
+from ablatent.schedules.linear import Linear
+from ablatent.schedules.scaled_linear import ScaledLinear
 
 SIZE = 256
 Json = Mapping[str, Any]
@@ -82,7 +84,7 @@ def model_config(unet: Json, first_stage: Json | None, about: Json) -> dict[str,
         "channels": unet["in_channels"],
         "image_size": 32,
     }
-    names = {"ScaledLinear": "linear", "Linear": "sqrt_linear"}
+    names = {ScaledLinear.__name__: "linear", Linear.__name__: "sqrt_linear"}
     name = names.get(str(schedule["_target_"]).rsplit(".", 1)[-1])
     if name is not None and not schedule["zero_terminal_snr"]:
         ends = {"linear_start": schedule["beta_start"], "linear_end": schedule["beta_end"]}

@@ -8,8 +8,14 @@ import torch
 from torch import Tensor
 
 from ablatent.core.errors import DataError
-from ablatent.interop.layout import TARGETS, integer_multiples
+from ablatent.core.instantiate import TARGET, target_of
+from ablatent.first_stage.kl import KLAutoencoder
+from ablatent.first_stage.vq import VQAutoencoder
+from ablatent.interop.layout import integer_multiples
 from ablatent.interop.published import Options, Published, published
+from ablatent.networks.unet import UNet
+from ablatent.schedules.custom import Custom
+from ablatent.schedules.scaled_linear import ScaledLinear
 
 
 def autoencoder_config(state: Mapping[str, Tensor], what: str) -> dict[str, Any]:
@@ -32,9 +38,9 @@ def autoencoder_config(state: Mapping[str, Tensor], what: str) -> dict[str, Any]
         "stem": 1,
     }
     if "quantize.embedding.weight" not in state:
-        return {"_target_": TARGETS["KLAutoencoder"], **config}
+        return {TARGET: target_of(KLAutoencoder), **config}
     codes = {"n_embed": _size(state, "quantize.embedding.weight", 0), "beta": 0.25}
-    return {"_target_": TARGETS["VQAutoencoder"], **config, **codes, "restart_every": None, "init": "uniform"}
+    return {TARGET: target_of(VQAutoencoder), **config, **codes, "restart_every": None, "init": "uniform"}
 
 
 def unet_config(state: Mapping[str, Tensor], options: Options, what: str) -> tuple[dict[str, Any], Published, str]:
@@ -64,7 +70,7 @@ def unet_config(state: Mapping[str, Tensor], options: Options, what: str) -> tup
     label = state.get("label_emb.0.0.weight")
     latent = out if out <= total else total
     config = {
-        "_target_": TARGETS["UNet"],
+        TARGET: target_of(UNet),
         "in_channels": latent,
         "out_channels": out,
         "ch": ch,
@@ -125,16 +131,16 @@ def _need(state: Mapping[str, Tensor], what: str, *names: str) -> None:
     if missing:
         some = ", ".join(list(state)[:3])
         raise DataError(
-            f"{what}: expected tensors that tell the architecture; got {len(state)} tensors ({some}, …), of which "
+            f"{what}: expected tensors that show the architecture; got {len(state)} tensors ({some}, …), of which "
             f"{len(missing)} missing: {', '.join(missing)}. Is it another format, or cut short?"
         )
 
 
 def schedule_of(betas: Tensor | None, options: Options, model: tuple[float, float]) -> tuple[dict[str, Any], str]:
     """(schedule node, where it comes from): from the betas of the file, where it has them, else as published."""
-    target = "ablatent.schedules.scaled_linear.ScaledLinear"
     start, end = options.beta_start or model[0], options.beta_end or model[1]
-    node = {"_target_": target, "T": options.T, "beta_start": start, "beta_end": end, "zero_terminal_snr": False}
+    fields = {"T": options.T, "beta_start": start, "beta_end": end, "zero_terminal_snr": False}
+    node = {TARGET: target_of(ScaledLinear), **fields}
     if betas is None or options.beta_start is not None or options.beta_end is not None:
         return node, "interop" if options.beta_start or options.beta_end else "published"
     values = betas.double()
@@ -142,5 +148,5 @@ def schedule_of(betas: Tensor | None, options: Options, model: tuple[float, floa
     line = torch.linspace(ends[0] ** 0.5, ends[1] ** 0.5, len(values), dtype=torch.float64) ** 2
     if torch.allclose(values, line, rtol=1e-4, atol=0.0):
         return {**node, "T": len(values), "beta_start": ends[0], "beta_end": ends[1]}, "the file"
-    given = {"_target_": "ablatent.schedules.custom.Custom", "betas": values.tolist(), "zero_terminal_snr": False}
+    given = {TARGET: target_of(Custom), "betas": values.tolist(), "zero_terminal_snr": False}
     return given, "the file, as a list of betas"

@@ -8,21 +8,28 @@ from torch import Tensor
 
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.files import read_json
+from ablatent.core.instantiate import TARGET, target_of
 from ablatent.core.weights import read_tensors
+from ablatent.diffusion.parameterization import X0, Eps, Parameterization, V
 from ablatent.interop import diffusers_config as fields
 from ablatent.interop import text
 from ablatent.interop.diffusers_names import autoencoder_entries, current, unet_entries
 from ablatent.interop.layout import check_groups, fresh_buffers, normal_groups, on_meta
-from ablatent.interop.parts import EPS, DiffusionPart, FirstStagePart, Parts, weights_of
+from ablatent.interop.parts import EPS, DiffusionPart, FirstStagePart, Parts, diffusion_config, weights_of
 from ablatent.interop.published import Options, published
 from ablatent.interop.renaming import to_external, to_internal
+from ablatent.schedules.base import NoiseSchedule
+from ablatent.schedules.cosine import Cosine
+from ablatent.schedules.custom import Custom
+from ablatent.schedules.linear import Linear
+from ablatent.schedules.scaled_linear import ScaledLinear
 
 CONFIG, SCHEDULER = "config.json", "scheduler_config.json"
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 TEXT, TEXT_WEIGHTS = "bert", ("model.safetensors", "pytorch_model.bin")
 MODELS = {"vae": "first_stage", "vqvae": "first_stage", "unet": "diffusion"}
-_PARAMETERIZATIONS = {"epsilon": "Eps", "v_prediction": "V", "sample": "X0"}
-_SCHEDULES = {"linear": "linear.Linear", "scaled_linear": "scaled_linear.ScaledLinear"}
+_PARAMETERIZATIONS: dict[str, type[Parameterization]] = {"epsilon": Eps, "v_prediction": V, "sample": X0}
+_SCHEDULES: dict[str, type[NoiseSchedule]] = {"linear": Linear, "scaled_linear": ScaledLinear}
 
 
 def read(path: Path, options: Options) -> Parts:
@@ -37,11 +44,11 @@ def read(path: Path, options: Options) -> Parts:
     scale = None
     for model in models:
         settings, weights = _json(model / CONFIG), current(read_tensors(_weights(model)))
-        if fields.check(settings, str(model / CONFIG)).startswith("UNet"):
-            parts.diffusion = _diffusion(settings, weights, model, options, parts.notes)
-        else:
+        if fields.check(settings, str(model / CONFIG)) in fields.AUTOENCODERS:
             parts.first_stage = _first_stage(settings, weights, model)
             scale = settings.get("scaling_factor", 0.18215)
+        else:
+            parts.diffusion = _diffusion(settings, weights, model, options, parts.notes)
     if parts.diffusion is not None:
         _scale(parts, options, scale)
     if parts.diffusion is not None and (folder / TEXT / CONFIG).is_file():
@@ -101,15 +108,7 @@ def _diffusion(
     places = [folder / "scheduler" / SCHEDULER, folder.parent / "scheduler" / SCHEDULER]
     found = next((p for p in places if p.is_file()), None)
     schedule, parameterization = _scheduler(None if found is None else _json(found), config, options, found, notes)
-    about = {
-        "network": config,
-        "schedule": schedule,
-        "parameterization": parameterization,
-        "conditioner": None,
-        "learned_variance": config["out_channels"] == 2 * config["in_channels"],
-        "scale_factor": 1.0,
-    }
-    return DiffusionPart(about, weights_of({"raw": state}, {}))
+    return DiffusionPart(diffusion_config(config, schedule, parameterization), weights_of({"raw": state}, {}))
 
 
 def _scheduler(
@@ -117,30 +116,29 @@ def _scheduler(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """(schedule, parameterization) of a scheduler's configuration; as published where there is none."""
     node: dict[str, Any]
-    target = "ablatent.schedules."
     if settings is None:
         total = config["in_channels"] + config["spatial_channels"]
         model = published(config["ch"], config["ch_mult"], config["context_dim"], total)
         start, end = options.beta_start or model.betas[0], options.beta_end or model.betas[1]
         node = {"T": options.T, "beta_start": start, "beta_end": end, "zero_terminal_snr": False}
         notes.append(
-            f"schedule: ScaledLinear T={options.T} beta_start={start:g} beta_end={end:g}, eps (from {model.name}; "
-            "keys interop.T, interop.beta_start, interop.beta_end)"
+            f"schedule: {ScaledLinear.__name__} T={options.T} beta_start={start:g} beta_end={end:g}, eps "
+            f"(from {model.name}; keys interop.T, interop.beta_start, interop.beta_end)"
         )
-        return {"_target_": target + _SCHEDULES["scaled_linear"], **node}, dict(EPS)
+        return {TARGET: target_of(ScaledLinear), **node}, dict(EPS)
     zero, kind = bool(settings.get("rescale_betas_zero_snr", False)), settings.get("beta_schedule", "linear")
     T = settings.get("num_train_timesteps", 1000)
     if settings.get("trained_betas") is not None:
         node = {
-            "_target_": f"{target}custom.Custom",
+            TARGET: target_of(Custom),
             "betas": list(settings["trained_betas"]),
             "zero_terminal_snr": zero,
         }
     elif kind in _SCHEDULES:
         ends = {"beta_start": settings.get("beta_start", 0.0001), "beta_end": settings.get("beta_end", 0.02)}
-        node = {"_target_": target + _SCHEDULES[kind], "T": T, **ends, "zero_terminal_snr": zero}
+        node = {TARGET: target_of(_SCHEDULES[kind]), "T": T, **ends, "zero_terminal_snr": zero}
     elif kind == "squaredcos_cap_v2":
-        cosine = {"_target_": f"{target}cosine.Cosine", "T": T, "s": 0.008, "max_beta": 0.999}
+        cosine = {TARGET: target_of(Cosine), "T": T, "s": 0.008, "max_beta": 0.999}
         node = {**cosine, "zero_terminal_snr": zero}
     else:
         known = ", ".join([*_SCHEDULES, "squaredcos_cap_v2"])
@@ -149,7 +147,7 @@ def _scheduler(
     if predicted not in _PARAMETERIZATIONS:
         known = ", ".join(_PARAMETERIZATIONS)
         raise DataError(f"{path}: expected prediction_type to be one of {known}; got {predicted!r}.")
-    return node, {"_target_": f"ablatent.diffusion.parameterization.{_PARAMETERIZATIONS[predicted]}"}
+    return node, {TARGET: target_of(_PARAMETERIZATIONS[predicted])}
 
 
 def _scale(parts: Parts, options: Options, scale: float | None) -> None:
@@ -184,10 +182,11 @@ def unet_out(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> tuple[di
 
 
 def scheduler_out(schedule: Mapping[str, Any], parameterization: str, betas: list[float]) -> dict[str, Any]:
-    """scheduler_config.json (DDIM, trailing) of a schedule node; betas: its table; parameterization: Eps, V or X0."""
+    """scheduler_config.json (DDIM, trailing). schedule: a node; parameterization: the name of its class; betas: the
+    schedule's table. Raises ConfigError for another parameterization."""
     name = str(schedule["_target_"]).rsplit(".", 1)[-1]
-    kinds = {target.rsplit(".", 1)[-1]: kind for kind, target in _SCHEDULES.items()}
-    predicted = {name: external for external, name in _PARAMETERIZATIONS.items()}
+    kinds = {schedule_class.__name__: kind for kind, schedule_class in _SCHEDULES.items()}
+    predicted = {kind.__name__: external for external, kind in _PARAMETERIZATIONS.items()}
     if parameterization not in predicted:
         raise ConfigError("parameterization", "eps, v or x0", parameterization)
     settings = {

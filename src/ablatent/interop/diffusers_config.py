@@ -8,7 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ablatent.core.errors import DataError
-from ablatent.interop.layout import TARGETS, heads_by_width, integer_multiples
+from ablatent.core.instantiate import TARGET, target_of
+from ablatent.first_stage.kl import KLAutoencoder
+from ablatent.first_stage.vq import VQAutoencoder
+from ablatent.interop.layout import heads_by_width, integer_multiples
+from ablatent.networks.unet import UNet
 
 Json = Mapping[str, Any]
 
@@ -38,6 +42,7 @@ FIXED: dict[str, dict[str, Any]] = {
         "attention_type": "default",
     },
 }
+AUTOENCODERS = ("AutoencoderKL", "VQModel")
 # fields that are read below, or that change no result
 READ = (
     *("block_out_channels", "layers_per_block", "down_block_types", "up_block_types", "norm_num_groups", "dropout"),
@@ -94,11 +99,11 @@ def autoencoder_in(settings: Json, what: str) -> dict[str, Any]:
         "stem": 1,
     }
     if kind == "AutoencoderKL":
-        return {"_target_": TARGETS["KLAutoencoder"], **config}
+        return {TARGET: target_of(KLAutoencoder), **config}
     if settings.get("vq_embed_dim") not in (None, z):
         raise DataError(f"{what}: expected vq_embed_dim = latent_channels = {z}; got {settings['vq_embed_dim']}.")
     codes = {"n_embed": settings.get("num_vq_embeddings", 256), "beta": 0.25, "restart_every": None, "init": "uniform"}
-    return {"_target_": TARGETS["VQAutoencoder"], **config, **codes}
+    return {TARGET: target_of(VQAutoencoder), **config, **codes}
 
 
 def autoencoder_out(config: Json, groups: int, scale: float) -> dict[str, Any]:
@@ -157,7 +162,7 @@ def unet_in(settings: Json, what: str) -> dict[str, Any]:
             )
         vector = settings["projection_class_embeddings_input_dim"]
     return {
-        "_target_": TARGETS["UNet"],
+        TARGET: target_of(UNet),
         "in_channels": latent,
         "out_channels": out,
         "ch": ch,

@@ -17,11 +17,7 @@ from ablatent.networks.transformer import Attention
 from ablatent.networks.unet import UNet
 
 CLASSES: dict[str, type[nn.Module]] = {c.__name__: c for c in (KLAutoencoder, VQAutoencoder, UNet)}
-TARGETS = {
-    "KLAutoencoder": "ablatent.first_stage.kl.KLAutoencoder",
-    "VQAutoencoder": "ablatent.first_stage.vq.VQAutoencoder",
-    "UNet": "ablatent.networks.unet.UNet",
-}
+"""The networks that other programs have, too, by name."""
 
 
 def on_meta(config: Mapping[str, Any]) -> nn.Module:

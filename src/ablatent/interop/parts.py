@@ -7,9 +7,11 @@ from typing import Any
 
 from torch import Tensor
 
+from ablatent.core.instantiate import TARGET, target_of
 from ablatent.core.weights import digest_tensors
+from ablatent.diffusion.parameterization import Eps
 
-EPS = {"_target_": "ablatent.diffusion.parameterization.Eps"}
+EPS = {TARGET: target_of(Eps)}
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,7 @@ class FirstStagePart:
 
     @property
     def digest(self) -> str:
+        """Of the tensors: what the key of an imported autoencoder is made of."""
         return digest_tensors(self.state)
 
 
@@ -38,7 +41,26 @@ class DiffusionPart:
 
     @property
     def digest(self) -> str:
+        """Of all tensors, raw and averaged: what the key of an imported network is made of."""
         return digest_tensors({f"{kind}.{k}": v for kind, state in self.weights.items() for k, v in state.items()})
+
+
+def diffusion_config(
+    network: dict[str, Any],
+    schedule: dict[str, Any],
+    parameterization: dict[str, Any],
+    conditioner: dict[str, Any] | None = None,
+    scale_factor: float = 1.0,
+) -> dict[str, Any]:
+    """The config of a `DiffusionPart`. A network of twice as many output channels has learned variances."""
+    return {
+        "network": network,
+        "schedule": schedule,
+        "parameterization": parameterization,
+        "conditioner": conditioner,
+        "learned_variance": network["out_channels"] == 2 * network["in_channels"],
+        "scale_factor": scale_factor,
+    }
 
 
 @dataclass

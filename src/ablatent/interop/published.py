@@ -5,36 +5,56 @@ betas are square-root-linear over 1,000 steps, attention has the published heads
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Published:
-    """A released model. channels: of the input, condition included; None: any. scale: of the latents, where fixed."""
+    """A released model.
+
+    ch, ch_mult, context_dim: arguments of its UNet; channels: of the input, condition included; None: any. heads or
+    head_channels: of its attention. betas: the first and the last. scale: by which raw latents are multiplied.
+    """
 
     name: str
     ch: int
     ch_mult: tuple[int, ...]
-    context_dim: int | None
-    channels: int | None
-    heads: int | None
-    head_channels: int | None
+    _: KW_ONLY
+    context_dim: int | None = None
+    channels: int | None = None
+    heads: int | None = None
+    head_channels: int | None = None
     betas: tuple[float, float]
     scale: float = 1.0
 
 
 MODELS = (
-    Published("CelebA-HQ, FFHQ, LSUN-Bedrooms LDM-4", 224, (1, 2, 3, 4), None, 3, None, 32, (0.0015, 0.0195)),
-    Published("LSUN-Churches LDM-8", 192, (1, 2, 2, 4, 4), None, 4, 8, None, (0.0015, 0.0155)),
-    Published("ImageNet LDM-8", 256, (1, 2, 4), 512, 4, None, 32, (0.0015, 0.0195)),
-    Published("ImageNet LDM-4-G", 192, (1, 2, 3, 5), 512, 3, 1, None, (0.0015, 0.0195)),
-    Published("text-to-image 1.45B", 320, (1, 2, 4, 4), 1280, 4, 8, None, (0.00085, 0.012), 0.18215),
-    Published("stable-diffusion v1", 320, (1, 2, 4, 4), 768, None, 8, None, (0.00085, 0.012), 0.18215),
-    Published("layout OpenImages", 128, (1, 2, 3, 4), 512, 3, None, 32, (0.0015, 0.0205)),
-    Published("super-resolution", 160, (1, 2, 2, 4), None, 6, None, 32, (0.0015, 0.0155)),
-    Published("inpainting", 256, (1, 2, 3, 4), None, 7, 8, None, (0.0015, 0.0205)),
-    Published("semantic synthesis", 128, (1, 4, 8), None, 6, 8, None, (0.0015, 0.0205)),
+    Published(
+        "CelebA-HQ, FFHQ, LSUN-Bedrooms LDM-4", 224, (1, 2, 3, 4), channels=3, head_channels=32, betas=(0.0015, 0.0195)
+    ),
+    Published("LSUN-Churches LDM-8", 192, (1, 2, 2, 4, 4), channels=4, heads=8, betas=(0.0015, 0.0155)),
+    Published("ImageNet LDM-8", 256, (1, 2, 4), context_dim=512, channels=4, head_channels=32, betas=(0.0015, 0.0195)),
+    Published("ImageNet LDM-4-G", 192, (1, 2, 3, 5), context_dim=512, channels=3, heads=1, betas=(0.0015, 0.0195)),
+    Published(
+        "text-to-image 1.45B",
+        320,
+        (1, 2, 4, 4),
+        context_dim=1280,
+        channels=4,
+        heads=8,
+        betas=(0.00085, 0.012),
+        scale=0.18215,
+    ),
+    Published(
+        "stable-diffusion v1", 320, (1, 2, 4, 4), context_dim=768, heads=8, betas=(0.00085, 0.012), scale=0.18215
+    ),
+    Published(
+        "layout OpenImages", 128, (1, 2, 3, 4), context_dim=512, channels=3, head_channels=32, betas=(0.0015, 0.0205)
+    ),
+    Published("super-resolution", 160, (1, 2, 2, 4), channels=6, head_channels=32, betas=(0.0015, 0.0155)),
+    Published("inpainting", 256, (1, 2, 3, 4), channels=7, heads=8, betas=(0.0015, 0.0205)),
+    Published("semantic synthesis", 128, (1, 4, 8), channels=6, heads=8, betas=(0.0015, 0.0205)),
 )
 
 
@@ -46,11 +66,19 @@ def published(ch: int, ch_mult: list[int], context_dim: int | None, channels: in
         if same and model.channels in (None, channels):
             return model
     heads, head_channels = (None, 32) if context_dim is None else (8, None)
-    betas = (0.0015, 0.0195)
-    return Published("the default values", ch, tuple(ch_mult), context_dim, channels, heads, head_channels, betas)
+    return Published(
+        "the default values",
+        ch,
+        tuple(ch_mult),
+        context_dim=context_dim,
+        channels=channels,
+        heads=heads,
+        head_channels=head_channels,
+        betas=(0.0015, 0.0195),
+    )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Options:
     """The fields of `interop` that fill in what a file does not say; None: as published.
 
@@ -70,7 +98,7 @@ class Options:
 
     @staticmethod
     def of(node: Mapping[str, Any]) -> "Options":
-        """From the node `interop`, which has other fields too."""
+        """The fields of the node `interop` that are options of reading; it has others, too."""
         return Options(**{k: v for k, v in node.items() if k in Options.__dataclass_fields__})
 
     def attention(self, model: Published) -> tuple[dict[str, int | None], str]:

@@ -14,14 +14,14 @@ from ablatent.conditioning.text_transformer import VOCABULARY, TextTransformer
 from ablatent.conditioning.tokens import Vocabulary
 from ablatent.core.errors import DataError
 from ablatent.core.hub import HubFolder
+from ablatent.core.instantiate import TARGET, target_of
 from ablatent.interop.renaming import Entry, Leaf, Leaves, entries, to_external, to_internal
 
-TARGET = "ablatent.conditioning.text_transformer.TextTransformer"
 TOKENIZER = {
-    "_target_": "ablatent.conditioning.tokens.Vocabulary",
+    TARGET: target_of(Vocabulary),
     "digest": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
     "weights": {
-        "_target_": "ablatent.core.hub.HubFolder",
+        TARGET: target_of(HubFolder),
         "name": "bert-base-uncased's vocabulary",
         "files": ["vocab.txt"],
         "path": None,
@@ -98,7 +98,7 @@ def compvis_in(tensors: Mapping[str, Tensor], what: str, prefix: str) -> tuple[d
         tensors[required[0]].shape[1], depth, inner // HEAD_CHANNELS, tensors[required[1]].shape[0],
         "to_logits.weight" in tensors,
     )  # fmt: skip
-    return node, _ours(tensors, node, compvis_places(depth), COMPVIS, what, prefix)
+    return node, _state(tensors, node, compvis_places(depth), COMPVIS, what, prefix)
 
 
 def diffusers_in(
@@ -119,7 +119,7 @@ def diffusers_in(
         raise DataError(f"{what}: expected {fixed}; got {other}.")
     node = _node(width, depth, heads, settings["max_position_embeddings"], "to_logits.weight" in tensors)
     node["head_channels"] = settings["head_dim"]
-    return node, _ours(tensors, node, diffusers_places(depth), DIFFUSERS, what, "")
+    return node, _state(tensors, node, diffusers_places(depth), DIFFUSERS, what, "")
 
 
 def compvis_out(node: Mapping[str, Any], state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -154,22 +154,22 @@ def diffusers_out(node: Mapping[str, Any], state: Mapping[str, Tensor]) -> tuple
 def _node(width: int, depth: int, heads: int, max_length: int, logits: bool) -> dict[str, Any]:
     sizes = {"width": width, "depth": depth, "heads": heads, "head_channels": HEAD_CHANNELS, "max_length": max_length}
     fixed = {"mask_padding": False, "unused_logits": logits, "dropout": 0.1}
-    return {"_target_": TARGET, **sizes, **fixed, "tokenizer": TOKENIZER}
+    return {TARGET: target_of(TextTransformer), **sizes, **fixed, "tokenizer": TOKENIZER}
 
 
 def _on_meta(node: Mapping[str, Any]) -> TextTransformer:
     """The network alone: captions are not read here."""
     none = Vocabulary("", HubFolder(name="no vocabulary", files=["vocab.txt"]))
-    arguments = {k: v for k, v in node.items() if k not in ("_target_", "tokenizer")}
+    arguments = {k: v for k, v in node.items() if k not in (TARGET, "tokenizer")}
     with torch.device("meta"):
-        return TextTransformer(none, **arguments)
+        return TextTransformer(tokenizer=none, **arguments)
 
 
 def _table(node: Mapping[str, Any], places: Places, leaves: Leaves) -> list[Entry]:
     return entries(_on_meta(node).state_dict(), places, leaves, {})
 
 
-def _ours(
+def _state(
     tensors: Mapping[str, Tensor], node: Mapping[str, Any], places: Places, leaves: Leaves, what: str, prefix: str
 ) -> dict[str, Tensor]:
     return to_internal(tensors, _table(node, places, leaves), _on_meta(node).state_dict(), what, prefix)

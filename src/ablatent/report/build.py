@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ablatent.core.progress import console
-from ablatent.report.model import load_sweep
+from ablatent.report.load import load_sweep
 from ablatent.report.overview import overview_of
 from ablatent.report.terminal import failures_table, final_table
 from ablatent.report.write import ReportPaths, write_report

@@ -9,6 +9,7 @@ from ablatent.report.page import JUDGES, LATENTS, Page
 
 
 def data_uri(png: bytes) -> str:
+    """A PNG file as the source of an <img>."""
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
 

@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,7 +28,7 @@ class Strip:
 
 
 @dataclass
-class Reconstructions:
+class ReconstructionGroup:
     """The same originals through several first stages."""
 
     rows: list[Strip]
@@ -46,7 +46,7 @@ class SampleCard:
 
 
 @dataclass
-class Samples:
+class SampleSets:
     """All sample sets; `same_noise` says whether image k of each started from the same x_T."""
 
     cards: list[SampleCard] = field(default_factory=list)
@@ -97,23 +97,26 @@ def sheet(strips: Sequence[Strip], columns: int = 1) -> bytes:
     return buffer.getvalue()
 
 
-def _scores(sweep: Sweep, key: str, wanted: Callable[[StoredScore], bool]) -> str:
-    """A line of scores of the first job that uses the stage, without those that nothing is to be won in."""
+def _scores(sweep: Sweep, key: str, sources: Collection[str]) -> list[StoredScore]:
+    """Of the first job that uses the stage `key`, those that the stages `sources` left and in which one can win."""
     job = next((j for j in sweep.jobs if key in j.stages.values()), None)
-    found = [] if job is None else [s for s in job.scores.values() if s.better is not None and wanted(s)]
-    return ", ".join(f"{s.label} {s.value:.4g}" for s in found)
+    return [] if job is None else [s for s in job.scores.values() if s.better is not None and s.stage in sources]
 
 
-def reconstructions(sweep: Sweep) -> list[Reconstructions]:
+def _line(scores: Iterable[StoredScore]) -> str:
+    return ", ".join(f"{s.label} {s.value:.4g}" for s in scores)
+
+
+def reconstructions(sweep: Sweep) -> list[ReconstructionGroup]:
     """Originals over each first stage's reconstructions; one group for each distinct set of originals."""
-    groups: dict[str, Reconstructions] = {}
+    groups: dict[str, ReconstructionGroup] = {}
     for stored in sweep.with_file("originals.npy", "images.npy"):
         try:
             originals, images = stored.array("originals.npy"), stored.array("images.npy")
             name = hashlib.sha256(originals.tobytes()).hexdigest()
-            detail = _scores(sweep, stored.key, lambda s: s.kind == "reconstruction")
+            detail = _line(_scores(sweep, stored.key, [stored.key]))
             row = Strip(sweep.label(stored.key), png(tile(images[:COLUMNS], COLUMNS)), detail)
-            group = groups.setdefault(name, Reconstructions([]))
+            group = groups.setdefault(name, ReconstructionGroup([]))
             if not group.rows:
                 group.rows.append(Strip("original", png(tile(originals[:COLUMNS], COLUMNS)), "validation images"))
             group.rows.append(row)
@@ -138,13 +141,9 @@ def _same_noise(used: dict[str, Stored]) -> str:
     return f"The grids do not all start from the same x_T; image k is comparable only within a group. {parts}."
 
 
-def samples(sweep: Sweep) -> Samples:
+def samples(sweep: Sweep) -> SampleSets:
     """The first SIDE² samples of each set, beside its decoded N(0, I) latents."""
-
-    def headline(score: StoredScore) -> bool:
-        return score.kind == "scores" and score.shown_in == "terminal"
-
-    out, used = Samples(), dict[str, Stored]()
+    out, used = SampleSets(), dict[str, Stored]()
     for stored in sweep.with_file("images.npy", "prior.npy"):
         label = sweep.label(stored.key)
         if len(out.cards) == MAX_SAMPLE_SETS:
@@ -152,9 +151,11 @@ def samples(sweep: Sweep) -> Samples:
             continue
         try:
             about = stored.summary
+            readers = {o.key for o in sweep.objects.values() if stored.key in o.inputs.values()}
             facts = [f"NFE {about['nfe']}"] if about.get("nfe") is not None else []
             facts += [f"{about['count']} images"] if about.get("count") is not None else []
-            facts += [text] if (text := _scores(sweep, stored.key, headline)) else []
+            scores = _scores(sweep, stored.key, readers)
+            facts += [text] if (text := _line(s for s in scores if s.shown_in == "terminal")) else []
             grid = Strip(label, png(tile(stored.array("images.npy")[: SIDE**2], SIDE)))
             prior = None
             if stored.has("prior.npy"):

@@ -27,6 +27,7 @@ def _figures(figures: list[Figure]) -> list[str]:
 
 
 def render(page: Page) -> str:
+    """report.md: the whole report; its images are the files of `page.write_figures`."""
     sweep = page.sweep
     parts = [
         f"# {page.title}",

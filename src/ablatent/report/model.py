@@ -12,19 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from ablatent.core.errors import ConfigError, DataError, did_you_mean
+from ablatent.core.errors import DataError
 from ablatent.core.files import read_json, sha256
 from ablatent.report.metrics import ARROW, ordered
-from ablatent.store.artifacts import MANIFEST
-from ablatent.store.records import FileRecord, JobFailure, JobRecord, Manifest, PlannedJob, PlannedStage, PlanRecord
+from ablatent.store.records import FileRecord, JobFailure, Manifest, PlannedStage
 
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, DataError)  # what a damaged file can raise
 HASHED_BELOW = 256 * 2**20  # bytes; larger files are checked by size here and by hash in do=verify
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StoredScore:
-    """One metric of one job, as scores.json has it: see `evaluation.scores.Score`. kind: of the stage that left it."""
+    """One metric of one job, as scores.json has it: see `evaluation.scores.Score`. stage: the key of what left it."""
 
     value: float
     std: float | None = None
@@ -35,7 +34,7 @@ class StoredScore:
     beside: str | None = None
     shown_in: str = "report"
     remark: str = ""
-    kind: str = ""
+    stage: str = ""
 
     @property
     def title(self) -> str:
@@ -45,22 +44,31 @@ class StoredScore:
 
 @dataclass
 class Stored:
-    """One artifact. `problem` says why it cannot be used, None when its manifest is fine."""
+    """One artifact of a sweep: as it was planned, and as the store has it.
+
+    manifest: None where it cannot be used; problem: why that is so, None when its manifest is fine.
+    """
 
     key: str
-    kind: str
     folder: Path
-    inputs: Mapping[str, str]
+    planned: PlannedStage
     manifest: Manifest | None = None
     problem: str | None = None
-    planned: PlannedStage | None = None
+
+    @property
+    def kind(self) -> str:
+        """The kind of stage that it is of."""
+        return self.planned.kind
+
+    @property
+    def inputs(self) -> Mapping[str, str]:
+        """Role → key of the stages that it was built from."""
+        return self.planned.inputs
 
     @property
     def config(self) -> Mapping[str, Any]:
         """The configuration that decided it, as its manifest has it, else as it was planned."""
-        if self.manifest is not None:
-            return self.manifest.config
-        return {} if self.planned is None else self.planned.config
+        return self.planned.config if self.manifest is None else self.manifest.config
 
     @property
     def data(self) -> Mapping[str, str | None]:
@@ -91,16 +99,19 @@ class Stored:
         return path
 
     def json(self, name: str) -> dict[str, Any]:
+        """The object in a JSON file. Raises DataError, ValueError for damage or another value."""
         value = read_json(self.file(name))
         if not isinstance(value, dict):
             raise DataError(f"{self.key}: {name} should hold a JSON object")
         return value
 
     def array(self, name: str) -> np.ndarray:
+        """The array in a .npy file. Raises DataError, ValueError for a file that is damaged."""
         return np.load(self.file(name), allow_pickle=False)
 
     @cached_property
     def summary(self) -> dict[str, Any]:
+        """summary.json, empty for an artifact without."""
         return self.json("summary.json") if self.has("summary.json") else {}
 
     def curves(self) -> dict[str, np.ndarray]:
@@ -191,7 +202,7 @@ class Sweep:
     def figures(self) -> list[str]:
         """The roles of stages that have a figure for trackers."""
         stages = [(role, self.objects.get(key)) for job in self.jobs for role, key in job.stages.items()]
-        return list(dict.fromkeys(role for role, o in stages if o is not None and o.planned and o.planned.figure))
+        return list(dict.fromkeys(role for role, o in stages if o is not None and o.planned.figure))
 
     @property
     def readable(self) -> list[Stored]:
@@ -225,125 +236,3 @@ def show_value(value: Any) -> str:
     if isinstance(value, str):
         return value
     return json.dumps(value, separators=(",", ":"))
-
-
-def axis_value(text: Any) -> Any:
-    """An override's value as it was meant: numbers and true/false/null from their text, other text as it is."""
-    if not isinstance(text, str):
-        return text
-    try:
-        value = json.loads(text)
-    except ValueError:
-        try:
-            value = float(text)  # 1e-3 and .5 are numbers on the command line, but not JSON
-        except ValueError:
-            return text
-    return value if isinstance(value, bool | int | float | None) else text
-
-
-def _read_object(store: Path, key: str, kind: str, inputs: Mapping[str, str]) -> Stored:
-    folder = store / "objects" / kind / key
-    if not (folder / MANIFEST).is_file():
-        return Stored(key, kind, folder, inputs, problem="not in the store")
-    try:
-        manifest = Manifest.read(folder / MANIFEST)
-        if manifest.key != key:
-            raise DataError(f"it is the manifest of {manifest.key}")
-    except DataError as error:
-        return Stored(key, kind, folder, inputs, problem=f"its manifest is damaged ({error})")
-    return Stored(key, kind, folder, inputs, manifest)
-
-
-def _read_scores(stored: Stored) -> dict[str, StoredScore]:
-    scores = {}
-    for name, score in stored.json("scores.json")["metrics"].items():
-        if score["value"] is not None and math.isfinite(score["value"]):
-            std, better = score.get("std"), score["better"]
-            scores[name] = StoredScore(
-                value=float(score["value"]),
-                std=None if std is None else float(std),
-                protocol=score.get("protocol") or {},
-                notes=tuple(str(n) for n in score.get("notes") or ()),
-                label=str(score["label"]),
-                better=better if better in ARROW else None,
-                beside=score.get("beside"),
-                shown_in=score.get("shown_in", "report"),
-                remark=score.get("remark", ""),
-                kind=stored.kind,
-            )
-    return scores
-
-
-def _read_job(folder: Path, planned: PlannedJob, problems: list[str]) -> JobResult:
-    path = folder / "jobs" / f"{planned.index:03d}.json"
-    record = None
-    if path.is_file():
-        try:
-            record = JobRecord.read(path)
-        except DataError as error:
-            problems.append(f"jobs/{path.name} cannot be read ({error}).")
-    status, error_ = ("unfinished", None) if record is None else (record.status, record.error)
-    if planned.refused:
-        status, error_ = "refused", error_ or JobFailure(None, "refused at planning", planned.refused, "")
-    return JobResult(
-        index=planned.index,
-        name=planned.name or "single run",
-        axes={a: axis_value(v) for a, v in planned.axes.items()},
-        config=planned.config,
-        stages=planned.stages,
-        status=status,
-        error=error_,
-        seconds=None if record is None else record.seconds,
-        built={} if record is None else {s.key: s.status for s in record.stages.values()},
-    )
-
-
-def load_sweep(store_root: Path, sweep_id: str) -> Sweep:
-    """Read a sweep from the store alone. Raises ConfigError (key "sweep") when it has no readable plan of that name."""
-    store = Path(store_root)
-    folder = store / "sweeps" / str(sweep_id)
-    if not (folder / "plan.json").is_file():
-        known = sorted((p.parent.name for p in store.glob("sweeps/*/plan.json")), reverse=True)
-        do = did_you_mean(sweep_id, known) or (
-            f"The newest is '{known[0]}'." if known else "This store holds no sweep yet."
-        )
-        raise ConfigError("sweep", f"a sweep in {store / 'sweeps'}", sweep_id, do)
-    try:
-        plan = PlanRecord.read(folder / "plan.json")
-    except DataError as error:
-        raise ConfigError("sweep", "a sweep whose plan.json can be read", f"{sweep_id} ({error})") from error
-    problems: list[str] = []
-    jobs = [_read_job(folder, planned, problems) for planned in plan.jobs]
-    objects = {key: _read_object(store, key, stage.kind, stage.inputs) for key, stage in plan.stages.items()}
-    for key, stored in objects.items():
-        stored.planned = plan.stages[key]
-    for stored in objects.values():
-        wanted = any(j.built.get(stored.key) in ("built", "found") for j in jobs)
-        if stored.problem and (wanted or "damaged" in stored.problem):
-            problems.append(f"{stored.key}: {stored.problem}.")
-        if not plan.stages[stored.key].scored:
-            continue
-        scores = None
-        try:
-            scores = None if stored.problem else _read_scores(stored)
-        except UNREADABLE as error:
-            problems.append(f"{stored.key}: scores.json: {error}.")
-        for job in jobs:
-            if stored.key in job.stages.values():
-                job.scores.update(scores or {})
-                job.lost |= scores is None
-    axes = {a: [axis_value(v) for v in values] for a, values in plan.axes.items()}
-    config: Mapping[str, Any] = next((job.config for job in jobs if job.config), {})
-    return Sweep(
-        id=str(sweep_id),
-        folder=folder,
-        created=plan.created,
-        command=plan.command,
-        verb=plan.verb,
-        title=str(config.get("title") or ""),
-        question=str(config.get("question") or ""),
-        axes=axes,
-        jobs=jobs,
-        objects=objects,
-        problems=problems,
-    )

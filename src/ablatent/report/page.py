@@ -32,7 +32,7 @@ class Figure:
     png: bytes
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Page:
     """The parts of a report, in the order in which they are read."""
 
@@ -48,10 +48,10 @@ class Page:
     judges: TableData | None
     failures: TableData | None
     tracebacks: list[tuple[str, str]]
-    reconstructions: list[images.Reconstructions]
+    reconstructions: list[images.ReconstructionGroup]
     latents: TableData | None
     latent_figures: list[Figure]
-    samples: images.Samples
+    samples: images.SampleSets
     task_figures: list[Figure]
     axis_figures: list[Figure]
     curve_figures: list[Figure]
@@ -145,10 +145,10 @@ def gather(sweep: Sweep) -> Page:
     by_seed = bool(sweep.seed_axes)
     empty = TableData([], [])
     title = sweep.title or (f"Ablation over {', '.join(sweep.axes)}" if sweep.axes else "Single run")
-    no_rows: list[images.Reconstructions] = []
+    no_rows: list[images.ReconstructionGroup] = []
     no_axes: list[str] = []
     rows = guard("Reconstructions", lambda: images.reconstructions(sweep), no_rows)
-    cards = guard("Samples", lambda: images.samples(sweep), images.Samples())
+    cards = guard("Samples", lambda: images.samples(sweep), images.SampleSets())
     axis_figures = []
     for axis in guard("Numeric axes", lambda: figures.numeric_axes(sweep), no_axes):
         drawn = guard(f"The figure over {axis}", lambda axis=axis: figures.over_axis(sweep, axis), None)  # type: ignore[misc]

@@ -47,6 +47,7 @@ class Row:
 
 
 def job_rows(sweep: Sweep) -> list[Row]:
+    """A row for each job, in order."""
     return [Row(j.axes, [j]) for j in sweep.jobs]
 
 
@@ -77,6 +78,7 @@ def shown_metrics(sweep: Sweep) -> list[str]:
 
 
 def protocol_text(protocol: Mapping[str, Any]) -> str:
+    """A protocol in one spelling, equal for protocols that are equal."""
     return json.dumps(protocol, sort_keys=True, default=str)
 
 

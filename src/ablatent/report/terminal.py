@@ -5,8 +5,9 @@ from pathlib import Path
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from ablatent.report.load import load_sweep
 from ablatent.report.metrics import best_of, decimals
-from ablatent.report.model import load_sweep, show_value
+from ablatent.report.model import show_value
 from ablatent.report.tables import failures, incomparable, shown_metrics
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ablatent.core.files import write_atomic
 from ablatent.report import html, markdown, page, tables
-from ablatent.report.model import load_sweep
+from ablatent.report.load import load_sweep
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a stage is: one unit of work as plain data, and the kind that says how such units come about. Free of torch.
+"""A stage, one unit of work as plain data, and its kind, which defines such units. Free of torch.
 
 data ─> first_stage ─> latents ─> diffusion ─> samples ─> scores
   │          │             │          └─> task (in place of samples and scores) ─> restoration (of images)
@@ -26,9 +26,9 @@ Config = Mapping[str, Any]
 class Stage:
     """One unit of work: plain data, so that it can be built anywhere.
 
-    kind, version, config, inputs, digests decide its key. config: what decides it; inputs: role → key of the stages
-    that it reads; digests: of the data that it reads. The rest decides nothing: data: how to find that data; builder:
-    the module whose `build` builds it; trained, scored, figure, neutral: as its kind declares.
+    kind, version, config, inputs, digests decide its key. config: the options that decide it; inputs: role → key of the
+    stages that it reads; digests: of the data that it reads. The rest decides nothing: data: the node that finds that
+    data; builder: the module whose `build` builds it; trained, scored, figure, neutral: as its kind declares.
     """
 
     kind: str
@@ -45,11 +45,11 @@ class Stage:
 
     @cached_property
     def key(self) -> Key:
-        """The identity of the stage: a digest of what decides it."""
+        """The identity of the stage: a digest of its kind, version, config, inputs and digests."""
         return key_of(self.kind, self.version, self.config, self.inputs, self.digests, self.neutral)
 
     def spec(self) -> dict[str, Any]:
-        """JSON of everything that a builder needs; `Stage.of(spec)` is the stage again."""
+        """Everything that a builder needs, as JSON takes it; `Stage.of(spec)` is the stage again."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
     @staticmethod
@@ -76,8 +76,10 @@ class Fingerprints:
 
 @dataclass
 class JobGraph:
-    """One job while its stages are put together. config: resolved, in plain values; content: digests of its data;
-    stages: role → stage, those that the kinds before gave."""
+    """One job while its stages are put together.
+
+    config: resolved, in plain values; content: digests of its data; stages: role → stage, those of earlier kinds.
+    """
 
     config: Config
     content: Fingerprint
@@ -99,14 +101,17 @@ class JobGraph:
         return {**self.images, "annotations": self.content.annotations}
 
     def keys(self, *roles: str) -> dict[str, Key]:
-        """role → key, of those of these roles that the job has."""
+        """role → key, of those of the given roles that the job has."""
         return {role: self.stages[role].key for role in roles if role in self.stages}
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing to be known before anything is built. what: the values that decide its outcome, so that a sweep checks
-    each distinct part once; run raises an AblatentError where a job cannot go on."""
+    """One check before anything is built.
+
+    what: the values that decide its outcome, so that a sweep checks each distinct part once; run: raises an
+    AblatentError where a job cannot go on.
+    """
 
     name: str
     what: Any
@@ -115,11 +120,11 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """One network of a stage, and for one that is trained, what its training takes.
+    """The size of one network of a stage, and the memory of its training where it is trained.
 
     kind: of the stage; part: name of the network; state: bytes of weights, gradients, the two moments of Adam and the
-    averages of weights, all float32. activations: bytes that one step keeps between its forward and its backward pass.
-    steps, preset_steps: of the training as planned, and as the preset has it.
+    averages of weights, all float32. activations: bytes saved by one step between its forward and its backward pass.
+    steps, preset_steps: of the training as planned, and as the preset has it. None: of a network that is not trained.
     """
 
     kind: str
@@ -133,15 +138,15 @@ class Size:
 
 
 class StageKind(ABC):
-    """One kind of stage: everything that the plan, the checks, the cost table, the report and the executors know of it.
+    """One kind of stage: its declarations, its stages in a job, its checks and its sizes.
 
     name: of the kind, the first part of its keys and the role of its stage in a job (unless `stages` says otherwise).
-    version: raised by hand when a stage comes to mean something else under the same configuration; everything below it
-    is built again. reads: kinds whose stages it may read: they are put together before. trained: it is a training: it
-    has a tracker run, curves, and may run on several devices. scored: it leaves scores.json. figure: a file of it that
-    a job's tracker run shows. training_key: where the configuration has the options of its training. exported: whether
-    its weights can be written for other programs. neutral: options of the stage itself that were
-    added later → the value at which they change nothing: keys leave them out then.
+    version: raised by hand when the result of a stage changes under the same configuration; everything below it is
+    built again. reads: kinds whose stages it may read: they are put together before. trained: it is a training: it has
+    a tracker run, curves, and may run on several devices. scored: it writes scores.json. figure: a file of it that a
+    job's tracker run shows. training_key: the key of the configuration with the options of its training. exported:
+    whether its weights can be written for other programs. neutral: options of the stage itself that were added later →
+    the value at which they change nothing: keys leave them out then.
 
     A kind of this package stands in `kind.py` of a folder of its own, beside `build.py` with ``build(ctx: Context)``;
     one of a user's in any module that has a `build` too (see docs/extending.md).
@@ -165,10 +170,10 @@ class StageKind(ABC):
 
     @abstractmethod
     def stages(self, job: JobGraph) -> dict[str, Stage]:
-        """role → stage that the job has of this kind; empty for a job without. Raises ConfigError."""
+        """role → stage of this kind in the job; empty for a job without. Raises ConfigError for options that clash."""
 
     def checks(self, config: Config) -> Iterator[Check]:
-        """What must hold before a job with a stage of this kind is started; may import torch."""
+        """The checks that must pass before a job with a stage of this kind is started; may import torch."""
         yield from ()
 
     def sizes(self, config: Config) -> list[Size]:
@@ -182,7 +187,7 @@ class StageKind(ABC):
         digests: Mapping[str, str] | None = None,
         data: Mapping[str, Any] | None = None,
     ) -> Stage:
-        """A stage of this kind, see `Stage`."""
+        """A stage of this kind with these options, inputs (role → key), digests and data, see `Stage`."""
         return Stage(
             kind=self.name,
             version=self.version,

@@ -1,6 +1,6 @@
-"""Whether a job can be sampled as its sampler, guidance and task want it: conditions, canvas, captions for metrics.
+"""Whether a job's sampler, guidance, task and metrics fit its model: conditions, canvas, captions.
 
-The same of a finished model, before the first step.
+The same for a finished model, before the first step.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,10 @@ Config = Mapping[str, Any]
 
 
 def check_sampling(config: Config) -> None:
-    """Arguments of sampler, guidance and task; the task on this schedule; conditions; the null condition."""
+    """Check arguments of sampler, guidance and task, the task on this schedule, prompts and the null condition.
+
+    Raises ConfigError.
+    """
     for group in ("sampler", "guidance", "task"):
         check_arguments(group, config[group])
     sampler, schedule = construct("sampler", config["sampler"]), make(config["schedule"])
@@ -37,7 +40,10 @@ def check_sampling(config: Config) -> None:
 
 
 def check_prompts(config: Config) -> None:
-    """samples.prompts are captions, or names of the data's classes, where the samples take them. Raises ConfigError."""
+    """Check that samples.prompts are captions, or names of the data's classes, which the samples can be conditioned on.
+
+    Raises ConfigError.
+    """
     prompts = config["samples"]["prompts"]
     if prompts is None:
         return
@@ -60,7 +66,7 @@ def check_prompts(config: Config) -> None:
 
 
 def check_captions(config: Config) -> None:
-    """Metrics that compare samples with their captions have some. Raises ConfigError."""
+    """Check that metrics which compare samples with their captions have some. Raises ConfigError."""
     evaluation, do = config["evaluation"], "Leave the metric out."
     for name, metric in evaluation["metrics"].items():
         kind: type[Metric] = class_of(metric)
@@ -78,7 +84,7 @@ def check_captions(config: Config) -> None:
 
 
 def check_task(config: Config) -> None:
-    """The task takes this model, and the network the task's canvas, where that is not of the size of the images.
+    """Check that the task takes this model, and the network the task's canvas, where that is not the images' size.
 
     Raises ConfigError.
     """
@@ -101,7 +107,7 @@ def check_task(config: Config) -> None:
 
 
 def check_sampling_of(model: Model, task: Task, sampler: Sampler, guidance: Guidance, size: int) -> None:
-    """Raise ConfigError where a finished model cannot be sampled in this way, before the first step."""
+    """Raise ConfigError where a finished model cannot be sampled in this way. size: side of its images in pixels."""
     if not task.draws:
         do = "Run it as a job (do=run), or choose task=sample."
         raise ConfigError("task", "a task that answers requests", type(task).__name__, do)

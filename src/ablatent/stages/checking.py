@@ -1,4 +1,4 @@
-"""What the checks of several kinds share: nodes against constructors, objects made with readable errors, weights found.
+"""Parts of the checks of several kinds: nodes against constructors, objects with readable errors, weights found.
 
 Objects are made on the meta device where they are large. Costs an import of torch and some milliseconds per distinct
 part; Lightning and friends stay out.
@@ -27,7 +27,7 @@ SMALL = 30_000_000
 
 
 def trial_device(parameters: int) -> torch.device:
-    """Where a network of so many parameters is tried: on the CPU where it is small, else without numbers."""
+    """The device on which a network of so many parameters is tried: the CPU for a small one, else meta."""
     return torch.device("cpu" if parameters < SMALL else "meta")
 
 
@@ -50,10 +50,10 @@ def classes_of(config: Config) -> tuple[int, int]:
 
 
 def check_arguments(path: str, config: Config, filled: int = 0, beside: tuple[str, ...] = ()) -> None:
-    """Keys of a `_target_` node, and of nodes below it, must be constructor arguments; required ones must be there.
+    """Check that the keys of a `_target_` node, and of nodes below it, are the arguments of its constructor.
 
-    path: the key of the node; filled: how many required arguments builders add; beside: keys that stand in the node and
-    are no arguments. Raises ConfigError.
+    path: the key of the node; filled: number of required arguments that builders add; beside: further keys of the node,
+    which are no arguments. Raises ConfigError for an unknown key and for a required argument that is missing.
     """
     target = config.get(TARGET)
     if isinstance(target, str):
@@ -76,7 +76,7 @@ def check_arguments(path: str, config: Config, filled: int = 0, beside: tuple[st
 
 
 def check_options(path: str, config: Config, constructor: Any, beside: tuple[str, ...] = ()) -> None:
-    """Keys of a node are constructor arguments of its class, or among those that stand beside. Raises ConfigError."""
+    """Raise ConfigError for a key of a node that is neither an argument of its constructor nor among `beside`."""
     parameters = inspect.signature(constructor).parameters
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return
@@ -87,14 +87,14 @@ def check_options(path: str, config: Config, constructor: Any, beside: tuple[str
 
 
 def check_weights_found(*configs: Any) -> None:
-    """Raise ConfigError for a pretrained file or folder, named anywhere in these nodes, that cannot be had."""
+    """Raise ConfigError for a pretrained file or folder, named anywhere in these nodes, that is not found."""
     for node in nodes_below(list(configs)):
         if issubclass(class_of(node), Pretrained):
             make(node).check()
 
 
 def explained(path: str, build: Callable[[], Any]) -> Any:
-    """build(), with foreign errors turned into one that names the config key."""
+    """The result of build(), with errors of other libraries turned into a ConfigError that names the key `path`."""
     try:
         return build()
     except AblatentError:
@@ -104,12 +104,12 @@ def explained(path: str, build: Callable[[], Any]) -> Any:
 
 
 def construct(path: str, config: Config) -> Any:
-    """The object of a node, with errors that name its key."""
+    """The object of a node; errors of its constructor become a ConfigError that names the key `path`."""
     return explained(path, lambda: make(config))
 
 
 def evaluation_check(config: Config) -> Check:
-    """Extractors and metrics can be had; weights are found, not loaded."""
+    """The check of extractors and metrics: arguments, and weights, which are found, not loaded."""
     evaluation = config["evaluation"]
 
     def run() -> None:

@@ -1,4 +1,4 @@
-"""What a stage's builder is given, and how it turns configuration into objects."""
+"""The context of a stage's builder: its configuration, inputs, images, device and working folder."""
 
 import logging
 import warnings
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StageInputs:
-    """Stored stages that a model is loaded from, and where it is put. keys: role → key."""
+    """Stored stages that a model is loaded from, and the device that it is loaded to. keys: role → key."""
 
     store: Store
     keys: Mapping[str, Key]
@@ -37,8 +37,9 @@ class StageInputs:
 
 @dataclass(frozen=True)
 class Context:
-    """One build: the stage, where it writes, what it may read, where it computes.
+    """One build of a stage.
 
+    store: of its inputs; work: the folder that it writes; runtime: the node of the configuration; run: its tracker run;
     rank: of several processes that train this stage together; the first, 0, alone writes.
     """
 
@@ -51,7 +52,7 @@ class Context:
 
     @property
     def config(self) -> dict[str, Any]:
-        """What decides the stage."""
+        """The options that decide the stage."""
         return self.stage.config
 
     @property
@@ -73,8 +74,7 @@ class Context:
         return load_images(prepared(self.store, self.stage).path)
 
     def annotations(self) -> Any:
-        """Labels, class names and captions, aligned with the images. Raises DataError where the data are not those that
-        were planned."""
+        """The annotations of all images, aligned with them. Raises DataError for data edited since the plan."""
         data = make(self.stage.data)
         found = data.annotations()
         check_unchanged(data, self.stage)
@@ -82,16 +82,16 @@ class Context:
 
     @property
     def compute(self) -> "Runtime":
-        """How trainings compute, and how many images are taken at once."""
+        """Settings of trainings, and the number of images that are taken at once."""
         return compute_of(self.runtime, self.config.get("training", {}).get("precision", "32-true"))
 
     @property
     def device(self) -> "torch.device":
-        """Where this rank computes."""
+        """The device on which this rank computes."""
         return device_of(self.runtime, self.rank)
 
     def recorder(self) -> "Recorder":
-        """What writes the curves, panels and snapshots of a training."""
+        """The recorder that writes the curves, panels and snapshots of a training."""
         from ablatent.training.record import Recorder
 
         return Recorder(self.work.files, self.run, check=self.work.check, writes=self.rank == 0)
@@ -112,7 +112,7 @@ def prepared(store: Store, stage: Stage) -> Artifact:
 def check_unchanged(data: ImageData, stage: Stage) -> None:
     """Raise DataError where the data were edited since their digests were taken: rows would no longer fit together.
 
-    To be called after they were read.
+    To be called after the data were read.
     """
     now = data.fingerprint()
     if any(getattr(now, part) != digest for part, digest in stage.digests.items()):
@@ -146,14 +146,14 @@ def resolve_device(name: str) -> str:
 
 
 def set_up_torch(runtime: Mapping[str, Any]) -> None:
-    """Threads, number formats and the remarks of libraries, once per process."""
+    """Set threads, number formats and the log levels of libraries, once per process."""
     import torch
 
     if runtime["threads"] is not None:
         torch.set_num_threads(int(runtime["threads"]))
     torch.backends.cuda.matmul.allow_tf32 = True
     torch.backends.cudnn.allow_tf32 = True
-    # Lightning's remarks on devices, workers, loggers and products; what matters of them this project says itself.
+    # Lightning's remarks on devices, workers, loggers and products; those that matter have messages of this package.
     for name in ("pytorch_lightning", "lightning.pytorch", "pytorch_lightning.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
@@ -162,7 +162,10 @@ def set_up_torch(runtime: Mapping[str, Any]) -> None:
 
 
 def weights_path(folder: Path, weights: str, snapshot: str | int) -> Path:
-    """The file of a diffusion stage's weights (ema | raw) at a snapshot (a step, or last)."""
+    """The file of a diffusion stage's weights (ema | raw | ema_DECAY) at a snapshot (a step, or "last").
+
+    Raises ConfigError for weights and snapshots that were not kept.
+    """
     from ablatent.core.errors import ConfigError
 
     there = {int(p.stem.rsplit("-", 1)[1]): p for p in folder.glob(f"{weights}-*.safetensors")}

@@ -1,4 +1,4 @@
-"""A trained model with what steers it and what its samples are conditioned on, out of the store."""
+"""A trained model from the store, with its guidance and the conditions of its samples."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ from ablatent.training.first_stage import to_images
 
 @dataclass(frozen=True)
 class Generator:
-    """A trained model, what steers it, and what its samples are conditioned on.
+    """A trained model with its guidance and the conditions of its samples.
 
     validation_source: validation images and their annotations, as far as the condition reads them; of a model of
     classes, or of the classifier that guides it, the names of the classes alone. prompts: captions, or names of
@@ -39,12 +39,12 @@ class Generator:
 
     @property
     def needs(self) -> frozenset[str]:
-        """The parts of a source that the samples are conditioned on, also by a classifier."""
+        """The parts of a source that the samples are conditioned on, by the conditioner or by a classifier."""
         return frozenset(self.model.conditioner.needs) | ({"labels"} if self.guided.classifier is not None else set())
 
     @property
     def max_conditions(self) -> int | None:
-        """How many conditions `source` gives before they come again; None without any."""
+        """The number of distinct conditions that `source` gives; None without any."""
         if self.prompts is not None:
             return len(self.prompts)
         if self.needs == {"labels"}:
@@ -52,7 +52,8 @@ class Generator:
         return self.validation_source.n if self.needs else None
 
     def source(self, indices: Sequence[int]) -> Source:
-        """What the samples of these indices are conditioned on, a row an index."""
+        """The conditions of the samples of these indices, a row an index. Raises ConfigError for a prompt that names no
+        class of a model of classes."""
         if self.prompts is not None and "labels" in self.needs:
             classes = self.validation_source.annotations.classes
             named = [class_index(p, classes, "samples.prompts") for p in self.prompts]
@@ -68,8 +69,8 @@ class Generator:
     def __call__(
         self, sampler: AnySampler, draws: Draws, source: Source | None = None, on_step: OnBatchStep | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches of (initial state, x_0), see `generate`. source: what the samples are conditioned on, a row an index;
-        None for `source` of the indices."""
+        """Batches of (initial state, x_0), latents (b, c, h, w), see `generate`. source: the conditions of the samples,
+        a row an index; None for `source` of the indices."""
         source = self.source(draws.indices) if source is None else source
         fields = conditions(self.model.conditioner, source, draws.seed, draws.indices)
         if self.guided.classifier is not None:
@@ -77,8 +78,7 @@ class Generator:
         return generate(self.model, sampler, self.guided, draws, fields, on_step)
 
     def drawing(self, seed: int, batch_size: int, bar: Bar) -> Draw:
-        """The `draw` of a task's context. batch_size: samples at once; bar: advanced by images, at each of their
-        steps."""
+        """The `Draw` of a task's context. batch_size: samples at once; bar: advanced by the images of each step."""
 
         def draw(
             x: Tensor,
@@ -94,14 +94,14 @@ class Generator:
 
 
 def tiling_of(config: Mapping[str, Any]) -> Tiling | None:
-    """Of decoding, as decode_tile and decode_overlap of a samples node say; None for none."""
+    """The tiling of decoding, by decode_tile and decode_overlap of a samples node; None for none."""
     return None if config["decode_tile"] is None else Tiling(config["decode_tile"], config["decode_overlap"])
 
 
 def validation_source(ctx: Context, needs: Sequence[str]) -> Source | None:
-    """Validation images and annotations of a stage that reads them for conditions; None where a class is enough.
+    """Validation images with their annotations, of a stage that takes its conditions from them; None for others.
 
-    needs: of the conditioner.
+    needs: the parts of a source that the conditioner reads.
     """
     digests = ctx.stage.digests
     if "annotations" not in digests and not ("images" in digests and "pixels" in needs):
@@ -115,9 +115,12 @@ def load_generator(
     options: Mapping[str, Any],
     validation: Callable[[Sequence[str]], Source | None] = lambda needs: None,
 ) -> Generator:
-    """The generator of a trained model. inputs: roles diffusion, latents, first_stage and, where guidance needs it,
-    noisy_classifier; options: weights, snapshot, guidance, decode_tile, decode_overlap, prompts; validation: gives the
-    validation images and annotations for what the conditioner needs."""
+    """The generator of a trained model.
+
+    inputs: roles diffusion, latents, first_stage and, where guidance needs it, noisy_classifier; options: weights,
+    snapshot, guidance, decode_tile, decode_overlap, prompts; validation: needs of the conditioner → validation images
+    with annotations, or None. Raises ConfigError for weights that were not kept.
+    """
     guidance = make(options["guidance"])
     model = load_model(inputs, options["weights"], options["snapshot"])
     model = replace(model, tiling=tiling_of(options))

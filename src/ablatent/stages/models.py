@@ -1,4 +1,4 @@
-"""Trained models, out of the store."""
+"""Trained models from the store, and untrained ones from configurations."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +28,7 @@ from ablatent.tasks.generate import Model
 
 
 def load_first_stage(artifact: Artifact, device: torch.device) -> FirstStage:
-    """In evaluation mode, frozen, float32."""
+    """The first stage of an artifact, in evaluation mode, frozen, float32."""
     from safetensors.torch import load_file
 
     model: FirstStage = make_first_stage(stored_config(artifact))
@@ -38,7 +38,7 @@ def load_first_stage(artifact: Artifact, device: torch.device) -> FirstStage:
 
 
 def condition_of(node: Mapping[str, Any]) -> list[ConditionInfo]:
-    """What each part of a conditioner node reads."""
+    """One `ConditionInfo` for each part of a conditioner node that reads something."""
     kinds = [class_of(part) for part in conditioner_parts(node)]
     return [ConditionInfo(kind.__name__, tuple(kind.needs), kind.fills) for kind in kinds if kind.needs]
 
@@ -52,7 +52,7 @@ def make_conditioner(config: Mapping[str, Any], setting: Setting) -> Conditioner
 
 
 def make_network(config: Mapping[str, Any], setting: Setting, learned_variance: bool) -> tuple[nn.Module, Conditioner]:
-    """(network, conditioner) of a diffusion node; the network takes the shapes that follow from its neighbours."""
+    """(network, conditioner) of a diffusion node, with fresh weights, in the shapes that follow from the setting."""
     conditioner = make_conditioner(config["conditioner"], setting)
     latent_channels = setting.latent_shape[0]
     network = make(
@@ -67,14 +67,17 @@ def make_network(config: Mapping[str, Any], setting: Setting, learned_variance: 
 
 
 def make_denoiser(config: Mapping[str, Any], setting: Setting) -> tuple[Denoiser, Conditioner]:
-    """(denoiser, conditioner) of a diffusion node."""
+    """(denoiser, conditioner) of a diffusion node, with fresh weights."""
     learned = bool(config["learned_variance"])
     network, conditioner = make_network(config, setting, learned)
     return Denoiser(network, make(config["schedule"]), make(config["parameterization"]), learned), conditioner
 
 
 def dummy_inputs(latent_shape: tuple[int, int, int], size: int, classes: int = 0, segments: int = 0) -> Setting:
-    """A setting whose first stage and other pretrained encoders give zeros: to try shapes out."""
+    """A setting whose first stage and other pretrained encoders give zeros: to try shapes out.
+
+    latent_shape: (c, h, w); size: side of the images in pixels.
+    """
     channels, rows, columns = latent_shape
 
     def encode(x: Tensor) -> Tensor:
@@ -86,7 +89,8 @@ def dummy_inputs(latent_shape: tuple[int, int, int], size: int, classes: int = 0
 def blank_condition(conditioner: Conditioner, n: int, setting: Setting, canvas: tuple[int, int] | None = None) -> Cond:
     """The condition of n images with empty annotations; the conditioner is on the default device.
 
-    canvas: (height, width) of the images, None for the setting's."""
+    canvas: (height, width) of the images, None for the setting's.
+    """
     source = blank(n, canvas or (setting.size, setting.size), setting.classes, setting.segments, conditioner.needs)
     rows = {**conditioner.rows(source), "flipped": np.zeros(n, dtype=bool)}
     drawn = conditioner.draw(rows, [stream(0, "blank", i) for i in range(n)])
@@ -100,7 +104,7 @@ def setting_of(
     latent_shape: tuple[int, int, int],
     summary: Mapping[str, Any],
 ) -> Setting:
-    """What surrounds the conditioner of a trained model, or of one about to be. summary: classes, segments."""
+    """The setting of the conditioner of a trained or untrained model. summary: with "classes" and "segments"."""
     device = next((p.device for p in first_stage.parameters()), torch.device("cpu"))
 
     @torch.no_grad()
@@ -119,7 +123,7 @@ def source_of(ctx: Context, images: Images) -> Source:
 
 
 def load_model(inputs: StageInputs, weights: str, snapshot: str | int) -> Model:
-    """A trained model: roles first_stage, latents, diffusion. Raises ConfigError for weights that were not kept."""
+    """A trained model, by the roles first_stage, latents and diffusion. Raises ConfigError for weights not kept."""
     diffusion, latents = inputs.open("diffusion"), inputs.open("latents")
     first_stage = load_first_stage(inputs.open("first_stage"), inputs.device)
     summary = diffusion.json("summary.json")
@@ -139,7 +143,7 @@ def load_model(inputs: StageInputs, weights: str, snapshot: str | int) -> Model:
 
 
 def _give_weights(denoiser: Denoiser, conditioner: Conditioner, file: Path, device: torch.device) -> None:
-    """Weights to both, which then are in evaluation mode, frozen, and on the device."""
+    """Load weights into both, and put them into evaluation mode, frozen, on the device."""
     from safetensors.torch import load_file
 
     state = load_file(str(file))
@@ -150,10 +154,10 @@ def _give_weights(denoiser: Denoiser, conditioner: Conditioner, file: Path, devi
 
 
 def load_imported(inputs: StageInputs, weights: str, size: int) -> Model:
-    """An imported network, without any training of its own: roles imported, first_stage.
+    """An imported network as a model, by the roles imported and first_stage.
 
-    size: of its images in pixels, which weights do not tell. weights: ema or raw; a file that has one kind has that
-    alone. Raises ConfigError for a network whose condition was not imported.
+    size: side of its images in pixels, which does not follow from the weights. weights: ema or raw; where the file has
+    one kind, that one. Raises ConfigError for a network whose condition was not imported.
     """
     imported = inputs.open("imported")
     first_stage, config = load_first_stage(inputs.open("first_stage"), inputs.device), stored_config(imported)
@@ -164,7 +168,7 @@ def load_imported(inputs: StageInputs, weights: str, size: int) -> Model:
     for part in ("context_dim", "vector_dim", "spatial_channels"):
         if (network[part] or None) != (getattr(conditioner, part) or None):
             do = "Its condition was not in the file. Models of classes, of latent-diffusion's own text transformer, "
-            do += "or of no condition can be sampled."
+            do += "or without a condition can be sampled."
             raise ConfigError("model", "an imported network with its conditioner", f"{part}={network[part]}", do)
     learned = bool(config["learned_variance"])
     denoiser = Denoiser(make(network), make(config["schedule"]), make(config["parameterization"]), learned)

@@ -1,4 +1,4 @@
-"""What a job's options declare of themselves, as planning reads it: without torch, and whoever wrote their classes."""
+"""The declarations of a job's options, as planning reads them: without torch, for classes of users too."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -13,7 +13,7 @@ Config = Mapping[str, Any]
 
 
 def conditioner_parts(node: Config) -> Iterator[Config]:
-    """The nodes of a conditioner that are no combination of others: its parts, or the node itself."""
+    """The nodes of a conditioner that are no combination of others: those of its parts, or the node itself."""
     if "parts" in node:
         for part in node["parts"].values():
             yield from conditioner_parts(part)
@@ -22,7 +22,7 @@ def conditioner_parts(node: Config) -> Iterator[Config]:
 
 
 def needs_of(node: Config) -> set[str]:
-    """The annotations (and "pixels") that a conditioner node reads, also through its parts."""
+    """The names of annotations (and "pixels") that a conditioner node reads, also through its parts."""
     return {need for part in conditioner_parts(node) for need in declared(part, "needs")}
 
 
@@ -32,35 +32,35 @@ def reads_annotations(node: Config) -> bool:
 
 
 def takes_classes_in_turn(node: Config) -> bool:
-    """Whether samples of a conditioner node need no validation images: it has no condition, or is a class alone."""
+    """Whether samples of a conditioner node need no validation images: it reads nothing, or labels alone."""
     return "parts" not in node and needs_of(node) <= {"labels"}
 
 
 def guides(config: Config) -> bool:
-    """Whether the job's guidance does anything: at its neutral scale it is none."""
+    """Whether the job's guidance has an effect: at its neutral scale it has none."""
     node = config["guidance"]
     neutral = declared(node, "neutral_scale")
     return declared(node, "guides") and (neutral is None or node.get("scale") != neutral)
 
 
 def guidance_declares(config: Config, name: str) -> Any:
-    """What the job's guidance declares; of one that does nothing, what it would without declaring anything."""
+    """The declaration `name` of the job's guidance; the empty value of its type where guidance has no effect."""
     value = declared(config["guidance"], name)
     return value if guides(config) else type(value)()
 
 
 def requested_of(config: Config) -> set[str]:
-    """All that the job's samples are conditioned on, by the conditioner or by the guidance itself."""
+    """The names of all parts of a source that the job's samples are conditioned on, by conditioner or guidance."""
     return needs_of(config["conditioner"]) | set(guidance_declares(config, "reads"))
 
 
 def task_declares(config: Config, name: str) -> Any:
-    """What the job's task declares, see `tasks.base.Task`."""
+    """The declaration `name` of the job's task, see `tasks.base.Task`."""
     return declared(config["task"], name)
 
 
 def judged(config: Config) -> bool:
-    """Whether a judge says if the job's samples show their conditions."""
+    """Whether a judge measures if the job's samples show their conditions."""
     return config["judge"]["verdict"] is not None
 
 
@@ -70,8 +70,10 @@ def conditioned(config: Config) -> bool:
 
 
 def readers_of(config: Config, names: Iterable[str] | None = None) -> str:
-    """The options of conditioner that read annotations of the job's data (of these names; None: of any): for example
-    'conditioner=class or conditioner=layout'; empty where the data has none of them.
+    """The options of conditioner that read annotations of the job's data, as a text for messages.
+
+    For example 'conditioner=class or conditioner=layout'; empty where the data has none. names: of the annotations;
+    None: any.
 
     Raises ConfigError or DataError for data that is not there.
     """
@@ -92,7 +94,7 @@ def _reader(name: str) -> str | None:
 
 
 def check_dropout(config: Config) -> None:
-    """Raise ConfigError for a model that never went without its condition, or without any part of it."""
+    """Raise ConfigError for a model that is trained without dropping its condition, or any part of it."""
     dropouts = dropouts_of("conditioner", config["conditioner"])
     if all(dropout in (0, None) for dropout in dropouts.values()):
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""By what a stage was built: digest of its code, commit, packages, machine. Written into its manifest."""
+"""The provenance of a stage, for its manifest: digest of its code, commit, packages, machine."""
 
 import platform
 import resource
@@ -21,7 +21,7 @@ PACKAGES = ("ablatent", "torch", "torchvision", "pytorch-lightning", "torchmetri
 
 
 def stage_code(stage: Stage, inputs: Mapping[str, str] | None = None) -> str:
-    """Digest of the code that builds this stage, and of the codes that its inputs were built by (role → digest).
+    """Digest of the code that builds this stage, and of the codes of its inputs (role → digest).
 
     It starts at the stage's builder and at the modules of all `_target_`s: checks, costs and the planner are no part.
     """
@@ -32,7 +32,7 @@ def stage_code(stage: Stage, inputs: Mapping[str, str] | None = None) -> str:
 
 @cache
 def git_state() -> dict[str, Any]:
-    """Commit of the checkout that the package is imported from, and whether it had changes; unknown elsewhere."""
+    """{"commit", "dirty"} of the checkout that the package is imported from; "unknown", False outside of one."""
     here = Path(__file__).parent
 
     def git(*arguments: str) -> str | None:
@@ -55,12 +55,12 @@ def packages() -> dict[str, str]:
 
 
 def record(stage: Stage, runtime: Mapping[str, Any], code: str) -> dict[str, Any]:
-    """What a manifest has beside its files: the stage, and by what it was built. code: see `stage_code`."""
+    """The entries of a manifest beside its files: the stage and its provenance. code: see `stage_code`."""
     import torch
 
     several = ranks.several(stage, runtime)
-    who = resource.RUSAGE_CHILDREN if several else resource.RUSAGE_SELF  # of several ranks, the largest
-    peak = resource.getrusage(who).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    processes = resource.RUSAGE_CHILDREN if several else resource.RUSAGE_SELF  # of several ranks, the largest
+    peak = resource.getrusage(processes).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     return {
         "version": stage.version,

@@ -92,8 +92,8 @@ def _failure(folder: Path, title: str, code: int) -> StageError:
     """The failure of the first rank that failed; the others failed because it was gone."""
     failures = sorted((read_json(path) for path in folder.glob("failure-*.json")), key=lambda note: note["time"])
     if not failures:
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else "a signal, for want of memory perhaps"
-        return StageError(f"{title}: a rank, or what started them, ended without a word, by {how}.")
+        cause = f"signal {signal.Signals(-code).name}" if code < 0 else "a signal, for want of memory perhaps"
+        return StageError(f"{title}: a rank, or the process that started them, ended without a message, by {cause}.")
     first = failures[0]
     error = StageError(first["message"] if first["expected"] else f"{title}, rank {first['rank']}: {first['message']}")
     error.add_note(f"On rank {first['rank']}:\n{first['traceback']}")
@@ -101,10 +101,13 @@ def _failure(folder: Path, title: str, code: int) -> StageError:
 
 
 class Spool(Run):
-    """The tracker run of the first rank: what it logs goes to the process that has the real run."""
+    """The tracker run of the first rank: it hands all values to the process that has the real run.
+
+    folder: where events.jsonl and images are written for that process.
+    """
 
     def __init__(self, folder: Path):
-        super().__init__(RunSpec("", "", "", "", {}))
+        super().__init__(RunSpec())
         self.folder, self.count = folder, 0
 
     def log(self, step: int, values: Mapping[str, SupportsFloat]) -> None:
@@ -148,7 +151,7 @@ def _relay(folder: Path, offset: int, run: Run) -> int:
 
 
 def follow(parent: int, leave: Path | None = None) -> None:
-    """End this process soon after `parent`, which started it, is gone; the folder `leave` is removed then."""
+    """End this process soon after its parent process is gone. parent: its id; leave: a folder that is removed then."""
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -161,7 +164,7 @@ def follow(parent: int, leave: Path | None = None) -> None:
 
 
 def agent(path: Path) -> None:
-    """torchrun of this module, one rank a device of this machine."""
+    """Run torchrun of this module, one rank for each device of this machine. path: of the spec."""
     follow(int(os.environ[PARENT]), leave=path.parent)
     os.environ[PARENT] = str(os.getpid())
     from torch.distributed.elastic.multiprocessing.api import SignalException
@@ -186,7 +189,7 @@ def agent(path: Path) -> None:
 
 
 def rank(path: Path) -> None:
-    """One rank's part in building the stage."""
+    """Build one rank's part of the stage. path: of the spec; a failure is left beside it as failure-RANK.json."""
     number = int(os.environ["RANK"])
     follow(int(os.environ[PARENT]))
     console.quiet = number > 0
@@ -194,7 +197,7 @@ def rank(path: Path) -> None:
         spec = read_json(path)
         set_up_torch(spec["runtime"])
         _join(spec["runtime"], int(os.environ["LOCAL_RANK"]))
-        run = NoTracking().open(RunSpec("", "", "", "", {})) if number else Spool(path.parent)
+        run = NoTracking().open(RunSpec()) if number else Spool(path.parent)
         work = Work(**{**spec["work"], "key": Key(spec["work"]["key"]), "path": Path(spec["work"]["path"])})
         stage = Stage.of(spec["stage"])
         context = Context(stage, Store(spec["store"]), work, spec["runtime"], run, number)
@@ -218,7 +221,7 @@ def _join(runtime: Mapping[str, Any], device: int) -> None:
 
 
 def _leave_together() -> None:
-    """Leave together: none may go while another still speaks to it."""
+    """Leave the process group together: no rank may go while another still sends to it."""
     import torch.distributed as dist
 
     dist.barrier()

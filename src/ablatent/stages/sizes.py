@@ -1,4 +1,4 @@
-"""What networks weigh: parameters, and what one training step keeps in memory."""
+"""Memory of networks in training: weights, optimizer state, saved activations."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -41,8 +41,10 @@ def saved_activation_bytes(module: nn.Module, forward: Callable[[], Any], precis
 
 
 def for_batch(saved: Callable[[int], int], batch_size: int) -> int:
-    """Bytes for a batch, from those for two and three images: each further image adds the same. (A single one may share
-    memory that several do not.)"""
+    """Bytes for a batch, extrapolated from two and three images: each further image adds the same number.
+
+    saved: number of images → bytes. (A single image may share memory that several do not.)
+    """
     if batch_size < 4:
         return saved(batch_size)
     two = saved(2)
@@ -50,8 +52,11 @@ def for_batch(saved: Callable[[int], int], batch_size: int) -> int:
 
 
 def without_numbers(parameters: int, side: int) -> AbstractContextManager[Any]:
-    """Inside, tensors have shapes and dtypes, but no numbers. Small things are done in earnest: torch's compiler, which
-    can pretend, takes longer to import."""
+    """A context in which tensors have shapes and dtypes, but no values.
+
+    Small networks are run for real: torch's compiler, which has the fake tensors, takes longer to import. parameters:
+    of the network; side: of its input, in positions.
+    """
     if parameters < SMALL and side**2 <= QUICK:
         return nullcontext()
     from torch._subclasses.fake_tensor import FakeTensorMode

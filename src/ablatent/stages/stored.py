@@ -1,4 +1,4 @@
-"""Configurations of stored artifacts, as today's code reads them. Free of torch."""
+"""Configurations of stored artifacts, as the current code reads them. Free of torch."""
 
 import re
 from collections.abc import Mapping
@@ -22,9 +22,11 @@ def make_first_stage(config: Mapping[str, Any]) -> Any:
 
 
 def stored_config(artifact: Artifact) -> dict[str, Any]:
-    """The configuration that an artifact was built from, as today's code reads it: options that came later stand at
-    their neutral values, and classes that moved since are found where they are now. Raises StageError for a class that
-    is gone."""
+    """The configuration that an artifact was built from, as the current code reads it.
+
+    Options that were added since have their neutral values, and classes that were moved since have their current paths.
+    Raises StageError for a class that no longer exists.
+    """
     config: dict[str, Any] = _located(with_neutral(artifact.manifest.config), artifact.key)
     return config
 
@@ -42,10 +44,10 @@ def _place(target: str, key: str) -> str:
     module, _, name = target.rpartition(".")
     if not module.startswith("ablatent.") or _classes().get(module, {}).get(name):
         return target
-    known = stable_name(target)
+    stable = stable_name(target)
     for place, names in _classes().items():
         for candidate in names:
-            if candidate == name or stable_name(f"{place}.{candidate}") == known:
+            if candidate == name or stable_name(f"{place}.{candidate}") == stable:
                 return f"{place}.{candidate}"
     raise StageError(f"{key}: it was built with {target}, and no class of that name exists any more. Build it again.")
 

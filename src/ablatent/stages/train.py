@@ -1,4 +1,4 @@
-"""What the stages that train share: initial weights, optimisers, the training itself, and weights on disk."""
+"""Shared parts of the stages that train: initial weights, optimisers, the training itself, and weights on disk."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 
 def seed_initial_weights(seed: int) -> None:
-    """Seed torch's generator for the weights of a network that is about to be built, as a function of the stage's
-    seed."""
+    """Seed torch's generator for the initial weights of a network, as a function of the stage's seed."""
     torch.manual_seed(int(stream(seed, "initial weights").integers(2**31)))
 
 
@@ -36,7 +35,7 @@ def train(ctx: Context, trainee: "Trainee", batch_at: "BatchAt") -> None:
 
 
 def save_weights(ctx: Context, state: Mapping[str, Tensor]) -> None:
-    """model.safetensors of a state dict of whole tensors, on any device."""
+    """Write model.safetensors of a state dict of whole (not sharded) tensors, on any device."""
     from safetensors.torch import save_file
 
     own = {name: v.detach().cpu().contiguous() for name, v in state.items()}

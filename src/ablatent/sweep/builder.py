@@ -1,4 +1,4 @@
-"""Building one stage: find it, or make it, with tracking, provenance and a message."""
+"""Building one stage: found in the store, or built, with tracking, provenance and a message."""
 
 import importlib
 import shutil
@@ -18,12 +18,15 @@ from ablatent.store.artifacts import Artifact, Store, Work
 from ablatent.tracking.base import NoTracking, Tracking
 
 BEGUN = "code"
-"""The file beside a checkpoint with the digest of the code that began the build."""
+"""The name of the file beside a checkpoint with the digest of the code that began the build."""
 
 
 @dataclass
 class Builder:
-    """Builds stages for one invocation (a sweep, or one spec)."""
+    """Builds stages for one invocation (a sweep, or one spec).
+
+    runtime: the node of the configuration; on_code_change: warn | rebuild | error; tracking: of the stages' runs.
+    """
 
     store: Store
     runtime: Mapping[str, Any]
@@ -32,7 +35,10 @@ class Builder:
     tracking: Tracking = field(default_factory=NoTracking)
 
     def __call__(self, stage: Stage) -> tuple[Artifact, bool, float]:
-        """(artifact, whether it was built now, seconds that this took); prints one line."""
+        """(artifact, whether it was built now, seconds that this took); prints one line.
+
+        Raises StageError where store.on_code_change=error meets an artifact of other code, and what the build raises.
+        """
         start = time.monotonic()
         found = self.store.find(stage.key)
         if found is not None and self._still_good(found, stage):
@@ -63,12 +69,12 @@ class Builder:
                 importlib.import_module(stage.builder).build(context)
 
     def _code(self, stage: Stage) -> str:
-        """Of the stage, with the codes in the manifests of its inputs."""
+        """The code digest of the stage, with those in the manifests of its inputs."""
         inputs = {role: self.store.find(key) for role, key in stage.inputs.items()}
         return stage_code(stage, {role: a.manifest.code or "" for role, a in inputs.items() if a is not None})
 
     def _begin(self, stage: Stage, work: Work) -> None:
-        """Note by what code this build was begun; obey store.on_code_change where other code left a checkpoint."""
+        """Record the code that begins this build; apply store.on_code_change where other code left a checkpoint."""
         mark, code = work.path / BEGUN, self._code(stage)
         if work.checkpoint.exists() and mark.exists() and mark.read_text() != code:
             text = f"{stage.key.short}: other code than this began it"
@@ -85,16 +91,16 @@ class Builder:
         write_atomic(mark, code.encode())
 
     def _still_good(self, found: Artifact, stage: Stage) -> bool:
-        """Whether an artifact may be used, by store.on_code_change where other code built it."""
+        """Whether an artifact may be used; store.on_code_change decides where other code built it."""
         code = self._code(stage)
         if found.manifest.code == code:
             return True
         if self.on_code_change == "rebuild":
-            why = f"{stage.key.short} was built by other code."
-            self.store.set_aside(stage.key, why, lambda there: there.manifest.code != code)
+            reason = f"{stage.key.short} was built by other code."
+            self.store.set_aside(stage.key, reason, lambda there: there.manifest.code != code)
             return False
         text = (
-            f"{stage.key.short} was built by other code than this, or from what other code built "
+            f"{stage.key.short} was built by other code than this, or from inputs that other code built "
             f"({found.manifest.git.get('commit', 'unknown')[:12]})."
         )
         if self.on_code_change == "error":

@@ -1,4 +1,4 @@
-"""The whole configuration is known to be good before anything is trained: every kind checks its part of every job."""
+"""Checks of the whole configuration before anything is trained: every kind checks its part of every job."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,12 +14,18 @@ from ablatent.sweep.plan import Job, Plan
 
 @dataclass
 class Checker:
-    """Runs checks; remembers their outcomes, so that a sweep of a hundred jobs checks each distinct part once."""
+    """Runs checks and remembers their outcomes, so that a sweep of many jobs checks each distinct part once.
+
+    outcomes: name and digest of a check → the error that it raised, or None.
+    """
 
     outcomes: dict[str, Exception | None] = field(default_factory=dict)
 
     def job(self, job: Job, found: Callable[[Stage], bool]) -> None:
-        """Raise the first error of a job: of its stages' kinds, then of where and how it would run."""
+        """Raise the first error of a job: of its stages' kinds, then of its runtime and its tracking.
+
+        found: whether a stage is in the store already.
+        """
         kinds = {kind.name: kind for kind in kinds_of(job.config)}
         for kind in kinds.values():
             if any(stage.kind == kind.name for stage in job.stages.values()):
@@ -32,7 +38,7 @@ class Checker:
                 check_batch(stage, kinds[stage.kind], job.config["runtime"])
 
     def once(self, check: Check) -> None:
-        """Run a check unless one of that name and values ran before; raise what it raises, or raised."""
+        """Run a check, unless one of that name and values was run before, and raise its error."""
         key = f"{check.name}-{digest(check.what)}"
         if key not in self.outcomes:
             try:
@@ -45,9 +51,9 @@ class Checker:
 
 
 def check_plan(plan: Plan, found: Callable[[Stage], bool] = lambda stage: False) -> None:
-    """Refuse every job whose configuration cannot run; the reason goes into job.refused.
+    """Refuse every job whose configuration cannot run; job.refused is then the reason.
 
-    found: which stages are in the store already, so that nothing is trained for them.
+    found: whether a stage is in the store already, so that nothing is trained for it.
     """
     checker = Checker()
     for job in plan.jobs:
@@ -64,7 +70,7 @@ def _runtime_checks(config: Config) -> Iterator[Check]:
 
 
 def check_runtime(runtime: Config) -> None:
-    """The devices are there. Raises ConfigError."""
+    """Raise ConfigError for a device, or a number of devices, that this machine does not have."""
     import torch
 
     gpu, there = resolve_device(runtime["device"]) == "gpu", torch.cuda.device_count()
@@ -75,7 +81,7 @@ def check_runtime(runtime: Config) -> None:
 
 
 def check_batch(stage: Stage, kind: StageKind, runtime: Config) -> None:
-    """A training's batch falls into equal parts, one for each device and micro-batch. Raises ConfigError."""
+    """Raise ConfigError unless a training's batch splits into equal parts, one for each device and micro-batch."""
     parts = runtime["devices"] * runtime["grad_accum_steps"]
     if kind.training_key and "training" in stage.config and stage.config["training"]["batch_size"] % parts:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Who builds the stages of a plan."""
+"""Executors: they build the stages of a plan."""
 
 import time
 import traceback
@@ -18,7 +18,10 @@ from ablatent.sweep.plan import Job, Plan
 
 @dataclass
 class StageOutcome:
-    """What became of one stage in this invocation: built | found | failed | skipped."""
+    """The outcome of one stage in this invocation.
+
+    status: built | found | failed | skipped; seconds: spent on it; error: stage, kind, message, traceback.
+    """
 
     status: str
     seconds: float = 0.0
@@ -34,7 +37,10 @@ class Executor(ABC):
 
     @abstractmethod
     def run(self, plan: Plan, builder: Builder, finished: Finished) -> None:
-        """Build all stages of all jobs that were not refused; a failure skips what hangs below it and nothing else."""
+        """Build all stages of all jobs that were not refused; a failure skips the stages below it and nothing else.
+
+        finished: called at the end of each job, also of a refused one.
+        """
 
 
 @dataclass
@@ -56,8 +62,10 @@ class Inline(Executor):
 
 
 def build_one(stage: Stage, builder: Builder, outcomes: Mapping[str, StageOutcome]) -> StageOutcome:
-    """Build a stage unless one of its inputs failed; an error becomes an outcome, and one line. outcomes: of its
-    inputs, by key."""
+    """Build a stage unless one of its inputs failed; an error becomes an outcome, and one printed line.
+
+    outcomes: key → outcome, of its inputs at least.
+    """
     if any(outcomes[key].status in ("failed", "skipped") for key in stage.inputs.values()):
         return StageOutcome("skipped")
     start = time.monotonic()

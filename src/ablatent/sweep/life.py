@@ -1,4 +1,4 @@
-"""The life of a sweep, or of a single run: build every stage, record and track every job, report whatever happened."""
+"""The course of a sweep, or of a single job: build every stage, record and track every job, write the report."""
 
 import secrets
 import time
@@ -28,9 +28,10 @@ def run(
     tracking: Tracking,
     report: Callable[[str], None],
 ) -> int:
-    """Build every stage, record every job, and report whatever happened; the exit code.
+    """Build every stage, record every job, and write the report, also after failures; the exit code.
 
-    config: of any job, for store, runtime and verb; report: called with the sweep's id at its end, also after an error.
+    config: of any job, for store, runtime and verb; command: as typed, for the record; report: called with the sweep's
+    id at its end, also after an error. 1 where a job failed or was refused, else 0.
     """
     start = time.monotonic()
     created = time.strftime("%Y-%m-%dT%H:%M:%S%z")
@@ -62,7 +63,7 @@ def run(
 
 
 def job_record(job: Job, outcomes: dict[str, StageOutcome], spent: float) -> JobRecord:
-    """What sweeps/ID/jobs/NNN.json holds. outcomes: role → what became of the stage; spent: seconds."""
+    """The record of a job, for sweeps/ID/jobs/NNN.json. outcomes: role → outcome of the stage; spent: seconds."""
     error = next((JobFailure(**o.error) for o in outcomes.values() if o.error), None)
     if job.refused is not None:
         error = JobFailure(None, "configuration", job.refused, "")
@@ -85,7 +86,10 @@ def track_job(
     record: JobRecord,
     command: str,
 ) -> None:
-    """One tracker run for a job: axes, every score, the figures of its stages; failed when the job failed."""
+    """Write one tracker run for a job: axes, every score, the figures of its stages; failed when the job failed.
+
+    An error of the tracker is printed, not raised.
+    """
     try:
         tracked = TrackedJob(planned.index, planned.name, planned.axes, planned.config, planned.stages)
         with tracking.job_run(sweep, tracked, command) as run:
@@ -99,7 +103,7 @@ def track_job(
             run.summary({"seconds": record.seconds, "status": record.status})
             if record.status != "finished":
                 run.fail(record.error.message if record.error else "a stage that it needs failed")
-    except Exception as e:  # what was computed must not be lost because a tracker cannot be reached
+    except Exception as e:  # results must not be lost because a tracker cannot be reached
         console.print(f"[yellow]tracking of job {job.index} failed[/]: {type(e).__name__}: {escape(str(e))}")
 
 

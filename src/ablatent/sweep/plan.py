@@ -1,4 +1,4 @@
-"""The deduplicated graph of a sweep: which stages its jobs share, what is there, what must be built. Free of torch."""
+"""The plan of a sweep: the stages of all jobs, each once, which are found, and their expected cost. Free of torch."""
 
 import json
 from collections import Counter
@@ -21,7 +21,10 @@ from ablatent.sweep.rules import apply_rules
 
 @dataclass(frozen=True)
 class Composed:
-    """What Hydra made of one job: its overrides and resolved configuration, or why it could not be resolved."""
+    """One job as Hydra composed it: its overrides and resolved configuration.
+
+    refused: why it could not be resolved, or None.
+    """
 
     overrides: list[str]
     config: dict[str, Any]
@@ -30,7 +33,11 @@ class Composed:
 
 @dataclass
 class Job:
-    """One composition. refused: why it cannot run, or None."""
+    """One composition of a sweep.
+
+    axes: override → value, of those that differ between jobs; stages: role → stage; refused: why it cannot run, or
+    None.
+    """
 
     index: int
     overrides: list[str]
@@ -41,7 +48,7 @@ class Job:
 
     @property
     def name(self) -> str:
-        """'axis=value axis=value': what tells the job from others of its sweep."""
+        """'axis=value axis=value', which is unique in the sweep; empty for a single job."""
         return " ".join(f"{k}={v}" for k, v in self.axes.items())
 
 
@@ -67,7 +74,7 @@ class Plan:
         return axes
 
     def record(self, sweep: str, created: str, command: str, verb: str) -> PlanRecord:
-        """What sweeps/ID/plan.json holds."""
+        """The record of the plan, for sweeps/ID/plan.json. sweep: its id; created: ISO 8601; command: as typed."""
         jobs = [
             PlannedJob(
                 index=job.index,
@@ -87,7 +94,7 @@ class Plan:
 
 
 def make_plan(jobs: Sequence[Composed]) -> Plan:
-    """A job that breaks a rule is refused, with the reason; the others go on."""
+    """The plan of these jobs; a job that breaks a rule is refused, with the reason, and the others are planned."""
     plan = Plan([Job(i, job.overrides, job.config, refused=job.refused) for i, job in enumerate(jobs)])
     values = [dict(o.split("=", 1) for o in job.overrides if "=" in o) for job in plan.jobs]
     names = list(dict.fromkeys(name for v in values for name in v))
@@ -106,12 +113,12 @@ def make_plan(jobs: Sequence[Composed]) -> Plan:
 
 
 def counts(plan: Plan) -> Counter[str]:
-    """Stages by kind."""
+    """Number of distinct stages by kind."""
     return Counter(stage.kind for stage in plan.stages.values())
 
 
 def stages_table(plan: Plan, store: Store) -> Table:
-    """Stages by kind: how many, how many are found, what the rest is expected to cost."""
+    """The table of stages by kind: their number, those found, and the expected time of the rest."""
     found: Counter[str] = Counter()
     cost: dict[str, list[float | None]] = {}
     for stage in plan.stages.values():
@@ -131,7 +138,7 @@ def stages_table(plan: Plan, store: Store) -> Table:
 
 
 def effects(plan: Plan) -> dict[str, list[str]]:
-    """axis → the kinds of stages that differ between jobs that differ in that axis alone."""
+    """axis → kinds of the stages that differ between jobs which differ in that axis alone."""
     jobs = [job for job in plan.jobs if job.refused is None]
     out: dict[str, list[str]] = {}
     for axis in plan.axes:
@@ -165,7 +172,7 @@ def _expected(stage: Stage, store: Store) -> float | None:
 
 
 def _steps(config: Mapping[str, Any]) -> int:
-    """How many steps a stage takes, 1 where it takes none."""
+    """The number of steps of a stage, 1 where it has none."""
     for name in ("training", "sampler"):
         if isinstance(config.get(name), Mapping) and "steps" in config[name]:
             return int(config[name]["steps"])

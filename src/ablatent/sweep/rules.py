@@ -1,6 +1,6 @@
-"""What plain values alone can refuse, before torch is imported. Each rule: configuration → None or ConfigError.
+"""Rules on plain values, checked before torch is imported. Each rule: configuration → None, or raises ConfigError.
 
-The classes themselves check the same where they are constructed; here the answer comes in a second.
+The classes themselves check the same when they are constructed; here the answer takes less than a second.
 """
 
 from collections.abc import Mapping
@@ -49,6 +49,7 @@ LISTS = ("training.snapshots", "training.ema.extra_decays")
 
 
 def choices(cfg: Config) -> None:
+    """Raise ConfigError for a value of CHOICES that is not one of its options."""
     for key, options in CHOICES.items():
         value = get(cfg, key)
         if value is not None and value not in options:
@@ -56,6 +57,7 @@ def choices(cfg: Config) -> None:
 
 
 def positive(cfg: Config) -> None:
+    """Raise ConfigError for a value of POSITIVE that is no integer of at least 1."""
     for key in POSITIVE:
         value = get(cfg, key)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
@@ -63,7 +65,7 @@ def positive(cfg: Config) -> None:
 
 
 def lists(cfg: Config) -> None:
-    """Keys whose values other rules go through."""
+    """Raise ConfigError for a value of LISTS that is no list of numbers."""
     for key in LISTS:
         value = get(cfg, key) or []
         if not isinstance(value, list) or any(type(v) not in (int, float) for v in value):
@@ -71,13 +73,14 @@ def lists(cfg: Config) -> None:
 
 
 def sampler_steps(cfg: Config) -> None:
+    """Raise ConfigError for more sampler steps than the schedule has."""
     steps, T = get(cfg, "sampler.steps"), get(cfg, "schedule.T")
     if steps is not None and T is not None and steps > T:
         raise ConfigError("sampler.steps", f"an integer from 1 to schedule.T={T}", steps)
 
 
 def size_divides(cfg: Config) -> None:
-    """The factor of an autoencoder: its stem times two for each level after the first."""
+    """Raise ConfigError for images that the autoencoder's factor, stem * 2^(levels - 1), does not divide."""
     size, mult = get(cfg, "data.size"), get(cfg, "first_stage.ch_mult")
     if not isinstance(mult, list):
         return
@@ -93,7 +96,7 @@ def size_divides(cfg: Config) -> None:
 
 
 def terminal_snr(cfg: Config) -> None:
-    """A schedule whose last time holds no signal, with a parameterization that says nothing there."""
+    """Raise ConfigError for a schedule of zero terminal SNR with a parameterization that is undefined there."""
     node = cfg["parameterization"]
     name = stable_name(node[TARGET]).lower()
     check_terminal_snr(
@@ -102,6 +105,7 @@ def terminal_snr(cfg: Config) -> None:
 
 
 def fsdp_fits(cfg: Config) -> None:
+    """Raise ConfigError for runtime.strategy=fsdp on one device, compiled, or in float16."""
     if get(cfg, "runtime.strategy") != "fsdp":
         return
     if get(cfg, "runtime.devices") == 1:
@@ -116,7 +120,7 @@ def fsdp_fits(cfg: Config) -> None:
 
 
 def guidance_needs_condition(cfg: Config) -> None:
-    """Guidance that combines predictions with and without the condition, of a model that learned both."""
+    """Raise ConfigError for guidance by the null condition with a model that did not learn one."""
     if not guidance_declares(cfg, "uses_null"):
         return
     if not conditioned(cfg):
@@ -127,20 +131,22 @@ def guidance_needs_condition(cfg: Config) -> None:
 
 
 def guidance_needs_snapshot(cfg: Config) -> None:
-    """Guidance by a weaker model needs weights of an earlier step than those that are sampled."""
+    """Raise ConfigError for guidance by a weaker model whose weights are not kept, or not of an earlier step."""
     if not guidance_declares(cfg, "uses_weak"):
         return
     steps, kept = get(cfg, "training.steps"), kept_snapshots(cfg)
-    wanted, weights = get(cfg, "guidance.snapshot"), get(cfg, "guidance.weights")
+    snapshot, weights = get(cfg, "guidance.snapshot"), get(cfg, "guidance.weights")
     check_weights(cfg, "guidance.weights")
-    weak = kept[0] if wanted == "first" else wanted
+    weak = kept[0] if snapshot == "first" else snapshot
     sampled = get(cfg, "samples.snapshot")
     sampled = steps if sampled in ("last", None) else sampled
     do = f"Keep an earlier one: training.snapshots=[{max(steps // 4, 1)}], or choose guidance=none."
     if weak not in kept:
-        raise ConfigError("guidance.snapshot", f"first, or one of {kept} (training.snapshots and the last)", wanted, do)
+        raise ConfigError(
+            "guidance.snapshot", f"first, or one of {kept} (training.snapshots and the last)", snapshot, do
+        )
     if weak > sampled or (weak == sampled and weights == get(cfg, "samples.weights")):
-        got = f"{wanted}: {weights} weights after {weak} steps"
+        got = f"{snapshot}: {weights} weights after {weak} steps"
         raise ConfigError("guidance.snapshot", f"an earlier snapshot than the sampled one ({sampled})", got, do)
 
 
@@ -150,7 +156,7 @@ def kept_snapshots(cfg: Config) -> list[int]:
 
 
 def check_weights(cfg: Config, key: str) -> None:
-    """ConfigError unless the value at `key` names weights that a diffusion training keeps."""
+    """Raise ConfigError unless the value at `key` names weights that a diffusion training keeps."""
     options = ["ema", "raw", *(f"ema_{float(decay)}" for decay in get(cfg, "training.ema.extra_decays") or [])]
     if get(cfg, key) not in options:
         do = did_you_mean(str(get(cfg, key)), options) or "Further decays are kept by training.ema.extra_decays=[0.99]."
@@ -158,6 +164,7 @@ def check_weights(cfg: Config, key: str) -> None:
 
 
 def snapshots_in_time(cfg: Config) -> None:
+    """Raise ConfigError for a snapshot beyond the last training step."""
     steps = get(cfg, "training.steps")
     beyond = [s for s in get(cfg, "training.snapshots") or [] if not 0 < s <= steps]
     if beyond:
@@ -165,10 +172,12 @@ def snapshots_in_time(cfg: Config) -> None:
 
 
 def sampled_weights(cfg: Config) -> None:
+    """Raise ConfigError for sampled weights that the training does not keep."""
     check_weights(cfg, "samples.weights")
 
 
 def learned_variance(cfg: Config) -> None:
+    """Raise ConfigError for a sampler that needs a learned variance with a model that has none."""
     if get(cfg, "sampler.variance") == "learned" and not get(cfg, "diffusion.learned_variance"):
         raise ConfigError(
             "sampler.variance",
@@ -179,12 +188,14 @@ def learned_variance(cfg: Config) -> None:
 
 
 def snapshot(cfg: Config) -> None:
-    wanted, kept = get(cfg, "samples.snapshot"), kept_snapshots(cfg)
-    if wanted not in ("last", None) and wanted not in kept:
-        raise ConfigError("samples.snapshot", f"last, or one of {kept} (training.snapshots and the last)", wanted)
+    """Raise ConfigError for a sampled snapshot that the training does not keep."""
+    step, kept = get(cfg, "samples.snapshot"), kept_snapshots(cfg)
+    if step not in ("last", None) and step not in kept:
+        raise ConfigError("samples.snapshot", f"last, or one of {kept} (training.snapshots and the last)", step)
 
 
 def decode_tiles(cfg: Config) -> None:
+    """Raise ConfigError for an overlap of more than half a tile."""
     tile, overlap = get(cfg, "samples.decode_tile"), get(cfg, "samples.decode_overlap")
     if tile is not None and not (type(overlap) is int and 0 <= overlap <= tile // 2):
         expected = f"an integer from 0 to {tile // 2}, half of samples.decode_tile"
@@ -192,7 +203,7 @@ def decode_tiles(cfg: Config) -> None:
 
 
 def judge_has_work(cfg: Config) -> None:
-    """A judge looks at samples for their conditions, those of validation images or classes in turn."""
+    """Raise ConfigError for a judge of a job whose samples do not have conditions that it can compare them with."""
     if not judged(cfg):
         return
     do = "Choose judge=none."
@@ -205,12 +216,10 @@ def judge_has_work(cfg: Config) -> None:
 
 
 def captions_stay_true(cfg: Config) -> None:
-    """Captions that say left and right are not true of a mirrored image."""
+    """Raise ConfigError for mirrored latents with captions that name left and right: they would be false."""
     hold = declared(cfg["data"], "mirrored_captions_hold", True)
     if not hold and get(cfg, "latents.flip") and "captions" in needs_of(cfg["conditioner"]):
-        raise ConfigError(
-            "latents.flip", "false where captions say what is left and right", True, "Use latents.flip=false."
-        )
+        raise ConfigError("latents.flip", "false where captions name left and right", True, "Use latents.flip=false.")
 
 
 RULES = (
@@ -234,6 +243,6 @@ RULES = (
 
 
 def apply_rules(cfg: Config) -> None:
-    """Raise the first ConfigError."""
+    """Apply all rules of RULES in turn; raises the first ConfigError."""
     for rule in RULES:
         rule(cfg)

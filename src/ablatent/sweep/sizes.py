@@ -1,4 +1,4 @@
-"""The table of networks that do=plan prints: parameters by part, and what a training step keeps in memory."""
+"""The table of networks that do=plan prints: parameters, and the memory of a training step."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +13,7 @@ from ablatent.sweep.plan import Plan
 
 
 def sizes_of(plan: Plan) -> Iterator[Size]:
-    """The networks of all jobs that were not refused, each distinct one once."""
+    """The sizes of the networks of all jobs that were not refused, each distinct one once."""
     seen: set[str] = set()
     for job in plan.jobs:
         if job.refused is not None:
@@ -30,7 +30,7 @@ def sizes_of(plan: Plan) -> Iterator[Size]:
 
 
 def sizes_table(plan: Plan) -> Table:
-    """A row a network."""
+    """The table of these sizes, a row a network."""
     out = Table(title="networks", title_justify="left")
     for column in ("stage", "part"):
         out.add_column(column)

@@ -1,4 +1,4 @@
-"""What a store holds: objects by kind, builds in progress, sweeps and their jobs."""
+"""The contents of a store: objects by kind, builds in progress, sweeps and their jobs."""
 
 from rich.table import Table
 
@@ -8,7 +8,7 @@ from ablatent.store.records import JobRecord, PlanRecord
 
 
 def print_status(store: Store, sweep: str | None) -> None:
-    """Objects by kind, builds in progress, sweeps; the jobs of the named sweep too."""
+    """Print objects by kind, builds in progress, sweeps; the jobs of the named sweep too."""
     objects = Table("objects", "kind", "bytes", title=f"store {store.root}", title_justify="left")
     for kind in sorted(p for p in (store.root / "objects").glob("*") if p.is_dir()):
         files = [f for f in kind.rglob("*") if f.is_file()]

@@ -18,9 +18,10 @@ from ablatent.tasks.conditions import conditions
 from ablatent.tasks.generate import Model
 
 Draw = Callable[..., UInt8[np.ndarray, "n H W 3"]]
-"""(initial states, sample indices, sampler, watch=None, source=None) -> images. The index of a row decides
-its step noise and its condition, unless source gives the conditions, a row an index; watch is called after each step of
-each batch (an `OnBatchStep`)."""
+"""(initial states (n, c, h, w), sample indices, sampler, watch=None, source=None) -> images.
+
+The index of a row decides its step noise and its condition, unless source gives the conditions, a row an index; watch
+is called after each step of each batch (an `OnBatchStep`)."""
 
 Condition = Sequence[ConditionInfo]
 """What each part of a model's condition reads; empty for an unconditional model."""
@@ -32,12 +33,12 @@ def _no_conditions(indices: Sequence[int]) -> Source:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskContext:
-    """What a task works with.
+    """The inputs of a task.
 
     draw: see `Draw`; features: images -> (n, d), of the evaluation's extractor; validation_source: validation images
     and their annotations, for tasks that start from some; conditions_of: what the samples of these indices are
-    conditioned on; mask: what a request wants filled (1), for tasks that fill; max_conditions: how many conditions
-    there are, where more would be the first ones again.
+    conditioned on; mask: of a request, 1 = fill, for tasks that fill; max_conditions: number of distinct
+    conditions, None for any number.
     """
 
     model: Model
@@ -62,13 +63,13 @@ class TaskContext:
         return any(name.split(".")[-1] == "mask" for name in fields)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Restoration:
-    """Images that have one right answer, to be scored: restored[i] is compared with truth[i].
+    """Restored images with their ground truth, to be scored: restored[i] is compared with truth[i].
 
-    baseline: the same without a model; baseline_name, baseline_label: what the names and the labels of its scores end
-    with. samples_per_image: so many rows, one after the other, are of one true image. degradation: how the true images
-    were degraded, for the protocol.
+    baseline: a restoration without a model; baseline_name, baseline_label: suffixes of the names and the labels of its
+    scores. samples_per_image: consecutive rows that restore one true image. degradation: how the true images were
+    degraded, for the protocol.
     """
 
     restored: UInt8[np.ndarray, "n H W 3"]
@@ -82,11 +83,11 @@ class Restoration:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskResult:
-    """What a task ends in.
+    """The result of a task.
 
     images: rows × columns of the figure, row by row; columns, rows: their titles; scores: what the task measured, by
-    name; note: how; frames: images of an animation, (H2, W2, 3) each, or none; restoration: all images, of a task that
-    has one right answer.
+    name; note: how it was measured; frames: images of an animation, (H2, W2, 3) each, or none; restoration: all images,
+    of a task that has one right answer.
     """
 
     images: UInt8[np.ndarray, "n H W 3"]
@@ -125,11 +126,11 @@ class Task:
         sampler.check(schedule)
 
     def check_model(self, condition: Condition, size: int) -> None:
-        """Raise ConfigError for a model whose condition is not what the task is about, or for images of this side
-        that it cannot use; for planning."""
+        """Raise ConfigError for a model whose condition the task has no use for, or for images of this side that it
+        cannot use; for planning. size: side in pixels."""
 
     def canvas(self, size: int) -> tuple[int, int]:
-        """(height, width) in pixels of what it draws with a model of square images of this side."""
+        """(height, width) in pixels of the images that it draws with a model of square images of this side."""
         return size, size
 
     def draw(self, context: TaskContext, source: Source, index: Sequence[int]) -> UInt8[np.ndarray, "n H W 3"]:
@@ -158,11 +159,11 @@ class FigureTask(Task):
 
 
 def check_counts(task: Task, **least: int) -> None:
-    """Raise ConfigError for a field that is no integer of at least so much."""
-    for name, fewest in least.items():
+    """Raise ConfigError unless each named field of the task is an integer of at least the given value."""
+    for name, minimum in least.items():
         value = getattr(task, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < fewest:
-            raise ConfigError(f"task.{name}", f"an integer of at least {fewest}", value)
+        if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+            raise ConfigError(f"task.{name}", f"an integer of at least {minimum}", value)
 
 
 def refuse_maps(condition: Condition) -> None:
@@ -174,5 +175,5 @@ def refuse_maps(condition: Condition) -> None:
 
 
 def distances(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "#n d"]) -> Float[np.ndarray, " n"]:
-    """Euclidean, row by row."""
+    """Euclidean distances of features, row by row, in float64."""
     return np.asarray(np.linalg.norm(a.astype(np.float64) - b.astype(np.float64), axis=1))

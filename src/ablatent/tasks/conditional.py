@@ -1,4 +1,4 @@
-"""What a conditional model makes of conditions: classes, texts, layouts, maps (Rombach et al. 2022, section 4.3).
+"""Samples of a conditional model: of classes, texts, layouts, maps (Rombach et al. 2022, section 4.3).
 
 One task, and a YAML for each annotation.
 """
@@ -14,8 +14,8 @@ from jaxtyping import Float, UInt8
 
 from ablatent.conditioning.base import Rows
 from ablatent.conditioning.source import Source
-from ablatent.core.errors import ConfigError
-from ablatent.data.annotation_kinds import IMAGES, annotation_kind, titles
+from ablatent.core.errors import ConfigError, did_you_mean
+from ablatent.data.annotation_kinds import BUILT_IN, IMAGES, annotation_kind, titles
 from ablatent.samplers.base import Sampler
 from ablatent.tasks.base import Condition, FigureTask, Restoration, TaskContext, TaskResult, check_counts, distances
 from ablatent.tasks.conditions import conditions
@@ -52,7 +52,7 @@ class Conditional(FigureTask):
             raise ConfigError("task.same_noise", "true or false", self.same_noise)
 
     def check_reads(self) -> None:
-        """Raise ConfigError for what is no annotation."""
+        """Raise ConfigError unless `reads` names an annotation."""
         if not isinstance(self.reads, str) or self.reads == IMAGES.name:
             do = "Small images that are enlarged: task=super_resolution."
             raise ConfigError("task.reads", "the name of an annotation, such as captions", self.reads, do)
@@ -60,13 +60,14 @@ class Conditional(FigureTask):
     def check_model(self, condition: Condition, size: int) -> None:
         # a model that fills holes reads images too, and more than this task could give
         if not any(self.reads in part.needs for part in condition if not part.fills):
-            got = titles(need for part in condition for need in part.needs) or "no condition"
-            raise ConfigError(
-                "task",
-                f"a task for a model of {got}",
-                f"one for a model of {annotation_kind(self.reads).title}",
-                f"Choose a conditioner that reads {annotation_kind(self.reads).title}, or task=sample.",
-            )
+            needs = [need for part in condition for need in part.needs]
+            title = annotation_kind(self.reads).title
+            do = f"Choose a conditioner that reads {title}, or task=sample."
+            if self.reads not in BUILT_IN:
+                do = did_you_mean(self.reads, [*needs, *BUILT_IN]) or do
+            key = "task" if self.reads in BUILT_IN else "task.reads"
+            expected = f"a task for a model of {titles(needs) or 'no condition'}"
+            raise ConfigError(key, expected, f"one for a model of {title}", do)
 
     def image_steps(self, sampler: Sampler) -> int:
         return self.count * self.samples_per_image * sampler.steps
@@ -102,7 +103,7 @@ class Conditional(FigureTask):
         )
 
     def restoration(self, context: TaskContext, drawn: np.ndarray, given: Rows, source: Source) -> Restoration | None:
-        """The samples beside what they should be, of a condition that has one right answer."""
+        """The samples beside their ground truth, of a condition that has one; None for others."""
         return None
 
     def _scores(self, context: TaskContext, drawn: np.ndarray, source: Source) -> dict[str, float]:
@@ -119,8 +120,11 @@ class Conditional(FigureTask):
 
 
 def spread(f: Float[np.ndarray, "k e d"]) -> dict[str, float]:
-    """Mean feature distance of two samples of one condition, and of samples j of two conditions: equal where the
-    condition has no effect, the latter zero if they are of one noise. Each where there are such pairs."""
+    """Mean feature distance of two samples of one condition, and of samples j of two conditions.
+
+    f: of k conditions with e samples each. The two are equal where the condition has no effect, the latter zero if they
+    are of one noise. Each is there where there are such pairs.
+    """
     x, scores = torch.from_numpy(f.astype(np.float64)), {}
     if f.shape[1] > 1:
         scores["distance_within_conditions"] = float(torch.stack([torch.pdist(row) for row in x]).mean())

@@ -1,4 +1,4 @@
-"""Which condition a sample has: labels in turn, those of validation images in turn, or those of a request."""
+"""The conditions of samples: labels in turn, those of validation images in turn, or those of a request."""
 
 from collections.abc import Sequence
 
@@ -13,13 +13,13 @@ from ablatent.data.base import Annotations
 
 
 def labels_in_turn(indices: Sequence[int], classes: Sequence[str]) -> Source:
-    """Balanced: sample i has class i mod classes, whatever else is drawn."""
+    """Balanced labels: sample i has class i mod len(classes), whatever else is drawn."""
     labels = np.asarray(indices, dtype=np.int64) % len(classes)
     return Source(len(labels), Annotations(labels, tuple(classes)))
 
 
 def conditions_in_turn(conditioner: Conditioner, indices: Sequence[int], validation_source: Source) -> Source:
-    """What the samples of these indices are conditioned on, a row an index.
+    """The conditions of the samples of these indices, a row an index.
 
     validation_source: validation images with their annotations; sample i takes those of image i mod n, but for a class
     alone, which goes in turn.
@@ -41,12 +41,12 @@ def conditions(conditioner: Conditioner, source: Source, seed: int, indices: Seq
 
 
 def enlarged(rows: Rows, size: tuple[int, int]) -> UInt8[np.ndarray, "n H W 3"]:
-    """The small pictures of a condition at this (height, width), by bicubic interpolation.
+    """The small images of a condition at this (height, width), by bicubic interpolation.
 
     Raises ValueError for a condition without any.
     """
     small = next((v for name, v in rows.items() if name.split(".")[-1] == "low"), None)
     if small is None:
-        raise ValueError("the condition has no small pictures")
-    pictures = [Image.fromarray(np.asarray(p)) for p in small]
-    return np.stack([np.asarray(p.resize(size[::-1], Image.Resampling.BICUBIC)) for p in pictures])
+        raise ValueError("the condition has no small images")
+    images = [Image.fromarray(np.asarray(p)) for p in small]
+    return np.stack([np.asarray(p.resize(size[::-1], Image.Resampling.BICUBIC)) for p in images])

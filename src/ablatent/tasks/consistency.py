@@ -1,4 +1,4 @@
-"""One noise, several scores of steps (Song et al. 2021, "Denoising Diffusion Implicit Models", section 5.2)."""
+"""One noise, several numbers of steps (Song et al. 2021, "Denoising Diffusion Implicit Models", section 5.2)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,10 +15,10 @@ from ablatent.tasks.generate import prior
 
 @dataclass(frozen=True)
 class Consistency(FigureTask):
-    """The same x_T through the sampler at each number of steps: a deterministic one should give the same picture.
+    """The same x_T through the sampler at each number of steps: a deterministic one should give the same image.
 
     steps: ascending; count: samples. sampler.steps is not used. Measured: the mean feature distance of each to the
-    image of the most steps, and that of two different samples to compare with.
+    image of the last number, and that of two different samples to compare with.
     """
 
     steps: Sequence[int] = (10, 20, 50, 100, 1000)
@@ -27,13 +27,13 @@ class Consistency(FigureTask):
     def __post_init__(self) -> None:
         steps = tuple(self.steps)
         if len(steps) < 2 or any(b <= a for a, b in pairwise(steps)) or steps[0] < 1:
-            raise ConfigError("task.steps", "two or more scores of steps, ascending", list(steps))
+            raise ConfigError("task.steps", "two or more numbers of steps, ascending", list(steps))
         check_counts(self, count=2)
         object.__setattr__(self, "steps", steps)
 
     def check(self, sampler: Sampler, schedule: NoiseSchedule) -> None:
         if self.steps[-1] > schedule.T:
-            raise ConfigError("task.steps", f"scores of steps up to schedule.T={schedule.T}", list(self.steps))
+            raise ConfigError("task.steps", f"numbers of steps up to schedule.T={schedule.T}", list(self.steps))
         for steps in self.steps:
             replace(sampler, steps=steps).check(schedule)
 

@@ -1,4 +1,4 @@
-"""Filling a part of a picture that fits the rest: holes inside it (inpainting), or what lies beyond (outpainting)."""
+"""Filling a part of an image to fit the rest: holes inside it (inpainting), or new canvas around it (outpainting)."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -51,7 +51,10 @@ class Blend:
 
 
 def latent_hole(masks: UInt8[np.ndarray, "n H W"], shape: Sequence[int]) -> Float[Tensor, "n 1 h w"]:
-    """1 where any pixel of a latent's square is to be filled: what is then called known is known entirely."""
+    """1 where any pixel of a latent's square is to be filled, so that all pixels of the other latents are known.
+
+    shape: of the latents, (…, h, w).
+    """
     x = rearrange(torch.from_numpy(masks.astype(np.float32)), "n H W -> n 1 H W")
     return F.adaptive_max_pool2d(x, (int(shape[-2]), int(shape[-1])))
 
@@ -59,17 +62,17 @@ def latent_hole(masks: UInt8[np.ndarray, "n H W"], shape: Sequence[int]) -> Floa
 def composite(
     drawn: UInt8[np.ndarray, "n H W 3"], images: UInt8[np.ndarray, "n H W 3"], masks: UInt8[np.ndarray, "n H W"]
 ) -> UInt8[np.ndarray, "n H W 3"]:
-    """What was drawn inside the holes, the picture itself outside, pixel by pixel."""
+    """The drawn images inside the holes (masks > 0), the images themselves outside, pixel by pixel."""
     return np.where(rearrange(masks, "n H W -> n H W 1") > 0, drawn, images)
 
 
 def mask_out(images: UInt8[np.ndarray, "n H W 3"], masks: UInt8[np.ndarray, "n H W"]) -> UInt8[np.ndarray, "n H W 3"]:
-    """The pictures with grey in their holes: nothing of what was there reaches the model."""
+    """The images with grey in their holes, so that nothing of the hidden part reaches the model."""
     return composite(np.full_like(images, GREY), images, masks)
 
 
 def steps_at_border(images: UInt8[np.ndarray, "n H W 3"], masks: UInt8[np.ndarray, "n H W"]) -> tuple[float, float]:
-    """Mean grey-level step (between neighbours of which one was filled, between neighbours that were known)."""
+    """Mean grey-level step (between neighbours of which one was filled, between neighbours of which none was)."""
     x, m = images.astype(np.float64), masks.astype(np.int64)
     border, inside = [], []
     for axis in (1, 2):
@@ -83,15 +86,15 @@ def steps_at_border(images: UInt8[np.ndarray, "n H W 3"], masks: UInt8[np.ndarra
 
 @dataclass(frozen=True)
 class Fill(FigureTask):
-    """What inpainting and outpainting share.
+    """The base of inpainting and outpainting.
 
     method: blend (any model, no training: the known part is put back after each step), model (one that was trained to
-    fill, conditioner=masked_image), or auto (model where it can, else blend). resample: how often each step is made,
-    with noise added in between; 1: once. For blend; 10 is RePaint's. count: pictures; shown: those in the figure.
+    fill, conditioner=masked_image), or auto (model where it can, else blend). resample: repetitions of each step, with
+    noise added in between; 1: none. For blend; 10 is RePaint's. count: images; shown: those in the figure.
 
     The kept pixels are put back after decoding, since no first stage reconstructs exactly: in the result they are those
-    of the image. `error_outside` says so (the greatest difference, in grey levels), and
-    `error_outside_before_pasting` what pasting mended (the mean).
+    of the image. `error_outside` measures that (the greatest difference, in grey levels), and
+    `error_outside_before_pasting` the difference that pasting removed (the mean).
     """
 
     method: str = "auto"
@@ -129,7 +132,7 @@ class Fill(FigureTask):
     def canvases(
         self, context: TaskContext, images: UInt8[np.ndarray, "n H W 3"]
     ) -> tuple[UInt8[np.ndarray, "n H2 W2 3"], UInt8[np.ndarray, "n H2 W2"]]:
-        """(pictures to fill, masks: 1 = fill)."""
+        """(images to fill, masks: 1 = fill), on the canvas of the result."""
 
     def draw(self, context: TaskContext, source: Source, index: Sequence[int]) -> UInt8[np.ndarray, "n H W 3"]:
         images, masks = self.canvases(context, _pixels(source))
@@ -138,13 +141,13 @@ class Fill(FigureTask):
     def _drawn(
         self, context: TaskContext, images: np.ndarray, masks: np.ndarray, source: Source, index: Sequence[int]
     ) -> np.ndarray:
-        """Before pasting. The condition is that of the picture itself, with what is to be filled left out."""
+        """The drawn images before pasting. The condition is that of the image itself, with its hole masked out."""
         given = replace(source, pixels=mask_out(images, masks), masks=masks)
         height, width = masks.shape[1:]
         x_T = prior(context.model, context.seed, index, context.model.first_stage.latent_shape(height, width))
         # labels without a condition: those of guidance by a classifier
-        asked = bool(context.model.conditioner.needs) or given.annotations.labels is not None
-        own = given if asked else None
+        conditioned = bool(context.model.conditioner.needs) or given.annotations.labels is not None
+        own = given if conditioned else None
         if self.method != "blend" and context.takes_mask(given):
             return context.draw(x_T, index, context.sampler, source=given)
         z = context.model.encode(np.asarray(given.pixels))
@@ -169,7 +172,7 @@ class Fill(FigureTask):
             scores |= {"psnr_hole": psnr_inside(filled, images, masks)}
             scores |= {baseline: psnr_inside(restoration.baseline, images, masks)}
         note = (
-            f"{source.n} pictures; known pixels are composite back: error_outside is their greatest difference in grey "
+            f"{source.n} images; known pixels are pasted back: error_outside is their greatest difference in grey "
             "levels afterwards, error_outside_before_pasting the mean before. step_at_border: mean grey-level step "
             "between a filled pixel and a known neighbour; step_inside: between known neighbours"
         )
@@ -179,13 +182,13 @@ class Fill(FigureTask):
         return TaskResult(images=figure, columns=columns, rows=names, scores=scores, note=note, restoration=restoration)
 
     def restoration(self, filled: np.ndarray, images: np.ndarray, masks: np.ndarray) -> Restoration | None:
-        """The whole images, where the truth of the holes is there."""
+        """The filled images beside their ground truth, where the holes have one; None for others."""
         return None
 
 
 def _pixels(source: Source) -> np.ndarray:
     if source.pixels is None:
-        raise ValueError("tasks that fill pictures are given some")
+        raise ValueError("a task that fills images needs some")
     return np.asarray(source.pixels)
 
 
@@ -194,7 +197,7 @@ def _error(a: np.ndarray, b: np.ndarray, where: np.ndarray) -> np.ndarray:
 
 
 def psnr_inside(a: np.ndarray, b: np.ndarray, masks: np.ndarray) -> float:
-    """Peak signal-to-noise ratio over the filled pixels of all pictures, in dB; at most 68 (an error below 0.1)."""
+    """Peak signal-to-noise ratio over the filled pixels of all images, in dB; at most 68.1 (error 0.1)."""
     mse = np.square(_error(a, b, masks > 0).astype(np.float64)).mean()
     return float(10 * np.log10(255.0**2 / max(mse, 1e-2)))
 

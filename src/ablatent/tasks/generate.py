@@ -30,7 +30,7 @@ ENCODED = 32  # images at once
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """All that turns noise into images. tiling: of latents too large to be decoded at once, None for none."""
+    """The trained parts that turn noise into images; tiling: of latents too large to be decoded at once, or None."""
 
     first_stage: FirstStage
     normalizer: LatentNormalizer
@@ -51,13 +51,13 @@ class Model:
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
-        """Normalised latents (b, c, h, w) -> images (b, 3, H, W), always in float32; StageError on NaN."""
+        """Normalised latents (b, c, h, w) -> images (b, 3, H, W) in float32. Raises StageError for NaN and infinity."""
         raw = self.normalizer.denormalize(z.float())
         with torch.autocast(self.device.type, enabled=False):
             x = self._decoded(raw)
         if not bool(torch.isfinite(x).all()):
             where = "sampling" if not bool(torch.isfinite(z).all()) else "the first stage's decoder"
-            raise StageError(f"samples: {where} gave numbers that are not finite.")
+            raise StageError(f"samples: {where} gave values that are not finite.")
         return x
 
     def _decoded(self, raw: Tensor) -> Tensor:
@@ -76,8 +76,7 @@ def prior(model: Model, seed: int, indices: Sequence[int], shape: tuple[int, int
 
 @dataclass(frozen=True)
 class Guided:
-    """What steers the samples: a guidance, and the weaker model and the classifier of noisy latents that it asks for,
-    None where it asks for none."""
+    """A guidance with the weaker model and the classifier of noisy latents that it needs, None where it needs none."""
 
     guidance: Guidance
     weak: Model | None = None
@@ -103,7 +102,7 @@ class Guided:
 
 @dataclass(frozen=True)
 class Draws:
-    """Which samples are drawn. seed, indices: decide each sample's noise; batch_size: how many at once, which changes
+    """Which samples are drawn. seed, indices: decide each sample's noise; batch_size: samples at once, which changes
     nothing but memory; x: their initial states (n, c, h, w), None for x_T ~ N(0, I), drawn from seed and index."""
 
     seed: int
@@ -138,8 +137,8 @@ def generate(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of (initial state, x_0), latents (b, c, h, w), normalised, for the indices of `draws` in their order.
 
-    fields: what the conditioner needs, and `label` for a classifier, a row an index. on_step: the sampler's, called
-    after each step of each batch.
+    fields: those of the conditioner (`conditions`), and `label` for a classifier, a row an index. on_step: the
+    sampler's, called after each step of each batch.
     """
     schedule, size = model.denoiser.schedule, draws.batch_size
     for first in range(0, len(draws.indices), size):

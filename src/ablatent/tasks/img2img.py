@@ -44,7 +44,7 @@ class Img2Img(FigureTask):
 
     def draw(self, context: TaskContext, source: Source, index: Sequence[int]) -> UInt8[np.ndarray, "n H W 3"]:
         if source.pixels is None:
-            raise ConfigError("image", "the picture to start from", None, "Say image=FILE.")
+            raise ConfigError("image", "the image to start from", None, "Give it by image=FILE.")
         return self._drawn(context, np.asarray(source.pixels), index, source)
 
     def _drawn(

@@ -1,4 +1,4 @@
-"""Holes in pictures (Rombach et al. 2022, section 4.5; Lugmayr et al. 2022, "RePaint")."""
+"""Inpainting: holes in images (Rombach et al. 2022, section 4.5; Lugmayr et al. 2022, "RePaint")."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +18,10 @@ from ablatent.tasks.fill import Fill, mean_filled
 
 @dataclass(frozen=True)
 class Inpaint(Fill):
-    """Validation pictures with a hole each, filled again, beside the mean colour of what is known in each hole.
+    """Validation images with a hole each, filled again, beside a baseline, the mean colour of the rest of the image.
 
-    mask: strokes, boxes, halves or a mixture of them, another one for each picture; file: a picture of one mask for all
-    in its place, white (128 and more) = fill, of the pictures' size; null: none.
+    mask: strokes, boxes, halves or a mixture of them, another one for each image; file: an image file of one mask for
+    all in its place, white (128 and more) = fill, of the images' size; null: none.
     """
 
     fills: ClassVar[bool] = True
@@ -35,7 +35,7 @@ class Inpaint(Fill):
         if self.mask not in (*KINDS, "mixture"):
             raise ConfigError("task.mask", ", ".join((*KINDS, "mixture")), self.mask)
         if self.file is not None and not Path(self.file).is_file():
-            raise ConfigError("task.file", "a picture of a mask", self.file, "There is no such file.")
+            raise ConfigError("task.file", "an image file of a mask", self.file, "There is no such file.")
 
     def check_model(self, condition: Condition, size: int) -> None:
         super().check_model(condition, size)
@@ -57,4 +57,11 @@ class Inpaint(Fill):
     def restoration(self, filled: np.ndarray, images: np.ndarray, masks: np.ndarray) -> Restoration:
         degradation = {"mask": self.mask} if self.file is None else {"mask": file_sha256(Path(self.file))}
         baseline = mean_filled(images, masks)
-        return Restoration(filled, images, baseline, "mean_colour", "of the mean colour", degradation=degradation)
+        return Restoration(
+            restored=filled,
+            truth=images,
+            baseline=baseline,
+            baseline_name="mean_colour",
+            baseline_label="of the mean colour",
+            degradation=degradation,
+        )

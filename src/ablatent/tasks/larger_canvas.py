@@ -1,4 +1,4 @@
-"""Pictures larger than those of the training: a convolutional network takes any size (Rombach et al. 2022, section
+"""Images larger than those of the training: a convolutional network takes any size (Rombach et al. 2022, section
 4.3.2 and appendix D.1), and so does a transformer whose positions are defined for any."""
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ class LargerCanvas(FigureTask):
     factor: by which both sides are multiplied; height, width: in pixels, in the place of the factor, or null. The
     latents' sides must be divisible as the network asks. count: samples. Measured: the mean feature distance between
     cuts of the trained size out of the canvas and plain samples, and between plain samples: equal where the canvas
-    looks like what the model was trained on, place by place.
+    looks like the training images, place by place.
     """
 
     factor: float = 2.0

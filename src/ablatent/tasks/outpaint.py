@@ -1,4 +1,4 @@
-"""More of a picture than there is: the canvas grows, and what is new is filled."""
+"""Outpainting: the canvas of an image grows, and the new part is filled."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ SIDES = ("left", "right", "top", "bottom")
 
 @dataclass(frozen=True)
 class Outpaint(Fill):
-    """Pictures with more canvas on one or more sides, which the model fills in one go over the whole canvas.
+    """Images with more canvas on one or more sides, which the model fills in one go over the whole canvas.
 
-    sides: left, right, top, bottom; by: how much on each of them, as a share of the picture's side. The network and the
-    first stage must take the larger canvas (convolutional ones do, where its sides are divisible). What lies beyond is
-    not known, so there is no truth to compare with: `step_at_border` beside `step_inside` tells a seam.
+    sides: left, right, top, bottom; by: what is added on each of them, as a share of the image's side. The network and
+    the first stage must take the larger canvas (convolutional ones do, where its sides are divisible). The new part has
+    no ground truth to compare with: `step_at_border` above `step_inside` is a visible seam.
     """
 
     sides: Sequence[str] = ("right",)
@@ -39,7 +39,7 @@ class Outpaint(Fill):
         refuse_maps([part for part in condition if not part.fills])
 
     def borders(self, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
-        """((above, below), (left, right)): pixels added to a picture of this size."""
+        """((above, below), (left, right)): pixels added to an image of this size."""
         above, below = (round(self.by * height) if side in self.sides else 0 for side in ("top", "bottom"))
         left, right = (round(self.by * width) if side in self.sides else 0 for side in ("left", "right"))
         return (above, below), (left, right)
@@ -53,8 +53,8 @@ class Outpaint(Fill):
     ) -> tuple[UInt8[np.ndarray, "n H2 W2 3"], UInt8[np.ndarray, "n H2 W2"]]:
         rows, columns = self.borders(images.shape[1], images.shape[2])
         larger = np.pad(images, ((0, 0), rows, columns, (0, 0)), constant_values=GREY)
-        known = np.zeros(images.shape[:3], dtype=np.uint8)
-        return larger, np.pad(known, ((0, 0), rows, columns), constant_values=1)
+        kept = np.zeros(images.shape[:3], dtype=np.uint8)
+        return larger, np.pad(kept, ((0, 0), rows, columns), constant_values=1)
 
 
 def check_sides(sides: object) -> None:

@@ -16,7 +16,7 @@ from ablatent.tasks.conditions import enlarged
 
 @dataclass(frozen=True)
 class SuperResolution(Conditional):
-    """Validation images made small and large again: scored against the images themselves, beside bicubic enlargement.
+    """Validation images made small and enlarged: scored against the images themselves, beside bicubic enlargement.
 
     Each image counts once in scores of sets, however many samples it has.
     """
@@ -33,5 +33,12 @@ class SuperResolution(Conditional):
         truth = np.repeat(np.asarray(source.pixels), self.samples_per_image, axis=0)
         baseline = enlarged(given, (truth.shape[1], truth.shape[2]))
         degradation = context.model.conditioner.degradation()
-        label = "of bicubic enlargement"
-        return Restoration(drawn, truth, baseline, "bicubic", label, self.samples_per_image, degradation)
+        return Restoration(
+            restored=drawn,
+            truth=truth,
+            baseline=baseline,
+            baseline_name="bicubic",
+            baseline_label="of bicubic enlargement",
+            samples_per_image=self.samples_per_image,
+            degradation=degradation,
+        )

@@ -37,7 +37,10 @@ class Tiling:
         return [*range(0, size - self.tile, self.tile - self.overlap), size - self.tile]
 
     def shares(self, size: int, factor: int) -> list[Float[Tensor, " n"]]:
-        """For each tile its share of every pixel of an axis, float64; they sum to 1. factor: pixels a latent."""
+        """For each tile its weight in every pixel of an axis, float64 (size * factor,); all sum to 1.
+
+        size: latents; factor: pixels a latent.
+        """
         strip, end = self.overlap * factor, size * factor
         place = torch.arange(end, dtype=torch.float64) + 0.5
         weights = []

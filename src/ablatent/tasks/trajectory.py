@@ -19,7 +19,7 @@ from ablatent.tasks.generate import prior
 
 @dataclass(frozen=True)
 class Trajectory(FigureTask):
-    """Two strips a sample, both decoded: x_t after some of the steps, and the estimate of x_0 that the step was made
+    """Two strips a sample, both decoded: x_t after some of the steps, and the estimate of x_0 that the step started
     from. All steps are frames of an animation of the estimates.
 
     count: samples; points: columns, spread evenly over the steps, the last step among them. Measured: the mean feature

@@ -16,6 +16,7 @@ from typing import Any, SupportsFloat
 
 import numpy as np
 
+from ablatent.core.errors import ConfigError
 from ablatent.core.files import read_json, write_json
 
 Scalar = str | int | float | bool | None
@@ -71,15 +72,15 @@ class SweepOverview:
     panels: Sequence[str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunSpec:
     """What a tracker gets when a run starts. config: plain values, no OmegaConf; summary: values known by then."""
 
-    id: str
-    name: str
-    group: str
-    job_type: str
-    config: dict[str, Any]
+    id: str = ""
+    name: str = ""
+    group: str = ""
+    job_type: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
     tags: list[str] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
 
@@ -126,6 +127,13 @@ class Tracking(ABC):
     def __init__(self, dir: str | os.PathLike[str] | None):
         self.dir = None if dir is None else Path(dir).absolute()
 
+    @property
+    def folder(self) -> Path:
+        """Where runs are written. Raises ConfigError where there is no folder."""
+        if self.dir is None:
+            raise ConfigError("tracking.dir", "a folder", None, "It is the store's folder by default.")
+        return self.dir
+
     @abstractmethod
     def open(self, spec: RunSpec) -> Run:
         """Start a run; a run of the same id is resumed."""
@@ -139,7 +147,15 @@ class Tracking(ABC):
     ) -> AbstractContextManager[Run]:
         """The run of one trained stage. The attempt's token stays on resume and is new on a rebuild."""
         about = {"stage": {"key": key, "kind": kind, "attempt": attempt, "sweep": sweep}}
-        spec = RunSpec(run_id(key, attempt), key, sweep, kind, {**config, **about}, [kind], {"stage_key": key})
+        spec = RunSpec(
+            id=run_id(key, attempt),
+            name=key,
+            group=sweep,
+            job_type=kind,
+            config={**config, **about},
+            tags=[kind],
+            summary={"stage_key": key},
+        )
         return self._context(spec, stage=key)
 
     def job_run(self, sweep: str, job: TrackedJob, command: str) -> AbstractContextManager[Run]:
@@ -160,7 +176,15 @@ class Tracking(ABC):
             if link["run"] is not None:
                 shown[f"stages/{role}/run"] = link["run"]
         name = job.name or "single run"
-        spec = RunSpec(run_id(sweep, job.index, name), name, sweep, "job", config, ["job"], shown)
+        spec = RunSpec(
+            id=run_id(sweep, job.index, name),
+            name=name,
+            group=sweep,
+            job_type="job",
+            config=config,
+            tags=["job"],
+            summary=shown,
+        )
         return self._context(spec, stage=None)
 
     @contextmanager

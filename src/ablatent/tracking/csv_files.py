@@ -8,7 +8,6 @@ from typing import Any, SupportsFloat
 
 import numpy as np
 
-from ablatent.core.errors import ConfigError
 from ablatent.core.files import write_atomic
 from ablatent.tracking.base import Run, RunSpec, Tracking
 
@@ -68,6 +67,4 @@ class CsvTracking(Tracking):
     backend = "csv"
 
     def open(self, spec: RunSpec) -> Run:
-        if self.dir is None:
-            raise ConfigError("tracking.dir", "a folder", None, "It is the store's folder by default.")
-        return CsvRun(spec, self.dir / "tracking" / "csv" / f"{spec.job_type}-{spec.id}")
+        return CsvRun(spec, self.folder / "tracking" / "csv" / f"{spec.job_type}-{spec.id}")

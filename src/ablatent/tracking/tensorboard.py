@@ -7,7 +7,6 @@ from typing import Any, SupportsFloat
 
 import numpy as np
 
-from ablatent.core.errors import ConfigError
 from ablatent.tracking.base import Run, RunSpec, Tracking
 
 
@@ -56,6 +55,4 @@ class TensorboardTracking(Tracking):
     backend = "tensorboard"
 
     def open(self, spec: RunSpec) -> Run:
-        if self.dir is None:
-            raise ConfigError("tracking.dir", "a folder", None, "It is the store's folder by default.")
-        return TensorboardRun(spec, self.dir / "tracking" / "tensorboard" / f"{spec.job_type}-{spec.id}")
+        return TensorboardRun(spec, self.folder / "tracking" / "tensorboard" / f"{spec.job_type}-{spec.id}")

@@ -109,9 +109,7 @@ class WandbTracking(Tracking):
         return "online" if wandb_has_key() and not kept_off else "offline"
 
     def open(self, spec: RunSpec) -> Run:
-        if self.dir is None:
-            raise ConfigError("tracking.dir", "a folder", None, "It is the store's folder by default.")
-        return WandbRun(spec, self.resolved_mode(), self.project, self.entity, self.dir)
+        return WandbRun(spec, self.resolved_mode(), self.project, self.entity, self.folder)
 
     def write_overview(self, overview: SweepOverview, folder: Path) -> str | None:
         path = write_workspace(overview, folder, self.project, self.entity)

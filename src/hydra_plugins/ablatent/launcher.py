@@ -19,7 +19,7 @@ from omegaconf import DictConfig, open_dict
 if TYPE_CHECKING:
     from ablatent.sweep.plan import Composed
 
-# From so many jobs on, composing is shared among processes: a job takes a third of a second.
+# Number of jobs from which composing is shared among processes: a job takes a third of a second.
 SHARED_FROM = 4
 
 
@@ -31,6 +31,7 @@ class ParsedOnce:
         self.parsed: dict[str, Any] = {}
 
     def load_config(self, config_path: str) -> Any:
+        """A copy of the parsed file; see Hydra's `IConfigRepository.load_config`."""
         if config_path not in self.parsed:
             self.parsed[config_path] = self.repository.load_config(config_path=config_path)
         return copy.deepcopy(self.parsed[config_path])
@@ -79,7 +80,7 @@ class AblatentLauncher(Launcher):
         workers = min(os.cpu_count() or 1, len(job_overrides))
         with ProcessPoolExecutor(workers, multiprocessing.get_context("fork")) as pool:
             jobs = pool.map(_compose_shared, job_overrides, chunksize=-(-len(job_overrides) // (2 * workers)))
-            importlib.import_module("torch")  # needed next to check the plan: three seconds, spent meanwhile
+            importlib.import_module("torch")  # for the checks of the plan, which follow: three seconds, spent meanwhile
             return list(jobs)
 
 

@@ -1,4 +1,4 @@
-"""Hydra's basic sweeper without its rehearsal: the launcher composes every job, and says what is wrong with each."""
+"""Hydra's basic sweeper without its trial composition: the launcher composes every job, and refuses wrong ones."""
 
 from collections.abc import Sequence
 

@@ -28,7 +28,7 @@ PANEL, PANEL_STEPS = 16, 10
 
 
 def build(ctx: Context) -> None:
-    """raw-STEP.safetensors and ema-STEP.safetensors at the snapshots, curves.csv, panels/, summary.json."""
+    """Write raw-STEP.safetensors and ema-STEP.safetensors at the snapshots, curves.csv, panels/, summary.json."""
     config = ctx.config
     train_config = DiffusionTraining(**config["training"])
     seed = int(config["seed"])
@@ -82,9 +82,9 @@ def build(ctx: Context) -> None:
 
 
 def init_from(imported: Artifact, network: nn.Module, conditioner: nn.Module) -> None:
-    """Give a network the averaged weights of an imported one, or its only ones, and the conditioner what came along.
+    """Load the averaged weights of an imported network, or its only ones, and those of its conditioner if it has any.
 
-    Raises ConfigError where the two are not of one architecture, or the classes not as many.
+    Raises ConfigError where the two are not of one architecture, or of different numbers of classes.
     """
     from safetensors.torch import load_file
 
@@ -94,7 +94,7 @@ def init_from(imported: Artifact, network: nn.Module, conditioner: nn.Module) ->
         given = {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
         shapes = {k: tuple(v.shape) for k, v in module.state_dict().items()}
         same = shapes == {k: tuple(v.shape) for k, v in given.items()}
-        if same and name == "network":  # shapes do not tell the heads
+        if same and name == "network":  # the heads do not follow from the shapes
             same = attention_heads(module) == attention_heads(on_meta(imported.manifest.config["network"]))
         node = imported.manifest.config[name]
         if same and given and name == "conditioner" and "heads" in node:  # nor do they here
@@ -110,8 +110,7 @@ def init_from(imported: Artifact, network: nn.Module, conditioner: nn.Module) ->
 
 
 def _panel(ctx: Context, model: Model, source: Source) -> Panel:
-    """Sixteen samples in ten steps, always from the same noise and for the same conditions, with whatever weights the
-    network has."""
+    """A function that draws sixteen samples in ten steps, of the same noise and conditions, with current weights."""
     seed, conditioner = int(ctx.config["seed"]), model.conditioner
     source = conditions_in_turn(conditioner, range(PANEL), source.rows(ctx.images().indices("validation")[:PANEL]))
     fields = conditions(conditioner, source, seed, range(PANEL))

@@ -1,4 +1,4 @@
-"""Whether a diffusion model can be made and trained, and what it costs."""
+"""Whether a diffusion model can be built and trained, and its size."""
 
 import inspect
 
@@ -24,12 +24,12 @@ from ablatent.stages.sizes import EMA_BYTES, STATE_BYTES, for_batch, saved_activ
 from ablatent.training.ema import EMAs
 
 LEARNING = ("schedule", "parameterization", "weighting", "timestep_sampler", "optimizer")
-# Required arguments that the build adds from neighbouring stages.
+# Number of required arguments that the build adds from neighbouring stages.
 FILLED = {"network": 5, "timestep_sampler": 1}
 
 
 def check_network(config: Config) -> None:
-    """From latents to the network's output, with the condition. Raises ConfigError."""
+    """Check the shapes from latents to the network's output, with the condition. Raises ConfigError."""
     check_arguments("network", config["network"], FILLED["network"])
     check_conditioner("conditioner", config["conditioner"])
     size, learned = int(config["data"]["size"]), bool(config["diffusion"]["learned_variance"])
@@ -49,7 +49,7 @@ def check_network(config: Config) -> None:
 
 
 def check_conditioner(path: str, node: Config) -> None:
-    """The arguments of a conditioner node and of its parts. Raises ConfigError."""
+    """Check the arguments of a conditioner node and of its parts. Raises ConfigError."""
     kind = class_of(node)
     if "parts" not in node:
         check_arguments(path, node, len(kind.filled))
@@ -63,7 +63,10 @@ def check_conditioner(path: str, node: Config) -> None:
 
 
 def check_learning(config: Config) -> None:
-    """Schedule, parameterization, weighting and loss fit together; the optimiser takes its options."""
+    """Check that schedule, parameterization, weighting and loss fit together, and the optimiser's options.
+
+    Raises ConfigError.
+    """
     for group in LEARNING:
         check_arguments(group, config[group], FILLED.get(group, 0))
     schedule = make(config["schedule"])
@@ -75,7 +78,7 @@ def check_learning(config: Config) -> None:
 
 
 def diffusion_sizes(config: Config) -> list[Size]:
-    """The network, and the conditioner where it has parameters."""
+    """The sizes of the network, and of the conditioner where it has parameters."""
     side, training = int(config["data"]["size"]), config["training"]
     batch_size, learned = int(training["batch_size"]), bool(config["diffusion"]["learned_variance"])
     with torch.device("meta"):

@@ -6,7 +6,7 @@ from ablatent.stages.base import Check, Config, JobGraph, Size, Stage, StageKind
 from ablatent.stages.options import reads_annotations, task_declares
 
 GROUPS = ("network", "schedule", "parameterization", "weighting", "conditioner", "timestep_sampler", "optimizer")
-"""Config groups that decide it, beside `training` and `diffusion`."""
+"""Config groups that decide a diffusion stage, beside `training` and `diffusion`."""
 
 
 class DiffusionKind(StageKind):

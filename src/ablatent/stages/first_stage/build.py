@@ -10,7 +10,10 @@ from ablatent.stages.train import save_weights, seed_initial_weights, train
 
 
 def build(ctx: Context) -> None:
-    """model.safetensors, curves.csv, panels/, summary.json. A first stage without parameters is only written down."""
+    """Write model.safetensors, curves.csv, panels/, summary.json; a first stage without parameters is not trained.
+
+    Raises StageError for an imported first stage, which only do=import publishes.
+    """
     config = ctx.config
     if "digest" in config:
         raise StageError(

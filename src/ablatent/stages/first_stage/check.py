@@ -1,4 +1,4 @@
-"""Whether a first stage can be made, and what it costs."""
+"""Whether a first stage can be built, and its size."""
 
 import torch
 
@@ -17,7 +17,7 @@ def model_of(config: Config) -> FirstStage:
 
 
 def check_first_stage(config: Config) -> None:
-    """Its arguments, the shape of its latents, its loss, and the weights that this needs. Raises ConfigError."""
+    """Check its arguments, the shape of its latents, its loss, and the weights that this needs. Raises ConfigError."""
     node, size = config["first_stage"], int(config["data"]["size"])
     check_arguments("first_stage", node, beside=NOT_MODEL)
     with torch.device("meta"):
@@ -29,7 +29,7 @@ def check_first_stage(config: Config) -> None:
 
 
 def first_stage_size(config: Config) -> Size:
-    """The autoencoder with its codebook, without the networks of its loss, which a step needs besides."""
+    """The size of the autoencoder with its codebook, without the networks of its loss, which a step needs besides."""
     node = config["first_stage"]
     side, name = int(config["data"]["size"]), str(node["_target_"]).rsplit(".", 1)[-1]
     with torch.device("meta"):

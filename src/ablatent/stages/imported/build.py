@@ -5,5 +5,5 @@ from ablatent.stages.context import Context
 
 
 def build(ctx: Context) -> None:
-    """Raises StageError: only do=import publishes one."""
+    """Raise StageError: only do=import publishes an imported network."""
     raise StageError(f"{ctx.title}: expected this network in the store; it is not there. Import it again by do=import.")

@@ -1,4 +1,4 @@
-"""judge: real images and their annotations → a network that says what generated ones show."""
+"""judge: real images and their annotations → a network that recognises what generated ones show."""
 
 from collections.abc import Iterator
 

@@ -19,8 +19,11 @@ from ablatent.training.first_stage import to_tensor
 
 @torch.no_grad()
 def build(ctx: Context) -> None:
-    """mean.npy, std.npy: (views, n, c, h, w) float32 raw moments, a row an image; normalizer.json; summary.json;
-    histograms.json: of the normalised training latents, and the use of codes where there is a codebook."""
+    """Write mean.npy, std.npy: (views, n, c, h, w) float32 raw moments, a row an image; normalizer.json; summary.json;
+    histograms.json: of the normalised training latents, and the use of codes where there is a codebook.
+
+    Raises StageError for moments that are not finite.
+    """
     model = load_first_stage(ctx.input("first_stage"), ctx.device)
     images = ctx.images()
     pixels, size = images.pixels, ctx.compute.batch_size
@@ -38,7 +41,7 @@ def build(ctx: Context) -> None:
                 batch = pixels[i : i + size]
                 moments = model.moments(to_tensor(batch[:, :, ::-1] if view else batch).to(ctx.device))
                 if not bool(torch.isfinite(moments.mean).all() and torch.isfinite(moments.std).all()):
-                    raise StageError(f"{ctx.title}: the encoder gave numbers that are not finite (image {i} and on).")
+                    raise StageError(f"{ctx.title}: the encoder gave values that are not finite (image {i} and on).")
                 arrays["mean"][view, i : i + size] = moments.mean.cpu().numpy()
                 arrays["std"][view, i : i + size] = moments.std.cpu().numpy()
                 bar.advance(len(batch))
@@ -68,9 +71,10 @@ def build(ctx: Context) -> None:
 def histograms(
     latents: Latents, rows: np.ndarray, model: FirstStage, size: int, device: torch.device
 ) -> dict[str, Any]:
-    """What a diffusion training will see: samples mean + std * noise of the given rows in all views, normalised.
+    """Histograms of the latents that a diffusion training sees: mean + std * noise of the given rows, normalised.
 
-    `codes`: how often each code is nearest, None without a codebook.
+    size: rows at once. Channel histograms over all views, as JSON, and "codes": for each code the number of positions
+    to which it is the nearest, None without a codebook.
     """
     seen, codes = ChannelHistograms(latents.shape[0]), None
     for view in range(len(latents.mean)):

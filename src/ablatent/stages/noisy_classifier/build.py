@@ -23,7 +23,10 @@ VALIDATION_ROWS = 256
 
 
 def build(ctx: Context) -> None:
-    """model.safetensors, curves.csv, summary.json: accuracy on held-out latents, overall and by noise level."""
+    """Write model.safetensors, curves.csv, summary.json: accuracy on held-out latents, overall and by noise level.
+
+    Raises DataError for data without labels.
+    """
     config = ctx.config
     train_config = ClassifierTraining(**config["training"])
     seed = int(config["seed"])
@@ -59,7 +62,8 @@ def build(ctx: Context) -> None:
 def at_every_noise_level(batches: list[Batch]) -> list[Batch]:
     """The same rows in each batch, with times such that a row falls once into each of len(batches) equal parts.
 
-    So the accuracies of two noise levels are told apart by the noise, not by which images they were measured on.
+    So the accuracies of two noise levels differ by the noise alone, not by the images they were measured on. batches:
+    with "z" (n, c, h, w); "u" (n,) in [0, 1) is added.
     """
     for k, batch in enumerate(batches):
         n = len(batch["z"])
@@ -75,7 +79,7 @@ def make_logits(config: Mapping[str, Any], latent_channels: int, classes: int) -
 
 
 def load_logits(artifact: Artifact, latent_channels: int, device: torch.device) -> NoisyLogits:
-    """In evaluation mode, frozen, float32."""
+    """The classifier of an artifact, in evaluation mode, frozen, float32."""
     from safetensors.torch import load_file
 
     classes = int(artifact.json("summary.json")["classes"])

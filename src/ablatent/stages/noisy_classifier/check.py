@@ -1,4 +1,4 @@
-"""Whether a classifier of noisy latents can be made for a job's data and first stage."""
+"""Whether a classifier of noisy latents can be built for a job's data and first stage."""
 
 import torch
 
@@ -10,7 +10,7 @@ from ablatent.stages.first_stage.check import model_of
 
 
 def check_classifier(config: Config) -> None:
-    """Labels, arguments, and shapes from latents to logits. Raises ConfigError."""
+    """Check labels, arguments, and shapes from latents to logits. Raises ConfigError."""
     annotations, node = make(config["data"]).outline(), config["classifier"]
     if annotations.labels is None:
         raise ConfigError(

@@ -11,7 +11,7 @@ from ablatent.stages.context import Context
 
 
 def chosen_rows(images: Images, split: str, count: int | None) -> np.ndarray:
-    """The first `count` rows of a fixed shuffle of a split; all of them for None or more than there are."""
+    """The first `count` rows of a fixed shuffle of a split, ascending; all for None or more than there are."""
     rows = images.indices(split)
     if count is None or count >= len(rows):
         return rows
@@ -19,7 +19,7 @@ def chosen_rows(images: Images, split: str, count: int | None) -> np.ndarray:
 
 
 def build(ctx: Context) -> None:
-    """features.npy (n, dim) float32, rows.npy, summary.json. The images are those that trainings see."""
+    """Write features.npy (n, dim) float32, rows.npy, summary.json. The images are those that trainings see."""
     config = ctx.config
     images = ctx.images()
     rows = chosen_rows(images, config["split"], config["count"])

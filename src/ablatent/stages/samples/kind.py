@@ -10,7 +10,7 @@ MODEL = ("first_stage", "latents", "embeddings", "diffusion", "noisy_classifier"
 
 
 def drawn_from(job: JobGraph) -> tuple[dict[str, object], dict[str, str]]:
-    """(what decides the drawing of samples, digests of the validation images that give their conditions)."""
+    """(options that decide the drawing of samples, digests of the validation images that give their conditions)."""
     config = job.config
     decides = {"sampler": config["sampler"], "guidance": config["guidance"], **config["samples"]}
     annotated = reads_annotations(config["conditioner"]) or guidance_declares(config, "reads")
@@ -18,7 +18,7 @@ def drawn_from(job: JobGraph) -> tuple[dict[str, object], dict[str, str]]:
 
 
 def sampling_checks(config: Config) -> Iterator[Check]:
-    """Of all jobs that sample: sampler, guidance and task fit the schedule, the model and each other."""
+    """The checks of all jobs that sample: sampler, guidance and task fit the schedule, the model and each other."""
     from ablatent.stages.check_sampling import check_captions, check_sampling, check_task
 
     names: tuple[str, ...] = ("sampler", "guidance", "task", "schedule", "conditioner", "samples", "data")

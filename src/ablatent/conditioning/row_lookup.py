@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 
-class Table:
-    """Row i is values[index[i]]: read when it is asked for, as float32. `[rows]` and `np.asarray` give arrays.
+class RowLookup:
+    """Row i is values[index[i]], read on access, as float32. `[rows]` and `np.asarray` give arrays.
 
     values: (u, …), may be memory-mapped; index: (n,) rows of it.
     """
