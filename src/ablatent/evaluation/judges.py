@@ -24,10 +24,10 @@ from ablatent.evaluation.shares import Share
 class Verdict(ABC):
     """Base of all verdicts: frozen dataclasses whose fields are their knobs.
 
-    reads: the part of `Annotations` that a judge learns. condition_parts: a model's condition must have one of these,
-    so that it decides what the judge sees. scored_parts: the parts of the conditions that the shares are of, any of
-    them. headline: the held-out score by which a judge is good or not. labels: name of a share → its label in reports,
-    where that is another. calibrates: whether a knob is chosen on real images.
+    reads: the annotations that a judge learns, by name (see `Annotations.part`). condition_parts: a model's condition
+    must have one of these, so that it decides what the judge sees. scored_parts: the parts of the conditions that the
+    shares are of, any of them. headline: the held-out score by which a judge is good or not. labels: name of a share →
+    its label in reports, where that is another. calibrates: whether a knob is chosen on real images.
     """
 
     reads: ClassVar[str]
@@ -39,8 +39,9 @@ class Verdict(ABC):
 
     def check(self, annotations: Annotations) -> None:
         """Raise ConfigError for data that lacks what a judge learns."""
-        if getattr(annotations, self.reads) is None:
-            raise ConfigError("judge", f"data with {self.reads}", f"data without {self.reads}", OTHER_DATA[self.reads])
+        if annotations.part(self.reads) is None:
+            do = OTHER_DATA.get(self.reads, "Use judge=none.")
+            raise ConfigError("judge", f"data with {self.reads}", f"data without {self.reads}", do)
         if len(self.names(annotations)) < 2:
             raise ConfigError(
                 "judge", "data with at least 2 classes", f"{len(self.names(annotations))}", "Use judge=none."

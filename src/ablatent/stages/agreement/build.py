@@ -45,17 +45,18 @@ def conditions_of(samples: Artifact, verdict: Verdict, classes: Sequence[str], s
 
     Raises StageError for samples whose stored conditions have nothing that the judge scores.
     """
-    labels, boxes, maps = samples.json("summary.json")["labels"], None, samples.path / "conditions_segmentation.npy"
-    if (samples.path / "conditions.json").exists():
-        boxes = samples.json("conditions.json")["boxes"]
+    labels, maps = samples.json("summary.json")["labels"], samples.path / "conditions_segmentation.npy"
+    stored = samples.json("conditions.json") if (samples.path / "conditions.json").exists() else {}
+    boxes = stored.get("boxes")
     conditions = Annotations(
         labels=None if labels is None else np.asarray(labels, dtype=np.int64),
         classes=tuple(classes),
         boxes=None if boxes is None else [[tuple(box) for box in row] for row in boxes],
         segmentation=np.load(maps) if maps.exists() else None,
         segments=tuple(segments),
+        extra={name: np.asarray(values) for name, values in stored.get("extra", {}).items()},
     )
-    if all(getattr(conditions, part) is None for part in verdict.scored_parts):
+    if all(conditions.part(part) is None for part in verdict.scored_parts):
         raise StageError(
             f"{samples.key}: expected samples whose conditions have {' or '.join(verdict.scored_parts)}; as stored, "
             "these have none. Draw others, by another samples.seed."
