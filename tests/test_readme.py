@@ -5,16 +5,14 @@
 
 import re
 import shlex
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-ROOT = Path(__file__).parents[1]
+from commands import ROOT, python
+
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```\n(.*?)^```", README, re.M | re.S)
 LINES = [line.split("   #")[0].strip().removeprefix("$ ") for block in BLOCKS for line in block.splitlines()]
@@ -56,9 +54,7 @@ def test_command(command, folder, request, monkeypatch):
             words += ["do=plan"]
         small = [] if any(w.startswith("preset=") for w in words) else ["preset=tiny"]
         words = [str(ROOT / "run.py"), *words[1:], *small]
-    done = subprocess.run(
-        [sys.executable, *words], cwd=folder, capture_output=True, text=True, timeout=600, check=False
-    )
+    done = python(folder, *words, timeout=600)
     if "ch_multt" in command:
         assert done.returncode == 2 and "Did you mean 'first_stage.ch_mult'?" in done.stdout
     else:

@@ -7,7 +7,6 @@ from the one before is a change of results, which wants a reason in the commit.
 import contextlib
 import hashlib
 import json
-import os
 import platform
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,9 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra import compose, initialize_config_dir
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra.core.global_hydra import GlobalHydra
+from hydra import compose
 
 from ablatent.cli.main import composed
 from ablatent.cli.verbs import execute
@@ -25,7 +22,6 @@ from ablatent.data.base import Fingerprint
 from ablatent.stages.base import Fingerprints
 from ablatent.store.identity import digest
 from ablatent.sweep.plan import Composed, make_plan
-from hydra_plugins.ablatent.launcher import ParsedOnce
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -35,12 +31,9 @@ PARTITION, BITS = HERE / "partition.json", HERE / "bits.json"
 @contextlib.contextmanager
 def _composer() -> Iterator[Any]:
     """Hydra's compose with experiments/ in reach, each file read once."""
-    os.environ["ABLATENT_ROOT"] = str(ROOT)
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(config_dir=str(ROOT / "conf"), version_base="1.3"):
-        loader = GlobalHydra.instance().hydra.config_loader
-        assert isinstance(loader, ConfigLoaderImpl)
-        loader.repository = ParsedOnce(loader.repository)
+    from composing import hydra_ready
+
+    with hydra_ready():
         yield lambda overrides: composed(list(overrides), compose("config", overrides=list(overrides)))
 
 

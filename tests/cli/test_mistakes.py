@@ -1,11 +1,13 @@
 """Mistakes end with one message that names the key, what was expected and the nearest spelling; nothing is trained."""
 
+from functools import partial
+
 import pytest
 from omegaconf import DictConfig
 
 from ablatent.cli import preflight
 from ablatent.core.errors import ConfigError
-from commands import ROOT, run
+from commands import ROOT, inline, run
 
 MISTAKES = {
     "first_stage=kk": ["first_stage", "identity, kl, pretrained, vq", "Did you mean 'kl'"],
@@ -47,27 +49,36 @@ MISTAKES = {
 }
 
 
-# These look into the store or a file, and import torch for it.
-LOOKING = ("do=import", "do=export", "first_stage=pretrained", "diffusion.init_from")
-COMMANDS = [pytest.param(c, marks=pytest.mark.slow) if c.startswith(LOOKING) else c for c in MISTAKES]
+# By an interpreter of its own, too: by the preflight, by Hydra's launcher, by a rule.
+COLD = ["first_stage=kk", "-m first_stage=kl,vv", "sampler.steps=1001"]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_mistake(command, tmp_path):
-    (tmp_path / "file").write_text("")
+def refused(command, folder, way):
+    (folder / "file").write_text("")
     overrides = [command] if command.startswith("title") else command.split()
-    done = run(tmp_path, *overrides)
+    done = way(folder, *overrides)
     said = done.stdout + done.stderr
     assert done.returncode != 0
     assert "Traceback" not in said, said
     for part in MISTAKES[command]:
         assert part in said.replace("\n", " "), said
-    assert not (tmp_path / "store" / "work").exists() and not (tmp_path / "store" / "objects").exists()
+    assert not (folder / "store" / "work").exists() and not (folder / "store" / "objects").exists()
+
+
+@pytest.mark.parametrize("command", MISTAKES)
+def test_mistake(command, tmp_path):
+    refused(command, tmp_path, inline)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COLD)
+def test_mistake_of_a_command(command, tmp_path):
+    refused(command, tmp_path, partial(run, cold=True))
 
 
 @pytest.mark.slow
 def test_refused_jobs_do_not_stop_the_plan_of_others(tmp_path):
-    done = run(tmp_path, "-m", "sampler.steps=0,5", "do=plan", "preset=tiny", "data=digits")
+    done = run(tmp_path, "-m", "sampler.steps=0,5", "do=plan", "preset=tiny", "data=digits", cold=True)
     assert "refused" in done.stdout and "sampler.steps=0" in done.stdout and done.returncode == 2
     assert "2 jobs, 1 refused" in done.stdout
 

@@ -107,6 +107,7 @@ def test_damaged_preparation_is_named(tmp_path: Path) -> None:
         load_images(tmp_path)
 
 
+@pytest.mark.slow
 def test_torch_stays_out(tmp_path: Path) -> None:
     code = f"""
 import sys

@@ -202,6 +202,7 @@ def test_eps_with_zero_terminal_snr_is_refused() -> None:
     Eps().check(schedule())
 
 
+@pytest.mark.slow
 def test_the_planning_check_needs_no_torch() -> None:
     code = "import sys, ablatent.diffusion.compatibility; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

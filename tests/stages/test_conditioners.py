@@ -11,12 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from PIL import Image
 
 from ablatent import load
-from ablatent.cli.main import plain
 from ablatent.cli.preflight import preflight
 from ablatent.core.errors import ConfigError
 from ablatent.stages.models import (
@@ -32,15 +30,11 @@ from ablatent.sweep.check import check_conditioner, check_plan
 from ablatent.sweep.plan import Composed, make_plan
 from ablatent.sweep.rules import READ_CAPTIONS, captions_stay_true, check_dropout
 from commands import ROOT, run
+from composing import composed
 
 CONF = ROOT / "conf"
 COMMON = ["preset=tiny", "runtime=cpu", "tracking=none"]
 SCENES = [*COMMON, "data=openmoji_scenes", "data.count=200", "data.limit=48"]
-
-
-def composed(*overrides: str) -> dict[str, Any]:
-    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-        return plain(compose("config", overrides=list(overrides)))
 
 
 @pytest.mark.parametrize("file", sorted((CONF / "conditioner").glob("*.yaml")), ids=lambda f: f.stem)

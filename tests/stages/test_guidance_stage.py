@@ -1,39 +1,35 @@
 """Guidance from the command line to the samples: which stages it brings in, what it refuses, what it shares."""
 
-import copy
 import csv
 import json
-from functools import cache, partial
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 import yaml
-from ablatent.stages.check_task import check_prompts
-from hydra import compose, initialize_config_dir
+from ablatent.stages.check_sampling import check_prompts
 
-from ablatent.cli.main import plain
 from ablatent.core.errors import ConfigError
 from ablatent.core.instantiate import make
 from ablatent.stages.graph import guided_by
 from ablatent.sweep.check import check_classifier, check_plan
 from ablatent.sweep.plan import Composed, make_plan
 from commands import ROOT, SMALL, built, found, run
+from composing import composed as compose_job
 
 NAMES = sorted(p.stem for p in (ROOT / "conf" / "guidance").glob("*.yaml"))
 WORKING = "conditioner=class training.snapshots=[12]"
 
 
-@cache
-def option(*groups):
-    with initialize_config_dir(config_dir=str(ROOT / "conf"), version_base="1.3"):
-        return plain(compose("config", overrides=["preset=tiny", "data=digits", *groups]))
+def group(override):
+    return "." not in override.split("=")[0]
 
 
 def composed(command):
     """The configuration of some overrides. Hydra takes a second for each; values and guidance are put in by hand."""
     overrides = command.split()
-    config = copy.deepcopy(option(*(o for o in overrides if "." not in o.split("=")[0] and "guidance" not in o)))
+    config = compose_job("preset=tiny", "data=digits", *(o for o in overrides if group(o) and "guidance" not in o))
     for override in overrides:
         name, value = override.split("=", 1)
         *path, last = name.split(".")

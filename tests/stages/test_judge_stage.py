@@ -9,10 +9,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from ablatent.stages.check_task import check_captions
-from hydra import compose, initialize_config_dir
+from ablatent.stages.check_sampling import check_captions
 
-from ablatent.cli.main import plain
 from ablatent.core.errors import ConfigError
 from ablatent.core.instantiate import make
 from ablatent.stages.base import Stage
@@ -23,6 +21,7 @@ from ablatent.sweep.check import check_plan
 from ablatent.sweep.plan import Composed, make_plan
 from ablatent.sweep.rules import apply_rules
 from commands import ROOT, SMALL, built, found, run
+from composing import composed
 from squares import COLOURS, HELD_OUT, Squares
 
 NAMES = ("classifier", "objects", "segmenter")
@@ -32,9 +31,7 @@ NAMES = ("classifier", "objects", "segmenter")
 def config():
     """A class-conditional job of digits in the tiny preset; below `judges`: name → judge node."""
     overrides = ["preset=tiny", "data=digits", "conditioner=class", "runtime=cpu", "judge=classifier"]
-    with initialize_config_dir(config_dir=str(ROOT / "conf"), version_base="1.3"):
-        composed = plain(compose("config", [*overrides, *(f"+judge@judges.{name}={name}" for name in NAMES)]))
-    return composed
+    return composed(*overrides, *(f"+judge@judges.{name}={name}" for name in NAMES))
 
 
 def changed(config, changes):

@@ -3,8 +3,6 @@
 import json
 import re
 import shlex
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +10,7 @@ import pytest
 from PIL import Image
 
 from ablatent.core.errors import ConfigError
-from commands import ROOT, SMALL, built, run
+from commands import ROOT, SMALL, built, python, run
 
 ROWS = re.findall(r"^\| `(\w+)` \|[^|]*\| `python run.py ([^`]*)` \|$", (ROOT / "README.md").read_text(), re.M)
 # Less of everything than the README's commands make.
@@ -54,14 +52,7 @@ def done(tmp_path_factory):
     """(folder, what each command of the table said)."""
     folder = tmp_path_factory.mktemp("tasks")
     commands = json.dumps([words_of(*row) for row in ROWS])
-    ran = subprocess.run(
-        [sys.executable, "-c", EACH, str(ROOT), commands],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
+    ran = python(folder, "-c", EACH, str(ROOT), commands)
     said = ran.stdout.split("\n=====\n")[1:]
     assert len(said) == len(ROWS), ran.stdout + ran.stderr
     return folder, said

@@ -19,12 +19,13 @@ import sys, time, os
 sys.modules["torch"] = None  # the store must not need it
 from pathlib import Path
 from ablatent.store.artifacts import Store
+from ablatent.store.identity import Key
 def build(work):
     with open(sys.argv[2], "a") as f:
         f.write(f"{os.getpid()}\\n")
     time.sleep(float(sys.argv[3]))
     (work.files / "value.txt").write_text("42")
-artifact, built = Store(Path(sys.argv[1])).get_or_build("toy", sys.argv[4], build)
+artifact, built = Store(Path(sys.argv[1])).get_or_build(Key(sys.argv[4]), build)
 print(int(built), (artifact.path / "value.txt").read_text())
 """
 
@@ -42,6 +43,7 @@ def toy(value="42", **files):
     return build
 
 
+@pytest.mark.slow
 def test_twelve_processes_build_once(tmp_path):
     children = [start(tmp_path, 0.5) for _ in range(12)]
     answers = [child.communicate(timeout=60) for child in children]
@@ -53,7 +55,7 @@ def test_twelve_processes_build_once(tmp_path):
 def test_found_again_and_manifest(tmp_path):
     store = Store(tmp_path)
     first, built = store.get_or_build(KEY, toy(), lambda: {"config": {"a": 1}})
-    again, rebuilt = Store(tmp_path).get_or_build("toy", KEY, toy("43"))
+    again, rebuilt = Store(tmp_path).get_or_build(KEY, toy("43"))
     assert built and not rebuilt
     assert again.manifest.config == {"a": 1} and again.manifest.files["value.txt"].size == 2
     assert first.path == again.path and not store.work_folder(KEY).exists()
@@ -61,11 +63,11 @@ def test_found_again_and_manifest(tmp_path):
 
 @pytest.mark.parametrize("victim", ["value.txt", "manifest.json"])
 def test_one_flipped_byte_is_detected_said_and_rebuilt(tmp_path, victim, capsys):
-    artifact, _ = Store(tmp_path).get_or_build("toy", KEY, toy("hello"))
+    artifact, _ = Store(tmp_path).get_or_build(KEY, toy("hello"))
     data = bytearray((artifact.path / victim).read_bytes())
     data[len(data) // 2] ^= 1
     (artifact.path / victim).write_bytes(data)
-    again, built = Store(tmp_path).get_or_build("toy", KEY, toy("hello"))
+    again, built = Store(tmp_path).get_or_build(KEY, toy("hello"))
     assert built and (again.path / "value.txt").read_text() == "hello"
     assert "damaged" in capsys.readouterr().out
     assert len(list((tmp_path / "damaged").iterdir())) == 1
@@ -84,7 +86,7 @@ def test_a_large_array_is_set_aside_by_verify_alone(tmp_path, monkeypatch, capsy
     from ablatent.sweep.life import verify_all
 
     monkeypatch.setattr("ablatent.store.artifacts.HASH_LIMIT", 4)
-    artifact, _ = Store(tmp_path).get_or_build("toy", KEY, toy(**{"mean.npy": "hello"}))
+    artifact, _ = Store(tmp_path).get_or_build(KEY, toy(**{"mean.npy": "hello"}))
     (artifact.path / "mean.npy").write_text("hallo")
     assert Store(tmp_path).find(KEY) is not None, "checked by size"
     assert verify_all(Store(tmp_path)) == 1 and "0 of 1 objects are whole" in capsys.readouterr().out
@@ -107,12 +109,13 @@ def test_what_a_publisher_left_over_is_not_resumed_from(tmp_path):
 
 
 def test_missing_and_additional_bytes(tmp_path):
-    artifact, _ = Store(tmp_path).get_or_build("toy", KEY, toy())
+    artifact, _ = Store(tmp_path).get_or_build(KEY, toy())
     (artifact.path / "value.txt").write_text("421")
     with pytest.raises(Damaged, match="another size"):
         verify(artifact.path, KEY)
 
 
+@pytest.mark.slow
 def test_a_killed_build_leaves_its_work_and_frees_the_lock(tmp_path):
     child = start(tmp_path, 60)
     while not (tmp_path / "log").exists():
@@ -140,8 +143,8 @@ def test_an_orphan_cannot_write(tmp_path):
         toy()(work)
 
     with pytest.raises(Superseded):
-        Store(tmp_path).get_or_build("toy", KEY, build)
-    assert not Store(tmp_path).folder("toy", KEY).exists()
+        Store(tmp_path).get_or_build(KEY, build)
+    assert not Store(tmp_path).folder(KEY).exists()
 
 
 def test_an_error_is_kept_and_a_new_invocation_tries_again(tmp_path):
@@ -173,6 +176,7 @@ def test_a_store_below_a_file_is_refused(tmp_path):
         Store(tmp_path / "file" / "store").check_writable()
 
 
+@pytest.mark.slow
 def test_the_lock_is_not_inherited_by_a_fork(tmp_path):
     """A data-loader worker that outlives its killed parent must not hold the lock."""
     script = (
@@ -194,3 +198,17 @@ def test_the_lock_is_not_inherited_by_a_fork(tmp_path):
 
     with locked(tmp_path / "lock", "x"):
         assert time.monotonic() - began < 10
+
+
+def test_a_store_of_another_format_is_refused_in_one_sentence(tmp_path):
+    store = Store(tmp_path / "new")
+    store.check_writable()
+    store.get_or_build(KEY, toy())
+    assert Store(tmp_path / "new").find(KEY) is not None
+    (tmp_path / "old" / "objects" / "diffusion").mkdir(parents=True)  # as it was before formats had numbers
+    (tmp_path / "later").mkdir()
+    (tmp_path / "later" / "FORMAT").write_text("99\n")
+    for name, number in (("old", "1"), ("later", "99")):
+        with pytest.raises(ConfigError, match=f"expected a store of format 2; got 'one of format {number}") as error:
+            Store(tmp_path / name)
+        assert error.value.key == "store.path" and "store.path=…" in str(error.value)

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from commands import ROOT, SMALL, built, run
+from commands import ROOT, SMALL, built, inline, run
 
 FAST = [*SMALL, "first_stage.training.steps=4", "training.steps=4", "samples.count=8", "sampler.steps=3"]
 
@@ -59,7 +59,7 @@ def test_every_combination_runs_or_is_refused(tmp_path, axes):
 
 def test_a_pattern_that_fits_nothing_and_one_on_a_value(tmp_path):
     for override in ("schedule=glob(nothing*)", "sampler.steps=glob(*)"):
-        done = run(tmp_path, "-m", override, "do=plan")
+        done = inline(tmp_path, "-m", override, "do=plan")
         assert done.returncode == 2 and override.split("=")[0] in done.stdout and "Traceback" not in done.stdout
 
 

@@ -1,15 +1,55 @@
-"""Every experiment is a sweep that can be planned, also in the tiny preset."""
+"""Every experiment is a sweep of the jobs that its file lists, which share the stages that it says; also in tiny."""
+
+import itertools
+import re
 
 import pytest
+import yaml
 
 from commands import ROOT, run
 
-EXPERIMENTS = sorted(p.stem for p in (ROOT / "experiments").glob("*.yaml"))
+# What is trained or drawn, and how often: as the head of each file says it.
+SHARED = {
+    "autoencoder_zoo": {"first_stage": 12, "reconstruction": 12, "reference": 2},
+    "class_guidance": {"first_stage": 1, "diffusion": 1, "judge": 1, "samples": 5, "scores": 5, "agreement": 5},
+    "emoji_captions": {"first_stage": 1, "embeddings": 1, "diffusion": 1, "task": 2},
+    "first_stage": {"first_stage": 2, "diffusion": 2, "samples": 6, "scores": 6},
+    "inpainting": {"first_stage": 1, "diffusion": 2, "task": 6, "restoration": 6},
+    "schedule_sampler": {"first_stage": 1, "diffusion": 2, "samples": 24, "scores": 24},
+    "super_resolution": {"first_stage": 1, "diffusion": 1, "task": 3, "restoration": 3},
+    "text_scenes": {"first_stage": 1, "embeddings": 1, "diffusion": 1, "judge": 1, "samples": 3, "agreement": 3},
+    "text_swaps": {"first_stage": 1, "embeddings": 1, "diffusion": 1, "task": 3},
+}
+# One preset in place of three.
+SHARED_IN_TINY = SHARED | {"autoencoder_zoo": {"first_stage": 4, "reconstruction": 4, "reference": 2}}
+
+
+def axes(name: str) -> dict[str, list[str]]:
+    """Axis → its values, of an experiment and of what it builds on."""
+    config = yaml.safe_load((ROOT / "experiments" / f"{name}.yaml").read_text())
+    below = [entry for entry in config["defaults"] if isinstance(entry, str)]
+    found = {axis: values for other in below for axis, values in axes(other).items()}
+    swept = config.get("hydra", {}).get("sweeper", {}).get("params", {})
+    return found | {axis: str(values).split(",") for axis, values in swept.items()}
+
+
+def test_every_experiment_is_here():
+    assert {p.stem for p in (ROOT / "experiments").glob("*.yaml")} == set(SHARED)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_an_experiment_is_planned(tmp_path, name):
-    done = run(tmp_path, "-m", f"experiments={name}", "preset=tiny", "do=plan", "tracking=none")
+@pytest.mark.parametrize("preset", [None, "tiny"])
+@pytest.mark.parametrize("name", SHARED)
+def test_an_experiment_is_planned(tmp_path, name, preset):
+    chosen = [] if preset is None else [f"preset={preset}"]
+    done = run(tmp_path, "-m", f"experiments={name}", *chosen, "do=plan", "tracking=none")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "refused" not in done.stdout and "first_stage" in done.stdout
+    swept = {axis: values for axis, values in axes(name).items() if preset is None or axis != "preset"}
+    jobs = len(list(itertools.product(*swept.values())))
+    assert jobs > 1 and done.stdout.startswith(f"{jobs} jobs\n"), done.stdout
+    stages = {kind: int(number) for number, kind in re.findall(r"^│ (\d+) +│ (\w+)", done.stdout, re.M)}
+    wanted = SHARED if preset is None else SHARED_IN_TINY
+    assert {kind: stages.get(kind) for kind in wanted[name]} == wanted[name], done.stdout
+    last = {"first_stage", "task", "samples"} & {*wanted[name]}
+    assert jobs == max(stages[kind] for kind in last), "each job has something of its own"

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
+from hydra import compose
 from omegaconf import OmegaConf
 
 from ablatent.cli.main import plain
@@ -23,7 +22,7 @@ from ablatent.stages.models import dummy_inputs, make_network
 from ablatent.stages.stored import make_first_stage
 from ablatent.sweep.plan import Composed, make_plan
 from commands import ROOT, run
-from hydra_plugins.ablatent.launcher import ParsedOnce
+from composing import hydra_ready
 
 pytestmark = pytest.mark.slow
 
@@ -87,16 +86,14 @@ def made(*overrides: str) -> dict[str, Any]:
 
 
 def composed(*overrides: str) -> dict[str, Any]:
-    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+    with hydra_ready():
         return made(*overrides)
 
 
 @pytest.fixture(scope="module")
 def rows() -> dict[str, dict[str, Any]]:
     """Every preset, composed once: with no override but its own name."""
-    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-        loader: Any = GlobalHydra.instance().config_loader()
-        loader.repository = ParsedOnce(loader.repository)
+    with hydra_ready():
         return {name: made(f"preset=paper/{name}") for name in NAMES}
 
 

@@ -5,10 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from ablatent.cli.main import plain
 from ablatent.core.instantiate import make
 from ablatent.data.base import load_images
 from ablatent.data.latents import LatentNormalizer, Latents
@@ -20,7 +18,7 @@ from ablatent.training.diffusion import DiffusionTrainee, DiffusionTraining, Lat
 from ablatent.training.first_stage import to_tensor
 from ablatent.training.loop import Runtime, fit
 from ablatent.training.record import Recorder
-from commands import ROOT
+from composing import composed
 
 
 class Folder:
@@ -47,9 +45,8 @@ def test_one_step_of_celebahq_ldm4(tmp_path: Path) -> None:
     (tmp_path / "faces").mkdir()
     for i in range(4):
         Image.fromarray(rng.integers(0, 256, (256, 256, 3), dtype=np.uint8)).save(tmp_path / "faces" / f"{i}.png")
-    with initialize_config_dir(config_dir=str(ROOT / "conf"), version_base="1.3"):
-        overrides = ["data.cache=null", f"data.root={tmp_path}/faces", "training.batch_size=1", "training.steps=1"]
-        cfg = plain(compose("config", overrides=["preset=paper/celebahq_ldm4", *overrides]))
+    overrides = ["data.cache=null", f"data.root={tmp_path}/faces", "training.batch_size=1", "training.steps=1"]
+    cfg = composed("preset=paper/celebahq_ldm4", *overrides)
     data = make(cfg["data"])
     data.prepare(tmp_path / "data")
     images = load_images(tmp_path / "data")

@@ -4,18 +4,15 @@ import copy
 import itertools
 
 import pytest
-from hydra import compose, initialize_config_dir
 
-from ablatent.cli.main import plain
 from ablatent.sweep.plan import Composed, counts, make_plan
-from commands import ROOT
+from composing import composed as compose_job
 
 DATA = ["preset=tiny", "data=digits"]
 
 
 def composed(*overrides):
-    with initialize_config_dir(config_dir=str(ROOT / "conf"), version_base="1.3"):
-        return plain(compose("config", overrides=[*DATA, *overrides]))
+    return compose_job(*DATA, *overrides)
 
 
 def plan_of(*jobs):
@@ -92,34 +89,6 @@ def test_a_change_rebuilds_what_hangs_below_it(override, base):
     assert {role for role in base if changed[role] != base[role]} == BELOW[CHANGES[override]]
 
 
-def test_every_field_of_first_stage_rebuilds_what_hangs_below_it(base):
-    config = composed()
-
-    def leaves(node, path=()):
-        for name, value in node.items():
-            if isinstance(value, dict):
-                yield from leaves(value, (*path, name))
-            elif name != "_target_" and "weights" not in path:
-                yield (*path, name), value
-
-    for path, value in leaves(config["first_stage"]):
-        changed = copy.deepcopy(config)
-        node = changed["first_stage"]
-        for name in path[:-1]:
-            node = node[name]
-        node[path[-1]] = "x" if value is None or isinstance(value, (str, bool)) else ([9] if value == [] else 8)
-        if path[-1] == "ch_mult":
-            node[path[-1]] = [2, 2]
-        (job,) = make_plan([Composed([], changed)]).jobs
-        if job.refused is None:
-            assert job.stages["scores"].key != base["scores"], path
-
-
-def test_a_size_that_does_not_divide_is_refused():
-    (job,) = make_plan([Composed([], composed("data=openmoji", "data.size=30"))]).jobs
-    assert job.refused is not None and "data.size" in job.refused
-
-
 def changed(config, key, value):
     """The configuration with another value at a dotted key, composed once and not again."""
     config = copy.deepcopy(config)
@@ -128,6 +97,39 @@ def changed(config, key, value):
         node = node[name]
     node[key.split(".")[-1]] = value
     return config
+
+
+def leaves(node, path=()):
+    for name, value in node.items():
+        if isinstance(value, dict):
+            yield from leaves(value, (*path, name))
+        elif name != "_target_":
+            yield ".".join((*path, name)), value
+
+
+# Fields whose values are looked at when a job is planned.
+OTHER = {"ch_mult": [2, 2], "training.decay": "linear"}
+
+
+@pytest.mark.parametrize("first_stage", ["kl", "vq"])
+def test_every_field_of_first_stage_rebuilds_what_hangs_below_it(first_stage):
+    """All of it and nothing else; where pretrained weights are found decides nothing."""
+    config, base = composed(f"first_stage={first_stage}"), keys(f"first_stage={first_stage}")
+    fields = dict(leaves(config["first_stage"]))
+    assert len(fields) > 40 and set(OTHER) <= set(fields)
+    for name, value in fields.items():
+        other = "x" if value is None or isinstance(value, (str, bool)) else ([9] if value == [] else 8)
+        other = OTHER.get(name, other)
+        (job,) = make_plan([Composed([], changed(config, f"first_stage.{name}", other))]).jobs
+        assert job.refused is None and other != value, name
+        rebuilt = {role for role in base if job.stages[role].key != base[role]}
+        assert rebuilt == (set() if ".weights." in name else BELOW["first_stage"]), name
+        assert set(job.stages) == set(base), name
+
+
+def test_a_size_that_does_not_divide_is_refused():
+    (job,) = make_plan([Composed([], composed("data=openmoji", "data.size=30"))]).jobs
+    assert job.refused is not None and "data.size" in job.refused
 
 
 def test_conditions_of_pictures_alone_hang_on_no_annotations():

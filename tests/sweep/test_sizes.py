@@ -4,22 +4,19 @@ from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from torch import nn
 
-from ablatent.cli.main import plain
 from ablatent.core.progress import console
 from ablatent.sweep import sizes
 from ablatent.sweep.plan import Composed, make_plan
 from ablatent.sweep.sizes import Size, diffusion_sizes, first_stage_size, kept_for_backward, sizes_of, table
-from commands import ROOT
+from composing import composed as compose_job
 
 pytestmark = pytest.mark.slow
 
 
 def composed(*overrides: str) -> dict[str, Any]:
-    with initialize_config_dir(config_dir=str(ROOT / "conf"), version_base="1.3"):
-        return plain(compose("config", overrides=["preset=tiny", "data=digits", *overrides]))
+    return compose_job("preset=tiny", "data=digits", *overrides)
 
 
 def test_kept_tensors_are_those_of_the_backward_pass() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from commands import SMALL, built, found, run, words
+from commands import SMALL, built, found, python, run, words
 
 pytestmark = pytest.mark.slow
 
@@ -69,18 +69,19 @@ def test_status_and_verify(swept):
     assert done.returncode == 0 and re.search(r"(\d+) of \1 objects are whole", done.stdout)
 
 
+def inspected(run_folder: Path) -> str:
+    """What W&B reads in an offline run."""
+    out = python(run_folder, "-m", "wandb", "leet", "inspect", str(run_folder), "--summary", "--json")
+    assert out.returncode == 0, out.stderr
+    return out.stdout
+
+
 def test_wandb_runs_show_axes_scores_and_state(swept):
     folder, _ = swept
     runs = list((folder / "store" / "wandb").glob("offline-run-*"))
     said = []
     for path in runs:
-        out = subprocess.run(
-            [words()[0], "-m", "wandb", "leet", "inspect", str(path), "--summary", "--json"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        said.append(out.stdout)
+        said.append(inspected(path))
     jobs = [text for text in said if "axes_first_stage" in text]
     assert len(jobs) >= 2 and all("fid_192" in text and "finished" in text for text in jobs)
     assert len(said) >= 6, "one run for each trained stage and each job"
@@ -98,12 +99,7 @@ def test_a_job_made_to_fail_fails_alone(tmp_path):
     assert (plan.parent / "report" / "report.html").exists()
     failed = 0
     for path in (tmp_path / "store" / "wandb").glob("offline-run-*"):
-        out = subprocess.run(
-            [words()[0], "-m", "wandb", "leet", "inspect", str(path), "--summary", "--json"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
+        out = inspected(path)
         failed += "axes_optimizer_lr" in out and "failed" in out
     assert failed == 1
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from ablatent.conditioning.base import ConditionInfo
 from ablatent.conditioning.none import NoConditioner
 from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
@@ -32,6 +33,7 @@ from ablatent.tasks.inpaint import Inpaint
 from ablatent.tasks.larger_canvas import LargerCanvas, apart, corners
 from ablatent.tasks.outpaint import Outpaint, check_sides
 from ablatent.tasks.sample import Sample
+from ablatent.tasks.super_resolution import SuperResolution
 from ablatent.training.first_stage import to_images
 
 S = Linear(1000, 0.0001, 0.02, False)
@@ -189,7 +191,9 @@ def test_small_pictures_are_enlarged_beside_the_samples() -> None:
         enlarged({"label": low}, (4, 8))
 
 
-CLASSES, NOTHING = {"ClassLabel": ("labels",)}, {"NoConditioner": ()}
+CLASSES, NOTHING = [ConditionInfo("ClassLabel", ("labels",))], []
+SMALL, MAPS = [ConditionInfo("LowResolution", ("pixels",))], [ConditionInfo("Map", ("segmentation",))]
+HOLES = [ConditionInfo("MaskedImage", ("pixels",), fills=True)]
 
 
 @pytest.mark.parametrize(
@@ -207,13 +211,15 @@ CLASSES, NOTHING = {"ClassLabel": ("labels",)}, {"NoConditioner": ()}
         (lambda: Outpaint(by=0.0), "task.by"),
         (lambda: LargerCanvas(factor=0.0), "task.factor"),
         (lambda: LargerCanvas(height=0), "task.height"),
-        (lambda: Outpaint().check_model({"LowResolution": ("pixels",)}, 8), "task"),
-        (lambda: LargerCanvas().check_model({"Map": ("segmentation",)}, 8), "task"),
-        (lambda: Conditional("lables"), "task.reads"),
+        (lambda: Outpaint().check_model(SMALL, 8), "task"),
+        (lambda: LargerCanvas().check_model(MAPS, 8), "task"),
+        (lambda: Conditional("lables").check_model(CLASSES, 8), "task.reads"),
+        (lambda: Conditional("pixels"), "task.reads"),
+        (lambda: SuperResolution("captions"), "task.reads"),
         (lambda: Sample(unconditional=True).check_model(CLASSES, 8), "task"),
         (lambda: Conditional("captions").check_model(CLASSES, 8), "task"),
         (lambda: Conditional("labels").check_model(NOTHING, 8), "task"),
-        (lambda: Conditional("pixels").check_model({"MaskedImage": ("pixels",)}, 8), "task"),
+        (lambda: SuperResolution().check_model(HOLES, 8), "task"),
     ],
 )
 def test_what_cannot_be_names_its_key(refused, key: str) -> None:
@@ -223,13 +229,13 @@ def test_what_cannot_be_names_its_key(refused, key: str) -> None:
     Conditional("labels").check_model(CLASSES, 8)
     Sample(unconditional=True).check_model(NOTHING, 8)
     for task in (Inpaint(method="model"), Outpaint(method="model")):
-        task.check_model({"MaskedImage": ("pixels",)}, 8)
+        task.check_model(HOLES, 8)
 
 
 @pytest.mark.parametrize(("same", "index"), [(True, [0, 1, 2, 0, 1, 2]), (False, [0, 1, 2, 3, 4, 5])])
 def test_a_column_may_start_from_one_noise(same: bool, index: list[int]) -> None:
-    made = context(DDIM(steps=2), batch=6)
-    outcome = Conditional("labels", count=2, each=3, same_noise=same).run(made)
-    x_T = generate_prior(made.model, made.seed, index)
-    assert torch.equal(made.model.denoiser.network.seen[0], x_T.to(torch.float32))
+    built = context(DDIM(steps=2), batch=6)
+    outcome = Conditional("labels", count=2, samples_per_image=3, same_noise=same).run(built)
+    x_T = generate_prior(built.model, built.seed, index)
+    assert torch.equal(built.model.denoiser.network.seen[0], x_T.to(torch.float32))
     assert (outcome.scores["distance_between_conditions"] == 0) == same, "the network has no condition"

@@ -82,7 +82,14 @@ class Recorded:
             latent_shape=(3, 8, 8),
             device=torch.device("cpu"),
         )
-        return TaskContext(model, sampler, 3, self.draw, lambda x: x.reshape(len(x), -1).astype(np.float32), known)
+        return TaskContext(
+            model=model,
+            sampler=sampler,
+            seed=3,
+            draw=self.draw,
+            features=lambda x: x.reshape(len(x), -1).astype(np.float32),
+            validation_source=known,
+        )
 
 
 def test_interpolation_draws_arcs_between_neighbouring_samples() -> None:

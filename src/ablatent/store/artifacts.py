@@ -109,8 +109,7 @@ class Store:
             probe = self.root / "locks" / f".probe-{os.getpid()}"
             probe.touch()
             probe.unlink()
-            if not (self.root / FORMAT_FILE).exists():
-                write_atomic(self.root / FORMAT_FILE, f"{FORMAT}\n".encode())
+            self._mark_format()
         except OSError as e:
             raise ConfigError(
                 "store.path",
@@ -118,6 +117,11 @@ class Store:
                 str(self.root),
                 f"{e.strerror}: {e.filename}. Choose another folder with store.path=….",
             ) from None
+
+    def _mark_format(self) -> None:
+        if not (self.root / FORMAT_FILE).exists():
+            self.root.mkdir(parents=True, exist_ok=True)
+            write_atomic(self.root / FORMAT_FILE, f"{FORMAT}\n".encode())
 
     def folder(self, key: Key) -> Path:
         """The folder of a published object, whether it is there or not."""
@@ -209,6 +213,7 @@ class Store:
             return self._publish(work, {**record(), "wall_seconds": round(spent, 3)}), True
 
     def _begin(self, key: Key) -> Work:
+        self._mark_format()
         path = self.work_folder(key)
         if path.exists() and not (path / "files").exists():  # left over by one that was killed after it had published
             shutil.rmtree(path)

@@ -14,8 +14,8 @@ from jaxtyping import Float, UInt8
 
 from ablatent.conditioning.base import Rows
 from ablatent.conditioning.source import Source
-from ablatent.core.errors import ConfigError
-from ablatent.data.annotation_kinds import IMAGES, annotation_kind, titles
+from ablatent.core.errors import ConfigError, did_you_mean
+from ablatent.data.annotation_kinds import BUILT_IN, IMAGES, annotation_kind, titles
 from ablatent.samplers.base import Sampler
 from ablatent.tasks.base import Condition, FigureTask, Restoration, TaskContext, TaskResult, check_counts, distances
 from ablatent.tasks.conditions import conditions
@@ -60,13 +60,14 @@ class Conditional(FigureTask):
     def check_model(self, condition: Condition, size: int) -> None:
         # a model that fills holes reads images too, and more than this task could give
         if not any(self.reads in part.needs for part in condition if not part.fills):
-            got = titles(need for part in condition for need in part.needs) or "no condition"
-            raise ConfigError(
-                "task",
-                f"a task for a model of {got}",
-                f"one for a model of {annotation_kind(self.reads).title}",
-                f"Choose a conditioner that reads {annotation_kind(self.reads).title}, or task=sample.",
-            )
+            needs = [need for part in condition for need in part.needs]
+            title = annotation_kind(self.reads).title
+            do = f"Choose a conditioner that reads {title}, or task=sample."
+            if self.reads not in BUILT_IN:
+                do = did_you_mean(self.reads, [*needs, *BUILT_IN]) or do
+            key = "task" if self.reads in BUILT_IN else "task.reads"
+            expected = f"a task for a model of {titles(needs) or 'no condition'}"
+            raise ConfigError(key, expected, f"one for a model of {title}", do)
 
     def image_steps(self, sampler: Sampler) -> int:
         return self.count * self.samples_per_image * sampler.steps
