@@ -82,7 +82,7 @@ class Bar:
 
 @contextmanager
 def track(title: str, total: int, unit: str = "it", done: int = 0) -> Iterator[Bar]:
-    """A progress bar for the block of a `with` statement, whose value is the `Bar`. total: in units; done: at the start."""
+    """A progress bar for the block of a `with` statement, whose value is the `Bar`. done: at its start."""
     bar = Bar(title, total, unit, done)
     try:
         yield bar
