@@ -26,7 +26,9 @@ INTEROP = {
 def imported(folder, state):
     torch.save({"state_dict": state}, folder / "model.ckpt")
     config = {"path": str(folder / "model.ckpt"), "format": "compvis", "interop": INTEROP}
-    assert import_weights(Store(folder / "store"), config) == 0
+    store = Store(folder / "store")
+    store.check_writable()
+    assert import_weights(store, config) == 0
     key = next((folder / "store/objects/imported").iterdir()).name
     return load(str(folder / "store"), key[:14], size=32)
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from ablatent.stages.check_sampling import check_prompts
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.instantiate import make
+from ablatent.stages.check_sampling import check_prompts
 from ablatent.stages.graph import guided_by
 from ablatent.sweep.check import check_classifier, check_plan
 from ablatent.sweep.plan import Composed, make_plan

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from ablatent.stages.check_sampling import check_captions
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.instantiate import make
 from ablatent.stages.base import Stage
+from ablatent.stages.check_sampling import check_captions
 from ablatent.stages.judge.check import check_judge, make_judge
 from ablatent.store.artifacts import Store
 from ablatent.sweep.builder import Builder

@@ -82,7 +82,10 @@ class Bar:
 
 @contextmanager
 def track(title: str, total: int, unit: str = "it", done: int = 0) -> Iterator[Bar]:
-    """A progress bar for the block of a `with` statement, whose value is the `Bar`. done: at its start."""
+    """A `Bar` for a block.
+
+    ``with track("encoding", len(x), "images") as bar: … bar.advance(n, loss=…)``
+    """
     bar = Bar(title, total, unit, done)
     try:
         yield bar

@@ -42,10 +42,9 @@ def fitted(aspect: Extent, longest: int) -> Extent:
 
 
 def caption(boxes: Sequence[Box], names: Sequence[str]) -> str:
-    """The caption of a scene: each object beside the one before it.
+    """Each object beside the one before it: "a red apple left of a bicycle, a dog above the bicycle".
 
-    For example "a red apple left of a bicycle, a dog above the bicycle". names: of all classes. The relations are read
-    off the boxes.
+    names: of all classes. The relations are read off the boxes.
     """
     first, *others = boxes
     if not others:

@@ -27,7 +27,7 @@ def check_dropout(node: str, dropout: float) -> None:
 
 
 def level_factors(node: str, ch_mult: Sequence[int], attn_factors: Sequence[int]) -> list[int]:
-    """The downsample factors of the levels: 1, 2, 4, and so on.
+    """The downsample factor of each level: 1, 2, 4 and so on.
 
     node: the network's place in the configuration. Raises ConfigError for widths that are none, and for an attention
     factor that no level has.
