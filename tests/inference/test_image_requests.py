@@ -162,7 +162,10 @@ def test_a_hybrid_fills_the_hole_and_leaves_the_rest(hybrid, files) -> None:
     """The known pixels are the picture's, bit for bit; the mask, the map and the boxes are those that were given."""
     finished, network = hybrid
     given = {k: files[k] for k in ("image", "mask", "map")}
-    request, picture = Request(prompts=[], **given, boxes=[["dog", 0, 0, 0.5, 1]], n=2), np.asarray(Image.open(files["image"]))
+    request, picture = (
+        Request(prompts=[], **given, boxes=[["dog", 0, 0, 0.5, 1]], n=2),
+        np.asarray(Image.open(files["image"])),
+    )
     answer = finished.answer(request)
     hole = np.asarray(Image.open(files["mask"])) > 0
     assert all(np.array_equal(image[~hole], picture[~hole]) for image in answer.images)
