@@ -12,10 +12,10 @@ import yaml
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.instantiate import make
-from ablatent.stages.base import Stage
 from ablatent.stages.check_sampling import check_captions
 from ablatent.stages.judge.check import check_judge
 from ablatent.stages.judge.load import make_judge
+from ablatent.stages.stage import Stage
 from ablatent.store.artifacts import Store
 from ablatent.sweep.builder import Builder
 from ablatent.sweep.check import check_plan
