@@ -10,6 +10,16 @@ from ablatent.core.errors import ConfigError
 from commands import ROOT, inline, run
 
 MISTAKES = {
+    "do=report first_stage=vq": ["first_stage", "do=report: sweep, store"],
+    "do=status n=3": ["n", "do=status"],
+    "-m do=run,plan": ["do", "cannot be swept"],
+    "-m do=report sweep=a,b": ["do", "run or plan with -m"],
+    "n=4": ["n", "do=run reads", "do=sample"],
+    "do=plan path=x": ["path", "do=plan reads", "do=export, do=import"],
+    "do=sample model=x promt=y": ["promt", "Did you mean 'prompt'"],
+    "training.loss=square preset=tiny data=digits": ["training.loss", "Did you mean 'mse'"],
+    "schedule=given": ["schedule", "Did you mean 'custom'"],
+    "optimizer.learning_rate=1": ["optimizer.learning_rate", "Did you mean 'optimizer.lr'"],
     "first_stage=kk": ["first_stage", "identity, kl, pretrained, vq", "Did you mean 'kl'"],
     "schedule=cosin": ["schedule", "cosine", "Did you mean 'cosine'"],
     "first_stage.ch_multt=[1,2]": ["first_stage.ch_multt", "Did you mean 'first_stage.ch_mult'"],
