@@ -14,7 +14,7 @@ from ablatent.core.progress import console
 
 def main(path: str) -> int:
     """Build the stage that the JSON file at `path` describes; 0 where it is in the store afterwards, else 1."""
-    from ablatent.stages.base import Stage
+    from ablatent.stages.stage import Stage
     from ablatent.store.artifacts import Store
     from ablatent.sweep.builder import Builder
 

@@ -10,16 +10,17 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from PIL import Image
 
-from ablatent.cli.raw_overrides import check_words, quoted, unquoted, value_of
+from ablatent.cli.raw_overrides import check_verb, quoted, unquoted, value_of
 from ablatent.core.errors import ConfigError
 from ablatent.core.images import save_png
-from ablatent.inference.model_reference import find, job_words
-from ablatent.inference.request import Asker, Request, boxes_of, prompts_of
-from ablatent.inference.sampling import _check_node, _compared, about_of, repeat, texts
+from ablatent.inference.model_reference import find, merge_overrides
+from ablatent.inference.request import Request, RequestResolver, boxes_of, prompts_of
+from ablatent.inference.sampling import _check_node, _compared, metadata_of, repeat, texts
 from ablatent.store.artifacts import Store
 from ablatent.tasks.inpaint import Inpaint
 from ablatent.tasks.sample import Sample
 from ablatent.tracking.base import run_id
+from commands import ROOT
 
 UGLY = [
     "a red apple, two pears",
@@ -64,10 +65,10 @@ def test_the_jobs_words_come_first() -> None:
         "title=x",
         "seed=1",
     ]
-    assert job_words(job, ["do=sample", "guidance.scale=4"]) == [
-        *("preset=tiny", "sampler=ddpm", "sampler.steps=9", "seed=1", "do=sample", "guidance.scale=4")
+    assert merge_overrides(job, ["do=sample", "guidance.scale=4"]) == [
+        *("preset=tiny", "sampler=ddpm", "sampler.steps=9", "do=sample", "guidance.scale=4")
     ]
-    assert job_words(job, ["sampler=ddim"]) == ["preset=tiny", "guidance.scale=2", "seed=1", "sampler=ddim"]
+    assert merge_overrides(job, ["sampler=ddim"]) == ["preset=tiny", "guidance.scale=2", "sampler=ddim"]
 
 
 @pytest.mark.parametrize(
@@ -76,29 +77,32 @@ def test_the_jobs_words_come_first() -> None:
 )
 def test_what_has_no_meaning_with_do_sample(word: str, key: str | None) -> None:
     if key is None:
-        check_words(["do=sample", word], False)
+        check_verb(ROOT, ["do=sample", word], False)
         return
     with pytest.raises(ConfigError) as error:
-        check_words(["do=sample", word], False)
+        check_verb(ROOT, ["do=sample", word], False)
     assert error.value.key == key
     with pytest.raises(ConfigError, match="prompts=FILE"):
-        check_words(["do=sample"], True)
+        check_verb(ROOT, ["do=sample"], True)
 
 
-def asker(needs: set[str], task=None) -> Asker:
-    return Asker(task or Sample(), frozenset(needs), ("sneaker", "T-shirt", "bag"), ("sky", "dog"), 8)
+def resolver(needs: set[str], task=None) -> RequestResolver:
+    classes = ("sneaker", "T-shirt", "bag")
+    return RequestResolver(
+        task=task or Sample(), needs=frozenset(needs), classes=classes, segments=("sky", "dog"), size=8
+    )
 
 
 def test_classes_layouts_and_prompts_become_sources(tmp_path) -> None:
-    assert asker({"labels"}).source(Request(class_="t-shirt", n=2)).annotations.labels.tolist() == [1, 1]
-    assert asker({"labels"}).source(Request(label=2, n=1)).annotations.labels.tolist() == [2]
-    assert asker({"labels"}).source(Request(n=4)).annotations.labels.tolist() == [0, 1, 2, 0]
-    captions = asker({"captions"}).source(Request(["a", "b"], n=2))
+    assert resolver({"labels"}).source(Request(class_="t-shirt", n=2)).annotations.labels.tolist() == [1, 1]
+    assert resolver({"labels"}).source(Request(label=2, n=1)).annotations.labels.tolist() == [2]
+    assert resolver({"labels"}).source(Request(n=4)).annotations.labels.tolist() == [0, 1, 2, 0]
+    captions = resolver({"captions"}).source(Request(prompts=["a", "b"], n=2))
     assert captions.n == 4 and captions.annotations.captions == ["a", "a", "b", "b"]
-    boxes = asker({"boxes"}).source(Request(boxes=boxes_of("[[bag,0.1,0,0.5,1], [sneaker, 0,0,1,1]]"), n=3))
+    boxes = resolver({"boxes"}).source(Request(boxes=boxes_of("[[bag,0.1,0,0.5,1], [sneaker, 0,0,1,1]]"), n=3))
     assert boxes.annotations.boxes == [[(2, 0.1, 0.0, 0.5, 1.0), (0, 0.0, 0.0, 1.0, 1.0)]] * 3
     Image.fromarray(np.eye(4, dtype=np.uint8)).save(tmp_path / "map.png")
-    maps = asker({"segmentation"}).source(Request(image=str(tmp_path / "map.png"), n=1)).annotations.segmentation
+    maps = resolver({"segmentation"}).source(Request(image=str(tmp_path / "map.png"), n=1)).annotations.segmentation
     assert np.array_equal(maps[0], np.eye(4, dtype=np.uint8).repeat(2, 0).repeat(2, 1))
     (tmp_path / "p.txt").write_text("\ufeffa, b\r\n\n c=d \u2028 e\n")
     assert prompts_of(tmp_path / "p.txt") == ["a, b", "c=d \u2028 e"]
@@ -110,11 +114,11 @@ def test_pictures_and_masks_are_cut_alike(tmp_path) -> None:
     Image.fromarray(levels).save(tmp_path / "p.png")
     Image.fromarray(levels[..., 0]).save(tmp_path / "m.png")
     Image.fromarray(levels[:4, :, 0]).save(tmp_path / "small.png")
-    ask, request = asker(set(), Inpaint()), Request(image=str(tmp_path / "p.png"), mask=str(tmp_path / "m.png"), n=2)
-    pixels, hole = ask.source(request).pixels, ask.hole(request)
-    assert np.array_equal(pixels[1, ..., 0] > 128, hole > 0) and hole.sum() == 32 and "middle square" in ask.said[0]
+    ask, request = resolver(set(), Inpaint()), Request(image=str(tmp_path / "p.png"), mask=str(tmp_path / "m.png"), n=2)
+    pixels, hole = ask.source(request).pixels, ask.mask(request)
+    assert np.array_equal(pixels[1, ..., 0] > 128, hole > 0) and hole.sum() == 32 and "middle square" in ask.messages[0]
     with pytest.raises(ConfigError, match="16x8; got '16x4'"):
-        ask.hole(replace(request, mask=str(tmp_path / "small.png")))
+        ask.mask(replace(request, mask=str(tmp_path / "small.png")))
 
 
 WRONG = {
@@ -122,9 +126,9 @@ WRONG = {
     "seed": lambda: Request(seed=-1),
     "label": lambda: Request(class_="bag", label=1),
     "image": lambda: Request(image="no.png"),
-    "class": lambda: asker({"labels"}).source(Request(class_="sneeker")),
-    "prompt": lambda: asker({"labels"}).source(Request(["a bag"])),
-    "boxes": lambda: asker({"boxes"}).source(Request(boxes=[["bag", 0.5, 0, 0.1, 1]])),
+    "class": lambda: resolver({"labels"}).source(Request(class_="sneeker")),
+    "prompt": lambda: resolver({"labels"}).source(Request(prompts=["a bag"])),
+    "boxes": lambda: resolver({"boxes"}).source(Request(boxes=[["bag", 0.5, 0, 0.1, 1]])),
 }
 
 
@@ -146,24 +150,24 @@ def test_more_that_does_not_fit(tmp_path) -> None:
         ({"boxes"}, Request(boxes=[["bag", 0, 0, 2, 1]]), "boxes"),
     ):
         with pytest.raises(ConfigError) as error:
-            asker(needs).source(request)
+            resolver(needs).source(request)
         assert error.value.key == key
     with pytest.raises(ConfigError, match="CLASS, x0"):
         boxes_of("dog, 1")
     with pytest.raises(ConfigError, match="label=11"):
-        asker({"labels"}).source(Request(class_="11"))
+        resolver({"labels"}).source(Request(class_="11"))
     with pytest.raises(ConfigError, match="at most 1, as many as the model reads; got '2 boxes'"):
-        replace(asker({"boxes"}), most_boxes=1).source(Request(boxes=[["bag", 0, 0, 1, 1]] * 2))
+        replace(resolver({"boxes"}), max_boxes=1).source(Request(boxes=[["bag", 0, 0, 1, 1]] * 2))
     with pytest.raises(ConfigError, match="text, in UTF-8"):
-        Request(["\udcff"])
+        Request(prompts=["\udcff"])
     Image.new("1", (20_000, 20_000)).save(tmp_path / "huge.png")
     with pytest.raises(ConfigError, match="decompression bomb"):
-        asker(set(), Inpaint()).source(Request(image=str(tmp_path / "huge.png")))
+        resolver(set(), Inpaint()).source(Request(image=str(tmp_path / "huge.png")))
 
 
 def test_a_damaged_or_foreign_text_is_answered(tmp_path) -> None:
-    full = {"files": {}, "asked": {"n": 2}, "sampler": {}, "guidance": {}, "task": {}, "samples": {}, "index": 0}
-    for text in ([1], 3, {"a": 1}, {**full, "asked": {"m": 2}}, {**full, "files": 5}):
+    full = {"files": {}, "request": {"n": 2}, "sampler": {}, "guidance": {}, "task": {}, "samples": {}, "index": 0}
+    for text in ([1], 3, {"a": 1}, {**full, "request": {"m": 2}}, {**full, "files": 5}):
         save_png(tmp_path / "a.png", np.zeros((4, 4, 3), np.uint8), {"ablatent": json.dumps(text)})
         with pytest.raises(ConfigError, match="repeat: expected a"):
             repeat(Store(tmp_path), {"repeat": str(tmp_path / "a.png"), "out": str(tmp_path / "new"), "runtime": {}})
@@ -171,21 +175,21 @@ def test_a_damaged_or_foreign_text_is_answered(tmp_path) -> None:
 
 
 def test_a_picture_says_how_it_was_made(tmp_path) -> None:
-    about = {"keys": {"diffusion": "diffusion-00"}, "asked": {"prompts": UGLY, "seed": 3}}
+    about = {"keys": {"diffusion": "diffusion-00"}, "request": {"prompts": UGLY, "seed": 3}}
     save_png(tmp_path / "a.png", np.zeros((4, 4, 3), np.uint8), texts(about, 2, UGLY[8]))
-    assert about_of(tmp_path / "a.png") == {**about, "index": 2}
+    assert metadata_of(tmp_path / "a.png") == {**about, "index": 2}
     with Image.open(tmp_path / "a.png") as picture:
-        assert picture.text["prompt"] == UGLY[8] and json.loads(picture.text["ablatent"])["asked"]["prompts"] == UGLY
+        assert picture.text["prompt"] == UGLY[8] and json.loads(picture.text["ablatent"])["request"]["prompts"] == UGLY
     Image.new("RGB", (4, 4)).save(tmp_path / "b.png")
     with pytest.raises(ConfigError, match="that do=sample wrote"):
-        about_of(tmp_path / "b.png")
+        metadata_of(tmp_path / "b.png")
 
 
 @pytest.mark.parametrize(
     "node",
     [
         {"_target_": "os.system", "command": "x"},
-        {"_target_": "ablatent.sweep.build.subprocess.run", "args": "x"},
+        {"_target_": "ablatent.stages.provenance.subprocess.run", "args": "x"},
         {"_target_": "ablatent.tasks.sample.Sample"},
         {"_target_": "ablatent.samplers.ddim.DDIM", "steps": {"_target_": "os.getcwd"}},
         {"_target_": "ablatent.samplers.ddim.DDIM", "_args_": [5]},

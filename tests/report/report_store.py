@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ablatent.data.histograms import ChannelHistograms
-from ablatent.stages.base import Stage
+from ablatent.stages.stage import Stage
 from ablatent.store.identity import Key
 
 CATEGORIES = {

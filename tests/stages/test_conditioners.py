@@ -17,18 +17,18 @@ from PIL import Image
 from ablatent import load
 from ablatent.cli.preflight import preflight
 from ablatent.core.errors import ConfigError
+from ablatent.core.instantiate import class_of
+from ablatent.stages.diffusion.check import check_conditioner
 from ablatent.stages.models import (
     blank_condition,
-    conditioner_class,
     dummy_inputs,
     make_conditioner,
     make_network,
-    needs_of,
 )
-from ablatent.store.identity import stable_name
-from ablatent.sweep.check import check_conditioner, check_plan
+from ablatent.stages.options import check_dropout, needs_of
+from ablatent.sweep.check import check_plan
 from ablatent.sweep.plan import Composed, make_plan
-from ablatent.sweep.rules import READ_CAPTIONS, captions_stay_true, check_dropout
+from ablatent.sweep.rules import captions_stay_true
 from commands import ROOT, run
 from composing import composed
 
@@ -40,16 +40,16 @@ SCENES = [*COMMON, "data=openmoji_scenes", "data.count=200", "data.limit=48"]
 @pytest.mark.parametrize("file", sorted((CONF / "conditioner").glob("*.yaml")), ids=lambda f: f.stem)
 def test_yaml_lists_every_option(file: Path) -> None:
     node = OmegaConf.load(file)
-    kind = conditioner_class({"_target_": node["_target_"]})
+    kind = class_of({"_target_": node["_target_"]})
     options = set(inspect.signature(kind).parameters) - set(kind.filled) - {"parts"}
     options -= {"dropout"} if file.stem == "none" else set()
     assert {str(k) for k in node} - {"_target_", "defaults"} == options
-    assert ("captions" in kind.needs) == (stable_name(node["_target_"]) in READ_CAPTIONS)
+    assert "parts" in node or needs_of({"_target_": node["_target_"]}) == set(kind.needs), "read from the source"
 
 
 def test_captions_that_name_sides_are_not_mirrored() -> None:
     cfg = composed(*SCENES, "conditioner=text_minilm", "latents.flip=true")
-    with pytest.raises(ConfigError, match=r"latents\.flip: expected false where captions say"):
+    with pytest.raises(ConfigError, match=r"latents\.flip: expected false where captions name"):
         captions_stay_true(cfg)
     captions_stay_true({**cfg, "latents": {**cfg["latents"], "flip": False}})
     captions_stay_true({**cfg, "conditioner": {"_target_": "ablatent.conditioning.layout.Layout"}})

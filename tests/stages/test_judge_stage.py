@@ -12,9 +12,10 @@ import yaml
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.instantiate import make
-from ablatent.stages.base import Stage
 from ablatent.stages.check_sampling import check_captions
-from ablatent.stages.judge.check import check_judge, make_judge
+from ablatent.stages.judge.check import check_judge
+from ablatent.stages.judge.load import make_judge
+from ablatent.stages.stage import Stage
 from ablatent.store.artifacts import Store
 from ablatent.sweep.builder import Builder
 from ablatent.sweep.check import check_plan
@@ -77,7 +78,7 @@ REFUSED = {
     ),
     "no boxes": ("objects", {}, "data with boxes"),
     "no maps": ("segmenter", {}, "data with segmentation"),
-    "not asked for objects": ("objects", {"data": SQUARES}, "asked for one of: captions, boxes"),
+    "not asked for objects": ("objects", {"data": SQUARES}, "with a condition of: captions, boxes"),
     "no samples": ("classifier", {"task": option("task", "trajectory")}, "Use task=sample"),
     "prompts": ("classifier", {"samples.prompts": ["a shoe"]}, "samples.prompts: expected null with a judge"),
     "steps": ("classifier", {"judge.training.steps": 0}, "judge.training.steps"),

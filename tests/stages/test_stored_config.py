@@ -7,25 +7,20 @@ import pytest
 from ablatent.core.errors import StageError
 from ablatent.stages.stored import stored_config
 from ablatent.store.artifacts import Artifact
+from ablatent.store.identity import Key
 from ablatent.store.records import Manifest
 
 
 def artifact(target: str) -> Artifact:
     config = {"sampler": {"_target_": target, "steps": 3}, "seed": 0}
     about = {"kind": "samples", "key": "samples-0", "attempt": "0", "files": {}, "created": "now", "wall_seconds": 0.0}
-    return Artifact("samples", "samples-0", Path(), Manifest(**about, config=config))
+    return Artifact(Key("samples-0"), Path(), Manifest(**about, config=config))
 
 
 @pytest.mark.parametrize("place", ["samplers.ddim.DDIM", "samplers.deterministic.DDIM", "gone.DDIM"])
 def test_a_moved_class_is_found_where_it_is_now(place):
     config = stored_config(artifact(f"ablatent.{place}"))
     assert config["sampler"] == {"_target_": "ablatent.samplers.ddim.DDIM", "steps": 3} and config["seed"] == 0
-
-
-def test_a_renamed_class_is_found_by_its_old_name(monkeypatch):
-    monkeypatch.setattr("ablatent.store.identity.RENAMED", {"DDIM": "DeterministicSampler"})
-    config = stored_config(artifact("ablatent.samplers.old.DeterministicSampler"))
-    assert config["sampler"]["_target_"] == "ablatent.samplers.ddim.DDIM"
 
 
 def test_other_packages_are_left_alone_and_a_class_that_is_gone_is_named():

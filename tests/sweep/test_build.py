@@ -9,17 +9,18 @@ from PIL import Image
 
 from ablatent.core.errors import DataError, StageError
 from ablatent.data.image_folder import ImageFolder
-from ablatent.stages.base import Stage
+from ablatent.stages import provenance
 from ablatent.stages.context import Context
+from ablatent.stages.first_stage.kind import FirstStageKind
+from ablatent.stages.latents.kind import LatentsKind
 from ablatent.stages.models import source_of
 from ablatent.store.artifacts import Store, Work
-from ablatent.sweep import build
 from ablatent.sweep.builder import Builder
 from ablatent.tracking.base import NoRun, RunSpec
 
 RUNTIME = {"device": "cpu", "devices": 1, "threads": None}
-FIRST = Stage("first_stage", {})
-LATENTS = Stage("latents", {}, {"first_stage": FIRST.key})
+FIRST = FirstStageKind().stage({})
+LATENTS = LatentsKind().stage({}, {"first_stage": FIRST.key})
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def code(monkeypatch):
 
     for kind in ("first_stage", "latents"):
         monkeypatch.setitem(sys.modules, f"ablatent.stages.{kind}.build", SimpleNamespace(build=write))
-    monkeypatch.setattr(build, "code_digest", lambda modules: code[modules[0].split(".")[-2]])
+    monkeypatch.setattr(provenance, "code_digest", lambda modules: code[modules[0].split(".")[-2]])
     return code
 
 
@@ -73,7 +74,7 @@ def test_a_checkpoint_of_other_code(tmp_path, code, on_code_change, word):
             built_by(tmp_path, on_code_change, FIRST)
         return
     assert built_by(tmp_path, on_code_change, FIRST)[0] == [word]
-    assert Store(tmp_path).open(FIRST.kind, FIRST.key).manifest.code == ("A" if "A" in word else "B")
+    assert Store(tmp_path).open(FIRST.key).manifest.code == ("A" if "A" in word else "B")
 
 
 def test_data_edited_after_the_plan_are_refused(tmp_path):
@@ -85,7 +86,7 @@ def test_data_edited_after_the_plan_are_refused(tmp_path):
     data = ImageFolder(**{k: v for k, v in node.items() if k != "_target_"})
     planned = data.fingerprint()
     digests = {"images": planned.images, "annotations": planned.annotations}
-    stage = Stage("latents", {}, {}, digests, node)
+    stage = LatentsKind().stage({}, {}, digests, node)
     work = Work(stage.key, tmp_path / "work", "", "")
     ctx = Context(stage, Store(tmp_path / "store"), work, RUNTIME, NoRun(RunSpec()))
     assert source_of(ctx, ctx.images()).annotations.captions == [f"picture {i}" for i in range(6)]

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from ablatent.core.errors import ConfigError
-from ablatent.stages.base import Stage
-from ablatent.sweep.check import check_parts
+from ablatent.stages.first_stage.kind import FirstStageKind
+from ablatent.sweep.check import check_batch
 from commands import SMALL, built, found, run, words
 
 TWO = ["first_stage=vq", *SMALL, "runtime.devices=2", "first_stage.training.steps=40", "runtime.checkpoint_seconds=0"]
@@ -95,8 +95,9 @@ def test_what_fails_on_the_ranks_is_the_error_of_the_stage(killed):
 
 
 def test_a_batch_that_the_parts_do_not_divide_is_refused():
-    stage = Stage("first_stage", {"training": {"batch_size": 12}})
-    check_parts(stage, {"devices": 2, "grad_accum_steps": 3})
+    kind = FirstStageKind()
+    stage = kind.stage({"training": {"batch_size": 12}})
+    check_batch(stage, kind, {"devices": 2, "grad_accum_steps": 3})
     with pytest.raises(ConfigError, match=r"first_stage\.training\.batch_size: expected a multiple of .* = 8; got 12"):
-        check_parts(stage, {"devices": 2, "grad_accum_steps": 4})
-    check_parts(Stage("first_stage", {}), {"devices": 5, "grad_accum_steps": 1})
+        check_batch(stage, kind, {"devices": 2, "grad_accum_steps": 4})
+    check_batch(kind.stage({}), kind, {"devices": 5, "grad_accum_steps": 1})

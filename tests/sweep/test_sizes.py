@@ -7,9 +7,13 @@ import torch
 from torch import nn
 
 from ablatent.core.progress import console
-from ablatent.sweep import sizes
+from ablatent.stages import sizes
+from ablatent.stages.base import Size
+from ablatent.stages.diffusion.check import diffusion_sizes
+from ablatent.stages.first_stage.check import first_stage_size
+from ablatent.stages.sizes import saved_activation_bytes
 from ablatent.sweep.plan import Composed, make_plan
-from ablatent.sweep.sizes import Size, diffusion_sizes, first_stage_size, kept_for_backward, sizes_of, table
+from ablatent.sweep.sizes import sizes_of, sizes_table
 from composing import composed as compose_job
 
 pytestmark = pytest.mark.slow
@@ -23,11 +27,11 @@ def test_kept_tensors_are_those_of_the_backward_pass() -> None:
     net = nn.Sequential(nn.Linear(10, 20), nn.ReLU(), nn.Linear(20, 5))
     x = torch.zeros(7, 10)
     # the input of each layer, and of the ReLU its output, which is the second layer's input
-    assert kept_for_backward(net, lambda: net(x), "32-true") == 4 * 7 * (10 + 20)
+    assert saved_activation_bytes(net, lambda: net(x), "32-true") == 4 * 7 * (10 + 20)
     with torch.no_grad():
-        assert kept_for_backward(net, lambda: net(x), "32-true") == 0
-    half = kept_for_backward(net, lambda: net(x), "bf16-mixed")
-    # half as wide, and with half-precision copies of both weights, of which only the second is needed for gradients
+        assert saved_activation_bytes(net, lambda: net(x), "32-true") == 0
+    half = saved_activation_bytes(net, lambda: net(x), "bf16-mixed")
+    # half as wide, and with half-precision copies of both weights, of which only the second counts for gradients
     assert 2 * 7 * (10 + 20) <= half <= 2 * 7 * (10 + 20) + 2 * (200 + 100) + 4 * 7 * 10
 
 
@@ -59,7 +63,7 @@ def test_the_table_has_each_distinct_part_once() -> None:
     jobs += [["first_stage=identity", "training.steps=3"]]
     plan = make_plan([Composed(o, composed(*o)) for o in jobs])
     each = list(sizes_of(plan))
-    found = [(s.kind, s.part, s.steps, s.usual) for s in dict.fromkeys(each)]
+    found = [(s.kind, s.part, s.steps, s.preset_steps) for s in dict.fromkeys(each)]
     assert found == [
         ("first_stage", "KLAutoencoder", 20, 20),
         ("diffusion", "UNet", 24, 24),
@@ -69,10 +73,10 @@ def test_the_table_has_each_distinct_part_once() -> None:
         ("first_stage", "IdentityFirstStage", None, None),
         ("diffusion", "UNet", 3, 24),
     ]
-    assert Size("first_stage", "IdentityFirstStage", 0) in each
+    assert Size(kind="first_stage", part="IdentityFirstStage", parameters=0) in each
     plan.jobs = plan.jobs[1:2]
     with console.capture() as shown:
-        console.print(table(plan))
+        console.print(sizes_table(plan))
     assert "0.70M" in shown.get() and "VQAutoencoder" in shown.get()
 
 

@@ -138,6 +138,7 @@ class Objects(Verdict):
 
     @property
     def calibrates(self) -> bool:  # type: ignore[override]
+        """Whether the threshold is chosen on real images: where none is given."""
         return self.threshold is None
 
     def targets(self, annotations: Annotations) -> np.ndarray:

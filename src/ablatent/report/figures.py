@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ablatent.report.model import UNREADABLE, Stored, Sweep, show_value
-from ablatent.report.tables import Row, row_score, seed_rows
+from ablatent.report.tables import JobRow, row_score, seed_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -182,7 +182,7 @@ def numeric_axes(sweep: Sweep) -> list[str]:
     return found
 
 
-def _varies(sweep: Sweep, rows: Sequence[Row], metric: str, axis: str) -> bool:
+def _varies(sweep: Sweep, rows: Sequence[JobRow], metric: str, axis: str) -> bool:
     """Whether the metric depends on the axis in any line; a reconstruction does not care for the sampler's steps."""
     lines: dict[str, set[float]] = {}
     for row in rows:
@@ -192,7 +192,7 @@ def _varies(sweep: Sweep, rows: Sequence[Row], metric: str, axis: str) -> bool:
     return any(len(v) > 1 for v in lines.values())
 
 
-def _line(sweep: Sweep, row: Row, axis: str) -> str:
+def _line(sweep: Sweep, row: JobRow, axis: str) -> str:
     return " ".join(f"{a}={show_value(row.axes[a])}" for a in sweep.plain_axes if a != axis) or "all jobs"
 
 
@@ -206,7 +206,7 @@ def over_axis(sweep: Sweep, axis: str) -> bytes | None:
     metrics = [m for m, s in sweep.metrics.items() if s.beside is None and _varies(sweep, rows, m, axis)]
     if not metrics:
         return None
-    lines: dict[str, list[Row]] = {}
+    lines: dict[str, list[JobRow]] = {}
     for row in sorted(rows, key=lambda r: r.axes[axis]):
         lines.setdefault(_line(sweep, row, axis), []).append(row)
     positions = sorted({r.axes[axis] for r in rows})

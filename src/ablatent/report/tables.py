@@ -39,28 +39,28 @@ class TableData:
 
 
 @dataclass(frozen=True)
-class Row:
+class JobRow:
     """Jobs shown as one row: one job, or all seeds of one setting."""
 
     axes: Mapping[str, Any]
     jobs: Sequence[JobResult]
 
 
-def job_rows(sweep: Sweep) -> list[Row]:
+def job_rows(sweep: Sweep) -> list[JobRow]:
     """A row for each job, in order."""
-    return [Row(j.axes, [j]) for j in sweep.jobs]
+    return [JobRow(j.axes, [j]) for j in sweep.jobs]
 
 
-def seed_rows(sweep: Sweep) -> list[Row]:
+def seed_rows(sweep: Sweep) -> list[JobRow]:
     """Jobs that differ only in seeds, together."""
-    groups: dict[str, Row] = {}
+    groups: dict[str, JobRow] = {}
     for job in sweep.jobs:
         axes = {a: job.axes.get(a) for a in sweep.plain_axes}
-        groups.setdefault(json.dumps(axes, sort_keys=True), Row(axes, [])).jobs.append(job)  # type: ignore[attr-defined]
+        groups.setdefault(json.dumps(axes, sort_keys=True), JobRow(axes, [])).jobs.append(job)  # type: ignore[attr-defined]
     return list(groups.values())
 
 
-def row_score(row: Row, metric: str) -> StoredScore | None:
+def row_score(row: JobRow, metric: str) -> StoredScore | None:
     """The metric of a row; over several seeds the mean and the sample standard deviation (n - 1)."""
     found = [j.scores[metric] for j in row.jobs if metric in j.scores]
     if len(row.jobs) == 1 or not found:
@@ -93,7 +93,7 @@ def incomparable(sweep: Sweep) -> dict[str, list[str]]:
     return found
 
 
-def _score_column(rows: list[Row], metric: str, better: str | None, notes: list[str]) -> list[Cell]:
+def _score_column(rows: list[JobRow], metric: str, better: str | None, notes: list[str]) -> list[Cell]:
     """The cells of one metric. better: None where no value is to be marked; notes: footnotes, to which its own go."""
     scores = [row_score(r, metric) for r in rows]
     places = decimals(s.value for s in scores if s)

@@ -48,7 +48,7 @@ class Resampled:
         times: Float64[np.ndarray, " S1"] | None = None,
     ) -> Float[Tensor, "b c h w"]:
         """As `Sampler.__call__`. on_step is called after each repetition, which counts as a step of its own; noise is
-        asked for twice as many numbers: for the steps, and for the ways back."""
+        drawn twice as often: for the steps, and for the ways back."""
         if times is None:
             self.check(schedule)
             times = self.inner.times(schedule)

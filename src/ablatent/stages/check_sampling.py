@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ablatent.conditioning.base import ConditionInfo
 from ablatent.conditioning.source import class_index
 from ablatent.core.errors import AblatentError, ConfigError
 from ablatent.core.instantiate import class_of, make
@@ -15,8 +16,8 @@ from ablatent.evaluation.scores import Metric
 from ablatent.samplers.base import Sampler
 from ablatent.samplers.guidance import Guidance
 from ablatent.stages.checking import check_arguments, classes_of, construct
-from ablatent.stages.models import blank_condition, condition_of, dummy_inputs, make_network
-from ablatent.stages.options import check_dropout, needs_of, readers_of, requested_of, task_declares
+from ablatent.stages.models import blank_condition, dummy_inputs, make_network
+from ablatent.stages.options import check_dropout, conditioner_parts, needs_of, readers_of, requested_of, task_declares
 from ablatent.stages.stored import make_first_stage
 from ablatent.tasks.base import Task
 from ablatent.tasks.generate import Model
@@ -81,6 +82,12 @@ def check_captions(config: Config) -> None:
             raise ConfigError(f"evaluation.metrics.{name}", "task=sample, whose samples are scored", task, do)
         if name in evaluation["reconstruction_metrics"]:
             raise ConfigError("evaluation.reconstruction_metrics", "metrics that need no captions", name, do)
+
+
+def condition_of(node: Mapping[str, Any]) -> list[ConditionInfo]:
+    """One `ConditionInfo` for each part of a conditioner node that reads something."""
+    kinds = [class_of(part) for part in conditioner_parts(node)]
+    return [ConditionInfo(kind.__name__, tuple(kind.needs), kind.fills) for kind in kinds if kind.needs]
 
 
 def check_task(config: Config) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ablatent.core.errors import DataError
 from ablatent.core.instantiate import make
 from ablatent.data.base import ImageData, Images, load_images
-from ablatent.stages.base import Stage
+from ablatent.stages.stage import Stage
 from ablatent.store.artifacts import Artifact, Store, Work
 from ablatent.store.identity import Key
 from ablatent.tracking.base import Run

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ablatent.stages.base import Fingerprints, JobGraph, Stage
+from ablatent.stages.base import Fingerprints, JobGraph
+from ablatent.stages.stage import Stage
 from ablatent.stages.table import kinds_of
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ablatent.conditioning.base import Conditioner, ConditionInfo, Setting
+from ablatent.conditioning.base import Conditioner, Setting
 from ablatent.conditioning.none import NoConditioner
 from ablatent.conditioning.several import Several
 from ablatent.conditioning.source import Source, blank
@@ -21,7 +21,6 @@ from ablatent.data.latents import LatentNormalizer
 from ablatent.diffusion.denoiser import Denoiser
 from ablatent.first_stage.base import FirstStage
 from ablatent.stages.context import Context, StageInputs, weights_path
-from ablatent.stages.options import conditioner_parts
 from ablatent.stages.stored import make_first_stage, stored_config
 from ablatent.store.artifacts import Artifact
 from ablatent.tasks.generate import Model
@@ -35,12 +34,6 @@ def load_first_stage(artifact: Artifact, device: torch.device) -> FirstStage:
     if model.state_dict():
         model.load_state_dict(load_file(str(artifact.path / "model.safetensors")))
     return model.to(device).eval().requires_grad_(False)
-
-
-def condition_of(node: Mapping[str, Any]) -> list[ConditionInfo]:
-    """One `ConditionInfo` for each part of a conditioner node that reads something."""
-    kinds = [class_of(part) for part in conditioner_parts(node)]
-    return [ConditionInfo(kind.__name__, tuple(kind.needs), kind.fills) for kind in kinds if kind.needs]
 
 
 def make_conditioner(config: Mapping[str, Any], setting: Setting) -> Conditioner:

@@ -13,7 +13,7 @@ from typing import Any
 from ablatent.core.declared import nodes_below
 from ablatent.core.instantiate import TARGET
 from ablatent.stages import ranks
-from ablatent.stages.base import Stage
+from ablatent.stages.stage import Stage
 from ablatent.store.code import code_digest
 from ablatent.store.identity import digest
 

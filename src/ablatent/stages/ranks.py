@@ -27,8 +27,8 @@ import numpy as np
 from ablatent.core.errors import AblatentError, StageError
 from ablatent.core.files import read_json, write_json
 from ablatent.core.progress import console
-from ablatent.stages.base import Stage
 from ablatent.stages.context import Context, resolve_device, set_up_torch
+from ablatent.stages.stage import Stage
 from ablatent.store.artifacts import Store, Work
 from ablatent.store.identity import Key
 from ablatent.tracking.base import NoTracking, Run, RunSpec

@@ -124,9 +124,11 @@ class Store:
             write_atomic(self.root / FORMAT_FILE, f"{FORMAT}\n".encode())
 
     def folder(self, key: Key) -> Path:
+        """The folder of a published object, whether it is there or not."""
         return self.root / "objects" / key.kind / key
 
     def work_folder(self, key: Key) -> Path:
+        """The folder of a build in progress, whether it is there or not."""
         return self.root / "work" / key
 
     def find(self, key: Key) -> Artifact | None:

@@ -11,9 +11,9 @@ from ablatent.core.errors import StageError
 from ablatent.core.files import write_atomic
 from ablatent.core.progress import console, seconds
 from ablatent.stages import ranks
-from ablatent.stages.base import Stage
 from ablatent.stages.context import Context, prepared, set_up_torch
 from ablatent.stages.provenance import record, stage_code
+from ablatent.stages.stage import Stage
 from ablatent.store.artifacts import Artifact, Store, Work
 from ablatent.tracking.base import NoTracking, Tracking
 

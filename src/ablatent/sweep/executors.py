@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from ablatent.core.errors import AblatentError
 from ablatent.core.progress import console
-from ablatent.stages.base import Stage
+from ablatent.stages.stage import Stage
 from ablatent.sweep.builder import Builder
 from ablatent.sweep.plan import Job, Plan
 

@@ -1,6 +1,7 @@
 """agreement: whether samples show their conditions, as a judge of real images sees it."""
 
-from ablatent.stages.base import JobGraph, Stage, StageKind
+from ablatent.stages.base import JobGraph, StageKind
+from ablatent.stages.stage import Stage
 
 
 class AgreementKind(StageKind):

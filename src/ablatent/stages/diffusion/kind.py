@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from ablatent.stages.base import Check, Config, JobGraph, Size, Stage, StageKind
+from ablatent.stages.base import Check, Config, JobGraph, Size, StageKind
 from ablatent.stages.options import reads_annotations, task_declares
+from ablatent.stages.stage import Stage
 
 GROUPS = ("network", "schedule", "parameterization", "weighting", "conditioner", "timestep_sampler", "optimizer")
 """Config groups that decide a diffusion stage, beside `training` and `diffusion`."""

@@ -1,6 +1,7 @@
 """imported: a diffusion network of another program, put into the store by do=import."""
 
-from ablatent.stages.base import JobGraph, Stage, StageKind
+from ablatent.stages.base import JobGraph, StageKind
+from ablatent.stages.stage import Stage
 
 
 class ImportedKind(StageKind):

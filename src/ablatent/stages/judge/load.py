@@ -19,7 +19,7 @@ def make_judge(config: Mapping[str, Any], outputs: int) -> nn.Module:
 
 
 def load_judge(artifact: Artifact, device: torch.device) -> tuple[Verdict, nn.Module]:
-    """(verdict with what was chosen on real pictures, network in evaluation mode, frozen, float32)."""
+    """(verdict with what was calibrated on real images, network in evaluation mode, frozen, float32)."""
     from safetensors.torch import load_file
 
     config, summary = stored_config(artifact), artifact.json("summary.json")

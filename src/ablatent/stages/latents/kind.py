@@ -1,7 +1,8 @@
 """latents: every image through the encoder, once."""
 
-from ablatent.stages.base import JobGraph, Stage, StageKind
+from ablatent.stages.base import JobGraph, StageKind
 from ablatent.stages.options import task_declares
+from ablatent.stages.stage import Stage
 
 
 class LatentsKind(StageKind):

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from ablatent.stages.base import Check, Config, JobGraph, Stage, StageKind
+from ablatent.stages.base import Check, Config, JobGraph, StageKind
 from ablatent.stages.options import guidance_declares, task_declares
+from ablatent.stages.stage import Stage
 
 
 class NoisyClassifierKind(StageKind):

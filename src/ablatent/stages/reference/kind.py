@@ -1,7 +1,8 @@
 """reference: features of real images, one stage for each split, count and extractor."""
 
-from ablatent.stages.base import JobGraph, Stage, StageKind
+from ablatent.stages.base import JobGraph, StageKind
 from ablatent.stages.options import task_declares
+from ablatent.stages.stage import Stage
 
 
 class ReferenceKind(StageKind):

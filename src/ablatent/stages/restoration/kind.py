@@ -1,7 +1,8 @@
 """restoration: images that a task restored, against what they should be."""
 
-from ablatent.stages.base import JobGraph, Stage, StageKind
+from ablatent.stages.base import JobGraph, StageKind
 from ablatent.stages.options import task_declares
+from ablatent.stages.stage import Stage
 
 
 class RestorationKind(StageKind):

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from ablatent.stages.base import Check, Config, JobGraph, Stage, StageKind
+from ablatent.stages.base import Check, Config, JobGraph, StageKind
 from ablatent.stages.options import guidance_declares, reads_annotations, takes_classes_in_turn, task_declares
+from ablatent.stages.stage import Stage
 
 MODEL = ("first_stage", "latents", "embeddings", "diffusion", "noisy_classifier")
 """The stages that sampling may read: the model, and what conditions and guides it."""

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from ablatent.stages.base import Check, Config, JobGraph, Stage, StageKind
+from ablatent.stages.base import Check, Config, JobGraph, StageKind
+from ablatent.stages.stage import Stage
 
 
 class ScoresKind(StageKind):

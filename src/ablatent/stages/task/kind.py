@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
-from ablatent.stages.base import Check, Config, JobGraph, Stage, StageKind
+from ablatent.stages.base import Check, Config, JobGraph, StageKind
 from ablatent.stages.options import conditioned, takes_classes_in_turn, task_declares
 from ablatent.stages.samples.kind import MODEL, drawn_from, sampling_checks
+from ablatent.stages.stage import Stage
 
 
 class TaskKind(StageKind):

@@ -12,7 +12,7 @@ from einops import rearrange
 from omegaconf import OmegaConf
 from PIL import Image
 
-from ablatent.cli.raw_overrides import KEYS, check_words, quoted, unquoted
+from ablatent.cli.raw_overrides import check_verb, quoted, unquoted
 from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
 from ablatent.data.base import Annotations
@@ -21,13 +21,13 @@ from ablatent.diffusion.denoiser import Denoiser
 from ablatent.diffusion.parameterization import V
 from ablatent.first_stage.identity import IdentityFirstStage
 from ablatent.inference.model_reference import Reference
-from ablatent.inference.pipeline import INPAINT, PLAIN, Finished
-from ablatent.inference.request import Asker, Request
+from ablatent.inference.pipeline import DEFAULTS, INPAINT, Pipeline
+from ablatent.inference.request import Request, RequestResolver
 from ablatent.inference.sampling import _check_node, _request, sample
 from ablatent.samplers.guidance import NoGuidance
 from ablatent.schedules.linear import Linear
+from ablatent.stages.generator import Generator
 from ablatent.stages.models import dummy_inputs, make_conditioner
-from ablatent.stages.samples.build import Generator
 from ablatent.store.artifacts import Store
 from ablatent.tasks.base import Task
 from ablatent.tasks.generate import Guided, Model
@@ -61,19 +61,21 @@ def files(tmp_path: Path) -> dict[str, str]:
     return {name: str(tmp_path / f"{name}.png") for name in pictures}
 
 
-def asker(*needs: str, task: Task | None = None, **more) -> Asker:
-    return Asker(task or Sample(), frozenset(needs), ("dog", "car"), ("sky", "sea"), 8, **more)
+def resolver(*needs: str, task: Task | None = None, **more) -> RequestResolver:
+    return RequestResolver(
+        task=task or Sample(), needs=frozenset(needs), classes=("dog", "car"), segments=("sky", "sea"), size=8, **more
+    )
 
 
 def test_a_map_is_the_image_where_no_picture_is_read(files) -> None:
     """By either key, with the same result; beside a picture, each has its own."""
     old, new = (Request(**{key: files["map"]}, n=1) for key in ("image", "map"))
     for request in (old, new):
-        source = asker("segmentation").source(request)
+        source = resolver("segmentation").source(request)
         assert source.pixels is None and source.annotations.segmentation[0, 0].tolist() == [1] * 4 + [0] * 4
     both = Request(image=files["image"], map=files["map"], n=1)
     for needs, task in ((("segmentation", "pixels"), Sample()), (("segmentation",), Img2Img())):
-        source = asker(*needs, task=task).source(both)
+        source = resolver(*needs, task=task).source(both)
         assert np.array_equal(source.pixels[0], np.asarray(Image.open(files["image"])))
         assert source.annotations.segmentation.sum() == 32
     assert set(both.files()) == {"image", "map"}
@@ -95,25 +97,30 @@ def test_a_map_is_the_image_where_no_picture_is_read(files) -> None:
 )
 def test_answers_name_the_file_that_is_wrong(files, needs, task, given, key) -> None:
     with pytest.raises(ConfigError) as error:
-        asker(*needs, task=task).source(Request(**{k: files[name] for k, name in given.items()}, n=1))
+        resolver(*needs, task=task).source(Request(**{k: files[name] for k, name in given.items()}, n=1))
     assert error.value.key == key
 
 
 def test_no_hole_is_cut_at_random(files) -> None:
     request = Request(image=files["image"], n=1)
     for task in (Sample(), Img2Img()):
-        with pytest.raises(ConfigError, match=r"^task: .*Say task=inpaint mask=FILE"):
-            asker("pixels", task=task, fills=True).source(request)
+        with pytest.raises(ConfigError, match=r"^task: .*Choose task=inpaint mask=FILE"):
+            resolver("pixels", task=task, fills=True).source(request)
     for task in (Inpaint(), Outpaint()):
-        assert asker("pixels", task=task, fills=True).source(request).n == 1
-    with pytest.raises(ConfigError, match=r"^map: expected a picture file"):
+        assert resolver("pixels", task=task, fills=True).source(request).n == 1
+    with pytest.raises(ConfigError, match=r"^map: expected an image file"):
         Request(map="no.png")
 
 
 def test_a_small_picture_is_a_whole_one_to_a_task_that_starts_from_it(files) -> None:
     request = Request(image=files["image"], n=1)
-    assert replace(asker("pixels", small=4), size=16).source(request).low_resolution.shape == (1, 4, 4, 3)
-    whole = replace(asker("pixels", task=Inpaint(), small=4), size=16).source(request)
+    assert replace(resolver("pixels", low_resolution_size=4), size=16).source(request).low_resolution.shape == (
+        1,
+        4,
+        4,
+        3,
+    )
+    whole = replace(resolver("pixels", task=Inpaint(), low_resolution_size=4), size=16).source(request)
     assert whole.low_resolution is None and whole.pixels.shape == (1, 16, 16, 3)
 
 
@@ -130,7 +137,7 @@ class Listening(torch.nn.Module):
 
 
 @pytest.fixture
-def hybrid(tmp_path, monkeypatch) -> tuple[Finished, Listening]:
+def hybrid(tmp_path, monkeypatch) -> tuple[Pipeline, Listening]:
     """A model in pixel space that reads boxes, a picture with a hole, and a map; nothing of it is trained."""
     network, setting = Listening(), dummy_inputs((3, 8, 8), 8, 2, 2)
     with torch.random.fork_rng():
@@ -142,31 +149,34 @@ def hybrid(tmp_path, monkeypatch) -> tuple[Finished, Listening]:
         first_stage=IdentityFirstStage(), normalizer=normalizer, denoiser=denoiser, conditioner=conditioner,
         latent_shape=(3, 8, 8), device=device,
     )  # fmt: skip
-    known = Source(0, Annotations(classes=("dog", "car")))
-    made = Generator(model, Guided(NoGuidance()), known), ("dog", "car"), ("sky", "sea")
-    monkeypatch.setattr(Finished, "_generator", lambda self, ctx: made)
+    source = Source(0, Annotations(classes=("dog", "car")))
+    generator = Generator(model, Guided(NoGuidance()), source), ("sky", "sea")
+    monkeypatch.setattr(Pipeline, "_generator", lambda self: generator)
     ddim = {"_target_": "ablatent.samplers.ddim.DDIM", "steps": 2}
-    runtime = {**PLAIN["runtime"], "device": "cpu"}
-    config = {**PLAIN, "sampler": ddim, "runtime": runtime}
-    return Finished(Store(tmp_path / "store"), Reference({}, [], None), config), network
+    runtime = {**DEFAULTS["runtime"], "device": "cpu"}
+    config = {**DEFAULTS, "sampler": ddim, "runtime": runtime}
+    return Pipeline(Store(tmp_path / "store"), Reference({}, [], None), config), network
 
 
 def test_a_hybrid_fills_the_hole_and_leaves_the_rest(hybrid, files) -> None:
     """The known pixels are the picture's, bit for bit; the mask, the map and the boxes are those that were given."""
     finished, network = hybrid
     given = {k: files[k] for k in ("image", "mask", "map")}
-    request, picture = Request([], **given, boxes=[["dog", 0, 0, 0.5, 1]], n=2), np.asarray(Image.open(files["image"]))
+    request, picture = (
+        Request(prompts=[], **given, boxes=[["dog", 0, 0, 0.5, 1]], n=2),
+        np.asarray(Image.open(files["image"])),
+    )
     answer = finished.answer(request)
     hole = np.asarray(Image.open(files["mask"])) > 0
     assert all(np.array_equal(image[~hole], picture[~hole]) for image in answer.images)
     assert not np.array_equal(answer.images[0][hole], picture[hole])
     mask = network.spatial[0][:, 3]  # after the three channels of the picture
     assert torch.equal(mask > 0, torch.from_numpy(hole).expand(2, -1, -1))
-    assert answer.about["task"] == INPAINT and answer.said == ["the model fills holes of pictures: task=inpaint"]
-    _check_node("task", answer.about["task"])
-    assert _request(answer.about) == request, "so that it can be repeated"
-    again = Finished(finished.store, finished.reference, {**finished.config, "task": INPAINT}).answer(request)
-    assert np.array_equal(again.images, answer.images) and again.about == answer.about
+    assert answer.metadata["task"] == INPAINT and answer.messages == ["the model fills holes of images: task=inpaint"]
+    _check_node("task", answer.metadata["task"])
+    assert _request(answer.metadata) == request, "so that it can be repeated"
+    again = Pipeline(finished.store, finished.reference, {**finished.config, "task": INPAINT}).answer(request)
+    assert np.array_equal(again.images, answer.images) and again.metadata == answer.metadata
     drawn = finished.sample(n=2, **given, boxes=request.boxes)
     assert np.array_equal(np.stack([np.asarray(d) for d in drawn]), answer.images)
     for other in ({"boxes": [["car", 0, 0.5, 1, 1]]}, {"map": files["sky"]}):
@@ -178,17 +188,11 @@ def test_a_hybrid_without_a_mask_says_that_it_draws_one(hybrid, files) -> None:
     request = Request(image=files["image"], map=files["map"], boxes=[["dog", 0, 0, 0.5, 1]], n=1)
     answer = finished.answer(request)
     same = (answer.images[0] == np.asarray(Image.open(files["image"]))).all(axis=2).mean()
-    assert 0.3 < same < 1 and "mask=FILE" in answer.said[0]
+    assert 0.3 < same < 1 and "mask=FILE" in answer.messages[0]
     with pytest.raises(ConfigError, match=r"^task: .*got 'Sample'"):
         finished.answer(request, Sample())
     with pytest.raises(ConfigError, match=r"^map: expected a value"):
         finished.answer(replace(request, map=None))
-
-
-def test_pictures_from_before_there_were_maps_are_asked_for_again(hybrid, files) -> None:
-    about = hybrid[0]._about(Request(image=files["map"], n=1), INPAINT, hybrid[0]._context(), 8)
-    assert "map" not in about["files"] and "map" not in about["asked"]
-    assert _request(about) == Request([], image=files["map"], n=1)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -196,20 +200,19 @@ def test_the_documents_requests_are_understood(command: str, files, monkeypatch,
     """Each do=sample of the documents, up to the model that it names."""
     monkeypatch.chdir(tmp_path)
     words = [quoted(word) for word in shlex.split(command)]
-    check_words(words, False)
+    check_verb(ROOT, words, False)
     if any(word.startswith("repeat=") for word in words):
         return
     for name in set(re.findall(r"\b(\w+)\.png", command)):
         Path(f"{name}.png").write_bytes(Path(files["image"]).read_bytes())
-    config = dict(OmegaConf.load(ROOT / "conf/config.yaml"))
-    assert set(KEYS) <= set(config), "each has a default"
+    config = {"seed": 0, **OmegaConf.load(ROOT / "conf/do/sample.yaml")}
     typed = dict(word.partition("=")[::2] for word in words)
-    asked = {key: unquoted(value) for key, value in typed.items() if key in KEYS}
-    asked |= {key: int(asked[key]) for key in ("n", "seed", "label") if key in asked}
-    request = Request.of({**config, **asked})
-    assert (request.boxes is None) == ("boxes" not in asked) and request.map == asked.get("map")
+    values = {key: unquoted(value) for key, value in typed.items() if key in config and key != "do"}
+    values |= {key: int(values[key]) for key in ("n", "seed", "label") if key in values}
+    request = Request.of({**config, **values})
+    assert (request.boxes is None) == ("boxes" not in values) and request.map == values.get("map")
     with pytest.raises(ConfigError, match=r"^model: "):
-        sample(Store(tmp_path / "store"), {**config, **asked, "model": unquoted(typed["model"]), "repeat": None})
+        sample(Store(tmp_path / "store"), {**config, **values, "model": unquoted(typed["model"]), "repeat": None})
 
 
 def test_the_documents_ask_for_boxes_a_picture_and_a_map() -> None:
