@@ -14,8 +14,8 @@ from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.files import sha256
 from ablatent.core.weights import PretrainedFile
 from ablatent.first_stage.lpips import LPIPS
+from ablatent.stages.checking import evaluation_check
 from ablatent.store.identity import canonical
-from ablatent.sweep.check import check_evaluation
 
 CONF = yaml.safe_load((Path(__file__).parents[2] / "conf" / "perceptual" / "lpips_vgg.yaml").read_text())
 HEADS = PretrainedFile(**{k: v for k, v in CONF["weights"]["heads"].items() if k != "_target_"})
@@ -94,7 +94,7 @@ def test_a_plan_names_all_places_of_a_missing_trunk_and_the_alternatives(
     absent = {**CONF["weights"]["trunk"], "url": (tmp_path / "absent.pth").as_uri()}
     node = {**CONF, "weights": {**CONF["weights"], "trunk": absent}}
     with pytest.raises(ConfigError) as error:
-        check_evaluation({"metrics": {}, "perceptual": node})
+        evaluation_check({"evaluation": {"metrics": {}, "perceptual": node}}).run()
     message = str(error.value)
     for part in (
         *("vgg16-397923af.pth", str(tmp_path / "torch" / "hub" / "checkpoints"), str(tmp_path / "ablatent")),

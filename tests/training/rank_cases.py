@@ -109,7 +109,7 @@ class WatchedDiffusion(Watched, DiffusionTrainee):
 
 
 def first_stage(kind: str, optimizer: str, folder: Folder):
-    lr = {"sgd": 0.02, "adam": 1e-3}[optimizer]
+    lr = {"sgd": 0.01, "adam": 1e-3}[optimizer]  # larger steps amplify rounding
     train_config = FirstStageTraining(**COMMON, lr=lr, disc_lr=lr, betas=[0.9, 0.99], flip=True)
     loss = AutoencoderLoss(
         perceptual=Distance(), pixel="l1", pixel_weight=1.0, perceptual_weight=0.5, perceptual_batch=3,
