@@ -20,12 +20,12 @@ from ablatent.cli.main import composed
 from ablatent.cli.verbs import execute
 from ablatent.data.base import Fingerprint
 from ablatent.stages.base import Fingerprints
-from ablatent.store.identity import digest
+from ablatent.store.identity import canonical, digest
 from ablatent.sweep.plan import Composed, make_plan
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-PARTITION, BITS = HERE / "partition.json", HERE / "bits.json"
+PARTITION, KEYS, BITS = HERE / "partition.json", HERE / "keys.json", HERE / "bits.json"
 
 
 @contextlib.contextmanager
@@ -41,29 +41,42 @@ class _ByConfiguration(Fingerprints):
     """Data sets by their configuration, so that none has to be there."""
 
     def of(self, config: Any) -> Fingerprint:
-        return Fingerprint(f"images-{digest(dict(config))}", f"annotations-{digest(dict(config))}")
+        name = digest(canonical(dict(config)))
+        return Fingerprint(f"images-{name}", f"annotations-{name}")
 
 
-def partition(jobs: Sequence[Sequence[str]]) -> list[dict[str, int] | str]:
-    """For each job role → number of its stage, counted in the order of their first appearance over all jobs; of a job
-    that planning refuses the key that it names."""
+def planned(jobs: Sequence[Sequence[str]]) -> list[dict[str, str] | str]:
+    """For each job role → key of its stage; of a job that planning refuses the configuration key that it names."""
     import ablatent.sweep.plan as plan
 
     kept, plan.Fingerprints = plan.Fingerprints, _ByConfiguration  # type: ignore[misc]
     try:
         with _composer() as composer:
-            planned = make_plan([composer(overrides) for overrides in jobs]).jobs
+            built = make_plan([composer(overrides) for overrides in jobs]).jobs
     finally:
         plan.Fingerprints = kept  # type: ignore[misc]
-    numbers: dict[str, int] = {}
-    out: list[dict[str, int] | str] = []
-    for job in planned:
+    out: list[dict[str, str] | str] = []
+    for job in built:
         if job.refused is not None:
             key = job.refused.split(":")[0]
             out.append("refused" if " " in key else f"refused: {key}")  # some messages speak of the machine
         else:
-            out.append({role: numbers.setdefault(s.key, len(numbers)) for role, s in sorted(job.stages.items())})
+            out.append({role: stage.key for role, stage in sorted(job.stages.items())})
     return out
+
+
+def partition(jobs: Sequence[dict[str, str] | str]) -> list[dict[str, int] | str]:
+    """For each planned job role → number of its stage, counted in the order of their first appearance over all jobs."""
+    numbers: dict[str, int] = {}
+    return [
+        job if isinstance(job, str) else {role: numbers.setdefault(key, len(numbers)) for role, key in job.items()}
+        for job in jobs
+    ]
+
+
+def golden(jobs: Sequence[dict[str, str] | str]) -> list[str]:
+    """The distinct keys of planned jobs, in the order of their first appearance."""
+    return list(dict.fromkeys(key for job in jobs if not isinstance(job, str) for key in job.values()))
 
 
 def machine() -> dict[str, str]:
@@ -123,7 +136,9 @@ def main(what: str) -> None:
     if what == "partition":
         known = json.loads(PARTITION.read_text())
         jobs = [job for part in known["jobs"].values() for job in part]
-        known["stages"] = partition(jobs)
+        found = planned(jobs)
+        known["stages"] = partition(found)
+        KEYS.write_text(json.dumps(golden(found), indent=0) + "\n")
         lines = ",\n".join(json.dumps(row) for row in known["stages"])
         parts = ",\n".join(
             f"{json.dumps(name)}: [\n" + ",\n".join(json.dumps(job) for job in part) + "\n]"
