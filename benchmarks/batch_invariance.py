@@ -13,11 +13,11 @@ import numpy as np
 import torch
 
 from ablatent.core.instantiate import make
-from ablatent.stages.base import Stage
 from ablatent.stages.context import Context, set_up_torch
+from ablatent.stages.kind_base import Stage
 from ablatent.stages.samples.build import load_generator
 from ablatent.store.artifacts import Store, Work
-from ablatent.sweep.life import newest_sweep
+from ablatent.sweep.run_sweep import newest_sweep
 from ablatent.tracking.base import NoTracking, RunSpec
 from ablatent.training.first_stage import to_images
 

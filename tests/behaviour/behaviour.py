@@ -19,7 +19,7 @@ from hydra import compose
 from ablatent.cli.main import composed
 from ablatent.cli.verbs import execute
 from ablatent.data.base import Fingerprint
-from ablatent.stages.base import Fingerprints
+from ablatent.stages.kind_base import Fingerprints
 from ablatent.store.identity import canonical, digest
 from ablatent.sweep.plan import Composed, make_plan
 

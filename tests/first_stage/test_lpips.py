@@ -14,7 +14,7 @@ from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.files import sha256
 from ablatent.core.weights import PretrainedFile
 from ablatent.first_stage.lpips import LPIPS
-from ablatent.stages.checking import evaluation_check
+from ablatent.stages.check_helpers import evaluation_check
 from ablatent.store.identity import canonical
 
 CONF = yaml.safe_load((Path(__file__).parents[2] / "conf" / "perceptual" / "lpips_vgg.yaml").read_text())

@@ -11,7 +11,7 @@ from test_text_exchange import PREFIX, WIDTH, named
 
 from ablatent import load
 from ablatent.core.errors import ConfigError
-from ablatent.inference.import_export import import_weights
+from ablatent.inference.import_weights import import_weights
 from ablatent.interop.text import TOKENIZER
 from ablatent.samplers.ddim import DDIM
 from ablatent.store.artifacts import Store

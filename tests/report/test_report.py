@@ -14,7 +14,7 @@ from rich.console import Console
 
 from ablatent.core.errors import ConfigError
 from ablatent.report import cost, figures, images, metrics, page, tables
-from ablatent.report.build import finish
+from ablatent.report.finish import finish
 from ablatent.report.load import axis_value, load_sweep
 from ablatent.report.overview import overview_of
 from ablatent.report.terminal import failures_table, final_table

@@ -27,8 +27,8 @@ from ablatent.stages.models import (
 )
 from ablatent.stages.options import check_dropout, needs_of
 from ablatent.sweep.check import check_plan
+from ablatent.sweep.combination_rules import captions_stay_true
 from ablatent.sweep.plan import Composed, make_plan
-from ablatent.sweep.rules import captions_stay_true
 from commands import ROOT, run
 from composing import composed
 

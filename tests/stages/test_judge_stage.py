@@ -19,8 +19,8 @@ from ablatent.stages.stage import Stage
 from ablatent.store.artifacts import Store
 from ablatent.sweep.builder import Builder
 from ablatent.sweep.check import check_plan
+from ablatent.sweep.combination_rules import apply_rules
 from ablatent.sweep.plan import Composed, make_plan
-from ablatent.sweep.rules import apply_rules
 from commands import ROOT, SMALL, built, found, run
 from composing import composed
 from squares import COLOURS, HELD_OUT, Squares

@@ -6,9 +6,9 @@ import importlib
 import pytest
 
 from ablatent.core.errors import ConfigError
-from ablatent.stages.base import JobGraph, StageKind
+from ablatent.stages.all_kinds import built_in, kinds_of, ordered
+from ablatent.stages.kind_base import JobGraph, StageKind
 from ablatent.stages.stage import Stage
-from ablatent.stages.table import built_in, kinds_of, ordered
 from ablatent.store import code
 from ablatent.store.identity import Key
 from commands import ROOT
@@ -42,7 +42,17 @@ def modules_of(builder: str) -> set[str]:
 
 
 # What may be edited without building anything again: kinds, checks, costs, the planner and all above it.
-APART = ("kind", "check", "table", "base", "graph", "options", "checking", "check_sampling", "sizes")
+APART = (
+    "kind",
+    "check",
+    "all_kinds",
+    "kind_base",
+    "graph",
+    "options",
+    "check_helpers",
+    "check_sampling",
+    "step_memory",
+)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)

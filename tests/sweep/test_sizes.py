@@ -7,13 +7,13 @@ import torch
 from torch import nn
 
 from ablatent.core.progress import console
-from ablatent.stages import sizes
-from ablatent.stages.base import Size
+from ablatent.stages import step_memory as sizes
 from ablatent.stages.diffusion.check import diffusion_sizes
 from ablatent.stages.first_stage.check import first_stage_size
-from ablatent.stages.sizes import saved_activation_bytes
+from ablatent.stages.kind_base import Size
+from ablatent.stages.step_memory import saved_activation_bytes
+from ablatent.sweep.network_sizes import sizes_of, sizes_table
 from ablatent.sweep.plan import Composed, make_plan
-from ablatent.sweep.sizes import sizes_of, sizes_table
 from composing import composed as compose_job
 
 pytestmark = pytest.mark.slow

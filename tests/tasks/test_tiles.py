@@ -15,7 +15,7 @@ from ablatent.diffusion.denoiser import Denoiser
 from ablatent.diffusion.parameterization import V
 from ablatent.first_stage.kl import KLAutoencoder
 from ablatent.schedules.linear import Linear
-from ablatent.sweep.rules import decode_tiles
+from ablatent.sweep.combination_rules import decode_tiles
 from ablatent.tasks.generate import Model
 from ablatent.tasks.tiles import Tiling, decode_in_tiles
 

@@ -14,8 +14,8 @@ from ablatent.inference.pretrained import Resolver
 from ablatent.store.artifacts import Damaged, Store, objects_of, verify
 from ablatent.store.identity import Key
 from ablatent.sweep.executors import Executor
-from ablatent.sweep.life import newest_sweep, run
 from ablatent.sweep.plan import Composed, Plan, effects, make_plan, stages_table
+from ablatent.sweep.run_sweep import newest_sweep, run
 from ablatent.tracking.base import Tracking
 
 Config = Mapping[str, Any]
@@ -45,7 +45,7 @@ class PlanVerb(Verb):
     takes_jobs = True
 
     def __call__(self, jobs: Sequence[Composed], store: Store, config: Config, command: str) -> int:
-        from ablatent.sweep.sizes import sizes_table
+        from ablatent.sweep.network_sizes import sizes_table
 
         plan = checked_plan(jobs, store, everything=True)
         console.print(stages_table(plan, store))
@@ -131,7 +131,7 @@ class ImportVerb(Verb):
     reads = ("store",)
 
     def __call__(self, jobs: Sequence[Composed], store: Store, config: Config, command: str) -> int:
-        from ablatent.inference.import_export import import_weights
+        from ablatent.inference.import_weights import import_weights
 
         return import_weights(store, config)
 
@@ -142,7 +142,7 @@ class ExportVerb(Verb):
     reads = ("store",)
 
     def __call__(self, jobs: Sequence[Composed], store: Store, config: Config, command: str) -> int:
-        from ablatent.inference.import_export import export_weights
+        from ablatent.inference.import_weights import export_weights
 
         return export_weights(store, config)
 
@@ -196,7 +196,7 @@ def check_sweep(store: Store, sweep: str) -> None:
 
 def write_report(store: Store, sweep: str, tracking: Tracking | None = None) -> None:
     """Write the report of a sweep from the store alone, and print its table. Raises ConfigError for other ids."""
-    from ablatent.report.build import finish
+    from ablatent.report.finish import finish
 
     check_sweep(store, sweep)
     finish(store.root, sweep, tracking)

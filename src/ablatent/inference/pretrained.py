@@ -44,7 +44,7 @@ class Resolver:
 
 def _init_from(node: Mapping[str, Any], store: Store) -> dict[str, Any]:
     """The diffusion node with the whole key of the imported network; ConfigError where the store has none."""
-    from ablatent.inference.import_export import stored
+    from ablatent.inference.import_weights import stored
 
     found = stored(store, str(node["init_from"]), ("imported",), "diffusion.init_from")
     return {**node, "init_from": found.key}
@@ -56,7 +56,7 @@ def first_stage(node: Mapping[str, Any], store: Store) -> dict[str, Any]:
     A file is imported first, and downloaded where it is a URL. Raises ConfigError, DataError where it is not found.
     """
     from ablatent.core.weights import PretrainedFile
-    from ablatent.inference.import_export import publish_first_stage, read, stored
+    from ablatent.inference.import_weights import publish_first_stage, read, stored
     from ablatent.interop.published import Options
 
     chosen = make(node)
@@ -85,7 +85,7 @@ def _trained_here(store: Store, artifact: Artifact) -> Artifact:
     """A first stage trained in this store, as an imported one: its weights alone decide it, not its training."""
     from safetensors.torch import load_file
 
-    from ablatent.inference.import_export import publish_first_stage
+    from ablatent.inference.import_weights import publish_first_stage
     from ablatent.interop.parts import FirstStagePart
 
     state = load_file(str(artifact.path / "model.safetensors"))

@@ -15,7 +15,7 @@ from ablatent.core.instantiate import class_of, make
 from ablatent.evaluation.scores import Metric
 from ablatent.samplers.base import Sampler
 from ablatent.samplers.guidance import Guidance
-from ablatent.stages.checking import check_arguments, classes_of, construct
+from ablatent.stages.check_helpers import check_arguments, classes_of, construct
 from ablatent.stages.models import blank_condition, dummy_inputs, make_network
 from ablatent.stages.options import check_dropout, conditioner_parts, needs_of, readers_of, requested_of, task_declares
 from ablatent.stages.stored import make_first_stage

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ablatent.stages.base import Fingerprints, JobGraph
+from ablatent.stages.all_kinds import kinds_of
+from ablatent.stages.kind_base import Fingerprints, JobGraph
 from ablatent.stages.stage import Stage
-from ablatent.stages.table import kinds_of
 
 
 def stages_of(config: Mapping[str, Any], fingerprints: Fingerprints) -> dict[str, Stage]:

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from ablatent.core.errors import AblatentError, ConfigError
-from ablatent.stages.base import Check, Config, StageKind
-from ablatent.stages.checking import construct
+from ablatent.stages.all_kinds import kinds_of
+from ablatent.stages.check_helpers import construct
 from ablatent.stages.context import resolve_device
+from ablatent.stages.kind_base import Check, Config, StageKind
 from ablatent.stages.stage import Stage
-from ablatent.stages.table import kinds_of
 from ablatent.store.identity import digest
 from ablatent.sweep.plan import Job, Plan
 

@@ -12,12 +12,12 @@ from rich.table import Table
 from ablatent.core.errors import AblatentError, DataError
 from ablatent.core.progress import seconds
 from ablatent.core.values import without
-from ablatent.stages.base import Fingerprints
 from ablatent.stages.graph import stages_of
+from ablatent.stages.kind_base import Fingerprints
 from ablatent.stages.stage import Stage
 from ablatent.store.artifacts import MANIFEST, Store
 from ablatent.store.records import Manifest, PlannedJob, PlannedStage, PlanRecord
-from ablatent.sweep.rules import apply_rules
+from ablatent.sweep.combination_rules import apply_rules
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """agreement: whether samples show their conditions, as a judge of real images sees it."""
 
-from ablatent.stages.base import JobGraph, StageKind
+from ablatent.stages.kind_base import JobGraph, StageKind
 from ablatent.stages.stage import Stage
 
 

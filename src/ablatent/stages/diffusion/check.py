@@ -8,8 +8,7 @@ from ablatent.core.errors import ConfigError
 from ablatent.core.instantiate import class_of, make
 from ablatent.diffusion.denoiser import Denoiser
 from ablatent.diffusion.loss import DiffusionLoss
-from ablatent.stages.base import Config, Size
-from ablatent.stages.checking import (
+from ablatent.stages.check_helpers import (
     check_arguments,
     check_options,
     check_weights_found,
@@ -19,8 +18,9 @@ from ablatent.stages.checking import (
     trial_device,
 )
 from ablatent.stages.first_stage.check import model_of
+from ablatent.stages.kind_base import Config, Size
 from ablatent.stages.models import blank_condition, dummy_inputs, make_network
-from ablatent.stages.sizes import EMA_BYTES, STATE_BYTES, for_batch, saved_activation_bytes, without_numbers
+from ablatent.stages.step_memory import EMA_BYTES, STATE_BYTES, for_batch, saved_activation_bytes, without_numbers
 from ablatent.training.ema import EMAs
 
 LEARNING = ("schedule", "parameterization", "weighting", "timestep_sampler", "optimizer")

@@ -4,9 +4,9 @@ import torch
 
 from ablatent.core.instantiate import make
 from ablatent.first_stage.base import FirstStage
-from ablatent.stages.base import Config, Size
-from ablatent.stages.checking import check_arguments, check_weights_found, explained, parameter_count
-from ablatent.stages.sizes import STATE_BYTES, for_batch, saved_activation_bytes, without_numbers
+from ablatent.stages.check_helpers import check_arguments, check_weights_found, explained, parameter_count
+from ablatent.stages.kind_base import Config, Size
+from ablatent.stages.step_memory import STATE_BYTES, for_batch, saved_activation_bytes, without_numbers
 from ablatent.stages.stored import NOT_MODEL, make_first_stage
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ablatent.stages.base import Check, Config, JobGraph, Size, StageKind
+from ablatent.stages.kind_base import Check, Config, JobGraph, Size, StageKind
 from ablatent.stages.stage import Stage
 
 

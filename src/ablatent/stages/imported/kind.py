@@ -1,6 +1,6 @@
 """imported: a diffusion network of another program, put into the store by do=import."""
 
-from ablatent.stages.base import JobGraph, StageKind
+from ablatent.stages.kind_base import JobGraph, StageKind
 from ablatent.stages.stage import Stage
 
 

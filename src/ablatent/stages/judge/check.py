@@ -5,9 +5,9 @@ import torch
 from ablatent.core.errors import ConfigError
 from ablatent.core.instantiate import make
 from ablatent.evaluation.judges import Verdict
-from ablatent.stages.base import Config
-from ablatent.stages.checking import check_arguments, parameter_count, trial_device
+from ablatent.stages.check_helpers import check_arguments, parameter_count, trial_device
 from ablatent.stages.judge.load import make_judge
+from ablatent.stages.kind_base import Config
 from ablatent.stages.options import readers_of, requested_of
 
 

@@ -1,6 +1,6 @@
 """latents: every image through the encoder, once."""
 
-from ablatent.stages.base import JobGraph, StageKind
+from ablatent.stages.kind_base import JobGraph, StageKind
 from ablatent.stages.options import task_declares
 from ablatent.stages.stage import Stage
 

@@ -4,9 +4,9 @@ import torch
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.instantiate import make
-from ablatent.stages.base import Config
-from ablatent.stages.checking import check_arguments, explained, parameter_count, trial_device
+from ablatent.stages.check_helpers import check_arguments, explained, parameter_count, trial_device
 from ablatent.stages.first_stage.check import model_of
+from ablatent.stages.kind_base import Config
 
 
 def check_classifier(config: Config) -> None:

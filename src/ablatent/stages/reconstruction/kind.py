@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ablatent.stages.base import Check, Config, JobGraph, StageKind
+from ablatent.stages.kind_base import Check, Config, JobGraph, StageKind
 from ablatent.stages.stage import Stage
 
 
@@ -28,6 +28,6 @@ class ReconstructionKind(StageKind):
         return {self.name: self.stage(decides, inputs, job.images, job.data)}
 
     def checks(self, config: Config) -> Iterator[Check]:
-        from ablatent.stages.checking import evaluation_check
+        from ablatent.stages.check_helpers import evaluation_check
 
         yield evaluation_check(config)

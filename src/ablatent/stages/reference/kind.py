@@ -1,6 +1,6 @@
 """reference: features of real images, one stage for each split, count and extractor."""
 
-from ablatent.stages.base import JobGraph, StageKind
+from ablatent.stages.kind_base import JobGraph, StageKind
 from ablatent.stages.options import task_declares
 from ablatent.stages.stage import Stage
 

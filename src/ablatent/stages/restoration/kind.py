@@ -1,6 +1,6 @@
 """restoration: images that a task restored, against what they should be."""
 
-from ablatent.stages.base import JobGraph, StageKind
+from ablatent.stages.kind_base import JobGraph, StageKind
 from ablatent.stages.options import task_declares
 from ablatent.stages.stage import Stage
 

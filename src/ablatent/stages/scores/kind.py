@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ablatent.stages.base import Check, Config, JobGraph, StageKind
+from ablatent.stages.kind_base import Check, Config, JobGraph, StageKind
 from ablatent.stages.stage import Stage
 
 
@@ -22,6 +22,6 @@ class ScoresKind(StageKind):
         return {self.name: self.stage(decides, inputs)}
 
     def checks(self, config: Config) -> Iterator[Check]:
-        from ablatent.stages.checking import evaluation_check
+        from ablatent.stages.check_helpers import evaluation_check
 
         yield evaluation_check(config)

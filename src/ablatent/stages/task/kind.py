@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ablatent.stages.base import Check, Config, JobGraph, StageKind
+from ablatent.stages.kind_base import Check, Config, JobGraph, StageKind
 from ablatent.stages.options import conditioned, takes_classes_in_turn, task_declares
 from ablatent.stages.samples.kind import MODEL, drawn_from, sampling_checks
 from ablatent.stages.stage import Stage
@@ -32,7 +32,7 @@ class TaskKind(StageKind):
         return {self.name: self.stage(decides, job.keys(*self.reads), digests if from_images else job.images, job.data)}
 
     def checks(self, config: Config) -> Iterator[Check]:
-        from ablatent.stages.checking import evaluation_check
+        from ablatent.stages.check_helpers import evaluation_check
 
         yield from sampling_checks(config)
         yield evaluation_check(config)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ablatent.stages.checking import SMALL
+from ablatent.stages.check_helpers import SMALL
 
 DTYPES = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 # Bytes a parameter in float32: the weight, its gradient and Adam's two moments; and for each average of the weights.

@@ -10,10 +10,10 @@ from ablatent.core.progress import console
 from ablatent.interop import compvis, diffusers
 from ablatent.interop.parts import DiffusionPart, FirstStagePart, Parts
 from ablatent.interop.published import Options
+from ablatent.stages.all_kinds import built_in
 from ablatent.stages.first_stage.kind import FirstStageKind
 from ablatent.stages.imported.kind import ImportedKind
 from ablatent.stages.provenance import record, stage_code
-from ablatent.stages.table import built_in
 from ablatent.store.artifacts import Artifact, Store, Work
 from ablatent.store.identity import Key
 

@@ -6,8 +6,8 @@ from typing import Any
 from rich.table import Table
 
 from ablatent.core.values import without
-from ablatent.stages.base import Size
-from ablatent.stages.table import kinds_of
+from ablatent.stages.all_kinds import kinds_of
+from ablatent.stages.kind_base import Size
 from ablatent.store.identity import digest
 from ablatent.sweep.plan import Plan
 

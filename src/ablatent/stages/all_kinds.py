@@ -11,7 +11,7 @@ from typing import Any
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.instantiate import make
-from ablatent.stages.base import StageKind
+from ablatent.stages.kind_base import StageKind
 
 
 @cache

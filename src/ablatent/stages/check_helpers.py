@@ -18,7 +18,7 @@ from ablatent.core.errors import AblatentError, ConfigError, did_you_mean
 from ablatent.core.instantiate import TARGET, class_of, make
 from ablatent.core.weights import Pretrained
 from ablatent.data.annotation_kinds import IMAGES
-from ablatent.stages.base import Check
+from ablatent.stages.kind_base import Check
 from ablatent.stages.options import needs_of
 
 Config = Mapping[str, Any]
