@@ -11,7 +11,8 @@ from test_compvis import SMALL_UNET, checkpoint, drawn
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.files import sha256
-from ablatent.inference.import_weights import export_weights, import_weights
+from ablatent.inference.export import export_weights
+from ablatent.inference.import_weights import import_weights
 from ablatent.inference.pretrained import Resolver
 from ablatent.store.artifacts import Store
 from ablatent.store.identity import Key

@@ -13,7 +13,8 @@ from ablatent.conditioning.text_transformer import TextTransformer
 from ablatent.conditioning.tokens import Vocabulary
 from ablatent.core.errors import DataError
 from ablatent.core.hub import HubFolder
-from ablatent.inference.import_weights import export_weights, import_weights
+from ablatent.inference.export import export_weights
+from ablatent.inference.import_weights import import_weights
 from ablatent.interop import text
 from ablatent.store.artifacts import Store
 

@@ -142,7 +142,7 @@ class ExportVerb(Verb):
     reads = ("store",)
 
     def __call__(self, jobs: Sequence[Composed], store: Store, config: Config, command: str) -> int:
-        from ablatent.inference.import_weights import export_weights
+        from ablatent.inference.export import export_weights
 
         return export_weights(store, config)
 

@@ -13,6 +13,8 @@ from ablatent.conditioning.text_transformer import TextTransformer
 from ablatent.core.errors import ConfigError
 from ablatent.core.files import read_json, write_atomic, write_json
 from ablatent.core.instantiate import make
+from ablatent.core.progress import console
+from ablatent.inference.import_weights import exported_kinds, path_and_format, stored
 from ablatent.interop import compvis, compvis_config, diffusers, text
 from ablatent.interop.parts import network_of
 from ablatent.stages.context import weights_path
@@ -22,6 +24,24 @@ from ablatent.stages.models import dummy_inputs, make_conditioner
 from ablatent.stages.stored import NOT_MODEL, stored_config
 from ablatent.store.artifacts import Artifact, Store
 from ablatent.store.identity import Key, stable_name
+
+
+def export_weights(store: Store, config: Mapping[str, Any]) -> int:
+    """Write an artifact's weights into a folder for other programs; the exit code.
+
+    config: with path, format, key, interop. Raises ConfigError for a key, folder or weights that do not fit.
+    """
+    folder, format_ = path_and_format(config, "a folder to write")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError("path", "a new or empty folder", str(folder), "Nothing is overwritten.")
+    artifact = stored(store, str(config["key"]), exported_kinds(), "key")
+    options = config["interop"]
+    if options["weights"] not in ("ema", "raw"):
+        raise ConfigError("interop.weights", "ema or raw", options["weights"])
+    found = gather(store, artifact, options["weights"], options["snapshot"])
+    for line in write(found, format_, folder):
+        console.print(f"  {line}", soft_wrap=True)
+    return 0
 
 
 @dataclass(frozen=True, kw_only=True)

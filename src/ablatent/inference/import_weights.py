@@ -1,4 +1,4 @@
-"""do=import and do=export: weights of other programs into the store, and weights of the store for them."""
+"""do=import: weights of other programs into the store."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -137,26 +137,6 @@ def _print_imported(artifact: Artifact, new: bool, use: str) -> None:
     count = artifact.json("summary.json")["parameters"]
     word = "[green]imported[/]" if new else "found"
     console.print(f"  {artifact.key.short:<24} {word}, {count:,} parameters; {use}", soft_wrap=True)
-
-
-def export_weights(store: Store, config: Mapping[str, Any]) -> int:
-    """Write an artifact's weights into a folder for other programs; the exit code.
-
-    config: with path, format, key, interop. Raises ConfigError for a key, folder or weights that do not fit.
-    """
-    from ablatent.inference.export import gather, write
-
-    folder, format_ = path_and_format(config, "a folder to write")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError("path", "a new or empty folder", str(folder), "Nothing is overwritten.")
-    artifact = stored(store, str(config["key"]), exported_kinds(), "key")
-    options = config["interop"]
-    if options["weights"] not in ("ema", "raw"):
-        raise ConfigError("interop.weights", "ema or raw", options["weights"])
-    found = gather(store, artifact, options["weights"], options["snapshot"])
-    for line in write(found, format_, folder):
-        console.print(f"  {line}", soft_wrap=True)
-    return 0
 
 
 def exported_kinds() -> tuple[str, ...]:
