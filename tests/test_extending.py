@@ -128,6 +128,7 @@ def test_every_example_does_what_its_group_is_for(copy: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.long(25)
 @pytest.mark.slow
 def test_the_new_sampler_passes_the_suite(copy: Path) -> None:
     """Every fast test that knows it by its name, in the copy; none was edited."""

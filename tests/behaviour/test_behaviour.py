@@ -9,6 +9,7 @@ import behaviour
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.long(90)
 def test_the_same_jobs_share_the_same_stages():
     known = json.loads(behaviour.PARTITION.read_text())
     jobs = [job for part in known["jobs"].values() for job in part]
@@ -17,6 +18,7 @@ def test_the_same_jobs_share_the_same_stages():
     assert not different, different[:3]
 
 
+@pytest.mark.long(80)
 def test_the_same_jobs_give_the_same_bits(tmp_path):
     """To the bit on the machine of the fixture; elsewhere scores are near those: other processors round otherwise."""
     known = json.loads(behaviour.BITS.read_text())
