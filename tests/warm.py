@@ -33,7 +33,7 @@ class Warm:
     def run(
         self, words: Sequence[str], cwd: Path, env: Mapping[str, str], timeout: float
     ) -> subprocess.CompletedProcess[str]:
-        """As subprocess.run([sys.executable, *words], …), output as text; words: a script, -m MODULE, -c CODE."""
+        """As subprocess.run([sys.executable, *words], …), with its output; words: a script, -m MODULE or -c CODE."""
         assert self.process.stdin is not None
         with tempfile.TemporaryDirectory() as folder:
             out, err = Path(folder, "out"), Path(folder, "err")

@@ -150,9 +150,10 @@ def test_a_classifier_needs_labels():
 
 
 @pytest.fixture(scope="module")
-def guided(tmp_path_factory):
+def guided(tmp_path_factory, first_stages):
     """(folder, finished process): an unconditional model, guided by a classifier."""
     folder = tmp_path_factory.mktemp("guided")
+    first_stages(folder)
     done = run(folder, "guidance=classifier", *SMALL)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder, done
@@ -163,6 +164,7 @@ def only(folder, kind):
     return path
 
 
+@pytest.mark.long(30)
 @pytest.mark.slow
 def test_a_classifier_is_trained_and_guides_an_unconditional_model(guided):
     folder, done = guided
@@ -194,6 +196,7 @@ def test_scales_share_the_classifier(guided):
     assert not np.array_equal(by_scale[0], by_scale[1]) and not np.array_equal(by_scale[1], by_scale[2])
 
 
+@pytest.mark.long(30)
 @pytest.mark.slow
 def test_every_guidance_shares_one_model_and_one_classifier(guided):
     folder, _ = guided

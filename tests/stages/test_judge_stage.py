@@ -186,8 +186,10 @@ def only(folder, kind):
     return path
 
 
+@pytest.mark.long(80)
 @pytest.mark.slow
-def test_one_judge_for_a_curve_over_guidance(tmp_path):
+def test_one_judge_for_a_curve_over_guidance(tmp_path, first_stages):
+    first_stages(tmp_path)
     job = [*SMALL, "conditioner=class", "judge=classifier", "guidance=classifier_free"]
     done = run(tmp_path, "-m", *job, "guidance.scale=1,2")
     assert done.returncode == 0, done.stdout + done.stderr

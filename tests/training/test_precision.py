@@ -9,9 +9,11 @@ from commands import SMALL, run
 STEPS = 20
 
 
+@pytest.mark.long(20)
 @pytest.mark.slow
-def test_bf16_losses_are_near_float32(tmp_path):
+def test_bf16_losses_are_near_float32(tmp_path, first_stages):
     """Twenty steps of the tiny preset's UNet, with the same latents, times and noise; the first stage is float32's."""
+    first_stages(tmp_path)
     small = [*SMALL, "first_stage.training.precision=32-true", f"training.steps={STEPS}", "training.batch_size=8"]
     means = []
     for precision in ("32-true", "bf16-mixed"):
