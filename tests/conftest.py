@@ -14,6 +14,30 @@ from jaxtyping import install_import_hook
 os.environ.setdefault("WANDB_MODE", "offline")
 install_import_hook("ablatent", "beartype.beartype")
 
+# Seconds, roughly: of long tests that share nothing with the rest of their file, and of long files.
+LONG = {
+    "tests/sweep/test_combinations.py::test_every_combination_runs_or_is_refused": 120,
+    "tests/sweep/test_paper_step.py": 120,
+    "tests/behaviour/test_behaviour.py::test_the_same_jobs_share_the_same_stages": 90,
+    "tests/behaviour/test_behaviour.py::test_the_same_jobs_give_the_same_bits": 80,
+    "tests/stages/test_task_stage.py": 90,
+    "tests/stages/test_guidance_stage.py": 90,
+    "tests/sweep/test_sweep.py::test_kill_9_and_resume_gives_the_same_bits": 90,
+    "tests/sweep/test_devices.py": 80,
+    "tests/stages/test_judge_stage.py::test_one_judge_for_a_curve_over_guidance": 80,
+    "tests/training/test_ranks.py": 80,
+    "tests/sweep/test_sweep.py::test_the_2048_features_and_the_default_data": 70,
+    "tests/sweep/test_sweep.py::test_fashion_mnist_by_class_with_guidance": 60,
+    "tests/sweep/test_sweep.py::test_a_pickled_checkpoint_is_refused_and_not_run": 60,
+    "tests/stages/test_conditioners.py::test_conditions_of_scenes_train_and_sample": 50,
+    "tests/extending/test_extending.py": 40,
+    "tests/training/test_compile.py": 30,
+    "tests/sweep/test_sweep.py::test_a_job_made_to_fail_fails_alone": 25,
+    "tests/training/test_precision.py": 20,
+    "tests/sweep/test_experiments.py::test_an_experiment_is_planned": 8,
+    "tests/test_readme.py::test_command": 5,
+}
+
 _fast: list[pytest.Item] = []
 """The test of the fast set that is running, if one is."""
 
@@ -37,24 +61,26 @@ def pytest_runtest_protocol(item):
         _fast.clear()
 
 
-def _unit(item: pytest.Item) -> str:
-    """What one test process runs as a whole (--dist loadgroup): a file, or a long test that shares nothing with it."""
-    file = str(item.path.relative_to(item.config.rootpath))
-    fixtures = item._fixtureinfo.name2fixturedefs.values()  # type: ignore[attr-defined]
-    shares = any(definition.scope in ("module", "package") for definitions in fixtures for definition in definitions)
-    return item.nodeid if item.get_closest_marker("long") and not shares else file
+def _unit(nodeid: str) -> str:
+    """What one test process runs as a whole: a long test of a file, or the file of any other test."""
+    return nodeid if nodeid.partition("[")[0] in LONG else nodeid.partition("::")[0]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]):
     """Long units first, so that no test process is left alone with one at the end."""
-    lengths: dict[str, float] = {}
-    units = {item: _unit(item) for item in items}
-    for item, unit in units.items():
-        item.add_marker(pytest.mark.xdist_group(unit))
-        marker = item.get_closest_marker("long")
-        lengths[unit] = lengths.get(unit, 0.0) + (marker.args[0] if marker else 0.5)
-    places = {unit: place for place, unit in enumerate(lengths)}
-    items.sort(key=lambda item: (-lengths[units[item]], places[units[item]]))
+    items.sort(key=lambda item: -LONG.get(_unit(item.nodeid).partition("[")[0], 0))
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """--dist loadfile, but of units, in their order."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Units(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _unit(nodeid)
+
+    config.option.loadscopereorder = False
+    return Units(config, log) if config.option.dist == "loadfile" else None
 
 
 def pytest_collection_finish():

@@ -35,7 +35,6 @@ def folder(tmp_path):
     return tmp_path
 
 
-@pytest.mark.long(5)
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command(command, folder, request, monkeypatch):

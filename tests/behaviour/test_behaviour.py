@@ -20,7 +20,6 @@ def planned(known):
     return behaviour.planned([job for part in known["jobs"].values() for job in part])
 
 
-@pytest.mark.long(90)
 def test_the_same_jobs_share_the_same_stages(known, planned):
     jobs = [job for part in known["jobs"].values() for job in part]
     pairs = zip(jobs, known["stages"], behaviour.partition(planned), strict=True)
@@ -38,7 +37,6 @@ def same(old, new):
     return str(new).startswith("refused") if old == "refused" else old == new
 
 
-@pytest.mark.long(80)
 def test_the_same_jobs_give_the_same_bits(tmp_path):
     """To the bit on the machine of the fixture; elsewhere scores are near those: other processors round otherwise."""
     known = json.loads(behaviour.BITS.read_text())

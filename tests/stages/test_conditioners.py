@@ -139,7 +139,6 @@ def test_a_value_of_the_wrong_type_is_told_by_its_key(tmp_path: Path) -> None:
         assert re.search(rf"\w+\.{key}: expected [^;]+; got {got}\.", said.replace("\n", " ")), said
 
 
-@pytest.mark.long(50)
 @pytest.mark.slow
 def test_conditions_of_scenes_train_and_sample(tmp_path: Path) -> None:
     names = ["layout", "semantic", "low_resolution", "masked_image", "hybrid"]

@@ -164,7 +164,6 @@ def only(folder, kind):
     return path
 
 
-@pytest.mark.long(30)
 @pytest.mark.slow
 def test_a_classifier_is_trained_and_guides_an_unconditional_model(guided):
     folder, done = guided
@@ -196,7 +195,6 @@ def test_scales_share_the_classifier(guided):
     assert not np.array_equal(by_scale[0], by_scale[1]) and not np.array_equal(by_scale[1], by_scale[2])
 
 
-@pytest.mark.long(30)
 @pytest.mark.slow
 def test_every_guidance_shares_one_model_and_one_classifier(guided):
     folder, _ = guided

@@ -186,7 +186,6 @@ def only(folder, kind):
     return path
 
 
-@pytest.mark.long(80)
 @pytest.mark.slow
 def test_one_judge_for_a_curve_over_guidance(tmp_path, first_stages):
     first_stages(tmp_path)

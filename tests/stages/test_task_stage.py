@@ -107,7 +107,6 @@ def test_a_task_ends_in_a_figure(done, row):
         assert metrics["fid_192"]["protocol"]["count_real"] == 50 == len(np.load(made / "restored.npy"))
 
 
-@pytest.mark.long(90)
 @pytest.mark.slow
 def test_a_finished_model_answers(done, monkeypatch):
     """By do=sample and from Python: the same pictures, which can be made again."""

@@ -31,7 +31,6 @@ AXES = [("sampler", "schedule"), ("parameterization", "weighting"), ("network", 
 UNKNOWN_OF_DIGITS = ("layout", "semantic", "hybrid")
 
 
-@pytest.mark.long(120)
 @pytest.mark.slow
 @pytest.mark.parametrize("axes", AXES, ids="-".join)
 def test_every_combination_runs_or_is_refused(tmp_path, axes):

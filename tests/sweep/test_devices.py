@@ -68,7 +68,6 @@ def killed(tmp_path_factory):
     return folder, run(folder, *TWO)
 
 
-@pytest.mark.long(80)
 @pytest.mark.slow
 def test_the_parent_killed_leaves_nothing_and_the_same_command_goes_on(killed):
     folder, done = killed

@@ -37,7 +37,6 @@ def test_every_experiment_is_here():
     assert {p.stem for p in (ROOT / "experiments").glob("*.yaml")} == set(SHARED)
 
 
-@pytest.mark.long(8)
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", [None, "tiny"])
 @pytest.mark.parametrize("name", SHARED)

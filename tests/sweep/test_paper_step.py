@@ -38,7 +38,6 @@ class Folder:
         pass
 
 
-@pytest.mark.long(120)
 @pytest.mark.slow
 def test_one_step_of_celebahq_ldm4(tmp_path: Path) -> None:
     """Four pictures of 256 px, a random first stage of the published format, batch 1. Takes 8 GB and two minutes."""

@@ -87,7 +87,6 @@ def test_wandb_runs_show_axes_scores_and_state(swept):
     assert len(said) >= 6, "one run for each trained stage and each job"
 
 
-@pytest.mark.long(25)
 def test_a_job_made_to_fail_fails_alone(tmp_path, first_stages):
     first_stages(tmp_path)
     # A learning rate that makes the weights overflow: found out by the validation of the training.
@@ -123,7 +122,6 @@ def weights_of(folder: Path) -> dict[str, bytes]:
     } | {f"{p.parent.parent.name}/{p.name}": p.read_bytes() for p in (folder / "store/objects").glob("*/*/curves.csv")}
 
 
-@pytest.mark.long(90)
 @pytest.mark.parametrize("stage", ["vq", "kl"])
 def test_kill_9_and_resume_gives_the_same_bits(tmp_path, stage):
     """Killed once in the first stage and once in the diffusion training."""
@@ -146,7 +144,6 @@ def test_kill_9_and_resume_gives_the_same_bits(tmp_path, stage):
     assert weights_of(tmp_path / "killed") == weights_of(tmp_path / "whole")
 
 
-@pytest.mark.long(60)
 def test_a_pickled_checkpoint_is_refused_and_not_run(tmp_path):
     import pickle
 
@@ -169,7 +166,6 @@ def test_a_pickled_checkpoint_is_refused_and_not_run(tmp_path):
     assert not (tmp_path / "owned").exists()
 
 
-@pytest.mark.long(60)
 def test_fashion_mnist_by_class_with_guidance(tmp_path):
     done = run(
         tmp_path, "data=fashion_mnist", "conditioner=class", "guidance=classifier_free", "preset=tiny", "tracking=csv"
@@ -180,7 +176,6 @@ def test_fashion_mnist_by_class_with_guidance(tmp_path):
     assert list((tmp_path / "store/tracking/csv").iterdir())
 
 
-@pytest.mark.long(70)
 def test_the_2048_features_and_the_default_data(tmp_path):
     done = run(
         tmp_path, "preset=tiny", "evaluation=standard", "samples.count=24", "evaluation.reference_count=32",

@@ -38,7 +38,6 @@ def trained(folder: Path, compile: bool) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.slow
-@pytest.mark.long(30)
 def test_compiled_modules_train_to_the_same_weights(tmp_path, monkeypatch):
     plain = trained(tmp_path / "plain", False)
     compiled = []

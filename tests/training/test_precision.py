@@ -9,7 +9,6 @@ from commands import SMALL, run
 STEPS = 20
 
 
-@pytest.mark.long(20)
 @pytest.mark.slow
 def test_bf16_losses_are_near_float32(tmp_path, first_stages):
     """Twenty steps of the tiny preset's UNet, with the same latents, times and noise; the first stage is float32's."""

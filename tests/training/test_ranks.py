@@ -65,7 +65,6 @@ def assert_same(case, got, expected):
             assert got["rows"][name] == values, name
 
 
-@pytest.mark.long(10)
 @pytest.mark.parametrize("case", [*CASES, SHARDED])
 def test_two_ranks_train_as_one(case, alone, by_two):
     name = case.partition(":")[0]
