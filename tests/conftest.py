@@ -18,8 +18,8 @@ install_import_hook("ablatent", "beartype.beartype")
 LONG = {
     "tests/sweep/test_combinations.py::test_every_combination_runs_or_is_refused": 120,
     "tests/sweep/test_paper_step.py": 120,
-    "tests/behaviour/test_behaviour.py::test_the_same_jobs_share_the_same_stages": 90,
-    "tests/behaviour/test_behaviour.py::test_the_same_jobs_give_the_same_bits": 80,
+    "tests/behaviour/test_partition.py": 90,
+    "tests/behaviour/test_bits.py": 90,
     "tests/stages/test_task_stage.py": 90,
     "tests/stages/test_guidance_stage.py": 90,
     "tests/sweep/test_sweep.py::test_kill_9_and_resume_gives_the_same_bits": 90,
