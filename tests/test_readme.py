@@ -52,7 +52,8 @@ def test_command(command, folder, request, monkeypatch):
             folder, _ = request.getfixturevalue("swept")
         elif not any(w.startswith("do=") for w in words):
             words += ["do=plan"]
-        small = [] if any(w.startswith("preset=") for w in words) else ["preset=tiny"]
+        of_jobs = "do=plan" in words  # other verbs read no preset
+        small = ["preset=tiny"] if of_jobs and not any(w.startswith("preset=") for w in words) else []
         words = [str(ROOT / "run.py"), *words[1:], *small]
     done = python(folder, *words, timeout=600)
     if "ch_multt" in command:

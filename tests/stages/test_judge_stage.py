@@ -12,11 +12,13 @@ import yaml
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.instantiate import make
+from ablatent.stages.agreement.kind import AgreementKind
 from ablatent.stages.check_sampling import check_captions
 from ablatent.stages.judge.check import check_judge
+from ablatent.stages.judge.kind import JudgeKind
 from ablatent.stages.judge.load import make_judge
-from ablatent.stages.stage import Stage
 from ablatent.store.artifacts import Store
+from ablatent.store.identity import Key
 from ablatent.sweep.builder import Builder
 from ablatent.sweep.check import check_plan
 from ablatent.sweep.combination_rules import apply_rules
@@ -139,7 +141,7 @@ def publish(store, key, files):
             path = work.files / name
             np.save(path, value) if name.endswith(".npy") else path.write_text(json.dumps(value))
 
-    store.get_or_build("samples", key, write)
+    store.get_or_build(Key(key), write)
 
 
 @pytest.mark.slow
@@ -156,7 +158,7 @@ def test_real_pictures_get_their_own_scores_and_other_conditions_get_chance(tmp_
     prints = data.fingerprint()
     digests = {"images": prints.images, "annotations": prints.annotations}
     node = changed(config["judges"][judge], {"training.steps": 250, "training.validate_every": 125})
-    made = Stage("judge", node, {}, digests, SQUARES)
+    made = JudgeKind().stage(node, {}, digests, SQUARES)
     builder = Builder(store, {**config["runtime"], "threads": 1, "checkpoint_seconds": 10.0}, "test")
     told = builder(made)[0].json("summary.json")
     assert told["held_out"][told["headline"]] > 0.9 and told["trained_on"] == 256
@@ -168,7 +170,7 @@ def test_real_pictures_get_their_own_scores_and_other_conditions_get_chance(tmp_
         files = {"images.npy": pixels, "conditions_segmentation.npy": asked.segmentation}
         files |= {"conditions.json": {"boxes": asked.boxes}, "summary.json": {"labels": None, "captions": None}}
         publish(store, f"samples-{key}", files)
-        scored = builder(Stage("agreement", {}, {"samples": f"samples-{key}", "judge": made.key}))[0]
+        scored = builder(AgreementKind().stage({}, {"samples": Key(f"samples-{key}"), "judge": made.key}))[0]
         scores = scored.json("scores.json")["metrics"]
         assert set(scores) == names | {f"{name}_chance" for name in names}
         for name in names:

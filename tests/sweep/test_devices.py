@@ -91,7 +91,7 @@ def test_what_fails_on_the_ranks_is_the_error_of_the_stage(killed):
     assert done.returncode == 1
     assert "diffusion: the validation loss is nan" in done.stdout and "lower the lr" in done.stdout, done.stdout
     (note,) = (folder / "store/work").glob("diffusion-*/error.json")
-    assert "On rank " in note.read_text() and "_validate" in note.read_text()
+    assert "On rank " in note.read_text() and "in validate" in note.read_text()
 
 
 def test_a_batch_that_the_parts_do_not_divide_is_refused():
