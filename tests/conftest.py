@@ -121,6 +121,8 @@ def first_stages(small_sweep):
     """Puts the small sweep's first stages, and what hangs on nothing else, into a folder's store."""
 
     def put(folder: Path) -> None:
+        (folder / "store").mkdir(exist_ok=True)
+        shutil.copy(small_sweep[0] / "store" / "FORMAT", folder / "store" / "FORMAT")
         for kind in ("data", "features", "first_stage", "latents", "reconstruction", "reference"):
             source = small_sweep[0] / "store" / "objects" / kind
             shutil.copytree(source, folder / "store" / "objects" / kind)

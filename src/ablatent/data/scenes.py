@@ -74,7 +74,7 @@ def _pair(rng: np.random.Generator, side: int, aspects: Sequence[Extent]) -> lis
     starts = [gaps[0], gaps[1] + near[along]]
     sideways = [_up_to(rng, side - e[across]) for e in (near, far)]
     apart = starts[1] + far[along] / 2 - starts[0] - near[along] / 2
-    # the second is moved to the height of the first, as far as needed
+    # the second is moved to the height of the first, as far as it must be
     middle = sideways[0] + near[across] / 2
     low, high = (int(np.rint(middle + s * ACROSS * apart - far[across] / 2)) for s in (-1, 1))
     sideways[1] = min(max(min(max(sideways[1], low), high), 0), side - far[across])

@@ -102,7 +102,7 @@ def gather(store: Store, artifact: Artifact, weights: str, snapshot: str | int) 
     if artifact.kind == FirstStageKind.name:
         return Gathered(_first_stage(artifact), None)
     config = stored_config(artifact)
-    first_key = artifact.manifest.inputs.get("first_stage")
+    first_key = artifact.manifest.inputs.get(FirstStageKind.name)
     first = None if first_key is None else store.open(Key(first_key))
     if artifact.kind == ImportedKind.name:
         there = artifact.json("summary.json")["weights"]

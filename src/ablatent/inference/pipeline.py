@@ -21,6 +21,7 @@ from ablatent.samplers.ddim import DDIM
 from ablatent.samplers.guidance import ClassifierFree, Guidance, NoGuidance
 from ablatent.stages.check_sampling import check_sampling_of
 from ablatent.stages.context import StageInputs, compute_of, device_of, set_up_torch
+from ablatent.stages.diffusion.kind import DiffusionKind
 from ablatent.stages.generator import Generator, load_generator, tiling_of
 from ablatent.stages.models import load_imported
 from ablatent.stages.provenance import git_state, packages
@@ -207,7 +208,7 @@ class Pipeline:
                 do = "Its job had none: run one with this guidance, or choose guidance=none."
                 raise ConfigError("guidance", f"one that needs no {kind}", type(guidance).__name__, do)
         if not self.reference.imported:
-            summary = inputs.open("diffusion").json("summary.json")
+            summary = inputs.open(DiffusionKind.name).json("summary.json")
             _check_weak(guidance, options, summary["snapshots"])
             nodes = {**options, "guidance": self.config["guidance"], "prompts": None}
             return load_generator(inputs, nodes), summary["segment_names"]

@@ -11,6 +11,8 @@ from typing import Any
 from ablatent.core.declared import declared
 from ablatent.core.errors import ConfigError
 from ablatent.core.instantiate import make
+from ablatent.stages.first_stage.kind import FirstStageKind
+from ablatent.stages.imported.kind import ImportedKind
 from ablatent.stages.stored import NOT_MODEL
 from ablatent.store.artifacts import Artifact, Store
 from ablatent.store.identity import digest
@@ -46,7 +48,7 @@ def _init_from(node: Mapping[str, Any], store: Store) -> dict[str, Any]:
     """The diffusion node with the whole key of the imported network; ConfigError where the store has none."""
     from ablatent.inference.import_weights import stored
 
-    found = stored(store, str(node["init_from"]), ("imported",), "diffusion.init_from")
+    found = stored(store, str(node["init_from"]), (ImportedKind.name,), "diffusion.init_from")
     return {**node, "init_from": found.key}
 
 
@@ -61,7 +63,7 @@ def first_stage(node: Mapping[str, Any], store: Store) -> dict[str, Any]:
 
     chosen = make(node)
     if chosen.key is not None:
-        artifact = stored(store, chosen.key, ("first_stage",), "first_stage.key")
+        artifact = stored(store, chosen.key, (FirstStageKind.name,), "first_stage.key")
     else:
         from pathlib import Path
 

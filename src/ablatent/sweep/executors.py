@@ -28,7 +28,7 @@ class StageOutcome:
     error: dict[str, Any] | None = None
 
 
-Finished = Callable[[Job, dict[str, StageOutcome], float], None]
+OnJobFinished = Callable[[Job, dict[str, StageOutcome], float], None]
 """Called at the end of a job with role → outcome, and the seconds that the job took."""
 
 
@@ -36,7 +36,7 @@ class Executor(ABC):
     """Builds the stages of a plan, each once, after its inputs."""
 
     @abstractmethod
-    def run(self, plan: Plan, builder: Builder, finished: Finished) -> None:
+    def run(self, plan: Plan, builder: Builder, finished: OnJobFinished) -> None:
         """Build all stages of all jobs that were not refused; a failure skips the stages below it and nothing else.
 
         finished: called at the end of each job, also of a refused one.
@@ -47,7 +47,7 @@ class Executor(ABC):
 class Inline(Executor):
     """Stages one after the other in this process, job by job."""
 
-    def run(self, plan: Plan, builder: Builder, finished: Finished) -> None:
+    def run(self, plan: Plan, builder: Builder, finished: OnJobFinished) -> None:
         outcomes: dict[str, StageOutcome] = {}
         for job in plan.jobs:
             if len(plan.jobs) > 1:
