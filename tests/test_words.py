@@ -1,4 +1,4 @@
-"""The package speaks the field's terms: some vague words are neither identifiers nor prose in src."""
+"""The package speaks the field's terms: vague words are neither identifiers nor prose in src, nor names in tests."""
 
 import re
 import tokenize
@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 
-SRC = Path(__file__).parents[1] / "src"
+TESTS = Path(__file__).parent
+SRC = TESTS.parent / "src"
 # Name what it is: message, manifest, record; metadata; what somebody holds; conditions, requested.
 NOWHERE = {"said", "told", "theirs", "asked"}
 # Fine in prose. As identifiers: pass by name; max_THINGS.
@@ -38,6 +39,15 @@ def test_vague_words_are_not_used():
     lines = []
     for path in sorted(SRC.rglob("*.py")):
         lines += [f"{path.relative_to(SRC)}:{line}: {word}" for line, word in found(path.read_text())]
+    assert not lines, "\n".join(lines)
+
+
+def test_nothing_in_tests_is_named_by_a_vague_word():
+    lines = []
+    for path in sorted(TESTS.rglob("*.py")):
+        for token in tokenize.generate_tokens(StringIO(path.read_text()).readline):
+            if token.type == tokenize.NAME and token.string in NOWHERE | NO_IDENTIFIERS:
+                lines.append(f"{path.relative_to(TESTS)}:{token.start[0]}: {token.string}")
     assert not lines, "\n".join(lines)
 
 

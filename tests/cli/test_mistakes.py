@@ -67,11 +67,11 @@ def refused(command, folder, way):
     (folder / "file").write_text("")
     overrides = [command] if command.startswith("title") else command.split()
     done = way(folder, *overrides)
-    said = done.stdout + done.stderr
+    output = done.stdout + done.stderr
     assert done.returncode != 0
-    assert "Traceback" not in said, said
+    assert "Traceback" not in output, output
     for part in MISTAKES[command]:
-        assert part in said.replace("\n", " "), said
+        assert part in output.replace("\n", " "), output
     assert not (folder / "store" / "work").exists() and not (folder / "store" / "objects").exists()
 
 

@@ -92,7 +92,7 @@ def test_boxes_that_are_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         (["dgo", 0, 0, 1, 1], "Did you mean 'dog'"),
         (["dog", 0.5, 0, 0.5, 1], "x0 < x1"),
@@ -101,10 +101,10 @@ def test_boxes_that_are_none() -> None:
         ("dog", r"\[name, x0, y0, x1, y1\]"),
     ],
 )
-def test_typed_boxes(given: object, said: str) -> None:
+def test_typed_boxes(given: object, message: str) -> None:
     classes = ("red apple", "dog")
     assert parse_boxes([["dog", 0, 0.25, 1, 1]], classes) == [(1, 0.0, 0.25, 1.0, 1.0)]
-    with pytest.raises(ConfigError, match=said) as error:
+    with pytest.raises(ConfigError, match=message) as error:
         parse_boxes([given], classes, "samples.boxes")
     assert error.value.key == "samples.boxes"
 

@@ -91,8 +91,8 @@ def test_semantic_is_a_one_hot_map_rescaled_and_convolved() -> None:
     one_hot = rearrange(F.one_hot(torch.from_numpy(s.annotations.segmentation).long(), 5), "b h w c -> b c h w").float()
     for _ in range(2):  # SpatialRescaler: halved by bilinear interpolation, twice
         one_hot = F.interpolate(one_hot, scale_factor=0.5, mode="bilinear")
-    wanted = F.conv2d(one_hot, rearrange(c.embedding.weight, "s c -> c s 1 1"))
-    torch.testing.assert_close(embedded(c, drawn(c, s)), wanted)
+    expected = F.conv2d(one_hot, rearrange(c.embedding.weight, "s c -> c s 1 1"))
+    torch.testing.assert_close(embedded(c, drawn(c, s)), expected)
     assert len(np.unique(palette(40), axis=0)) == 40 and np.array_equal(palette(40)[:7], palette(7))
 
 
@@ -105,8 +105,8 @@ def test_low_resolution_is_small_and_the_same_for_every_batch() -> None:
     # other sides than that of the latents are resized: areas are averaged
     fine = made("low_resolution", factor=2)
     rows = drawn(fine, source())
-    wanted = reduce(rows["low"].astype(np.float32) / 127.5 - 1, "n (h a) (w b) c -> n c h w", "mean", a=2, b=2)
-    np.testing.assert_allclose(embedded(fine, rows), wanted, atol=1e-5)
+    expected = reduce(rows["low"].astype(np.float32) / 127.5 - 1, "n (h a) (w b) c -> n c h w", "mean", a=2, b=2)
+    np.testing.assert_allclose(embedded(fine, rows), expected, atol=1e-5)
     assert embedded(made("low_resolution", factor=8), drawn(made("low_resolution", factor=8), source())).shape == (
         N,
         3,

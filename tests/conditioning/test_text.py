@@ -92,7 +92,7 @@ def tokens_of(cond: Cond) -> Tensor:
 @torch.no_grad()
 def test_ugly_prompts_each_have_a_condition_of_their_own() -> None:
     c = small(max_length=32)
-    with console.capture() as said:
+    with console.capture() as printed:
         cond = given(c, *UGLY)
     assert tokens_of(cond).shape == (10, 32, 16) and bool(torch.isfinite(tokens_of(cond)).all())
     assert cond.mask is not None and cond.mask.sum(1).tolist()[6:8] == [2, 32], "empty: [CLS] [SEP]; cut: all count"
@@ -102,15 +102,15 @@ def test_ugly_prompts_each_have_a_condition_of_their_own() -> None:
     assert min(different) > 1e-3
     one_by_one = torch.cat([tokens_of(given(c, text)) for text in UGLY])
     torch.testing.assert_close(one_by_one, tokens_of(cond), atol=1e-5, rtol=0)
-    assert said.get().count("longer than 32 tokens") == 1 and "| very long very" in said.get()
+    assert printed.get().count("longer than 32 tokens") == 1 and "| very long very" in printed.get()
 
 
 def test_what_is_cut_is_said_once() -> None:
     c = small(max_length=6)
-    with console.capture() as said:
+    with console.capture() as printed:
         c.rows(captions("a red apple left of a bicycle", "short", "a red apple left of a bicycle"))
         c.rows(captions("a red apple left of a bicycle"))
-    assert said.get().count("1 captions") == 1 and "a red apple left | of a bicycle" in said.get()
+    assert printed.get().count("1 captions") == 1 and "a red apple left | of a bicycle" in printed.get()
     ids, counts = c.tokenizer(["a red apple left of a bicycle", "short"], 6)
     assert ids.tolist() == [[101, 1037, 2417, 6207, 2187, 102], [101, 2460, 102, 0, 0, 0]] and counts.tolist() == [6, 3]
 

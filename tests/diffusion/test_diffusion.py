@@ -56,11 +56,11 @@ def test_prediction_undoes_target(name: str, zero: bool) -> None:
     x0, t, eps = batch()
     alpha, sigma = s.alpha_sigma(t)
     x_t = s.q_sample(x0, t, eps)
-    said = p.prediction(p.target(x0, eps, alpha, sigma), x_t, alpha, sigma)
-    torch.testing.assert_close(said.x0, x0, rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(said.eps, eps, rtol=1e-9, atol=1e-9)
-    said = p.prediction(torch.randn_like(x0), x_t, alpha, sigma)  # and whatever it says is consistent with x_t
-    back = s.q_sample(said.x0, t, said.eps)
+    predicted = p.prediction(p.target(x0, eps, alpha, sigma), x_t, alpha, sigma)
+    torch.testing.assert_close(predicted.x0, x0, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(predicted.eps, eps, rtol=1e-9, atol=1e-9)
+    predicted = p.prediction(torch.randn_like(x0), x_t, alpha, sigma)  # and whatever it says is consistent with x_t
+    back = s.q_sample(predicted.x0, t, predicted.eps)
     torch.testing.assert_close(back, x_t, rtol=1e-9, atol=1e-9)
 
 
@@ -166,9 +166,9 @@ def test_denoiser_dtype(dtype: torch.dtype) -> None:
             return x.to(torch.bfloat16)
 
     s = schedule()
-    said = Denoiser(Network(), s, V())(torch.randn(2, 1, 2, 2).to(dtype), torch.tensor([5, 10]), Cond())
-    wanted = torch.float64 if dtype == torch.float64 else torch.float32
-    assert said.x0.dtype == said.eps.dtype == wanted
+    predicted = Denoiser(Network(), s, V())(torch.randn(2, 1, 2, 2).to(dtype), torch.tensor([5, 10]), Cond())
+    expected = torch.float64 if dtype == torch.float64 else torch.float32
+    assert predicted.x0.dtype == predicted.eps.dtype == expected
 
 
 def test_gradients_reach_the_network() -> None:

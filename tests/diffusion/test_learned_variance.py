@@ -30,17 +30,17 @@ def test_the_bound_is_the_kl_of_two_gaussians(t: int) -> None:
     tilde = beta * (1 - before) / (1 - ab)
     weight = before.sqrt() * beta / (1 - ab)  # Ho et al. 2020, eq. 7; the part of x_t is the same in both means
     std = torch.exp(0.5 * (fraction * beta.log() + (1 - fraction) * tilde.log()))
-    wanted = kl_divergence(Normal(weight * x0, tilde.sqrt()), Normal(weight * x0_hat, std)).mean(dim=(1, 2, 3))
+    expected = kl_divergence(Normal(weight * x0, tilde.sqrt()), Normal(weight * x0_hat, std)).mean(dim=(1, 2, 3))
     got = bound(S, x0, x0_hat, fraction, torch.full((3,), t))
-    torch.testing.assert_close(got, wanted, rtol=1e-8, atol=1e-12)
+    torch.testing.assert_close(got, expected, rtol=1e-8, atol=1e-12)
 
 
 def test_the_first_term_is_a_gaussian_likelihood() -> None:
     x0, x0_hat = noise(3, 2, 4, 4), noise(3, 2, 4, 4, seed=1)
     std = S.betas[0].sqrt()
-    wanted = -Normal(x0_hat, std).log_prob(x0).mean(dim=(1, 2, 3))
+    expected = -Normal(x0_hat, std).log_prob(x0).mean(dim=(1, 2, 3))
     got = bound(S, x0, x0_hat, torch.ones_like(x0), torch.zeros(3, dtype=torch.int64))
-    torch.testing.assert_close(got, wanted)
+    torch.testing.assert_close(got, expected)
 
 
 class Doubled(nn.Module):

@@ -35,8 +35,8 @@ def test_the_weighted_mean_is_that_over_all_times(name: str) -> None:
         sampler.update(t, loss_of(t))
     t, weights = sampler(uniform(200_000, 1000))
     assert t.dtype == torch.int64 and int(t.min()) == 0 and int(t.max()) == T - 1
-    wanted = float(loss_of(torch.arange(T)).mean())
-    assert float((weights * loss_of(t)).mean()) == pytest.approx(wanted, rel=0.01)
+    expected = float(loss_of(torch.arange(T)).mean())
+    assert float((weights * loss_of(t)).mean()) == pytest.approx(expected, rel=0.01)
     assert float(weights.mean()) == pytest.approx(1.0, rel=0.02)
 
 
@@ -58,10 +58,10 @@ def test_importance_follows_the_losses() -> None:
     for _ in range(3):  # older losses are forgotten
         sampler.update(torch.arange(T), loss_of(torch.arange(T)))
     root = loss_of(torch.arange(T))
-    wanted = 0.999 * root / root.sum() + 0.001 / T
-    torch.testing.assert_close(sampler.probabilities(), wanted)
+    expected = 0.999 * root / root.sum() + 0.001 / T
+    torch.testing.assert_close(sampler.probabilities(), expected)
     t, _ = sampler(uniform(100_000))
-    torch.testing.assert_close(torch.bincount(t, minlength=T) / 100_000, wanted.float(), rtol=0, atol=0.003)
+    torch.testing.assert_close(torch.bincount(t, minlength=T) / 100_000, expected.float(), rtol=0, atol=0.003)
 
 
 def test_importance_halves_the_noise_of_an_uneven_loss() -> None:

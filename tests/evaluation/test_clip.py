@@ -65,9 +65,9 @@ def test_equal_to_torchmetrics(folder: Path) -> None:
     for image, caption, score in zip(IMAGES, CAPTIONS, ours, strict=True):
         if len(caption) > 77:  # torchmetrics cuts the end token too, from which CLIP reads a caption
             continue
-        theirs = CLIPScore(model_name_or_path=lambda: (model, processor))
-        theirs.update(torch.from_numpy(image).permute(2, 0, 1), caption)
-        assert float(theirs.score) == pytest.approx(score, abs=0.02)  # their resize may be torchvision's
+        reference = CLIPScore(model_name_or_path=lambda: (model, processor))
+        reference.update(torch.from_numpy(image).permute(2, 0, 1), caption)
+        assert float(reference.score) == pytest.approx(score, abs=0.02)  # their resize may be torchvision's
 
 
 def test_the_score_is_a_mean_of_pairs_beside_chance(folder: Path) -> None:

@@ -36,8 +36,8 @@ def test_resize_is_bit_equal_to_torch_fidelity(size: tuple[int, int]) -> None:
     from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 
     x = torch.randint(0, 256, (2, 3, *size), generator=torch.Generator().manual_seed(0)).float()
-    theirs = interpolate_bilinear_2d_like_tensorflow1x(x, size=(299, 299), align_corners=False)
-    assert torch.equal(resize_like_tensorflow(x, 299), theirs)
+    reference = interpolate_bilinear_2d_like_tensorflow1x(x, size=(299, 299), align_corners=False)
+    assert torch.equal(resize_like_tensorflow(x, 299), reference)
 
 
 def test_features_do_not_depend_on_the_batch_size() -> None:
@@ -97,7 +97,7 @@ def test_bad_folders_end_with_one_message(tmp_path: Path, capfd: pytest.CaptureF
 
 
 @pytest.fixture(scope="module")
-def theirs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same weights as torch-fidelity reads them; the classifier, which no score here uses, is zero."""
     found = catalogue.inception_weights().find()
     state = convert(read_tensors(found.path), "weights")
@@ -109,7 +109,7 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("layer", "count"), [("192", 32), ("2048", 24)])
-def test_equals_torch_fidelity_on_the_same_weights(tmp_path: Path, theirs: Path, layer: str, count: int) -> None:
+def test_equals_torch_fidelity_on_the_same_weights(tmp_path: Path, reference: Path, layer: str, count: int) -> None:
     from torch_fidelity import calculate_metrics
 
     real = folder(tmp_path / "real", smooth(count, 0, 8))
@@ -126,7 +126,7 @@ def test_equals_torch_fidelity_on_the_same_weights(tmp_path: Path, theirs: Path,
         kid=True,
         prc=True,
         feature_extractor="inception-v3-compat",
-        feature_extractor_weights_path=str(theirs),
+        feature_extractor_weights_path=str(reference),
         kid_subset_size=count // 2,
         cache=False,
         verbose=False,

@@ -99,12 +99,12 @@ def test_a_box_is_hit_by_its_class_in_its_place():
 
 def test_a_judge_that_always_says_the_same_finds_no_more_than_chance():
     labels = np.arange(90) % 3
-    asked = Annotations(labels, NAMES)
-    scores = agreement(Classes(), np.zeros(90, dtype=np.int64), asked, {"class_accuracy": 0.5}, {"judge": "j"})
+    conditions = Annotations(labels, NAMES)
+    scores = agreement(Classes(), np.zeros(90, dtype=np.int64), conditions, {"class_accuracy": 0.5}, {"judge": "j"})
     assert scores["class_accuracy"].value == pytest.approx(1 / 3)
     assert scores["class_accuracy"].value == pytest.approx(scores["class_accuracy_chance"].value)
     assert "weak" in scores["class_accuracy"].notes[0]
-    good = agreement(Classes(), labels, asked, {"class_accuracy": 0.9}, {"judge": "j"})
+    good = agreement(Classes(), labels, conditions, {"class_accuracy": 0.9}, {"judge": "j"})
     assert good["class_accuracy"].value == 1 and good["class_accuracy_chance"].value == pytest.approx(1 / 3, abs=0.05)
     assert not good["class_accuracy"].notes and good["class_accuracy"].protocol["on_real"] == 0.9
 

@@ -49,8 +49,8 @@ def test_fid_by_factors_equals_torch_fidelity_for_singular_covariances() -> None
 
     a, b = normal(20, 48), 1.5 * normal(100, 48, seed=1) + 0.2
     statistics = [fid_features_to_statistics(torch.from_numpy(x.astype(np.float64))) for x in (a, b)]
-    theirs = fid_statistics_to_metric(*statistics, verbose=False)["frechet_inception_distance"]
-    assert FID()(a, b)["fid"].value == pytest.approx(theirs, rel=1e-5)
+    reference = fid_statistics_to_metric(*statistics, verbose=False)["frechet_inception_distance"]
+    assert FID()(a, b)["fid"].value == pytest.approx(reference, rel=1e-5)
 
 
 def test_kid_is_unbiased_and_says_its_subset_size() -> None:
@@ -117,16 +117,16 @@ def test_inception_without_classifier_gives_no_logits() -> None:
 def test_names_suffixes_and_protocols() -> None:
     metrics = {name: catalogue.metric(name) for name in ("fid", "kid", "precision_recall", "is_effnet_lite0")}
     sets = {"fake": normal(30, 6), "real": normal(40, 6, seed=1)}
-    asked: list[str] = []
+    extracted: list[str] = []
 
     def features(which: str, extractor) -> np.ndarray:  # type: ignore[no-untyped-def]
-        asked.append(f"{which} {extractor.name}")
+        extracted.append(f"{which} {extractor.name}")
         return sets[which]
 
     extractor = catalogue.extractor("inception_192")
     scores = score_features(metrics, extractor, lambda e: features("fake", e), lambda e: features("real", e))
     assert set(scores) == {"fid_192", "kid_192", "precision_192", "recall_192", "is_effnet_lite0"}
-    assert "real effnet-lite0/logits" not in asked
+    assert "real effnet-lite0/logits" not in extracted
     for name, score in scores.items():
         expected = "effnet-lite0/logits" if name == "is_effnet_lite0" else "inception-v3-compat/192"
         assert score.protocol["extractor"] == expected

@@ -217,5 +217,5 @@ def test_the_documents_requests_are_understood(command: str, files, monkeypatch,
 
 def test_the_documents_ask_for_boxes_a_picture_and_a_map() -> None:
     assert len(COMMANDS) >= 5
-    said = [set(re.findall(r"(\w+)=", command)) for command in COMMANDS]
-    assert any({"boxes", "image", "mask"} <= keys for keys in said) and any("map" in keys for keys in said)
+    used_keys = [set(re.findall(r"(\w+)=", command)) for command in COMMANDS]
+    assert any({"boxes", "image", "mask"} <= keys for keys in used_keys) and any("map" in keys for keys in used_keys)

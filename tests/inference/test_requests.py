@@ -223,7 +223,12 @@ def test_models_by_job_key_and_run(tmp_path) -> None:
         assert found.overrides == ["sampler.steps=1"] and found.inputs == {k: stages[k] for k in found.inputs}
         assert set(found.inputs) == {"diffusion", "latents", "first_stage"}
     assert find(tmp_path, "diffusion-abc").overrides == ["sampler.steps=0"] == find(tmp_path, "0123").overrides
-    for wrong, said in ((None, "S:0"), ("S", "S:JOB"), ("S:7", "0 (sampler.steps=0)"), ("diffusion-x", "Did you mean")):
+    for wrong, message in (
+        (None, "S:0"),
+        ("S", "S:JOB"),
+        ("S:7", "0 (sampler.steps=0)"),
+        ("diffusion-x", "Did you mean"),
+    ):
         with pytest.raises(ConfigError) as error:
             find(tmp_path, wrong)
-        assert error.value.key == "model" and said in str(error.value)
+        assert error.value.key == "model" and message in str(error.value)

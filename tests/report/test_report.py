@@ -283,8 +283,8 @@ def test_workspace_shows_axes_scores_curves_and_samples(broken: tuple[Path, str,
     spec = view["spec"]["section"]
     panels = [p for s in spec["panelBankConfig"]["sections"] for p in s["panels"]]
     (parallel,) = [p for p in panels if p["viewType"] == "Parallel Coordinates Plot"]
-    wanted = ["config:axes_first_stage.value", "config:axes_sampler_steps.value", "summary:fid_192"]
-    assert [c["accessor"] for c in parallel["config"]["columns"]][:3] == wanted
+    expected = ["config:axes_first_stage.value", "config:axes_sampler_steps.value", "summary:fid_192"]
+    assert [c["accessor"] for c in parallel["config"]["columns"]][:3] == expected
     media = [k for p in panels if p["viewType"] == "Media Browser" for k in p["config"]["mediaKeys"]]
     assert media == ["samples", "reconstructions"]
     assert "train/loss" in [m for p in panels if "Line" in p["viewType"] for m in p["config"]["metrics"]]

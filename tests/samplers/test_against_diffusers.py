@@ -109,10 +109,10 @@ def ours(sampler: Sampler, s: NoiseSchedule, p: Parameterization, x: Tensor, noi
     return walk(sampler, s, denoiser(s, p), x, noise)
 
 
-def close(path: list[Tensor], theirs: list[Tensor], rtol: float) -> None:
+def close(path: list[Tensor], reference: list[Tensor], rtol: float) -> None:
     """Every state of the path, relative to the largest element."""
-    assert len(path) == len(theirs)
-    for i, (a, b) in enumerate(zip(path, theirs, strict=True)):
+    assert len(path) == len(reference)
+    for i, (a, b) in enumerate(zip(path, reference, strict=True)):
         error = float((a - b).abs().max() / b.abs().max())
         assert error < rtol, f"step {i}: relative error {error:.2e}"
 
@@ -127,14 +127,14 @@ def float64_tables(scheduler: object, s: NoiseSchedule) -> None:
 @pytest.mark.parametrize("name", ["linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid"])
 def test_alpha_bar(name: str, T: int, zero: bool) -> None:
     s, options = schedule(name, T, zero)
-    theirs = schedulers.DDPMScheduler(**options, rescale_betas_zero_snr=zero).alphas_cumprod
-    torch.testing.assert_close(s.alphas_cumprod, theirs.double(), rtol=0, atol=1e-6)
+    reference = schedulers.DDPMScheduler(**options, rescale_betas_zero_snr=zero).alphas_cumprod
+    torch.testing.assert_close(s.alphas_cumprod, reference.double(), rtol=0, atol=1e-6)
 
 
 def test_alpha_bar_of_given_betas() -> None:
     betas = np.linspace(0.001, 0.3, 40).tolist()
-    theirs = schedulers.DDIMScheduler(trained_betas=betas).alphas_cumprod
-    torch.testing.assert_close(Custom(betas, False).alphas_cumprod, theirs.double(), rtol=0, atol=1e-6)
+    reference = schedulers.DDIMScheduler(trained_betas=betas).alphas_cumprod
+    torch.testing.assert_close(Custom(betas, False).alphas_cumprod, reference.double(), rtol=0, atol=1e-6)
 
 
 def test_float64_alpha_bar_of_cosine() -> None:
@@ -160,12 +160,12 @@ def test_ddim(steps: int, eta: float, kind: str, dtype: torch.dtype, rtol: float
     network, sampler = Contracting(s, p), DDIM(steps=steps, grid=grid, eta=eta)
     assert scheduler.timesteps.tolist() == sampler.times(s)[:-1].tolist()
     x, noise = inputs(steps, dtype)
-    theirs, y = [], x
+    reference, y = [], x
     for i, t in enumerate(scheduler.timesteps):
         out = network(y, t.repeat(2), Cond())
         y = scheduler.step(out, t, y, eta=eta, variance_noise=noise[i] if eta else None).prev_sample.to(dtype)
-        theirs.append(y)
-    close(ours(sampler, s, p, x, noise), theirs, rtol)
+        reference.append(y)
+    close(ours(sampler, s, p, x, noise), reference, rtol)
 
 
 @pytest.mark.parametrize("zero", [False, True])
@@ -178,11 +178,11 @@ def test_ddim_on_cosine_and_from_zero_snr(zero: bool) -> None:
     scheduler.set_timesteps(50)
     network = Contracting(s, V())
     x, noise = inputs(50, torch.float64)
-    theirs, y = [], x
+    reference, y = [], x
     for t in scheduler.timesteps:
         y = scheduler.step(network(y, t.repeat(2), Cond()), t, y).prev_sample
-        theirs.append(y)
-    close(ours(DDIM(steps=50), s, V(), x, noise), theirs, 1e-9)
+        reference.append(y)
+    close(ours(DDIM(steps=50), s, V(), x, noise), reference, 1e-9)
 
 
 @pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
@@ -203,12 +203,12 @@ def test_ddpm(
     network, sampler = Contracting(s, p), DDPM(steps=steps, grid=grid, variance=variance)
     assert scheduler.timesteps.tolist() == sampler.times(s)[:-1].tolist()
     x, noise = inputs(steps, dtype)
-    theirs, y = [], x
+    reference, y = [], x
     for i, t in enumerate(scheduler.timesteps):
         monkeypatch.setattr("diffusers.schedulers.scheduling_ddpm.randn_tensor", lambda *a, n=noise[i], **k: n)
         y = scheduler.step(network(y, t.repeat(2), Cond()), int(t), y).prev_sample.to(dtype)
-        theirs.append(y)
-    close(ours(sampler, s, p, x, noise), theirs, rtol)
+        reference.append(y)
+    close(ours(sampler, s, p, x, noise), reference, rtol)
 
 
 @pytest.mark.parametrize("kind", list(PARAMETERIZATIONS))
@@ -223,11 +223,11 @@ def test_dpm_solver(steps: int, kind: str) -> None:
     network, sampler = Contracting(s, p), DPMSolver(steps=steps)
     scheduler.set_timesteps(timesteps=sampler.times(s)[:-1].astype(int).tolist())
     x, noise = inputs(steps, torch.float32)
-    theirs, y = [], x
+    reference, y = [], x
     for t in scheduler.timesteps:
         y = scheduler.step(network(y, t.repeat(2), Cond()), t, y).prev_sample
-        theirs.append(y)
-    close(ours(sampler, s, p, x, noise), theirs, 1e-4)
+        reference.append(y)
+    close(ours(sampler, s, p, x, noise), reference, 1e-4)
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
@@ -247,13 +247,13 @@ def test_heun(steps: int, kind: str) -> None:
     scheduler.sigmas = torch.cat([ratio[:1], ratio[1:-1].repeat_interleave(2), ratio[-1:]])
     x, noise = inputs(steps, torch.float64)
     y = x / alphas[0]
-    theirs, i = [], 0
+    reference, i = [], 0
     for call, t in enumerate(scheduler.timesteps):
         y = scheduler.step(network(scheduler.scale_model_input(y, t), t.repeat(2), Cond()), t, y).prev_sample
         if call % 2 or i == steps - 1:
             i += 1
-            theirs.append(y * alphas[i])
-    close(ours(sampler, s, p, x, noise), theirs, 1e-9)
+            reference.append(y * alphas[i])
+    close(ours(sampler, s, p, x, noise), reference, 1e-9)
 
 
 @pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
@@ -274,14 +274,14 @@ def test_ddim_with_thresholds(knobs: dict[str, float], dtype: torch.dtype, rtol:
     network = Contracting(s, Eps())
     x, noise = inputs(20, dtype)
     x = 30 * x  # so that the estimates leave [-1, 1] on the way
-    theirs, y = [], x
+    reference, y = [], x
     for t in scheduler.timesteps:
         out = network(y, t.repeat(2), Cond())
         y = scheduler.step(out, t, y, use_clipped_model_output=True).prev_sample.to(dtype)
-        theirs.append(y)
-    close(ours(DDIM(steps=20, **knobs), s, Eps(), x, noise), theirs, rtol)
+        reference.append(y)
+    close(ours(DDIM(steps=20, **knobs), s, Eps(), x, noise), reference, rtol)
     free = ours(DDIM(steps=20), s, Eps(), x, noise)
-    assert float((free[-1] - theirs[-1]).abs().max()) > 0.1
+    assert float((free[-1] - reference[-1]).abs().max()) > 0.1
 
 
 @pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
@@ -304,13 +304,13 @@ def test_ddpm_with_learned_variance(
         return replace(denoiser(s, p)(y, t), variance_fraction=0.5 + 0.6 * torch.sin(y))  # beyond [0, 1] too
 
     x, noise = inputs(steps, dtype)
-    theirs, y = [], x
+    reference, y = [], x
     for i, t in enumerate(scheduler.timesteps):
         monkeypatch.setattr("diffusers.schedulers.scheduling_ddpm.randn_tensor", lambda *a, n=noise[i], **k: n)
         out = torch.cat([network(y, t.repeat(2), Cond()), 1.2 * torch.sin(y)], dim=1)
         y = scheduler.step(out, int(t), y).prev_sample.to(dtype)
-        theirs.append(y)
-    close(walk(sampler, s, denoise, x, noise), theirs, rtol)
+        reference.append(y)
+    close(walk(sampler, s, denoise, x, noise), reference, rtol)
 
 
 @pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
@@ -328,12 +328,12 @@ def test_plms(steps: int, kind: str, dtype: torch.dtype, rtol: float) -> None:
     assert len(scheduler.timesteps) == sampler.nfe()
     assert sorted(set(scheduler.timesteps.tolist())) == sampler.times(s)[-2::-1].tolist()
     x, noise = inputs(steps, dtype)
-    theirs, y = [], x
+    reference, y = [], x
     for t in scheduler.timesteps:
         y = scheduler.step(eps(y, t.repeat(2)).eps, int(t), y).prev_sample.to(dtype)
-        theirs.append(y)
+        reference.append(y)
     # from T-1 to the clean state at once, x_0 = (x - sigma eps) / alpha makes float32's rounding 14 times larger
-    close(ours(sampler, s, p, x, noise), theirs[1:] if steps > 1 else theirs, 14 * rtol if steps == 1 else rtol)
+    close(ours(sampler, s, p, x, noise), reference[1:] if steps > 1 else reference, 14 * rtol if steps == 1 else rtol)
 
 
 def nodes_as_ours(scheduler: object, s: NoiseSchedule, times: np.ndarray) -> None:
@@ -355,13 +355,13 @@ def test_dpm_solver_sde(steps: int, kind: str, monkeypatch: pytest.MonkeyPatch) 
     network, sampler = Contracting(s, p), DPMSolverSDE(steps=steps)
     nodes_as_ours(scheduler, s, sampler.times(s))
     x, noise = inputs(steps, torch.float32)
-    theirs, y = [], x
+    reference, y = [], x
     module = "diffusers.schedulers.scheduling_dpmsolver_multistep"
     for i, t in enumerate(scheduler.timesteps):
         monkeypatch.setattr(f"{module}.randn_tensor", lambda *a, n=noise[i], **k: n)
         y = scheduler.step(network(y, t.repeat(2), Cond()), t, y).prev_sample
-        theirs.append(y)
-    close(ours(sampler, s, p, x, noise), theirs, 1e-4)
+        reference.append(y)
+    close(ours(sampler, s, p, x, noise), reference, 1e-4)
 
 
 @pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
@@ -376,11 +376,11 @@ def test_unipc(steps: int, kind: str, dtype: torch.dtype, rtol: float) -> None:
     network, sampler = Contracting(s, p), UniPC(steps=steps)
     nodes_as_ours(scheduler, s, sampler.times(s))
     x, noise = inputs(steps, dtype)
-    theirs, y = [], x
+    reference, y = [], x
     for t in scheduler.timesteps:
         y = scheduler.step(network(y, t.repeat(2), Cond()), t, y).prev_sample
-        theirs.append(y)
-    close(ours(sampler, s, p, x, noise), theirs, rtol)
+        reference.append(y)
+    close(ours(sampler, s, p, x, noise), reference, rtol)
 
 
 @pytest.mark.parametrize("steps", [1, 5, 10, 50])
@@ -394,11 +394,11 @@ def test_unipc_down_to_sigma_min(steps: int) -> None:
     nodes_as_ours(scheduler, s, times)
     network = Contracting(s, Eps())
     x, noise = inputs(steps, torch.float64)
-    theirs, y = [], x
+    reference, y = [], x
     for t in scheduler.timesteps:
         y = scheduler.step(network(y, t.repeat(2), Cond()), t, y).prev_sample
-        theirs.append(y)
-    close(walk(UniPC(steps=1), s, denoiser(s, Eps()), x, noise, times), theirs, 1e-9)
+        reference.append(y)
+    close(walk(UniPC(steps=1), s, denoiser(s, Eps()), x, noise, times), reference, 1e-9)
 
 
 @pytest.mark.parametrize("steps", [1, 5, 10, 20, 50])
@@ -416,10 +416,10 @@ def test_inversion(steps: int) -> None:
         return x
 
     invert(denoise, s, y, steps, on_step)
-    theirs, before = [], None
+    reference, before = [], None
     for t in scheduler.timesteps:
         at, x = (t, y * s.alphas_cumprod[t].sqrt()) if before is None else (before, y)
         y = scheduler.step(denoise(x, at.repeat(2)).eps, t, y).prev_sample
-        theirs.append(y)
+        reference.append(y)
         before = t
-    close(path, theirs, 1e-9)
+    close(path, reference, 1e-9)

@@ -42,8 +42,8 @@ def test_it_finds_the_noise_of_the_flow() -> None:
     """Gaussian data: (x - alpha m) / sqrt(alpha² c² + sigma²) is constant along the exact solution."""
     s, x0 = linear(), torch.tensor([-0.5, 0.7, 1.4], dtype=torch.float64).reshape(3, 1, 1, 1)
     (a,), (b,) = (v.tolist() for v in s.alpha_sigma(torch.tensor([999.0])))
-    wanted = a * MEAN + (a**2 * STD**2 + b**2) ** 0.5 * (x0 - MEAN) / STD
-    errors = [float((invert(exact(s), s, x0, n) - wanted).abs().max()) for n in STEPS]
+    expected = a * MEAN + (a**2 * STD**2 + b**2) ** 0.5 * (x0 - MEAN) / STD
+    errors = [float((invert(exact(s), s, x0, n) - expected).abs().max()) for n in STEPS]
     assert slope(STEPS[-2:], errors[-2:]) > 0.9 and errors[-1] < 1e-2, errors  # slower at first: towards it from below
 
 

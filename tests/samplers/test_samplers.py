@@ -47,14 +47,14 @@ def check_steps_and_calls(name: str, steps: int, grid: str) -> None:
     s, sampler = linear(), make(name, steps, grid=grid)
     calls: list[list[float]] = []
     seen: list[tuple[int, float]] = []
-    asked: list[int] = []
+    drawn_at: list[int] = []
 
     def denoise(x: Tensor, t: Tensor) -> Prediction:
         calls.append(t.tolist())
         return exact(s)(x, t)
 
     def noise(i: int) -> Tensor:
-        asked.append(i)
+        drawn_at.append(i)
         return torch.zeros(2, 1, 1, 1)
 
     def on_step(i: int, t: float, x: Tensor, p: Prediction) -> Tensor:
@@ -66,7 +66,7 @@ def check_steps_and_calls(name: str, steps: int, grid: str) -> None:
     assert [t for _, t in seen] == sampler.times(s)[1:].tolist()
     assert len(calls) == sampler.nfe() == make(name, 3).nfe(steps)
     assert all(len(set(t)) == 1 and len(t) == 2 and t[0] >= 0 for t in calls)
-    assert len(set(asked)) == len(asked) and bool(asked) == (sampler.stochastic and steps > 1)
+    assert len(set(drawn_at)) == len(drawn_at) and bool(drawn_at) == (sampler.stochastic and steps > 1)
     assert bool(torch.isfinite(x).all())
 
 

@@ -92,13 +92,13 @@ def test_times_outside_are_an_error(t: float) -> None:
 
 def test_tables_survive_casts_copies_and_the_meta_device() -> None:
     s = make("cosine")
-    wanted = s.alphas_cumprod.clone()
+    expected = s.alphas_cumprod.clone()
     for other in (s.half(), copy.deepcopy(s).float(), s.to(torch.bfloat16), torch.nn.Sequential(s).float()[0]):
-        assert other.alphas_cumprod.dtype == torch.float64 and torch.equal(other.alphas_cumprod, wanted)
+        assert other.alphas_cumprod.dtype == torch.float64 and torch.equal(other.alphas_cumprod, expected)
         assert other.alpha_sigma(torch.tensor([3]))[0].dtype == torch.float64
     with torch.device("meta"):
         meta = make("cosine")
-    assert meta.alphas_cumprod.is_meta and torch.equal(meta.to_empty(device="cpu").alphas_cumprod, wanted)
+    assert meta.alphas_cumprod.is_meta and torch.equal(meta.to_empty(device="cpu").alphas_cumprod, expected)
     assert not s.state_dict()
 
 

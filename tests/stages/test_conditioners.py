@@ -101,8 +101,8 @@ def test_parts_are_chosen_and_added_on_the_command_line() -> None:
 def test_a_larger_canvas_takes_the_mask_that_it_brings(task: str, conditioner: str, taken: bool) -> None:
     plan = make_plan([Composed([], composed(*COMMON, "data=digits", f"conditioner={conditioner}", f"task={task}"))])
     check_plan(plan)
-    said = plan.jobs[0].refused or ""
-    assert not said if taken else "trained size" in said
+    output = plan.jobs[0].refused or ""
+    assert not output if taken else "trained size" in output
 
 
 @pytest.mark.slow
@@ -133,10 +133,10 @@ def test_a_value_of_the_wrong_type_is_told_by_its_key(tmp_path: Path) -> None:
     wrong = ["conditioner.fraction=0.5,[0.1,0.5]", "conditioner.dropout=yes,0.1", "guidance.interval=0.2,null"]
     chosen = ["conditioner=masked_image", "guidance=classifier_free", "task=outpaint", "data=digits", "do=plan"]
     done = run(tmp_path, "-m", *COMMON, *chosen, *wrong, "task.sides=left,[left]")
-    said = done.stdout + done.stderr
-    assert done.returncode == 2 and "Traceback" not in said and "16 jobs, 15 refused" in said, said
+    output = done.stdout + done.stderr
+    assert done.returncode == 2 and "Traceback" not in output and "16 jobs, 15 refused" in output, output
     for key, got in (("fraction", "0.5"), ("dropout", "'yes'"), ("interval", "0.2"), ("sides", "'left'")):
-        assert re.search(rf"\w+\.{key}: expected [^;]+; got {got}\.", said.replace("\n", " ")), said
+        assert re.search(rf"\w+\.{key}: expected [^;]+; got {got}\.", output.replace("\n", " ")), output
 
 
 @pytest.mark.slow
@@ -171,8 +171,8 @@ def finished_models_answer(folder: Path, sweep: str, names: list[str]) -> None:
     halves[:, 16:] = 1
     for name, pixels in (("scene", picture), ("hole", halves * 255), ("map", halves)):
         Image.fromarray(pixels).save(folder / f"{name}.png")
-    asked = r"^python run.py (do=sample .*image=scene.png mask=hole.png boxes=(?!.*map=).*)$"
-    (command,) = re.findall(asked, (ROOT / "docs/conditioning.md").read_text(), re.M)
+    pattern = r"^python run.py (do=sample .*image=scene.png mask=hole.png boxes=(?!.*map=).*)$"
+    (command,) = re.findall(pattern, (ROOT / "docs/conditioning.md").read_text(), re.M)
     words = [w if "model=" not in w else f"model={sweep}:{names.index('hybrid')}" for w in shlex.split(command)]
     done = run(folder, *words, "n=2", "out=answer", "runtime=cpu")
     assert done.returncode == 0 and "task=inpaint" in done.stdout, done.stdout + done.stderr

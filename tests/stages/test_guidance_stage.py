@@ -63,10 +63,10 @@ def test_only_what_asks_for_a_classifier_has_its_stage(name):
     scales = [""] if name == "none" else ["", *(f" guidance.scale={scale}" for scale in ("0.0", "1.0", "2.5"))]
     for scale in scales:
         command = f"{WORKING} guidance={name}{scale}"
-        needed = make(composed(command)["guidance"]).needs_classifier
-        assert ("noisy_classifier" in guidance_declares(composed(command), "needs_stages")) == needed
+        needs = make(composed(command)["guidance"]).needs_classifier
+        assert ("noisy_classifier" in guidance_declares(composed(command), "needs_stages")) == needs
         base, got = keys(WORKING, command)
-        assert ("noisy_classifier" in got) == needed
+        assert ("noisy_classifier" in got) == needs
         changed = {role for role in base if got[role] != base[role]}
         assert changed == (set() if name == "none" else {"samples", "scores"})
 
@@ -132,10 +132,10 @@ def refusals():
 
 @pytest.mark.parametrize("command", REFUSED)
 def test_refused_before_anything_is_trained(command, refusals):
-    said = refusals[command]
-    assert said is not None
+    message = refusals[command]
+    assert message is not None
     for part in REFUSED[command]:
-        assert part in said, said
+        assert part in message, message
 
 
 @pytest.mark.parametrize("command", ACCEPTED)
@@ -168,13 +168,13 @@ def only(folder, kind):
 def test_a_classifier_is_trained_and_guides_an_unconditional_model(guided):
     folder, done = guided
     assert built(done.stdout).count("noisy_classifier") == 1
-    said = json.loads((only(folder, "noisy_classifier") / "summary.json").read_text())
-    assert said["classes"] == 10 and said["chance"] == 0.1
-    by_noise = {name: value for name, value in said["validation"].items() if name.startswith("accuracy_t/")}
+    message = json.loads((only(folder, "noisy_classifier") / "summary.json").read_text())
+    assert message["classes"] == 10 and message["chance"] == 0.1
+    by_noise = {name: value for name, value in message["validation"].items() if name.startswith("accuracy_t/")}
     assert list(by_noise) == [f"accuracy_t/{k:03d}-{k + 199}" for k in range(0, 1000, 200)]
     rows = list(csv.DictReader((only(folder, "noisy_classifier") / "curves.csv").open()))
-    assert {f"validation/{name}" for name in said["validation"]} <= {r["name"] for r in rows}
-    assert float(rows[-1]["step"]) == said["steps"] == 24
+    assert {f"validation/{name}" for name in message["validation"]} <= {r["name"] for r in rows}
+    assert float(rows[-1]["step"]) == message["steps"] == 24
     samples = json.loads((only(folder, "samples") / "summary.json").read_text())
     assert samples["labels"][:12] == [*range(10), 0, 1] and samples["classifier_gradients"] == samples["nfe"] == 5
 
@@ -267,8 +267,8 @@ def test_a_training_that_was_stopped_ends_with_the_same_bits(tmp_path):
     with pytest.raises(RuntimeError, match="stop"):
         train(stopped, stopping)
     assert torch.load(stopped.checkpoint, weights_only=True)["step"] == 10
-    (state, scores, curves), (expected, *told) = train(stopped, batches_of), train(whole, batches_of)
-    assert all(torch.equal(v, expected[name]) for name, v in state.items()) and [scores, curves] == told
+    (state, scores, curves), (expected, *recorded) = train(stopped, batches_of), train(whole, batches_of)
+    assert all(torch.equal(v, expected[name]) for name, v in state.items()) and [scores, curves] == recorded
 
 
 @pytest.mark.slow

@@ -102,8 +102,8 @@ def check(config, judge, changes):
 
 @pytest.mark.parametrize("what", REFUSED)
 def test_refused_before_anything_is_trained(config, what):
-    judge, changes, said = REFUSED[what]
-    with pytest.raises(ConfigError, match=re.escape(said)):
+    judge, changes, message = REFUSED[what]
+    with pytest.raises(ConfigError, match=re.escape(message)):
         check(config, judge, changes)
 
 
@@ -122,8 +122,8 @@ def test_a_metric_of_captions_wants_samples_of_captions(config):
         "evaluation.metrics.clip: expected task=sample": {"task": option("task", "text2img")},
         "evaluation.reconstruction_metrics": {"evaluation": {**text["evaluation"], "reconstruction_metrics": ["clip"]}},
     }
-    for said, change in others.items():
-        with pytest.raises(ConfigError, match=re.escape(said)):
+    for message, change in others.items():
+        with pytest.raises(ConfigError, match=re.escape(message)):
             check_captions({**text, **change})
 
 
@@ -160,15 +160,15 @@ def test_real_pictures_get_their_own_scores_and_other_conditions_get_chance(tmp_
     node = changed(config["judges"][judge], {"training.steps": 250, "training.validate_every": 125})
     made = JudgeKind().stage(node, {}, digests, SQUARES)
     builder = Builder(store, {**config["runtime"], "threads": 1, "checkpoint_seconds": 10.0}, "test")
-    told = builder(made)[0].json("summary.json")
-    assert told["held_out"][told["headline"]] > 0.9 and told["trained_on"] == 256
-    assert told["names"] == (list(COLOURS) if judge == "objects" else ["background", *COLOURS])
+    summary = builder(made)[0].json("summary.json")
+    assert summary["held_out"][summary["headline"]] > 0.9 and summary["trained_on"] == 256
+    assert summary["names"] == (list(COLOURS) if judge == "objects" else ["background", *COLOURS])
     rows = [r for r in data.all_rows() if r.split]
     known, pixels = data.annotate(rows), np.stack(list(data.images(rows)))
     order = np.random.default_rng(0).permutation(HELD_OUT)
-    for key, asked in {"own": known, "other": known.rows(order)}.items():
-        files = {"images.npy": pixels, "conditions_segmentation.npy": asked.segmentation}
-        files |= {"conditions.json": {"boxes": asked.boxes}, "summary.json": {"labels": None, "captions": None}}
+    for key, conditions in {"own": known, "other": known.rows(order)}.items():
+        files = {"images.npy": pixels, "conditions_segmentation.npy": conditions.segmentation}
+        files |= {"conditions.json": {"boxes": conditions.boxes}, "summary.json": {"labels": None, "captions": None}}
         publish(store, f"samples-{key}", files)
         scored = builder(AgreementKind().stage({}, {"samples": Key(f"samples-{key}"), "judge": made.key}))[0]
         scores = scored.json("scores.json")["metrics"]
@@ -176,7 +176,7 @@ def test_real_pictures_get_their_own_scores_and_other_conditions_get_chance(tmp_
         for name in names:
             score, chance = scores[name], scores[f"{name}_chance"]["value"]
             if key == "own" and judge == "segmenter":
-                assert score["value"] == pytest.approx(told["held_out"][name]), "the same pictures, the same facts"
+                assert score["value"] == pytest.approx(summary["held_out"][name]), "the same pictures, the same facts"
             if key == "own":
                 assert score["value"] > 0.85 > chance
             else:
@@ -195,8 +195,8 @@ def test_one_judge_for_a_curve_over_guidance(tmp_path, first_stages):
     done = run(tmp_path, "-m", *job, "guidance.scale=1,2")
     assert done.returncode == 0, done.stdout + done.stderr
     assert built(done.stdout).count("judge") == 1 and built(done.stdout).count("agreement") == 2
-    told = json.loads((only(tmp_path, "judge") / "summary.json").read_text())
-    assert told["held_out"]["class_accuracy"] > 0.5 and told["held_out"]["count"] == 64
+    summary = json.loads((only(tmp_path, "judge") / "summary.json").read_text())
+    assert summary["held_out"]["class_accuracy"] > 0.5 and summary["held_out"]["count"] == 64
     (report,) = (tmp_path / "store" / "sweeps").glob("*/report/report.md")
     text = report.read_text()
     assert "## Judges" in text and "class accuracy ↑" in text and "class accuracy by chance" in text
@@ -236,5 +236,5 @@ def test_a_judge_that_was_stopped_ends_with_the_same_bits(tmp_path, config):
     whole, stopped = Folder(tmp_path / "whole"), Folder(tmp_path / "stopped")
     with pytest.raises(RuntimeError, match="stop"):
         train(stopped, stopping)
-    (state, curves), (expected, told) = train(stopped, batches), train(whole, batches)
-    assert curves == told and all(torch.equal(v, expected[name]) for name, v in state.items())
+    (state, curves), (expected, summary) = train(stopped, batches), train(whole, batches)
+    assert curves == summary and all(torch.equal(v, expected[name]) for name, v in state.items())

@@ -49,13 +49,13 @@ def words_of(task: str, command: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
-    """(folder, what each command of the table said)."""
+    """(folder, the output of each command of the table)."""
     folder = tmp_path_factory.mktemp("tasks")
     commands = json.dumps([words_of(*row) for row in ROWS])
     ran = python(folder, "-c", EACH, str(ROOT), commands)
-    said = ran.stdout.split("\n=====\n")[1:]
-    assert len(said) == len(ROWS), ran.stdout + ran.stderr
-    return folder, said
+    outputs = ran.stdout.split("\n=====\n")[1:]
+    assert len(outputs) == len(ROWS), ran.stdout + ran.stderr
+    return folder, outputs
 
 
 def test_every_task_has_a_row():
@@ -77,14 +77,14 @@ def task_mask(command):
 @pytest.mark.slow
 @pytest.mark.parametrize("row", range(len(ROWS)), ids=[f"{i}-{task}" for i, (task, _) in enumerate(ROWS)])
 def test_a_task_ends_in_a_figure(done, row):
-    folder, said = done
+    folder, outputs = done
     task, command = ROWS[row]
-    assert said[row].rstrip().endswith("exit 0"), said[row]
-    sweep = re.search(r"report: (\S+)/report/report.html", said[row])[1]
+    assert outputs[row].rstrip().endswith("exit 0"), outputs[row]
+    sweep = re.search(r"report: (\S+)/report/report.html", outputs[row])[1]
     if task in NONE:
         return
     if row and "task=" in command and "conditioner=class" in command:
-        assert set(built(said[row])) <= {"task", "restoration"}, "the model is that of the first row"
+        assert set(built(outputs[row])) <= {"task", "restoration"}, "the model is that of the first row"
     plan = json.loads((folder / sweep / "plan.json").read_text())
     made = folder / "store/objects/task" / plan["jobs"][0]["stages"]["task"]
     with Image.open(made / "figure.png") as figure:
@@ -93,7 +93,7 @@ def test_a_task_ends_in_a_figure(done, row):
     assert metrics and all(m["protocol"]["extractor"] for m in metrics.values())
     if task in ("inpaint", "super_resolution"):
         metrics |= restored(folder, plan)
-    assert any(score["label"] in said[row] for score in metrics.values())
+    assert any(score["label"] in outputs[row] for score in metrics.values())
     assert 'id="tasks"' in (folder / sweep / "report/report.html").read_text()
     assert (made / "animation.gif").exists() == (task == "trajectory")
     if task in ("inpaint", "outpaint"):
@@ -112,11 +112,11 @@ def test_a_finished_model_answers(done, monkeypatch):
     """By do=sample and from Python: the same pictures, which can be made again."""
     folder, _ = done
     first = sorted((folder / "store/sweeps").iterdir())[0].name
-    asked = run(folder, "do=sample", f"model={first}:0", "class=thre", "runtime=cpu")
-    assert asked.returncode == 2 and "Did you mean 'three'" in asked.stdout
+    sampled = run(folder, "do=sample", f"model={first}:0", "class=thre", "runtime=cpu")
+    assert sampled.returncode == 2 and "Did you mean 'three'" in sampled.stdout
     knobs = ["runtime=cpu", "runtime.threads=1", "sampler.steps=3"]
-    asked = run(folder, "do=sample", f"model={first}:0", "class=three", "n=3", "seed=5", "out=a", *knobs)
-    assert asked.returncode == 0, asked.stdout + asked.stderr
+    sampled = run(folder, "do=sample", f"model={first}:0", "class=three", "n=3", "seed=5", "out=a", *knobs)
+    assert sampled.returncode == 0, sampled.stdout + sampled.stderr
     assert sorted(p.name for p in (folder / "a").iterdir()) == ["0000.png", "0001.png", "0002.png", "grid.png"]
     again = run(folder, "do=sample", "repeat=a/0001.png", "out=b", "runtime=cpu")
     assert again.returncode == 0 and "bit for bit" in again.stdout, again.stdout + again.stderr

@@ -54,7 +54,7 @@ def test_what_reads_a_stage_is_built_again_with_it(tmp_path, code, capsys):
     assert built_by(tmp_path, "rebuild", FIRST, LATENTS)[1] == [False, False]
     code["first_stage"] = "B"
     assert built_by(tmp_path, "warn", FIRST, LATENTS)[1] == [False, False]
-    assert "first_stage" in (said := capsys.readouterr().out) and "built by other code" in said
+    assert "first_stage" in (printed := capsys.readouterr().out) and "built by other code" in printed
     with pytest.raises(StageError, match="on_code_change=error"):
         built_by(tmp_path, "error", FIRST)
     assert built_by(tmp_path, "rebuild", FIRST, LATENTS) == (["B from nothing", "L from nothing"], [True, True])

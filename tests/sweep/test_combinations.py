@@ -19,10 +19,10 @@ def statuses(folder) -> dict[tuple[str, ...], tuple[str, str]]:
     """axes' values → (status, why not)."""
     (plan,) = (folder / "store" / "sweeps").glob("*/plan.json")
     jobs = json.loads(plan.read_text())["jobs"]
-    said = [json.loads((plan.parent / "jobs" / f"{j['index']:03d}.json").read_text()) for j in jobs]
+    by_combination = [json.loads((plan.parent / "jobs" / f"{j['index']:03d}.json").read_text()) for j in jobs]
     return {
         tuple(j["axes"].values()): (s["status"], (s["error"] or {}).get("message", ""))
-        for j, s in zip(jobs, said, strict=True)
+        for j, s in zip(jobs, by_combination, strict=True)
     }
 
 
@@ -35,22 +35,22 @@ UNKNOWN_OF_DIGITS = ("layout", "semantic", "hybrid")
 @pytest.mark.parametrize("axes", AXES, ids="-".join)
 def test_every_combination_runs_or_is_refused(tmp_path, axes):
     done = run(tmp_path, "-m", *(f"{axis}=glob(*)" for axis in axes), *FAST, timeout=1800)
-    said = statuses(tmp_path)
-    assert len(said) == len(options(axes[0])) * len(options(axes[1])), done.stdout + done.stderr
-    refused = {combination: why for combination, (status, why) in said.items() if status == "refused"}
-    assert {status for status, _ in said.values()} <= {"finished", "refused"}, done.stdout + done.stderr
+    by_combination = statuses(tmp_path)
+    assert len(by_combination) == len(options(axes[0])) * len(options(axes[1])), done.stdout + done.stderr
+    refused = {combination: why for combination, (status, why) in by_combination.items() if status == "refused"}
+    assert {status for status, _ in by_combination.values()} <= {"finished", "refused"}, done.stdout + done.stderr
     # betas have no default, and digits have no boxes and the like; everything else fits together
     # (text_clip's weights are where a network is)
     wrong = {c: why for c, why in refused.items() if "text_clip" not in c}
-    assert set(wrong) == {c for c in said if {"custom", *UNKNOWN_OF_DIGITS} & set(c)}, refused
+    assert set(wrong) == {c for c in by_combination if {"custom", *UNKNOWN_OF_DIGITS} & set(c)}, refused
     assert all("schedule.betas" in why or "data without" in why for why in wrong.values())
     assert done.returncode == (1 if refused else 0)
     kinds = Counter(built(done.stdout))
     assert kinds["first_stage"] == kinds["latents"] == 1, "one first stage for all"
     trainings = {
         "sampler": len(options("schedule")) - 1,
-        "parameterization": len(said),
-        "network": len(said) - len(refused),
+        "parameterization": len(by_combination),
+        "network": len(by_combination) - len(refused),
     }
     # weighting=eps is weighting=simple
     doubled = len(options("parameterization")) if axes[1] == "weighting" else 0

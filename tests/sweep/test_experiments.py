@@ -49,7 +49,7 @@ def test_an_experiment_is_planned(tmp_path, name, preset):
     jobs = len(list(itertools.product(*swept.values())))
     assert jobs > 1 and done.stdout.startswith(f"{jobs} jobs\n"), done.stdout
     stages = {kind: int(number) for number, kind in re.findall(r"^│ (\d+) +│ (\w+)", done.stdout, re.M)}
-    wanted = SHARED if preset is None else SHARED_IN_TINY
-    assert {kind: stages.get(kind) for kind in wanted[name]} == wanted[name], done.stdout
-    last = {"first_stage", "task", "samples"} & {*wanted[name]}
+    expected = SHARED if preset is None else SHARED_IN_TINY
+    assert {kind: stages.get(kind) for kind in expected[name]} == expected[name], done.stdout
+    last = {"first_stage", "task", "samples"} & {*expected[name]}
     assert jobs == max(stages[kind] for kind in last), "each job has something of its own"

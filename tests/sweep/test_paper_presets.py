@@ -132,10 +132,10 @@ def test_parameter_counts_of_all_rows(rows: dict[str, dict[str, Any]], capsys: p
         side = [f"{m:9.2f}" if m else f"{'–':>9}" for m in (unet, autoencoder)]
         line = f"{name:<20}{got[0]:9.2f}{side[0]}{got[1]:13.2f}{side[1]}{conditioner:13.2f}"
         lines.append(f"{line}  {shape[1]}² × {shape[0]}")
-        wanted = (unet or got[0], autoencoder or got[1])
+        expected = (unet or got[0], autoencoder or got[1])
         beside = CONDITIONED.get(name, ("", None))[1]
-        got, wanted = (*got, conditioner), (*wanted, conditioner if beside is None else beside)
-        if max(abs(a - b) for a, b in zip(got, wanted, strict=True)) > 0.01 or shape != latent:
+        got, expected = (*got, conditioner), (*expected, conditioner if beside is None else beside)
+        if max(abs(a - b) for a, b in zip(got, expected, strict=True)) > 0.01 or shape != latent:
             wrong.append(lines[-1])
     with capsys.disabled():
         print("\n" + "\n".join(lines))

@@ -79,12 +79,12 @@ def inspected(run_folder: Path) -> str:
 def test_wandb_runs_show_axes_scores_and_state(swept):
     folder, _ = swept
     runs = list((folder / "store" / "wandb").glob("offline-run-*"))
-    said = []
+    runs_seen = []
     for path in runs:
-        said.append(inspected(path))
-    jobs = [text for text in said if "axes_first_stage" in text]
+        runs_seen.append(inspected(path))
+    jobs = [text for text in runs_seen if "axes_first_stage" in text]
     assert len(jobs) >= 2 and all("fid_192" in text and "finished" in text for text in jobs)
-    assert len(said) >= 6, "one run for each trained stage and each job"
+    assert len(runs_seen) >= 6, "one run for each trained stage and each job"
 
 
 def test_a_job_made_to_fail_fails_alone(tmp_path, first_stages):

@@ -41,8 +41,8 @@ def test_slerp_by_hand_and_at_its_ends() -> None:
     a[..., 0], b[..., 1] = 2.0, 2.0
     out = slerp(a, b, torch.tensor([0.0, 1 / 3, 0.5, 1.0])).reshape(4, 2)
     half = 2 * math.sqrt(0.5)
-    wanted = torch.tensor([[2, 0], [2 * math.cos(math.pi / 6), 1.0], [half, half], [0, 2]])
-    torch.testing.assert_close(out, wanted)
+    expected = torch.tensor([[2, 0], [2 * math.cos(math.pi / 6), 1.0], [half, half], [0, 2]])
+    torch.testing.assert_close(out, expected)
 
 
 def test_slerp_keeps_the_norm_and_a_line_does_not() -> None:
