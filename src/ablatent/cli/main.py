@@ -1,6 +1,7 @@
 """The command line, around Hydra: early errors for mistakes, one job or many, exit codes."""
 
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from rich.markup import escape
 from ablatent.cli.preflight import preflight
 from ablatent.cli.raw_overrides import check_verb, quoted, unquoted, value_of
 from ablatent.core.errors import AblatentError, ConfigError, did_you_mean
-from ablatent.core.options import ROOT_VARIABLE
+from ablatent.core.options import ROOT_VARIABLE, SEARCHPATH_VARIABLE
 from ablatent.core.progress import console
 from ablatent.inference.model_reference import find, merge_overrides
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 def main(root: Path) -> None:
     """Run the command line of sys.argv through Hydra, and exit. root: the folder with conf/ and experiments/."""
     os.environ[ROOT_VARIABLE] = str(root)
+    os.environ[SEARCHPATH_VARIABLE] = os.pathsep.join(typed_searchpath(sys.argv[1:]))
     sys.argv[1:] = [quoted(a) for a in sys.argv[1:]]
     overrides = [a for a in sys.argv[1:] if not a.startswith("-") and "=" in a]
     multirun = any(a in ("-m", "--multirun") for a in sys.argv[1:])
@@ -64,11 +66,19 @@ def chosen_store(root: Path, overrides: list[str]) -> str:
     return str(OmegaConf.load(file).path)
 
 
+def typed_searchpath(arguments: list[str]) -> list[str]:
+    """The folders of hydra.searchpath=[file://FOLDER, …] as typed."""
+    values = [a.partition("=")[2] for a in arguments if a.lstrip("+").startswith("hydra.searchpath=")]
+    return [path for value in values for path in re.findall(r"file://([^,\]'\"]+)", value)]
+
+
 def check_store_path(overrides: list[str]) -> None:
     """Raise ConfigError for a store.path that leads through a file: Hydra would create folders there."""
     for override in overrides:
         key, _, value = override.partition("=")
         if key == "store.path":
+            if not value.strip("'\""):
+                raise ConfigError("store.path", "a folder", value, "Leave it out for ./store.")
             path = Path(value)
             blocking = next((p for p in [path, *path.parents] if p.exists() and not p.is_dir()), None)
             if blocking is not None:

@@ -16,6 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ablatent.cli.command_fields import check_preset_key
 from ablatent.cli.override_targets import (
     by_last_part,
     check_experiment,
@@ -164,6 +165,8 @@ def _check_keys(
         for override in overrides:
             if override.key_or_group in known:
                 check_value(override, values, groups, root)
+                if override.key_or_group.startswith("preset."):
+                    check_preset_key(override.key_or_group.removeprefix("preset."), values)
             else:
                 raise _unknown(root, override, known, groups, options)
 

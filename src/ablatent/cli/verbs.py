@@ -3,18 +3,22 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
+from annotated_types import Gt, Lt
 from rich.markup import escape
 
+from ablatent.cli.command_fields import check_command, check_preset
+from ablatent.core.declared import declared
 from ablatent.core.errors import AblatentError, ConfigError, DataError, did_you_mean
+from ablatent.core.fields import Count, Fields, Positive, StageKey, Text, WeightsName, Whole
 from ablatent.core.instantiate import make
 from ablatent.core.progress import console
 from ablatent.inference.pretrained import Resolver
 from ablatent.store.artifacts import Damaged, Store, objects_of, verify
 from ablatent.store.identity import Key
 from ablatent.sweep.executors import Executor
-from ablatent.sweep.plan import Composed, Plan, effects, make_plan, stages_table
+from ablatent.sweep.plan import Composed, Job, Plan, effects, make_plan, stages_table
 from ablatent.sweep.run_sweep import newest_sweep, run
 from ablatent.tracking.base import Tracking
 
@@ -26,6 +30,7 @@ class Verb(ABC):
 
     Declared, as literals that are read before torch is imported: reads: the config groups and keys of config.yaml that
     it reads, beside its own; empty: all of a job. takes_jobs: whether it takes the several jobs of -m.
+    Its own keys, those of its YAML, are the fields of its class `Keys`.
     """
 
     reads: ClassVar[tuple[str, ...]] = ()
@@ -39,10 +44,20 @@ class Verb(ABC):
         """
 
 
+class JobsKeys(Fields):
+    """The keys of verbs of jobs."""
+
+    title: Annotated[Text | None, "at the head of the report"]
+    question: Annotated[Text | None, "that the sweep answers, at the head of the report"]
+
+
 class PlanVerb(Verb):
     """Compose, plan and check every job; print the stages and networks; build nothing."""
 
     takes_jobs = True
+
+    class Keys(JobsKeys):
+        """Those of do=run."""
 
     def __call__(self, jobs: Sequence[Composed], store: Store, config: Config, command: str) -> int:
         from ablatent.sweep.network_sizes import sizes_table
@@ -61,6 +76,9 @@ class RunVerb(Verb):
 
     takes_jobs = True
 
+    class Keys(JobsKeys):
+        """Those of do=plan."""
+
     def __call__(self, jobs: Sequence[Composed], store: Store, config: Config, command: str) -> int:
         plan = checked_plan(jobs, store, everything=False)
         if not plan.stages:
@@ -75,6 +93,11 @@ class ReportVerb(Verb):
 
     reads = ("store",)
 
+    class Keys(Fields):
+        """Its own keys."""
+
+        sweep: Annotated[Text | None, "id of the sweep, below store/sweeps; null: the newest"]
+
     def __call__(self, jobs: Sequence[Composed], store: Store, config: Config, command: str) -> int:
         write_report(store, config["sweep"] or newest_sweep(store))
         return 0
@@ -84,6 +107,11 @@ class StatusVerb(Verb):
     """Print the contents of the store."""
 
     reads = ("store",)
+
+    class Keys(Fields):
+        """Its own keys."""
+
+        sweep: Annotated[Text | None, "id of a sweep whose jobs are listed; null: none"]
 
     def __call__(self, jobs: Sequence[Composed], store: Store, config: Config, command: str) -> int:
         from ablatent.sweep.status import print_status
@@ -119,16 +147,61 @@ class SampleVerb(Verb):
 
     reads = ("sampler", "guidance", "samples", "task", "runtime", "store", "tracking", "seed")
 
+    class Keys(Fields):
+        """Its own keys."""
+
+        model: Annotated[Text | None, "SWEEP:JOB, the key of a diffusion or imported stage, or a W&B run id"]
+        prompt: Annotated[str | None, "one prompt, for models that read captions"]
+        prompts: Annotated[Text | None, "a text file with one prompt a line"]
+        class_: Annotated[Text | None, "a class by its name"]
+        label: Annotated[Whole | None, "a class by its number"]
+        image: Annotated[Text | None, "file of an image, for models and tasks that read one"]
+        mask: Annotated[Text | None, "file of a mask of the size of the image, white = fill"]
+        map: Annotated[Text | None, "file of a segmentation map"]
+        boxes: Annotated[Text | None, "[[CLASS, x0, y0, x1, y1], …] in shares of the image from left and top"]
+        annotations: Annotated[Mapping[str, Any] | None, "further annotations by name; a list gives values in turn"]
+        n: Annotated[Count, "images, of each prompt"]
+        out: Annotated[Text | None, "folder of the PNG files; null: a new one below samples/"]
+        repeat: Annotated[Text | None, "a PNG file of do=sample, which is made again"]
+        size: Annotated[Count | None, "side in pixels of the images of an imported model; null: 256"]
+
     def __call__(self, jobs: Sequence[Composed], store: Store, config: Config, command: str) -> int:
         from ablatent.inference.sampling import sample
 
         return sample(store, config)
 
 
+class ImportOptions(Fields):
+    """The keys of `interop` with do=import."""
+
+    heads: Annotated[Count | None, "attention heads of the UNet"]
+    head_channels: Annotated[Count | None, "channels of an attention head of the UNet"]
+    heads_first: Annotated[bool, "rows of fused query, key and value are ordered by head first"]
+    T: Annotated[Count | None, "times of the schedule"]
+    beta_start: Annotated[float, Gt(0), Lt(1), "variance of the first step"] | None
+    beta_end: Annotated[float, Gt(0), Lt(1), "variance of the last step"] | None
+    scale_factor: Annotated[Positive | None, "by which raw latents are multiplied"]
+    null_label: Annotated[bool, "the last row of a class embedding is the null class"]
+
+
+class ExportOptions(Fields):
+    """The keys of `interop` with do=export."""
+
+    weights: Annotated[WeightsName, "which weights, to diffusers"]
+    snapshot: Annotated[Count | Literal["last"], "of the weights: after so many steps"]
+
+
 class ImportVerb(Verb):
     """Import weights of other programs into the store."""
 
     reads = ("store",)
+
+    class Keys(Fields):
+        """Its own keys."""
+
+        path: Annotated[Text | None, "the file or folder to read"]
+        format: Annotated[Text | None, "of the file: compvis or diffusers"]
+        interop: Annotated[ImportOptions, "what does not follow from the file; null: as in the released model"]
 
     def __call__(self, jobs: Sequence[Composed], store: Store, config: Config, command: str) -> int:
         from ablatent.inference.import_weights import import_weights
@@ -141,6 +214,14 @@ class ExportVerb(Verb):
 
     reads = ("store",)
 
+    class Keys(Fields):
+        """Its own keys."""
+
+        path: Annotated[Text | None, "the folder to write"]
+        format: Annotated[Text | None, "of the files: compvis or diffusers"]
+        key: Annotated[StageKey | None, "of the first_stage, diffusion or imported stage"]
+        interop: Annotated[ExportOptions, "which weights"]
+
     def __call__(self, jobs: Sequence[Composed], store: Store, config: Config, command: str) -> int:
         from ablatent.inference.export import export_weights
 
@@ -152,29 +233,41 @@ def execute(jobs: Sequence[Composed], command: str) -> int:
     config = next((job.config for job in jobs if job.refused is None), None)
     if config is None:
         raise AblatentError("\n".join(dict.fromkeys(str(job.refused) for job in jobs)))
+    check_preset(config.get("preset") or {})
+    check_command(config, declared(config["verb"], "reads"))
     store = Store(config["store"]["path"])
     store.check_writable()
     verb: Verb = make(config["verb"])
     return verb(jobs, store, config, command)
 
 
-def checked_plan(jobs: Sequence[Composed], store: Store, everything: bool) -> Plan:
+def checked_plan(composed: Sequence[Composed], store: Store, everything: bool) -> Plan:
     """The plan of these jobs; each that cannot run is refused, with a printed reason.
 
     everything: check also where all stages are in the store already, which takes an import of torch.
     """
     resolver = Resolver(store)
-    plan = make_plan([_resolved(job, resolver) for job in jobs])
+    plan = make_plan([_resolved(job, resolver) for job in composed])
     found = {stage.key for stage in plan.stages.values() if store.folder(stage.key).exists()}
     if everything or found != {stage.key for stage in plan.stages.values()}:
         from ablatent.sweep.check import check_plan
 
         check_plan(plan, lambda stage: stage.key in found)
+    for reason, jobs in refusals(plan).items():
+        named = f"job {jobs[0].index} {jobs[0].name}: " if len(plan.jobs) > 1 else ""
+        if len(jobs) > 1:
+            named = "all jobs: " if len(jobs) == len(plan.jobs) else f"{len(jobs)} jobs, the first {named}"
+        console.print(f"[red]refused[/] {escape(named + reason)}")
+    return plan
+
+
+def refusals(plan: Plan) -> dict[str, list[Job]]:
+    """Reason → the jobs that are refused for it, each reason once."""
+    out: dict[str, list[Job]] = {}
     for job in plan.jobs:
         if job.refused is not None:
-            named = f"job {job.index} {job.name}: " if len(plan.jobs) > 1 else ""
-            console.print(f"[red]refused[/] {escape(named + job.refused)}")
-    return plan
+            out.setdefault(job.refused, []).append(job)
+    return out
 
 
 def _resolved(job: Composed, resolver: Resolver) -> Composed:

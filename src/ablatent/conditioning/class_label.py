@@ -1,6 +1,7 @@
 """Class-conditional models (Rombach et al. 2022, appendix E: an embedding a class, read by cross-attention)."""
 
 from collections.abc import Mapping
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from ablatent.conditioning.base import Conditioner, Rows
 from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError, DataError
+from ablatent.core.fields import Count, Probability, Supplied
 from ablatent.core.types import Cond
 
 
@@ -25,7 +27,18 @@ class ClassLabel(Conditioner):
     filled = ("classes",)
     width_option = "dim"
 
-    def __init__(self, classes: int, dim: int, inject: str = "tokens", dropout: float = 0.1) -> None:
+    def __init__(
+        self,
+        classes: Annotated[int, Supplied("data")],
+        dim: Annotated[Count, "width of the embedding"],
+        inject: Annotated[
+            Literal["tokens", "vector"],
+            "a context token for cross-attention (the paper), or added to the time embedding",
+        ] = "tokens",
+        dropout: Annotated[
+            Probability, "probability of the null condition in training; 0.1 is common for classifier-free guidance"
+        ] = 0.1,
+    ) -> None:
         super().__init__(dropout)
         if classes < 1:
             raise ConfigError(

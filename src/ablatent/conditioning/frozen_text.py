@@ -3,10 +3,11 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from ablatent.conditioning.row_lookup import RowLookup
 from ablatent.conditioning.source import Source
 from ablatent.conditioning.text_encoder import CaptionEncoder
 from ablatent.core.errors import ConfigError, DataError
+from ablatent.core.fields import Count, Probability, Supplied
 from ablatent.core.files import read_json, write_json
 from ablatent.core.types import Cond
 
@@ -38,12 +40,14 @@ class FrozenText(Conditioner):
 
     def __init__(
         self,
-        encoder: CaptionEncoder,
-        pretrained: bool,
-        width: int | None = None,
-        max_length: int = 77,
-        stored: str = "float16",
-        dropout: float = 0.1,
+        encoder: Annotated[CaptionEncoder, "frozen"],
+        pretrained: Annotated[bool, Supplied("stored models")],
+        width: Annotated[Count | None, "of a trained linear map of the states; null: as they are"] = None,
+        max_length: Annotated[int, Ge(2), "tokens a caption, both ends included"] = 77,
+        stored: Annotated[Literal["float16", "float32"], "precision of the cached states"] = "float16",
+        dropout: Annotated[
+            Probability, "probability of the null condition in training; 0.1 is common for classifier-free guidance"
+        ] = 0.1,
     ) -> None:
         super().__init__(dropout)
         if width is not None and (not isinstance(width, int) or width < 1):

@@ -6,9 +6,11 @@ cells, as in the layout models of Esser et al. 2021. A transformer, trained alon
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from einops import rearrange, repeat
 from jaxtyping import Int, UInt8
 from torch import Tensor
@@ -17,6 +19,7 @@ from ablatent.conditioning.base import Conditioner, Rows
 from ablatent.conditioning.palette import palette
 from ablatent.conditioning.source import Source, class_index, data_with
 from ablatent.core.errors import ConfigError, DataError
+from ablatent.core.fields import Count, Probability, Supplied
 from ablatent.core.types import Cond
 from ablatent.data.boxes import Box
 from ablatent.networks.encoder import TokenEncoder
@@ -38,16 +41,22 @@ class Layout(Conditioner):
     def __init__(
         self,
         *,
-        classes: int,
-        size: int,
-        width: int,
-        depth: int,
-        max_boxes: int = 30,
-        vocabulary: int = 8192,
-        heads: int = 8,
-        head_channels: int = 64,
-        unused_logits: bool = False,
-        dropout: float = 0.1,
+        classes: Annotated[int, Supplied("data")],
+        size: Annotated[int, Supplied("data")],
+        width: Annotated[Count, "of the tokens"],
+        depth: Annotated[Count, "layers of the transformer"],
+        max_boxes: Annotated[Count, "boxes that are read; of more, the largest"] = 30,
+        vocabulary: Annotated[
+            int, Ge(4), "of classes, and of corners on a grid of sqrt(vocabulary) cells a side"
+        ] = 8192,
+        heads: Annotated[Count, "attention heads"] = 8,
+        head_channels: Annotated[Count, "channels of a head"] = 64,
+        unused_logits: Annotated[
+            bool, "carry the layer over the vocabulary that released models have and nothing reads"
+        ] = False,
+        dropout: Annotated[
+            Probability, "probability of the null condition in training; 0.1 is common for classifier-free guidance"
+        ] = 0.1,
     ) -> None:
         super().__init__(dropout)
         if classes < 1:

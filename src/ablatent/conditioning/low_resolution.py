@@ -2,10 +2,11 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch.nn.functional as F
+from annotated_types import Ge, Le, Len
 from einops import rearrange
 from jaxtyping import UInt8
 from PIL import Image, ImageFilter
@@ -15,6 +16,7 @@ from ablatent.conditioning.base import Conditioner, Rows
 from ablatent.conditioning.source import Source
 from ablatent.conditioning.spatial import check_range, flip, no_map
 from ablatent.core.errors import ConfigError
+from ablatent.core.fields import NotNegative, Probability, Supplied
 from ablatent.core.types import Cond
 
 DEGRADATIONS = ("bicubic", "blur_noise")
@@ -37,14 +39,26 @@ class LowResolution(Conditioner):
     def __init__(
         self,
         *,
-        size: int,
-        latent_shape: Sequence[int],
-        factor: int = 4,
-        degradation: str = "bicubic",
-        blur: Sequence[float | int] = (0.1, 0.8),
-        noise: Sequence[float | int] = (0.0, 15.0),
-        jpeg: Sequence[float | int] | None = (60, 95),
-        dropout: float = 0.0,
+        size: Annotated[int, Supplied("data")],
+        latent_shape: Annotated[Sequence[int], Supplied("first_stage")],
+        factor: Annotated[int, Ge(2), "how many times smaller its side is"] = 4,
+        degradation: Annotated[
+            Literal["bicubic", "blur_noise"], "blur_noise: blurred before, with noise and losses of JPEG after"
+        ] = "bicubic",
+        blur: Annotated[
+            Sequence[NotNegative], Len(2, 2), "[lowest, highest] sigma of the blur in pixels of the small image"
+        ] = (0.1, 0.8),
+        noise: Annotated[Sequence[NotNegative], Len(2, 2), "[lowest, highest] sigma of the noise in grey levels"] = (
+            0.0,
+            15.0,
+        ),
+        jpeg: Annotated[
+            Annotated[Sequence[Annotated[int, Ge(1), Le(100)]], Len(2, 2)] | None,
+            "[lowest, highest] quality; null: no JPEG",
+        ] = (60, 95),
+        dropout: Annotated[
+            Probability, "probability of the null condition in training; 0.1 is common for classifier-free guidance"
+        ] = 0.0,
     ) -> None:
         super().__init__(dropout)
         if not isinstance(factor, int) or factor < 2 or size % factor:

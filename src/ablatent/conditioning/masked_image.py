@@ -1,6 +1,7 @@
 """Inpainting: the image outside its hole, and the mask of the hole (Rombach et al. 2022, section 4.5)."""
 
 from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -10,9 +11,10 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from ablatent.conditioning.base import Conditioner, Encode, Rows
-from ablatent.conditioning.masks import Masks
+from ablatent.conditioning.masks import KINDS, Masks
 from ablatent.conditioning.source import Source
 from ablatent.conditioning.spatial import flip
+from ablatent.core.fields import OneOf, Probability, Range, Supplied
 from ablatent.core.types import Cond
 
 GREY = 128
@@ -33,12 +35,17 @@ class MaskedImage(Conditioner):
 
     def __init__(
         self,
-        size: int,
-        latent_shape: Sequence[int],
-        encode: Encode,
-        masks: str = "mixture",
-        fraction: Sequence[float | int] = (0.1, 0.5),
-        dropout: float = 0.0,
+        size: Annotated[int, Supplied("data")],
+        latent_shape: Annotated[Sequence[int], Supplied("first_stage")],
+        encode: Annotated[Encode, Supplied("first_stage")],
+        masks: Annotated[
+            Annotated[str, OneOf(KINDS)] | Literal["mixture"],
+            "generator of the masks; mixture: boxes, strokes or halves, equally often",
+        ] = "mixture",
+        fraction: Annotated[Range, "[lowest, highest] share of the image that boxes and strokes cover"] = (0.1, 0.5),
+        dropout: Annotated[
+            Probability, "probability of the null condition in training; 0.1 is common for classifier-free guidance"
+        ] = 0.0,
     ) -> None:
         super().__init__(dropout)
         self.size, self.downsample, self.encode = size, size // latent_shape[1], encode

@@ -1,6 +1,7 @@
 """Segmentation maps (Rombach et al. 2022, section 4.3.2: semantic synthesis by concatenation)."""
 
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import numpy as np
 import torch.nn.functional as F
@@ -13,6 +14,7 @@ from ablatent.conditioning.palette import palette
 from ablatent.conditioning.source import Source, data_with
 from ablatent.conditioning.spatial import flip, no_map
 from ablatent.core.errors import ConfigError
+from ablatent.core.fields import Count, Probability, Supplied
 from ablatent.core.types import Cond
 
 
@@ -26,7 +28,15 @@ class Semantic(Conditioner):
     needs = ("segmentation",)
     filled = ("segments", "latent_shape")
 
-    def __init__(self, segments: int, latent_shape: Sequence[int], channels: int = 3, dropout: float = 0.1):
+    def __init__(
+        self,
+        segments: Annotated[int, Supplied("data")],
+        latent_shape: Annotated[Sequence[int], Supplied("first_stage")],
+        channels: Annotated[Count, "of the map, after one learnable vector a class"] = 3,
+        dropout: Annotated[
+            Probability, "probability of the null condition in training; 0.1 is common for classifier-free guidance"
+        ] = 0.1,
+    ):
         super().__init__(dropout)
         if segments < 1:
             raise ConfigError("conditioner", "data with segmentation maps", "none", data_with("segmentation"))

@@ -4,16 +4,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from ablatent.conditioning.tokens import Captions, json_captions
 from ablatent.core.errors import ConfigError
+from ablatent.core.fields import Count, Digest, Text
 from ablatent.core.hub import HubFolder, quiet
 from ablatent.core.progress import track
 from ablatent.core.weights import Found, read_tensors, verify_digest
@@ -56,13 +58,13 @@ class TextEncoder(CaptionEncoder):
     digest: of the tensors of its file (`digest_tensors`), or, where that is null, revision: of its repository.
     """
 
-    name: str
-    dim: int
-    longest: int
-    pad: str
-    digest: str | None
-    revision: str | None
-    weights: HubFolder
+    name: Annotated[Text, "name in messages and reports"]
+    dim: Annotated[Count, "width of the states"]
+    longest: Annotated[int, Ge(2), "tokens that the encoder reads"]
+    pad: Annotated[Text, "token that fills up short captions"]
+    digest: Annotated[Digest | None, "of the tensors; null: the revision names them"]
+    revision: Annotated[Text | None, "of the tensors"]
+    weights: Annotated[HubFolder, "where the files are found"]
     _model: Any = field(default=None, init=False, repr=False)
     _captions: Captions | None = field(default=None, init=False, repr=False)
 

@@ -6,9 +6,11 @@ Nothing of BERT but its vocabulary is used.
 """
 
 from collections.abc import Mapping
+from typing import Annotated
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from einops import rearrange
 from jaxtyping import Integer
 from torch import Tensor, nn
@@ -17,6 +19,7 @@ from ablatent.conditioning.base import Conditioner, Rows
 from ablatent.conditioning.source import Source
 from ablatent.conditioning.tokens import Vocabulary
 from ablatent.core.errors import ConfigError
+from ablatent.core.fields import Count, Probability
 from ablatent.core.types import Cond
 from ablatent.networks.encoder import EncoderBlock
 
@@ -38,15 +41,17 @@ class TextTransformer(Conditioner):
     def __init__(
         self,
         *,
-        tokenizer: Vocabulary,
-        width: int,
-        depth: int,
-        heads: int = 8,
-        head_channels: int = 64,
-        max_length: int = 77,
-        mask_padding: bool = True,
-        unused_logits: bool = False,
-        dropout: float = 0.1,
+        tokenizer: Annotated[Vocabulary, "BERT word pieces"],
+        width: Annotated[Count, "of the tokens"],
+        depth: Annotated[Count, "layers"],
+        heads: Annotated[Count, "attention heads"] = 8,
+        head_channels: Annotated[Count, "channels of a head"] = 64,
+        max_length: Annotated[int, Ge(2), "tokens a caption, [CLS] and [SEP] included"] = 77,
+        mask_padding: Annotated[bool, "the network does not see the padding; the paper: false"] = True,
+        unused_logits: Annotated[bool, "hold the map to logits of the released model, which nothing reads"] = False,
+        dropout: Annotated[
+            Probability, "probability of the null condition in training; 0.1 is common for classifier-free guidance"
+        ] = 0.1,
     ) -> None:
         super().__init__(dropout)
         sizes = {"width": width, "depth": depth, "heads": heads, "head_channels": head_channels}

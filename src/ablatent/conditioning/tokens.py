@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from jaxtyping import Int32, Int64
 
 from ablatent.core.errors import ConfigError
+from ablatent.core.fields import Sha256
 from ablatent.core.hub import HubFolder
 from ablatent.core.progress import console
 
@@ -26,8 +27,8 @@ class Vocabulary:
     digest: SHA-256 of vocab.txt. weights: where its folder is found; it decides no key, the digest does.
     """
 
-    digest: str
-    weights: HubFolder
+    digest: Annotated[Sha256, "of vocab.txt"]
+    weights: Annotated[HubFolder, "where the files are found"]
     _captions: "Captions | None" = field(default=None, init=False, repr=False)
 
     def __call__(

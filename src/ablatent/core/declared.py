@@ -9,15 +9,13 @@ Classes whose source says it in another way (a computed attribute, a class made 
 """
 
 import ast
-import importlib.machinery
-import importlib.util
 import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from ablatent.core.instantiate import TARGET, class_of
+from ablatent.core.source import ancestors, class_node, origin_of
 
 MISSING = object()
 
@@ -41,58 +39,19 @@ def declared(node: Mapping[str, Any], name: str, default: Any = MISSING) -> Any:
 @cache
 def _in_source(module: str, cls: str, name: str) -> Any:
     """The literal that the class, or the first of its bases that has one, assigns to `name`; else MISSING."""
-    tree = _tree(module)
-    if tree is None:
-        return MISSING
-    found = next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == cls), None)
-    if found is None:
-        origin = _origin(tree, module, cls)
-        return MISSING if origin == (module, cls) else _in_source(*origin, name)
-    for statement in found.body:
-        targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
-        value = getattr(statement, "value", None)
-        if any(isinstance(t, ast.Name) and t.id == name for t in targets) and value is not None:
-            try:
-                return ast.literal_eval(value)
-            except ValueError:
+    for origin in ancestors(*origin_of(module, cls)):
+        found = class_node(*origin)
+        for statement in found.body if found is not None else ():
+            targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+            value = getattr(statement, "value", None)
+            if any(isinstance(t, ast.Name) and t.id == name for t in targets) and value is not None:
+                try:
+                    return ast.literal_eval(value)
+                except ValueError:
+                    return MISSING
+            if isinstance(statement, ast.FunctionDef) and statement.name == name:
                 return MISSING
-        if isinstance(statement, ast.FunctionDef) and statement.name == name:
-            return MISSING
-    for base in found.bases:
-        if isinstance(base, ast.Name):
-            value = _in_source(*_origin(tree, module, base.id), name)
-            if value is not MISSING:
-                return value
     return MISSING
-
-
-@cache
-def _tree(module: str) -> ast.Module | None:
-    """The source of a module, found without importing it or the packages around it; None where there is none."""
-    top, *rest = module.split(".")
-    try:
-        spec = importlib.util.find_spec(top)
-    except (ImportError, ValueError):
-        return None
-    name = top
-    for part in rest:
-        if spec is None or spec.submodule_search_locations is None:
-            return None
-        name = f"{name}.{part}"
-        spec = importlib.machinery.PathFinder.find_spec(name, list(spec.submodule_search_locations))
-    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-        return None
-    return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-
-
-def _origin(tree: ast.Module, module: str, name: str) -> tuple[str, str]:
-    """(module, name) of what a module calls `name`: imported from elsewhere, or its own."""
-    for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and node.module:
-            for alias in node.names:
-                if (alias.asname or alias.name) == name:
-                    return node.module, alias.name
-    return module, name
 
 
 def nodes_below(value: Any) -> Iterator[Mapping[str, Any]]:

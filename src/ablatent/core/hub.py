@@ -4,9 +4,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from annotated_types import Len
 
 from ablatent.core.errors import ConfigError
+from ablatent.core.fields import Text
 from ablatent.core.pretrained import Origin, Pretrained
 
 
@@ -18,10 +21,10 @@ class HubFolder(Pretrained):
     inside `package`.
     """
 
-    files: Sequence[str]
-    repo: str | None = None
-    revision: str | None = None
-    folder: str | None = None
+    files: Annotated[Sequence[Text], Len(1), "that must be in the folder"]
+    repo: Annotated[Text | None, "on huggingface.co"] = None
+    revision: Annotated[Text | None, "of the repository; null: the newest"] = None
+    folder: Annotated[Text | None, "path inside the package"] = None
 
     WHAT: ClassVar[str] = "files"
     INSIDE: ClassVar[str] = "folder"

@@ -1,14 +1,39 @@
 """From configuration nodes to objects: the one module below the command line that uses Hydra. Free of torch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import hydra.utils
 from hydra.errors import InstantiationException
 
 from ablatent.core.errors import AblatentError, ConfigError
+from ablatent.core.options import project_folders
+from ablatent.core.source import file_of
 
 TARGET = "_target_"
+PACKAGE = __name__.partition(".")[0]
+
+
+def check_module(key: str, module: str, also: Sequence[str] = ()) -> None:
+    """Raise ConfigError for a module that no configuration may name: it is not imported.
+
+    Allowed are this package, the modules of `also` and what lies in them, and modules beside a conf/ of the user's own.
+    """
+    top = module.partition(".")[0]
+    allowed = top == PACKAGE or any(module == name or module.startswith(f"{name}.") for name in also)
+    if not allowed and not any(_is_inside(top, folder) for folder in project_folders()):
+        places = " or ".join([PACKAGE, *also])
+        do = "A package of your own stands beside your conf/ folder."
+        raise ConfigError(key, f"a class of {places}, or of the package beside your conf/", module, do)
+
+
+def _is_inside(top: str, folder: Path) -> bool:
+    """Whether a module that is imported by that name lies in the folder, or in src/ below it."""
+    file = file_of(top)
+    return file is not None and any(
+        file.is_relative_to(place / top) or file == place / f"{top}.py" for place in (folder, folder / "src")
+    )
 
 
 def make(config: Mapping[str, Any], **extra: Any) -> Any:

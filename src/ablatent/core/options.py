@@ -11,6 +11,19 @@ import yaml
 ROOT_VARIABLE = "ABLATENT_ROOT"
 """Environment variable with the folder that holds conf/ and experiments/; the command line sets it."""
 
+SEARCHPATH_VARIABLE = "ABLATENT_SEARCHPATH"
+"""Environment variable with further folders conf/, of hydra.searchpath as typed; the command line sets it."""
+
+
+def project_folders() -> list[Path]:
+    """The folders that hold a conf/ of the running command: its own, and those of a typed hydra.searchpath.
+
+    A configuration that was read from a file adds none.
+    """
+    typed = [Path(p).parent for p in os.environ.get(SEARCHPATH_VARIABLE, "").split(os.pathsep) if p]
+    root = os.environ.get(ROOT_VARIABLE)
+    return [folder.resolve() for folder in [*([Path(root)] if root else []), *typed]]
+
 
 def conf_folder() -> Path:
     """The folder conf/ of the running command; of this checkout where no command set one."""

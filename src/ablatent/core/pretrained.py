@@ -5,9 +5,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from ablatent.core.errors import ConfigError
+from ablatent.core.fields import Text
 
 Origin = Literal["path", "cache", "package", "download"]
 """Where a pretrained file was found."""
@@ -22,10 +23,10 @@ class Pretrained(ABC):
     so. Raises ConfigError where package and the place inside it are not given together.
     """
 
-    name: str
-    path: str | None = None
-    package: str | None = None
-    instead: str | None = None
+    name: Annotated[Text, "name in messages and reports"]
+    path: Annotated[Text | None, "a copy of your own"] = None
+    package: Annotated[Text | None, "distribution that carries the files"] = None
+    instead: Annotated[Text | None, "what to choose where the files cannot be had"] = None
 
     # Of a class: what messages call the files, the field that says where they are in `package`, and what messages say
     # of an address that does not answer.

@@ -15,12 +15,13 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ablatent.core.errors import ConfigError, DataError
+from ablatent.core.fields import Sha256, Text
 from ablatent.core.files import sha256 as file_sha256
 from ablatent.core.pretrained import Origin, Pretrained
 from ablatent.core.progress import track
@@ -61,10 +62,10 @@ class PretrainedFile(Pretrained):
     digits.
     """
 
-    cache: Sequence[str] = field(default_factory=list)
-    file: str | None = None
-    url: str | None = None
-    sha256: str | None = None
+    cache: Annotated[Sequence[Text], "file names looked for in the caches"] = field(default_factory=list)
+    file: Annotated[Text | None, "path inside the package"] = None
+    url: Annotated[Text | None, "address of a download"] = None
+    sha256: Annotated[Sha256 | None, "of a cached or downloaded file"] = None
 
     WHAT: ClassVar[str] = "weights"
     INSIDE: ClassVar[str] = "file"

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
 from ablatent.core.errors import ConfigError
+from ablatent.core.fields import Whole
 from ablatent.core.rng import stream
 
 
@@ -16,8 +18,8 @@ class ShiftMirror:
     What comes in at an edge repeats the edge. What happens to sample i is a function of (seed, i) alone.
     """
 
-    shift: int
-    mirror: bool
+    shift: Annotated[Whole, "largest shift in pixels, either way"]
+    mirror: Annotated[bool, "mirror every other image"]
 
     def __post_init__(self) -> None:
         if isinstance(self.shift, bool) or not isinstance(self.shift, int) or self.shift < 0:

@@ -11,12 +11,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from jaxtyping import Int8, Int64, Shaped, UInt8
 
 from ablatent.core.errors import ConfigError, DataError
+from ablatent.core.fields import Count
 from ablatent.core.files import read_json, write_json
 from ablatent.core.progress import track
 from ablatent.data.annotation_kinds import BUILT_IN
@@ -133,8 +134,8 @@ class ImageData(ABC):
     Constructing and fingerprinting read the source only: no prepared files, no torch.
     """
 
-    size: int
-    limit: int | None = None
+    size: Annotated[Count, "side of the square images in pixels"]
+    limit: Annotated[Count | None, "training images at most; null: all"] = None
 
     name: ClassVar[str] = ""
     credit: ClassVar[str] = ""

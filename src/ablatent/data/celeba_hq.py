@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from annotated_types import Gt, Lt
 
 from ablatent.data.base import Annotations, Row, check_fraction, split_by_hash
 from ablatent.data.decode import SUFFIXES
@@ -17,7 +19,9 @@ class CelebAHQ(ListedImages):
     held out by a hash of their names.
     """
 
-    validation_fraction: float = 0.1
+    validation_fraction: Annotated[
+        float, Gt(0), Lt(1), "share of the images that is held out where nothing else decides the split"
+    ] = 0.1
 
     name: ClassVar[str] = "celeba_hq"
     suffixes: ClassVar[tuple[str, ...]] = (*SUFFIXES, ".npy")

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from ablatent.core.errors import DataError
 from ablatent.data.base import TRAIN, VALIDATION, Annotations, Row
@@ -20,7 +20,7 @@ class CocoCaptions(ImageFiles):
     Of the five captions of an image, its oldest (lowest id) is taken. Images without a caption are left out.
     """
 
-    year: int = 2017
+    year: Annotated[Literal[2014, 2017], "of the release"] = 2017
 
     name: ClassVar[str] = "coco_captions"
     offers: ClassVar[tuple[str, ...]] = ("captions",)

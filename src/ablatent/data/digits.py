@@ -4,9 +4,10 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from annotated_types import Gt, Lt
 from einops import repeat
 from jaxtyping import Float64, Int64, UInt8
 
@@ -21,7 +22,9 @@ SIDE, LEVELS = 8, 16
 class Digits(ImageData):
     """Each source pixel becomes a block of (size/8)² equal pixels; size must be a multiple of 8."""
 
-    validation_fraction: float = 0.1
+    validation_fraction: Annotated[
+        float, Gt(0), Lt(1), "share of the images that is held out where nothing else decides the split"
+    ] = 0.1
 
     name: ClassVar[str] = "digits"
     offers: ClassVar[tuple[str, ...]] = ("labels",)

@@ -5,13 +5,14 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
 from ablatent.core.errors import ConfigError, DataError
+from ablatent.core.fields import Text
 from ablatent.data.base import TRAIN, VALIDATION, Annotations, ImageData, Row
 
 CLASSES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
@@ -35,8 +36,8 @@ class FashionMNIST(ImageData):
     torchvision downloads into root.
     """
 
-    root: str | None = None
-    download: bool = True
+    root: Annotated[Text | None, "folder with the idx files; null: the project cache, then the Debian package"] = None
+    download: Annotated[bool, "by torchvision into root, where no place has the files"] = True
 
     name: ClassVar[str] = "fashion_mnist"
     offers: ClassVar[tuple[str, ...]] = ("labels",)

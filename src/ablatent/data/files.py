@@ -4,12 +4,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
 
 from ablatent.core.errors import ConfigError, DataError, did_you_mean
+from ablatent.core.fields import OneOf, Text
 from ablatent.data.base import TRAIN, VALIDATION, ImageData, Row
 from ablatent.data.decode import FILTERS, SUFFIXES, check_option, read_image
 from ablatent.data.hashing import file_digests
@@ -28,9 +29,11 @@ class ImageFiles(ImageData):
     cache: folder for the digests of files, so that an unchanged file is read once; None: read all each time.
     """
 
-    root: str = ""
-    resize: str = "lanczos"
-    cache: str | None = "~/.cache/ablatent"
+    root: Annotated[Text, "folder of the images"] = ""
+    resize: Annotated[str, OneOf(FILTERS), "filter of the resizing"] = "lanczos"
+    cache: Annotated[Text | None, "folder that remembers digests of files; null: all files are read each time"] = (
+        "~/.cache/ablatent"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -60,8 +63,8 @@ class ListedImages(ImageFiles, ABC):
     val/ (validation/, valid/, test/) decide; without these, `default_split`.
     """
 
-    train_list: str | None = None
-    val_list: str | None = None
+    train_list: Annotated[Text | None, "file below root with an image a line; null: all but those of val_list"] = None
+    val_list: Annotated[Text | None, "the same for validation; null: folders or validation_fraction decide"] = None
 
     suffixes: ClassVar[tuple[str, ...]] = SUFFIXES
 

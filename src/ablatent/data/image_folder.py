@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
+from annotated_types import Ge, Gt, Lt
 
 from ablatent.core.errors import ConfigError
+from ablatent.core.fields import OneOf, Text
 from ablatent.data.base import Annotations, Fingerprint, Row, check_fraction, digest_of, split_by_hash
 from ablatent.data.captions import caption_file, read_captions
 from ablatent.data.decode import SUFFIXES, check_option
@@ -30,11 +32,17 @@ class ImageFolder(ImageFiles):
     decide then.
     """
 
-    classes: str = "auto"
-    captions: str | None = None
-    maps: str | None = None
-    map_classes: int | str | None = None
-    validation_fraction: float = 0.1
+    classes: Annotated[
+        str, OneOf(CLASS_WAYS), "auto: subfolders, if all images are in one; folder: they must be; none"
+    ] = "auto"
+    captions: Annotated[
+        Text | None, "a .jsonl or .csv below root with file and caption; txt: NAME.txt beside each image"
+    ] = None
+    maps: Annotated[Text | None, "folder below root with the segmentation map of each image"] = None
+    map_classes: Annotated[Annotated[int, Ge(1)] | Text | None, "how many, or a text file with a name a line"] = None
+    validation_fraction: Annotated[
+        float, Gt(0), Lt(1), "share of the images that is held out where nothing else decides the split"
+    ] = 0.1
 
     name: ClassVar[str] = "image_folder"
     offers: ClassVar[tuple[str, ...]] = ("labels", "captions", "segmentation")

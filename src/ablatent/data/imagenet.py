@@ -4,11 +4,12 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
 from ablatent.core.errors import ConfigError, DataError
+from ablatent.core.fields import Text
 from ablatent.data.base import TRAIN, VALIDATION, Annotations, Row
 from ablatent.data.files import ImageFiles, cached_per_file, find_images, first_of
 
@@ -29,7 +30,7 @@ class ImageNet(ImageFiles):
     LOC_synset_mapping.txt or from synset_words.txt below root; without any of them they are the WNIDs.
     """
 
-    val_labels: str | None = None
+    val_labels: Annotated[Text | None, "labels of a val/ without class folders; null: looked for"] = None
 
     name: ClassVar[str] = "imagenet"
     offers: ClassVar[tuple[str, ...]] = ("labels",)

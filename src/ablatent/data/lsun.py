@@ -4,12 +4,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from annotated_types import Gt, Lt
 from jaxtyping import UInt8
 
 from ablatent.core.errors import ConfigError, DataError
+from ablatent.core.fields import Text
 from ablatent.data.base import TRAIN, VALIDATION, Annotations, Row, check_fraction, split_by_hash
 from ablatent.data.decode import read_image
 from ablatent.data.files import ListedImages, cached_per_file
@@ -28,8 +30,10 @@ class LSUN(ListedImages):
     category: bedroom, church_outdoor, … An LMDB needs the package lmdb.
     """
 
-    category: str = "bedroom"
-    validation_fraction: float = 0.01
+    category: Annotated[Text, "bedroom, church_outdoor, …"] = "bedroom"
+    validation_fraction: Annotated[
+        float, Gt(0), Lt(1), "share of the images that is held out where nothing else decides the split"
+    ] = 0.01
 
     name: ClassVar[str] = "lsun"
 

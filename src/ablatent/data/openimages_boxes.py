@@ -4,9 +4,10 @@ import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from ablatent.core.errors import ConfigError, DataError
+from ablatent.core.fields import Count
 from ablatent.data.base import TRAIN, VALIDATION, Annotations, Row
 from ablatent.data.boxes import Box, in_middle_square
 from ablatent.data.decode import image_size
@@ -26,8 +27,8 @@ class OpenImagesBoxes(ImageFiles):
     and so are images that were not downloaded. Boxes are those of the middle square.
     """
 
-    min_boxes: int = 2
-    max_boxes: int = 30
+    min_boxes: Annotated[Count, "images with fewer are left out"] = 2
+    max_boxes: Annotated[Count, "images with more are left out"] = 30
 
     name: ClassVar[str] = "openimages_boxes"
     offers: ClassVar[tuple[str, ...]] = ("boxes",)

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from annotated_types import Gt, Lt
 from einops import reduce
 from jaxtyping import UInt8
 from PIL import Image
@@ -75,8 +76,10 @@ class OpenMoji(ImageData):
     out, with all their variants, so that no drawing is in both splits.
     """
 
-    skin_tones: bool = True
-    validation_fraction: float = 0.1
+    skin_tones: Annotated[bool, "false leaves out the 2,035 variants of skin tones"] = True
+    validation_fraction: Annotated[
+        float, Gt(0), Lt(1), "share of the images that is held out where nothing else decides the split"
+    ] = 0.1
 
     name: ClassVar[str] = "openmoji"
     offers: ClassVar[tuple[str, ...]] = ("captions",)

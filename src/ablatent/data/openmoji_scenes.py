@@ -11,13 +11,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
+from annotated_types import Ge, Gt, Le, Lt
 from jaxtyping import UInt8
 from PIL import Image
 
 from ablatent.core.errors import ConfigError, DataError
+from ablatent.core.fields import Probability, Seed
 from ablatent.core.rng import stream
 from ablatent.data.base import (
     TRAIN,
@@ -76,14 +78,16 @@ class OpenMojiScenes(ImageData):
     Boxes have an object's class; in segmentation maps class 0 is the background and k + 1 is object k.
     """
 
-    count: int = 12000
-    validation_fraction: float = 0.1
-    objects: int = 24
-    min_objects: int = 1
-    max_objects: int = 2
-    background: str = "soft"
-    held_out: float = 0.1
-    seed: int = 0
+    count: Annotated[int, Ge(2), "scenes in all"] = 12000
+    validation_fraction: Annotated[
+        float, Gt(0), Lt(1), "share of the images that is held out where nothing else decides the split"
+    ] = 0.1
+    objects: Annotated[int, Ge(2), Le(40), "different objects"] = 24
+    min_objects: Annotated[int, Ge(1), Le(4), "in a scene"] = 1
+    max_objects: Annotated[int, Ge(1), Le(4), "in a scene"] = 2
+    background: Annotated[Literal["soft", "white"], "pale colours, or white"] = "soft"
+    held_out: Annotated[Probability, "share of the pairs of objects that only validation shows"] = 0.1
+    seed: Annotated[Seed, "of the scenes"] = 0
 
     name: ClassVar[str] = "openmoji_scenes"
     offers: ClassVar[tuple[str, ...]] = ("captions", "boxes", "segmentation")

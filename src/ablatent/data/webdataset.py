@@ -6,12 +6,14 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from annotated_types import Gt, Lt
 from jaxtyping import UInt8
 
 from ablatent.core.errors import ConfigError, DataError
+from ablatent.core.fields import Text
 from ablatent.data.base import TRAIN, VALIDATION, Annotations, Row, check_fraction, split_by_hash
 from ablatent.data.decode import SUFFIXES, read_image
 from ablatent.data.files import ImageFiles, cached_per_file
@@ -31,9 +33,13 @@ class WebDataset(ImageFiles):
     Either is used if every image has it.
     """
 
-    train: str = "*train*.tar"
-    validation: str = "*val*.tar"
-    validation_fraction: float = 0.01
+    train: Annotated[Text, "pattern of file names below root"] = "*train*.tar"
+    validation: Annotated[Text, "pattern of file names below root; where none fits, validation_fraction decides"] = (
+        "*val*.tar"
+    )
+    validation_fraction: Annotated[
+        float, Gt(0), Lt(1), "share of the images that is held out where nothing else decides the split"
+    ] = 0.01
 
     name: ClassVar[str] = "webdataset"
     offers: ClassVar[tuple[str, ...]] = ("captions", "labels")

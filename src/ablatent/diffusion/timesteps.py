@@ -5,19 +5,22 @@ losses. What one remembers is in its state dict, so that a resumed training goes
 """
 
 from abc import ABC, abstractmethod
+from typing import Annotated
 
 import torch
+from annotated_types import Gt, Le
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError
+from ablatent.core.fields import Count, Supplied
 from ablatent.schedules.base import is_real
 
 
 class TimestepSampler(nn.Module, ABC):
     """Uniform numbers -> timesteps and the weights of their losses. T: number of timesteps, from the schedule."""
 
-    def __init__(self, T: int):
+    def __init__(self, T: Annotated[int, Supplied("schedule")]):
         super().__init__()
         self.T = T
 
@@ -55,7 +58,12 @@ class Importance(TimestepSampler):
     losses: Tensor
     counts: Tensor
 
-    def __init__(self, T: int, history: int, uniform: float):
+    def __init__(
+        self,
+        T: Annotated[int, Supplied("schedule")],
+        history: Annotated[Count, "losses remembered a time; times are uniform until each has so many"],
+        uniform: Annotated[float, Gt(0), Le(1), "share of the probability that stays uniform"],
+    ):
         super().__init__(T)
         if isinstance(history, bool) or not isinstance(history, int) or history < 1:
             raise ConfigError("timestep_sampler.history", "an integer of at least 1 (the paper: 10)", history)

@@ -6,10 +6,12 @@ for each parameterization. alpha2, sigma2: (T,) float64, alpha² and sigma², wh
 """
 
 from abc import ABC, abstractmethod
+from typing import Annotated
 
 import torch
 
 from ablatent.core.errors import ConfigError
+from ablatent.core.fields import NotNegative, Positive
 from ablatent.diffusion.parameterization import LevelTable, Parameterization
 from ablatent.schedules.base import NoiseSchedule, is_real
 
@@ -85,7 +87,10 @@ class X0MSE(Weighting):
 class MinSNR(Weighting):
     """w = min(SNR, gamma) (Hang et al. 2023, section 3.4; gamma = 5)."""
 
-    def __init__(self, gamma: float):
+    def __init__(
+        self,
+        gamma: Annotated[Positive, "signal-to-noise ratio from which the weight no longer grows (Hang et al. 2023)"],
+    ):
         if not (is_real(gamma) and gamma > 0):
             raise ConfigError("weighting.gamma", "a number above 0", gamma)
         self.gamma = gamma
@@ -103,7 +108,11 @@ class MinSNR(Weighting):
 class P2(Weighting):
     """w = SNR / (k + SNR)^gamma (Choi et al. 2022, eq. 8: the eps error divided by (k + SNR)^gamma; k = 1)."""
 
-    def __init__(self, k: float, gamma: float):
+    def __init__(
+        self,
+        k: Annotated[Positive, "offset of the ratio (Choi et al. 2022, eq. 8)"],
+        gamma: Annotated[NotNegative, "exponent (Choi et al. 2022, eq. 8); 0 weighs nothing"],
+    ):
         if not (is_real(k) and k > 0):
             raise ConfigError("weighting.k", "a number above 0", k)
         if not (is_real(gamma) and gamma >= 0):

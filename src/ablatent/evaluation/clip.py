@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ablatent.conditioning.tokens import Captions, json_captions
 from ablatent.core.errors import ConfigError, DataError
+from ablatent.core.fields import Count, Digest, Text
 from ablatent.core.hub import HubFolder, quiet
 from ablatent.core.progress import track
 from ablatent.core.rng import stream
@@ -39,7 +40,13 @@ class ClipExtractor(Extractor):
     layer = "projection"
 
     def __init__(
-        self, name: str, suffix: str, dim: int, digest: str | None, revision: str | None, weights: HubFolder
+        self,
+        name: Annotated[Text, "name in messages and reports"],
+        suffix: Annotated[str, "of the names of scores"],
+        dim: Annotated[Count, "of the embeddings"],
+        digest: Annotated[Digest | None, "of the tensors; null: the revision names them"],
+        revision: Annotated[Text | None, "of the tensors"],
+        weights: Annotated[HubFolder, "where the files are found"],
     ) -> None:
         pinned = weights.path is None and revision is not None and weights.revision == revision
         if digest is None and not pinned:
@@ -118,8 +125,8 @@ class ClipScore(Metric):
     among the images, the mean of 20 orders.
     """
 
-    name: str
-    extractor: ClipExtractor
+    name: Annotated[Text, "of the score"]
+    extractor: Annotated[ClipExtractor, "of images and captions"]
 
     against: ClassVar[str] = "captions"
 

@@ -4,6 +4,7 @@ Tan and Le 2019, "EfficientNet"; the Lite variants have no squeeze-and-excitatio
 """
 
 import importlib.util
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError, DataError
+from ablatent.core.fields import Digest
 from ablatent.core.weights import PretrainedFile, read_tensors, verify_digest
 from ablatent.evaluation.scores import Extractor
 
@@ -28,7 +30,12 @@ class EffNetLite0Extractor(Extractor):
     dim = 1000
     resize = "bilinear with antialiasing to 224 px"
 
-    def __init__(self, suffix: str, weights: PretrainedFile, digest: str):
+    def __init__(
+        self,
+        suffix: Annotated[str, "of the names of scores"],
+        weights: Annotated[PretrainedFile, "where the files are found"],
+        digest: Annotated[Digest, "of the tensors, whatever file served them"],
+    ):
         self.suffix, self.weights, self.digest = suffix, weights, digest
         self._network: nn.Module | None = None
 

@@ -7,7 +7,7 @@ resize works along rows before it doubles them. Features agree with torch-fideli
 
 import io
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from einops import rearrange
@@ -15,6 +15,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError, DataError, did_you_mean
+from ablatent.core.fields import Digest, OneOf
 from ablatent.core.weights import PretrainedFile, digest_tensors, read_tensors, verify_digest
 from ablatent.evaluation.scores import Extractor
 
@@ -37,7 +38,13 @@ class InceptionExtractor(Extractor):
     weights: PretrainedFile
     resize = "bilinear to 299 px, as TensorFlow 1.x (no antialiasing)"
 
-    def __init__(self, layer: str, suffix: str, weights: PretrainedFile, digest: str):
+    def __init__(
+        self,
+        layer: Annotated[str, OneOf(LAYERS), "of the network, by its number of channels"],
+        suffix: Annotated[str, "of the names of scores"],
+        weights: Annotated[PretrainedFile, "where the files are found"],
+        digest: Annotated[Digest, "of the tensors, whatever file served them"],
+    ):
         layer = str(layer)
         if layer not in LAYERS:
             raise ConfigError("evaluation.extractor.layer", " or ".join(LAYERS), layer, did_you_mean(layer, LAYERS))

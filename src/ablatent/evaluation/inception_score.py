@@ -1,13 +1,14 @@
 """Scores from logits: exp E KL(p(y|x) || p(y)). Salimans et al. 2016, "Improved Techniques for Training GANs"."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
 from ablatent.core.errors import ConfigError, DataError
+from ablatent.core.fields import Count, Seed, Text
 from ablatent.evaluation.inception import InceptionExtractor
 from ablatent.evaluation.scores import Extractor, Metric, Score, counts
 
@@ -22,11 +23,11 @@ class InceptionScore(Metric):
     an upper bound: at least 10 images a split, which the protocol states.
     """
 
-    name: str
-    extractor: Extractor
-    splits: int = 10
-    shuffle: bool = True
-    seed: int = 2020
+    name: Annotated[Text, "of the score"]
+    extractor: Annotated[Extractor, "of logits"]
+    splits: Annotated[Count, "parts of the samples; the score is their mean"] = 10
+    shuffle: Annotated[bool, "samples before they are split"] = True
+    seed: Annotated[Seed, "of the shuffling"] = 2020
 
     against: ClassVar[str] = "nothing"
 

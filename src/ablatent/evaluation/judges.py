@@ -7,11 +7,12 @@ shares of real held-out images are their ceilings: what a perfect generator woul
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from annotated_types import Gt, Le, Lt
 from jaxtyping import Float
 from torch import Tensor
 
@@ -120,7 +121,10 @@ class Objects(Verdict):
     threshold: the probability from which an object counts as found; None: that of the best F1 on real images.
     """
 
-    threshold: float | None = None
+    threshold: Annotated[
+        Annotated[float, Gt(0), Lt(1)] | None,
+        "probability from which an object counts as found; null: of the best F1 on every second held-out image",
+    ] = None
 
     reads: ClassVar[str] = "boxes"
     condition_parts: ClassVar[tuple[str, ...]] = ("captions", "boxes", "segmentation")
@@ -211,7 +215,7 @@ class Segments(Verdict):
     least_iou: how well a box must be met (intersection over union) to count as hit.
     """
 
-    least_iou: float = 0.5
+    least_iou: Annotated[float, Gt(0), Le(1), "intersection over union of boxes from which one counts as hit"] = 0.5
 
     reads: ClassVar[str] = "segmentation"
     condition_parts: ClassVar[tuple[str, ...]] = ("boxes", "segmentation")

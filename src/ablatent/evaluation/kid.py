@@ -1,13 +1,15 @@
 """Kernel Inception distance: unbiased squared MMD, cubic kernel. Binkowski et al. 2018, "Demystifying MMD GANs"."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from jaxtyping import Float
 
 from ablatent.core.errors import ConfigError, DataError
+from ablatent.core.fields import Count, Positive, Seed
 from ablatent.evaluation.scores import Metric, Score, counts
 
 
@@ -19,12 +21,12 @@ class KID(Metric):
     protocol states. The value may be slightly negative.
     """
 
-    subsets: int = 100
-    subset_size: int = 1000
-    degree: int = 3
-    gamma: float | None = None
-    coef0: float = 1.0
-    seed: int = 2020
+    subsets: Annotated[Count, "random subsets"] = 100
+    subset_size: Annotated[int, Ge(2), "images of a subset"] = 1000
+    degree: Annotated[Count, "of the polynomial kernel"] = 3
+    gamma: Annotated[Positive | None, "of the kernel; null: 1 / features"] = None
+    coef0: Annotated[float, "of the kernel"] = 1.0
+    seed: Annotated[Seed, "of the subsets"] = 2020
 
     unbiased: ClassVar[bool] = True
 

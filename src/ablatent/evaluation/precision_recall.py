@@ -1,12 +1,14 @@
 """Precision (fakes inside the real manifold) and recall (reals inside the fake one). Kynkäänniemi et al. 2019."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
 from ablatent.core.errors import ConfigError, DataError
+from ablatent.core.fields import Count
 from ablatent.evaluation.scores import Metric, Score, counts
 
 
@@ -14,8 +16,8 @@ from ablatent.evaluation.scores import Metric, Score, counts
 class PrecisionRecall(Metric):
     """Improved precision and recall by torch-fidelity: balls to the k-th neighbour, batch_size rows at once."""
 
-    neighborhood: int = 3
-    batch_size: int = 4096
+    neighborhood: Annotated[Count, "k of the k-th nearest neighbour (Kynkäänniemi et al. 2019)"] = 3
+    batch_size: Annotated[Count, "features compared at once"] = 4096
 
     def __post_init__(self) -> None:
         for name in ("neighborhood", "batch_size"):

@@ -7,14 +7,16 @@ a CPU. stem 1 is the paper's architecture.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch.nn.functional as F
+from annotated_types import Len
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError
+from ablatent.core.fields import Count, Probability, Whole
 from ablatent.first_stage.base import FirstStage
 from ablatent.networks.blocks import Downsample, ResBlock, SelfAttention2d, Upsample, norm
 
@@ -162,15 +164,15 @@ class Autoencoder(FirstStage):
     def __init__(
         self,
         *,
-        ch: int,
-        ch_mult: Sequence[int],
-        num_res_blocks: int,
-        z_channels: int,
-        attn_factors: Sequence[int],
-        mid_blocks: int,
-        mid_attention: bool,
-        dropout: float,
-        stem: int,
+        ch: Annotated[Count, "channels of the first level"],
+        ch_mult: Annotated[Sequence[Count], Len(1), "channels of level i: ch * ch_mult[i]"],
+        num_res_blocks: Annotated[Count, "residual blocks of a level"],
+        z_channels: Annotated[Count, "channels of the latents"],
+        attn_factors: Annotated[Sequence[Count], "downsampling factors of the levels with self-attention"],
+        mid_blocks: Annotated[Whole, "residual blocks between levels and latents; the paper: 2"],
+        mid_attention: Annotated[bool, "attention between them"],
+        dropout: Annotated[Probability, "dropout inside the blocks"],
+        stem: Annotated[Literal[1, 2, 4], "pixels a side folded into channels at the input; the paper: 1"],
     ) -> None:
         super().__init__()
         architecture = Architecture(

@@ -1,10 +1,13 @@
 """Patch discriminator (Isola et al. 2017, appendix 6.1.2), without batch statistics: ranks and batch sizes agree."""
 
+from typing import Annotated, Literal
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError
+from ablatent.core.fields import Count
 from ablatent.networks.blocks import norm as group_norm
 
 _KERNEL = 4
@@ -17,7 +20,13 @@ class PatchGAN(nn.Module):
     in_ch: channels of the images. Raises ConfigError for other values.
     """
 
-    def __init__(self, ch: int = 64, layers: int = 3, norm: str = "group", in_ch: int = 3) -> None:
+    def __init__(
+        self,
+        ch: Annotated[Count, "channels of the first layer"] = 64,
+        layers: Annotated[Count, "strided layers"] = 3,
+        norm: Annotated[Literal["group", "none"], "of the layers"] = "group",
+        in_ch: Annotated[Count, "channels of the images"] = 3,
+    ) -> None:
         super().__init__()
         where = "first_stage.loss.discriminator"
         for name, value in {"ch": ch, "layers": layers, "in_ch": in_ch}.items():

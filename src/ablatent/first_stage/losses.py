@@ -4,6 +4,7 @@ Esser et al. 2021, eq. 6-7, with the hinge loss; Rombach et al. 2022, appendix G
 """
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -12,8 +13,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError
+from ablatent.core.fields import Count, NotNegative, OneOf, Positive, Whole
 from ablatent.core.ranks import mean_over_ranks
 from ablatent.first_stage.base import Reconstruction
+from ablatent.first_stage.discriminator import PatchGAN
+from ablatent.first_stage.perceptual import Perceptual
 
 PIXEL = {"l1": F.l1_loss, "l2": F.mse_loss}
 
@@ -59,20 +63,24 @@ class AutoencoderLoss(nn.Module):
     def __init__(
         self,
         *,
-        perceptual: nn.Module | None,
-        pixel: str,
-        pixel_weight: float,
-        perceptual_weight: float,
-        perceptual_batch: int | None,
-        regularizer_weight: float,
-        discriminator: nn.Module,
-        disc_weight: float,
-        disc_start: int | None,
-        disc_warmup: int,
-        disc_loss: str,
-        adaptive_max: float = 1e4,
-        r1_weight: float = 0.0,
-        r1_every: int = 1,
+        perceptual: Annotated[Perceptual | None, "frozen distance of features"],
+        pixel: Annotated[str, OneOf(PIXEL), "distance of pixels"],
+        pixel_weight: Annotated[NotNegative, "of the distance of pixels"],
+        perceptual_weight: Annotated[NotNegative, "of the perceptual distance; the paper: 1"],
+        perceptual_batch: Annotated[
+            Count | None, "only the first so many images of a batch go through the perceptual network; null: all"
+        ],
+        regularizer_weight: Annotated[NotNegative, "of the KL (1e-6 in the paper) or codebook term"],
+        discriminator: Annotated[PatchGAN, "the critic"],
+        disc_weight: Annotated[NotNegative, "of the critic, times the ratio of gradient norms at the last layer"],
+        disc_start: Annotated[Whole | None, "optimiser step from which the critic counts; null: never"],
+        disc_warmup: Annotated[Whole, "steps that it trains before it counts"],
+        disc_loss: Annotated[str, OneOf(CRITIC), "of the critic"],
+        adaptive_max: Annotated[Positive, "largest ratio of gradient norms"] = 1e4,
+        r1_weight: Annotated[
+            NotNegative, "gamma of the gradient penalty on real images (Mescheder et al. 2018 use 10); 0: none"
+        ] = 0.0,
+        r1_every: Annotated[Count, "steps from one gradient penalty to the next"] = 1,
     ) -> None:
         super().__init__()
         for name, choice, options in (("pixel", pixel, PIXEL), ("disc_loss", disc_loss, CRITIC)):

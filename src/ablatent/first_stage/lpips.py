@@ -6,11 +6,13 @@ torchvision's VGG-16 with taps after relu1_2, relu2_2, relu3_3, relu4_3 and relu
 
 import re
 from collections.abc import Mapping
+from typing import Annotated
 
 import torch
 from einops import rearrange
 
 from ablatent.core.errors import ConfigError
+from ablatent.core.fields import Digest, Sha256
 from ablatent.core.weights import PretrainedFile, verify_digest
 from ablatent.first_stage.perceptual import FeatureDistance, Trunk
 
@@ -45,7 +47,12 @@ class LPIPS(FeatureDistance):
 
     name = "lpips_vgg"
 
-    def __init__(self, weights: Mapping[str, PretrainedFile], digest: str, trunk_sha256: str):
+    def __init__(
+        self,
+        weights: Annotated[Mapping[str, PretrainedFile], "where the files are found"],
+        digest: Annotated[Digest, "of the tensors, whatever file served them"],
+        trunk_sha256: Annotated[Sha256, "of the file of the trunk"],
+    ):
         super().__init__(VGG16)
         if set(weights) != {"trunk", "heads"}:
             raise ConfigError("perceptual.weights", "trunk and heads", sorted(weights))

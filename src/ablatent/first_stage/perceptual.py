@@ -9,6 +9,7 @@ package's code.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError, DataError, did_you_mean
+from ablatent.core.fields import Digest, OneOf
 from ablatent.core.weights import Found, PretrainedFile, read_tensors, verify_digest
 
 
@@ -219,7 +221,12 @@ class ShiftTolerantLPIPS(FeatureDistance):
     net, weights that cannot be found or have another digest, DataError for a file without the tensors of this net.
     """
 
-    def __init__(self, net: str, weights: PretrainedFile, digest: str):
+    def __init__(
+        self,
+        net: Annotated[str, OneOf(TRUNKS), "the trunk"],
+        weights: Annotated[PretrainedFile, "where the files are found"],
+        digest: Annotated[Digest, "of the tensors, whatever file served them"],
+    ):
         if net not in TRUNKS:
             raise ConfigError("perceptual.net", " or ".join(TRUNKS), net, did_you_mean(net, TRUNKS))
         super().__init__(TRUNKS[net])

@@ -1,9 +1,10 @@
 """A first stage that is not trained here: which one, until it is looked up."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from ablatent.core.errors import ConfigError
+from ablatent.core.fields import Sha256, StageKey, Text
 
 
 @dataclass(frozen=True)
@@ -18,11 +19,11 @@ class PretrainedFirstStage:
     stands_for_stored: ClassVar[bool] = True
     """Planning puts the stored first stage in its place."""
 
-    key: str | None = None
-    path: str | None = None
-    url: str | None = None
-    sha256: str | None = None
-    format: str | None = None
+    key: Annotated[StageKey | None, "of a stored first stage"] = None
+    path: Annotated[Text | None, "a file or folder"] = None
+    url: Annotated[Text | None, "an address to download from"] = None
+    sha256: Annotated[Sha256 | None, "of the file"] = None
+    format: Annotated[Text | None, "compvis or diffusers; null: found out"] = None
 
     def __post_init__(self) -> None:
         given = [name for name in ("key", "path", "url") if getattr(self, name) is not None]

@@ -4,14 +4,17 @@ The latents handed to diffusion are the ones before quantisation; the decoder's 
 """
 
 from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge
 from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ablatent.core.fields import Count, NotNegative, Probability
 from ablatent.core.types import Moments
 from ablatent.first_stage.autoencoder import Autoencoder
 from ablatent.first_stage.base import Reconstruction
@@ -28,37 +31,23 @@ class VQAutoencoder(Autoencoder):
     def __init__(
         self,
         *,
-        ch: int,
-        ch_mult: Sequence[int],
-        num_res_blocks: int,
-        z_channels: int,
-        attn_factors: Sequence[int],
-        mid_blocks: int,
-        mid_attention: bool,
-        dropout: float,
-        stem: int,
-        n_embed: int,
-        beta: float,
-        restart_every: int | None,
-        init: str,
-        update: str = "gradient",
-        ema_decay: float = 0.99,
-        beta_placement: str = "paper",
+        n_embed: Annotated[int, Ge(2), "codes"],
+        beta: Annotated[
+            NotNegative, "of the term that pulls the encoder to its codes (van den Oord et al. 2017, eq. 3)"
+        ],
+        restart_every: Annotated[Count | None, "steps after which codes that nothing chose start anew; null: never"],
+        init: Annotated[Literal["uniform", "data", "kmeans"], "of the codes"],
+        update: Annotated[Literal["gradient", "ema"], "of the codes"] = "gradient",
+        ema_decay: Annotated[Probability, "of the averages with update=ema"] = 0.99,
+        beta_placement: Annotated[
+            Literal["paper", "legacy"], "legacy: on the other term, as in the released models"
+        ] = "paper",
+        **architecture: Any,
     ) -> None:
-        super().__init__(
-            ch=ch,
-            ch_mult=ch_mult,
-            num_res_blocks=num_res_blocks,
-            z_channels=z_channels,
-            attn_factors=attn_factors,
-            mid_blocks=mid_blocks,
-            mid_attention=mid_attention,
-            dropout=dropout,
-            stem=stem,
-        )
+        super().__init__(**architecture)
         self.codebook = Codebook(
             n_embed=n_embed,
-            dim=z_channels,
+            dim=self.latent_channels,
             beta=beta,
             restart_every=restart_every,
             init=init,

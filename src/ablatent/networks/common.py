@@ -45,14 +45,17 @@ def level_factors(node: str, ch_mult: Sequence[int], attn_factors: Sequence[int]
     return factors
 
 
-def head_count(width: int, heads: int | None, head_channels: int | None) -> int:
-    """Attention heads at `width`, from exactly one of their number and their channels. Raises ConfigError."""
+def head_count(width: int, heads: int | None, head_channels: int | None, node: str = "network") -> int:
+    """Attention heads at `width`, from exactly one of their number and their channels. node: key for errors.
+
+    Raises ConfigError.
+    """
     if (heads is None) == (head_channels is None):
         got = f"heads={heads}, head_channels={head_channels}"
-        raise ConfigError("network.heads", "either heads or head_channels, the other null", got)
+        raise ConfigError(f"{node}.heads", "either heads or head_channels, the other null", got)
     key, value = ("head_channels", head_channels) if head_channels is not None else ("heads", heads)
     if value is None or value < 1 or width % value:
-        raise ConfigError(f"network.{key}", f"a divisor of {width}, a width with attention", value)
+        raise ConfigError(f"{node}.{key}", f"a divisor of {width}, a width with attention", value)
     return width // value if head_channels is not None else value
 
 

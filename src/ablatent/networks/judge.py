@@ -4,14 +4,17 @@ The downward half of a U-Net of ADM blocks; for pixels also the upward half, wit
 """
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Len
 from einops import rearrange, reduce
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError
+from ablatent.core.fields import Count, Probability, Supplied
 from ablatent.networks.blocks import Downsample, ResBlock, Upsample, norm
 
 COLOURS = 3
@@ -73,7 +76,13 @@ class JudgeNet(JudgeBackbone):
     """
 
     def __init__(
-        self, outputs: int, ch: int, ch_mult: Sequence[int], num_res_blocks: int, stem: int, dropout: float
+        self,
+        outputs: Annotated[int, Supplied("data")],
+        ch: Annotated[Count, "channels of the first level"],
+        ch_mult: Annotated[Sequence[Count], Len(1), "channels of level i: ch * ch_mult[i]"],
+        num_res_blocks: Annotated[Count, "residual blocks of a level"],
+        stem: Annotated[Count, "pixels a side that are folded into channels at the input"],
+        dropout: Annotated[Probability, "dropout inside the blocks"],
     ) -> None:
         super().__init__(outputs, ch, ch_mult, num_res_blocks, stem, dropout)
         self.norm_out = norm(self.widths[-1])
@@ -91,7 +100,13 @@ class PixelNet(JudgeBackbone):
     """One logit an output for each pixel. Arguments as in `JudgeBackbone`; outputs: number of logits."""
 
     def __init__(
-        self, outputs: int, ch: int, ch_mult: Sequence[int], num_res_blocks: int, stem: int, dropout: float
+        self,
+        outputs: Annotated[int, Supplied("data")],
+        ch: Annotated[Count, "channels of the first level"],
+        ch_mult: Annotated[Sequence[Count], Len(1), "channels of level i: ch * ch_mult[i]"],
+        num_res_blocks: Annotated[Count, "residual blocks of a level"],
+        stem: Annotated[Count, "pixels a side that are folded into channels at the input"],
+        dropout: Annotated[Probability, "dropout inside the blocks"],
     ) -> None:
         super().__init__(outputs, ch, ch_mult, num_res_blocks, stem, dropout)
         self.ups, self.back = nn.ModuleList(), nn.ModuleList()

@@ -1,15 +1,18 @@
 """The classifier that guides: the downward half of the U-Net and a pooling (Dhariwal & Nichol 2021, section 4)."""
 
 from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch.nn.functional as F
+from annotated_types import Len
 from einops import rearrange, reduce
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError, did_you_mean
+from ablatent.core.fields import Count, Probability, Supplied
 from ablatent.networks.blocks import Downsample, ResBlock, SelfAttention2d, norm
-from ablatent.networks.common import check_dropout, check_positive, level_factors
+from ablatent.networks.common import check_dropout, check_positive, head_count, level_factors
 from ablatent.networks.transformer import Attention, timestep_embedding, zero_init
 
 NODE = "classifier.network"  # where this network stands in the configuration
@@ -23,23 +26,27 @@ class NoisyClassifier(nn.Module):
     `attn_factors`; Res-Attention-Res at the lowest resolution; then one vector per sample, and a linear layer.
 
     in_channels: of the latent. classes: number of logits. ch, ch_mult: width of level k is ch * ch_mult[k].
-    attn_factors: powers of two below 2^len(ch_mult). head_channels: channels per attention head. dropout: inside the
-    ResBlocks. pool: mean over positions, or attention: the mean asks all positions (as the released classifiers do).
+    attn_factors: powers of two below 2^len(ch_mult). head_channels or heads: one of them, the other null. dropout:
+    inside the ResBlocks. pool: mean over positions, or attention: the mean asks all positions (as the released
+    classifiers do).
     Raises ConfigError for arguments that do not fit together.
     """
+
+    neutral: ClassVar[dict[str, Any]] = {"heads": None}
 
     def __init__(
         self,
         *,
-        in_channels: int,
-        classes: int,
-        ch: int,
-        ch_mult: Sequence[int],
-        num_res_blocks: int,
-        attn_factors: Sequence[int],
-        head_channels: int,
-        dropout: float = 0.0,
-        pool: str = "attention",
+        in_channels: Annotated[int, Supplied("latents")],
+        classes: Annotated[int, Supplied("data")],
+        ch: Annotated[Count, "channels of the first level"],
+        ch_mult: Annotated[Sequence[Count], Len(1), "channels of level i: ch * ch_mult[i]"],
+        num_res_blocks: Annotated[Count, "residual blocks of a level"],
+        attn_factors: Annotated[Sequence[Count], "downsampling factors of the levels with self-attention"],
+        head_channels: Annotated[Count | None, "channels of an attention head; null where heads is given"],
+        dropout: Annotated[Probability, "dropout inside the blocks"] = 0.0,
+        pool: Annotated[Literal["attention", "mean"], "how the last map becomes one vector"] = "attention",
+        heads: Annotated[Count | None, "attention heads; null where head_channels is given"] = None,
     ) -> None:
         super().__init__()
         check_positive(NODE, in_channels=in_channels, ch=ch, num_res_blocks=num_res_blocks)
@@ -61,14 +68,16 @@ class NoisyClassifier(nn.Module):
                 self.layers.append(ResBlock(width, ch * mult, emb_ch, dropout))
                 width = ch * mult
                 if factor in attn_factors:
-                    self.layers.append(_attention(width, head_channels))
+                    self.layers.append(_attention(width, heads, head_channels))
             if factor != factors[-1]:
                 self.layers.append(Downsample(width))
         self.layers.append(ResBlock(width, width, emb_ch, dropout))
-        self.layers.append(_attention(width, head_channels))
+        self.layers.append(_attention(width, heads, head_channels))
         self.layers.append(ResBlock(width, width, emb_ch, dropout))
         self.norm_out = norm(width)
-        self.pool = Attention(width, width // head_channels, width) if pool == "attention" else None
+        self.pool = (
+            Attention(width, head_count(width, heads, head_channels, NODE), width) if pool == "attention" else None
+        )
         self.head = nn.Linear(width, classes)
         for p in self.head.parameters():  # every class is as likely before the first step
             nn.init.zeros_(p)
@@ -96,11 +105,8 @@ class NoisyClassifier(nn.Module):
         return self.head(rearrange(mean, "b 1 c -> b c"))
 
 
-def _attention(c: int, head_channels: int) -> SelfAttention2d:
+def _attention(c: int, heads: int | None, head_channels: int | None) -> SelfAttention2d:
     """Attention for a level of width c, which starts as the identity."""
-    if head_channels < 1 or c % head_channels:
-        expected = f"a divisor of {c}, the width of a level with attention"
-        raise ConfigError(f"{NODE}.head_channels", expected, head_channels)
-    block = SelfAttention2d(c, head_channels)
+    block = SelfAttention2d(c, c // head_count(c, heads, head_channels, NODE))
     zero_init(block.out)
     return block

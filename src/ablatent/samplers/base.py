@@ -7,17 +7,19 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
+from annotated_types import Gt, Le
 from einops import rearrange
 from jaxtyping import Float, Float64
 from torch import Tensor
 
 from ablatent.core.errors import ConfigError
+from ablatent.core.fields import Count, OneOf, Positive
 from ablatent.core.types import Prediction
-from ablatent.samplers.grids import check_grid, time_grid
+from ablatent.samplers.grids import GRIDS, check_grid, time_grid
 from ablatent.schedules.base import NoiseSchedule, is_real
 
 DenoiseFn = Callable[[Tensor, Tensor], Prediction]
@@ -85,11 +87,18 @@ class Sampler(ABC):
     space, where 1.0 is the range of images; latents have no such range.
     """
 
-    steps: int
-    grid: str = "trailing"
-    start: float = 1.0
-    clip_x0: float | None = None
-    dynamic_threshold: float | None = None
+    steps: Annotated[Count, "intervals of the time grid, up to schedule.T"]
+    grid: Annotated[str, OneOf(GRIDS), "how the times are spread, see docs/samplers.md"] = "trailing"
+    start: Annotated[float, Gt(0), Le(1), "share of the times that is sampled: 1 all, 0.8 skips the noisiest fifth"] = (
+        1.0
+    )
+    clip_x0: Annotated[
+        Positive | None, "clamp estimates of x_0 to [-clip_x0, clip_x0]; for pixels, where 1 is the range"
+    ] = None
+    dynamic_threshold: Annotated[
+        Annotated[float, Gt(0), Le(1)] | None,
+        "percentile of |x_0| to which estimates are clamped and scaled (Saharia et al. 2022); for pixels",
+    ] = None
 
     order: ClassVar[int]
     """The global order of convergence as S grows: of the error against the exact solution of the probability flow

@@ -2,12 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 
 from ablatent.core.errors import ConfigError
+from ablatent.core.fields import Share
 from ablatent.core.types import Prediction
 from ablatent.samplers.base import Sampler, SolverState
 from ablatent.samplers.ddpm import beta_between
@@ -21,7 +22,7 @@ class DDIM(Sampler):
     eta: 0 is deterministic, and Euler's method in sigma / alpha; 1 is DDPM with the variance beta_tilde.
     """
 
-    eta: float = 0.0
+    eta: Annotated[Share, "0: deterministic; 1: DDPM with the variance beta_tilde"] = 0.0
 
     order: ClassVar[int] = 1
 

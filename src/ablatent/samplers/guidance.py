@@ -7,9 +7,10 @@ to 1. So x_0 and eps are combined with the same weights and stay consistent, wha
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol, TypeVar
 
 import torch
+from annotated_types import Len
 from einops import rearrange, repeat
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -128,9 +129,12 @@ class ClassifierFree(Guidance):
     0 … T-1) or sigma (their noise level, sigma / alpha here: noise per signal, the same for every schedule).
     """
 
-    scale: float
-    interval: Sequence[float] | None = None
-    unit: str = "t"
+    scale: Annotated[float, "1 + w of Ho and Salimans 2022: 1 samples the model as it is"]
+    interval: Annotated[
+        Annotated[Sequence[float], Len(2, 2)] | None,
+        "[lowest, highest] unit in which the prediction is guided; null: everywhere",
+    ] = None
+    unit: Annotated[Literal["t", "sigma"], "of the interval: times, or sigma / alpha"] = "t"
 
     neutral_scale: ClassVar[float | None] = 1
     uses_null: ClassVar[bool] = True

@@ -1,13 +1,15 @@
 """Autoguidance: away from a weaker version of the model itself (Karras et al. 2024)."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from annotated_types import Ge
 from jaxtyping import Float
 from torch import Tensor
 
 from ablatent.core.errors import ConfigError
+from ablatent.core.fields import WeightsName
 from ablatent.core.types import Prediction
 from ablatent.samplers.base import DenoiseFn
 from ablatent.samplers.guidance import Guidance, GuidanceInputs, check_scale, extrapolated, required
@@ -25,9 +27,11 @@ class AutoGuidance(Guidance):
     of training.snapshots, or `first`: the earliest that is kept.
     """
 
-    scale: float
-    weights: str = "ema"
-    snapshot: int | str = "first"
+    scale: Annotated[float, "1 samples the model as it is"]
+    weights: Annotated[WeightsName, "of the worse model"] = "ema"
+    snapshot: Annotated[Annotated[int, Ge(1)] | Literal["first", "last"], "of the worse model: after so many steps"] = (
+        "first"
+    )
 
     neutral_scale: ClassVar[float | None] = 1
     uses_weak: ClassVar[bool] = True

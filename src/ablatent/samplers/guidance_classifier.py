@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from einops import rearrange
@@ -30,7 +30,7 @@ class ClassifierGuidance(Guidance):
     scale: 0 is no guidance. Where alpha = 0, x_t says nothing of y, and the prediction stays as it is.
     """
 
-    scale: float
+    scale: Annotated[float, "factor of the classifier gradient; 0 samples the model as it is"]
 
     neutral_scale: ClassVar[float | None] = 0
     needs_stages: ClassVar[tuple[str, ...]] = ("noisy_classifier",)

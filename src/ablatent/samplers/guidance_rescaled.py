@@ -1,12 +1,14 @@
 """Classifier-free guidance that keeps the contrast of the conditional prediction (Lin et al. 2023, section 3.4)."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ablatent.core.errors import ConfigError
+from ablatent.core.fields import Share
 from ablatent.core.types import Prediction
 from ablatent.samplers.guidance import ClassifierFree
 from ablatent.schedules.base import NoiseSchedule, is_real, per_row
@@ -24,7 +26,7 @@ class RescaledClassifierFree(ClassifierFree):
     is overexposed; eps follows from x_t = alpha x_0 + sigma eps, so that the two go on saying the same.
     """
 
-    phi: float = 0.7
+    phi: Annotated[Share, "share of the rescaled prediction (Lin et al. 2024, section 3.4)"] = 0.7
 
     def __post_init__(self) -> None:
         super().__post_init__()

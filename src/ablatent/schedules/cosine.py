@@ -1,8 +1,12 @@
 """The cosine schedule of Improved DDPM."""
 
+from typing import Annotated
+
 import numpy as np
+from annotated_types import Ge, Gt, Lt
 
 from ablatent.core.errors import ConfigError
+from ablatent.core.fields import NotNegative
 from ablatent.schedules.base import NoiseSchedule, check_steps_of_time, is_real
 
 
@@ -12,7 +16,13 @@ class Cosine(NoiseSchedule):
     s: offset that keeps the first betas from vanishing; max_beta: betas are clipped there, since the last would be 1.
     """
 
-    def __init__(self, T: int, s: float, max_beta: float, zero_terminal_snr: bool):
+    def __init__(
+        self,
+        T: Annotated[int, Ge(2), "times of the diffusion"],
+        s: Annotated[NotNegative, "offset of Nichol and Dhariwal 2021, eq. 17"],
+        max_beta: Annotated[float, Gt(0), Lt(1), "largest variance of a step"],
+        zero_terminal_snr: Annotated[bool, "rescale to no signal at the last time (Lin et al. 2024)"],
+    ):
         check_steps_of_time(T)
         if not (is_real(s) and s >= 0):
             raise ConfigError("schedule.s", "a number of at least 0", s)

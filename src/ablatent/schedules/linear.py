@@ -1,6 +1,9 @@
 """The linear schedule of DDPM."""
 
+from typing import Annotated
+
 import numpy as np
+from annotated_types import Ge, Gt, Lt
 from jaxtyping import Float64
 
 from ablatent.core.errors import ConfigError
@@ -26,6 +29,12 @@ class Linear(NoiseSchedule):
     The betas are taken as given for any T: fewer steps with the same betas leave more signal at the end.
     """
 
-    def __init__(self, T: int, beta_start: float, beta_end: float, zero_terminal_snr: bool):
+    def __init__(
+        self,
+        T: Annotated[int, Ge(2), "times of the diffusion"],
+        beta_start: Annotated[float, Gt(0), Lt(1), "variance of the first step"],
+        beta_end: Annotated[float, Gt(0), Lt(1), "variance of the last step, from beta_start on"],
+        zero_terminal_snr: Annotated[bool, "rescale to no signal at the last time (Lin et al. 2024)"],
+    ):
         check_betas(beta_start, beta_end)
         super().__init__(linear_betas(check_steps_of_time(T), beta_start, beta_end), zero_terminal_snr)

@@ -1,5 +1,9 @@
 """The schedule of latent diffusion, which its released code calls "linear"."""
 
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Lt
+
 from ablatent.schedules.base import NoiseSchedule, check_steps_of_time
 from ablatent.schedules.linear import check_betas, linear_betas
 
@@ -10,6 +14,12 @@ class ScaledLinear(NoiseSchedule):
     The betas are taken as given for any T: fewer steps with the same betas leave more signal at the end.
     """
 
-    def __init__(self, T: int, beta_start: float, beta_end: float, zero_terminal_snr: bool):
+    def __init__(
+        self,
+        T: Annotated[int, Ge(2), "times of the diffusion"],
+        beta_start: Annotated[float, Gt(0), Lt(1), "variance of the first step"],
+        beta_end: Annotated[float, Gt(0), Lt(1), "variance of the last step, from beta_start on"],
+        zero_terminal_snr: Annotated[bool, "rescale to no signal at the last time (Lin et al. 2024)"],
+    ):
         check_betas(beta_start, beta_end)
         super().__init__(linear_betas(check_steps_of_time(T), beta_start**0.5, beta_end**0.5) ** 2, zero_terminal_snr)

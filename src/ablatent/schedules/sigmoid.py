@@ -1,8 +1,12 @@
 """A schedule whose betas follow a sigmoid."""
 
+from typing import Annotated
+
 import numpy as np
+from annotated_types import Ge, Gt, Lt
 
 from ablatent.core.errors import ConfigError
+from ablatent.core.fields import Positive
 from ablatent.schedules.base import NoiseSchedule, check_steps_of_time, is_real
 from ablatent.schedules.linear import check_betas
 
@@ -15,7 +19,14 @@ class Sigmoid(NoiseSchedule):
     this one. The betas come within sigmoid(-width) of their ends, not to them.
     """
 
-    def __init__(self, T: int, beta_start: float, beta_end: float, width: float, zero_terminal_snr: bool):
+    def __init__(
+        self,
+        T: Annotated[int, Ge(2), "times of the diffusion"],
+        beta_start: Annotated[float, Gt(0), Lt(1), "variance of the first step"],
+        beta_end: Annotated[float, Gt(0), Lt(1), "variance of the last step, from beta_start on"],
+        width: Annotated[Positive, "the sigmoid is taken from -width to width"],
+        zero_terminal_snr: Annotated[bool, "rescale to no signal at the last time (Lin et al. 2024)"],
+    ):
         check_betas(beta_start, beta_end)
         if not (is_real(width) and width > 0):
             raise ConfigError("schedule.width", "a number above 0 (GeoDiff: 6)", width)

@@ -23,53 +23,6 @@ from ablatent.stages.options import (
 from ablatent.store.identity import stable_name
 
 Config = Mapping[str, Any]
-CHOICES = {
-    "store.on_code_change": ("warn", "rebuild", "error"),
-    "runtime.device": ("auto", "cpu", "gpu"),
-    "runtime.strategy": ("ddp", "fsdp"),
-    "runtime.precision": ("32-true", "bf16-mixed", "16-mixed"),
-    "latents.normalizer": ("channel", "scalar", "none"),
-    "training.loss": ("mse", "l1", "huber"),
-    "training.decay": ("none", "cosine", "linear"),
-    "first_stage.training.decay": ("none", "cosine", "linear"),
-    "classifier.training.decay": ("none", "cosine", "linear"),
-    "classifier.network.pool": ("attention", "mean"),
-    "judge.training.decay": ("none", "cosine", "linear"),
-}
-POSITIVE = (
-    *("sampler.steps", "samples.count", "samples.decode_tile", "data.size", "schedule.T"),
-    *("runtime.batch_size", "runtime.devices", "runtime.grad_accum_steps"),
-    *(
-        f"{whose}training.{what}"
-        for whose in ("", "first_stage.", "classifier.", "judge.")
-        for what in ("steps", "batch_size", "validate_every")
-    ),
-)
-LISTS = ("training.snapshots", "training.ema.extra_decays")
-
-
-def choices(cfg: Config) -> None:
-    """Raise ConfigError for a value of CHOICES that is not one of its options."""
-    for key, options in CHOICES.items():
-        value = get(cfg, key)
-        if value is not None and value not in options:
-            raise ConfigError(key, "one of " + ", ".join(options), value, did_you_mean(str(value), options))
-
-
-def positive(cfg: Config) -> None:
-    """Raise ConfigError for a value of POSITIVE that is no integer of at least 1."""
-    for key in POSITIVE:
-        value = get(cfg, key)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise ConfigError(key, "an integer of at least 1", value)
-
-
-def lists(cfg: Config) -> None:
-    """Raise ConfigError for a value of LISTS that is no list of numbers."""
-    for key in LISTS:
-        value = get(cfg, key) or []
-        if not isinstance(value, list) or any(type(v) not in (int, float) for v in value):
-            raise ConfigError(key, f"a list of numbers, {key}=[NUMBER, …]", value)
 
 
 def sampler_steps(cfg: Config) -> None:
@@ -222,10 +175,17 @@ def captions_stay_true(cfg: Config) -> None:
         raise ConfigError("latents.flip", "false where captions name left and right", True, "Use latents.flip=false.")
 
 
+def metrics_exist(cfg: Config) -> None:
+    """Raise ConfigError for a metric of reconstructions that is not among the metrics."""
+    metrics = list(get(cfg, "evaluation.metrics") or {})
+    for name in get(cfg, "evaluation.reconstruction_metrics") or []:
+        if name not in metrics:
+            expected, do = f"names of evaluation.metrics ({', '.join(metrics)})", did_you_mean(name, metrics)
+            raise ConfigError("evaluation.reconstruction_metrics", expected, name, do)
+
+
 RULES = (
-    choices,
-    positive,
-    lists,
+    metrics_exist,
     sampler_steps,
     size_divides,
     fsdp_fits,

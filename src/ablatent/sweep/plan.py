@@ -13,6 +13,7 @@ from ablatent.core.errors import AblatentError, DataError
 from ablatent.core.progress import seconds
 from ablatent.core.values import without
 from ablatent.stages.graph import stages_of
+from ablatent.stages.job_fields import JobCheck
 from ablatent.stages.kind_base import Fingerprints
 from ablatent.stages.stage import Stage
 from ablatent.store.artifacts import MANIFEST, Store
@@ -100,12 +101,13 @@ def make_plan(jobs: Sequence[Composed]) -> Plan:
     values = [dict(o.split("=", 1) for o in job.overrides if "=" in o) for job in plan.jobs]
     names = list(dict.fromkeys(name for v in values for name in v))
     varying = [name for name in names if len({v.get(name) for v in values}) > 1]
-    fingerprints = Fingerprints()
+    fingerprints, check = Fingerprints(), JobCheck()
     for job, value in zip(plan.jobs, values, strict=True):
         job.axes = {name.lstrip("+"): value[name] for name in varying if name in value}
         if job.refused is not None:
             continue
         try:
+            check(job.config)
             apply_rules(job.config)
             job.stages = stages_of(job.config, fingerprints)
         except AblatentError as e:

@@ -5,7 +5,7 @@ One task, and a YAML for each annotation.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from jaxtyping import Float, UInt8
 from ablatent.conditioning.base import Rows
 from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError, did_you_mean
+from ablatent.core.fields import Count, Text
 from ablatent.data.annotation_kinds import BUILT_IN, IMAGES, annotation_kind, titles
 from ablatent.samplers.base import Sampler
 from ablatent.tasks.base import Condition, FigureTask, Restoration, TaskContext, TaskResult, check_counts, distances
@@ -36,11 +37,11 @@ class Conditional(FigureTask):
     samples of one condition and of different ones, where there are several of each.
     """
 
-    reads: str
-    count: int = 8
-    samples_per_image: int = 4
-    shown: int = 8
-    same_noise: bool = False
+    reads: Annotated[Text, "the annotation that the model must read"]
+    count: Annotated[Count, "conditions"] = 8
+    samples_per_image: Annotated[Count, "samples of each condition"] = 4
+    shown: Annotated[Count, "conditions in the figure"] = 8
+    same_noise: Annotated[bool, "sample j of each condition starts from the same x_T"] = False
 
     draws: ClassVar[bool] = True
     conditions_from: ClassVar[str] = "validation"

@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Len
 
 from ablatent.core.errors import ConfigError
+from ablatent.core.fields import Count
 from ablatent.samplers.base import Sampler
 from ablatent.schedules.base import NoiseSchedule
 from ablatent.tasks.base import FigureTask, TaskContext, TaskResult, check_counts, distances
@@ -21,8 +24,8 @@ class Consistency(FigureTask):
     image of the last number, and that of two different samples to compare with.
     """
 
-    steps: Sequence[int] = (10, 20, 50, 100, 1000)
-    count: int = 8
+    steps: Annotated[Sequence[Count], Len(1), "of the sampler, a row each"] = (10, 20, 50, 100, 1000)
+    count: Annotated[Count, "images a row"] = 8
 
     def __post_init__(self) -> None:
         steps = tuple(self.steps)

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from ablatent.conditioning.masked_image import GREY
 from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
+from ablatent.core.fields import Count
 from ablatent.core.rng import normal
 from ablatent.core.types import Prediction
 from ablatent.data.pixels import to_uint8
@@ -97,10 +98,13 @@ class Fill(FigureTask):
     `error_outside_before_pasting` the difference that pasting removed (the mean).
     """
 
-    method: str = "auto"
-    resample: int = 1
-    count: int = 8
-    shown: int = 8
+    method: Annotated[
+        Literal["auto", "blend", "model"],
+        "blend: noise the known part into each step; model: trained to fill; auto: what the model can",
+    ] = "auto"
+    resample: Annotated[Count, "how often each step of blend is made (RePaint: 10)"] = 1
+    count: Annotated[Count, "images; from 50 on also FID and the like"] = 8
+    shown: Annotated[Count, "images in the figure"] = 8
 
     displays: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "psnr_hole": {"label": "PSNR in the hole [dB]", "better": "higher", "shown_in": "terminal"},

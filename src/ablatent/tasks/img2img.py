@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
+from annotated_types import Gt, Le
 from jaxtyping import UInt8
 
 from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
+from ablatent.core.fields import Count
 from ablatent.samplers.base import Sampler
 from ablatent.schedules.base import NoiseSchedule, is_real
 from ablatent.tasks.base import FigureTask, TaskContext, TaskResult, check_counts, distances
@@ -25,8 +27,8 @@ class Img2Img(FigureTask):
     count: validation images. Measured: the mean feature distance to the image, and to another image to compare with.
     """
 
-    strength: float = 0.6
-    count: int = 8
+    strength: Annotated[float, Gt(0), Le(1), "share of the times that is run through"] = 0.6
+    count: Annotated[Count, "images"] = 8
 
     needs_images: ClassVar[bool] = True
     draws: ClassVar[bool] = True

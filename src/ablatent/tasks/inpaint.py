@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import UInt8
 
 from ablatent.conditioning.masks import KINDS, Masks
 from ablatent.core.errors import ConfigError
+from ablatent.core.fields import OneOf, Text
 from ablatent.core.files import sha256 as file_sha256
 from ablatent.core.images import read_mask
 from ablatent.core.rng import stream
@@ -27,8 +28,11 @@ class Inpaint(Fill):
     fills: ClassVar[bool] = True
     restores: ClassVar[bool] = True
 
-    mask: str = "strokes"
-    file: str | None = None
+    mask: Annotated[
+        Annotated[str, OneOf(KINDS)] | Literal["mixture"],
+        "strokes, boxes, halves or one of these, another one for each image",
+    ] = "strokes"
+    file: Annotated[Text | None, "one mask for all: an image, white = fill"] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,13 +1,16 @@
 """Between two noises (Song et al. 2021, "Denoising Diffusion Implicit Models", section 5.3)."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from einops import rearrange, reduce
 from jaxtyping import Float
 from torch import Tensor
 
+from ablatent.core.fields import Count
 from ablatent.samplers.base import Sampler
 from ablatent.tasks.base import FigureTask, TaskContext, TaskResult, check_counts, distances
 from ablatent.tasks.generate import prior
@@ -42,8 +45,8 @@ class Interpolate(FigureTask):
     sampler, one step noise. Measured: the mean feature distance of neighbours, and of the two ends.
     """
 
-    pairs: int = 6
-    points: int = 9
+    pairs: Annotated[Count, "strips"] = 6
+    points: Annotated[int, Ge(2), "images a strip, both ends included"] = 9
 
     def __post_init__(self) -> None:
         check_counts(self, pairs=1, points=2)

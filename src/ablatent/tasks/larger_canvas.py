@@ -3,13 +3,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
+from annotated_types import Ge
 from jaxtyping import Float, UInt8
 
 from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
+from ablatent.core.fields import Count
 from ablatent.samplers.base import Sampler
 from ablatent.schedules.base import is_real
 from ablatent.tasks.base import Condition, FigureTask, TaskContext, TaskResult, check_counts, distances, refuse_maps
@@ -26,10 +28,10 @@ class LargerCanvas(FigureTask):
     looks like the training images, place by place.
     """
 
-    factor: float = 2.0
-    height: int | None = None
-    width: int | None = None
-    count: int = 4
+    factor: Annotated[float, Ge(1), "of both sides"] = 2.0
+    height: Annotated[Count | None, "in pixels, in the place of the factor"] = None
+    width: Annotated[Count | None, "in pixels, in the place of the factor"] = None
+    count: Annotated[Count, "images"] = 4
 
     draws: ClassVar[bool] = True
 

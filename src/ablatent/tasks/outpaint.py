@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import numpy as np
+from annotated_types import Gt, Len, Lt
 from jaxtyping import UInt8
 
 from ablatent.conditioning.masked_image import GREY
@@ -24,8 +26,8 @@ class Outpaint(Fill):
     no ground truth to compare with: `step_at_border` above `step_inside` is a visible seam.
     """
 
-    sides: Sequence[str] = ("right",)
-    by: float = 0.5
+    sides: Annotated[Sequence[Literal["left", "right", "top", "bottom"]], Len(1), "that grow"] = ("right",)
+    by: Annotated[float, Gt(0), Lt(1), "share of the side that is added on each"] = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()

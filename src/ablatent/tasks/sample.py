@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from jaxtyping import UInt8
@@ -21,7 +21,7 @@ class Sample(Task):
     unconditional: for a model without a condition alone.
     """
 
-    unconditional: bool = False
+    unconditional: Annotated[bool, "refuse models that have a condition"] = False
 
     scored: ClassVar[bool] = True
     draws: ClassVar[bool] = True

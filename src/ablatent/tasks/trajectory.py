@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge
 from jaxtyping import UInt8
 from torch import Tensor
 
 from ablatent.core.errors import ConfigError
+from ablatent.core.fields import Count
 from ablatent.core.images import grid
 from ablatent.core.types import Prediction
 from ablatent.data.pixels import to_uint8
@@ -26,8 +29,8 @@ class Trajectory(FigureTask):
     distance of the estimate to the finished image at each column.
     """
 
-    count: int = 4
-    points: int = 8
+    count: Annotated[Count, "images"] = 4
+    points: Annotated[int, Ge(2), "columns, spread evenly over sampler.steps"] = 8
 
     def __post_init__(self) -> None:
         check_counts(self, count=1, points=2)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, SupportsFloat
+from typing import Annotated, Any, SupportsFloat
 
 import numpy as np
 
@@ -124,7 +124,7 @@ class Tracking(ABC):
 
     backend = "none"
 
-    def __init__(self, dir: str | os.PathLike[str] | None):
+    def __init__(self, dir: Annotated[str | os.PathLike[str] | None, "folder of the runs"]):
         self.dir = None if dir is None else Path(dir).absolute()
 
     @property

@@ -4,12 +4,13 @@ import netrc
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, SupportsFloat
+from typing import Annotated, Any, Literal, SupportsFloat
 from urllib.parse import urlsplit
 
 import numpy as np
 
 from ablatent.core.errors import ConfigError, did_you_mean
+from ablatent.core.fields import Text
 from ablatent.tracking.base import Run, RunSpec, SweepOverview, Tracking
 from ablatent.tracking.workspace import write_workspace
 
@@ -93,7 +94,13 @@ class WandbTracking(Tracking):
     backend = "wandb"
     modes = ("auto", "online", "offline")
 
-    def __init__(self, mode: str, project: str, entity: str | None, dir: str | os.PathLike[str]):
+    def __init__(
+        self,
+        mode: Annotated[Literal["auto", "online", "offline"], "auto: online where there is a key"],
+        project: Annotated[Text, "of the runs"],
+        entity: Annotated[Text | None, "user or team; null: that of the key"],
+        dir: Annotated[str | os.PathLike[str], "of the runs"],
+    ):
         if mode not in self.modes:
             raise ConfigError("tracking.mode", f"one of {', '.join(self.modes)}", mode, did_you_mean(mode, self.modes))
         if not project or not isinstance(project, str):

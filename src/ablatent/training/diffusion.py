@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ablatent.conditioning.base import Conditioner
 from ablatent.core.errors import ConfigError, StageError
+from ablatent.core.fields import Count
 from ablatent.core.ranks import BatchShard
 from ablatent.core.rng import normal, stream
 from ablatent.core.types import Cond
@@ -20,7 +21,7 @@ from ablatent.diffusion.timesteps import TimestepSampler
 from ablatent.training.batches import Batch, epoch_rows
 from ablatent.training.ema import EMAs
 from ablatent.training.record import Recorder
-from ablatent.training.settings import Training
+from ablatent.training.settings import EMAOptions, Training
 from ablatent.training.sharded import gathered
 from ablatent.training.trainee import NetworkTrainee, OptimizerFactory
 
@@ -35,14 +36,16 @@ class DiffusionTraining(Training):
     Raises ConfigError for a snapshot beyond the training.
     """
 
-    loss: str
-    ema: Mapping[str, Any]
-    snapshots: Any
+    loss: Annotated[Literal["mse", "l1", "huber"], "of the output of the network"]
+    ema: Annotated[EMAOptions, "averages of the weights"]
+    snapshots: Annotated[Sequence[Count], "steps after which weights are kept, beside the last"]
 
     key: ClassVar[str] = "training"
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if isinstance(self.ema, Mapping):  # as it stands in a configuration
+            object.__setattr__(self, "ema", EMAOptions(**self.ema))
         beyond = [s for s in self.snapshots if not 0 < s <= self.steps]
         if beyond:
             raise ConfigError("training.snapshots", f"steps from 1 to training.steps={self.steps}", beyond)
@@ -138,7 +141,7 @@ class DiffusionTrainee(NetworkTrainee):
         super().__init__(train_config, seed, optimizer, validation)
         self.denoiser, self.timesteps, self.conditioner = loss.denoiser, timesteps, conditioner
         self.loss, self.panel, self.snapshots = loss, panel, train_config.kept_steps
-        self.ema = EMAs(**train_config.ema)
+        self.ema = EMAs(**vars(train_config.ema))
         self.ema.start(self.denoiser.network)
 
     def trained(self) -> list[nn.Parameter]:

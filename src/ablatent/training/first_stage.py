@@ -1,12 +1,13 @@
 """Training a first stage: autoencoder and critic, one step of each."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ablatent.core.fields import Betas, Positive
 from ablatent.core.images import grid
 from ablatent.core.ranks import BatchShard, mean_over_ranks
 from ablatent.core.rng import normal, stream
@@ -26,10 +27,10 @@ class FirstStageTraining(Training):
     lr, betas: of Adam for the autoencoder; disc_lr: of the critic; flip: whether half of the images are mirrored.
     """
 
-    lr: float
-    disc_lr: float
-    betas: Any
-    flip: bool
+    lr: Annotated[Positive, "learning rate of the autoencoder"]
+    disc_lr: Annotated[Positive, "learning rate of the critic"]
+    betas: Annotated[Betas, "of Adam for the autoencoder"]
+    flip: Annotated[bool, "mirror every other image"]
 
     key: ClassVar[str] = "first_stage.training"
 

@@ -1,10 +1,12 @@
 """What every training has in its configuration: its length, its batches, its learning rate."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import cos, pi
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from ablatent.core.errors import ConfigError
+from ablatent.core.fields import Count, Fields, Positive, Precision, Probability, Whole
 
 
 def learning_rate(step: int, base: float, steps: int, warmup: int, decay: str) -> float:
@@ -20,7 +22,16 @@ def learning_rate(step: int, base: float, steps: int, warmup: int, decay: str) -
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
+class EMAOptions(Fields):
+    """The fields of `training.ema`: arguments of `EMAs`."""
+
+    decay: Annotated[Probability, "of the average of the weights"]
+    warmup: Annotated[bool, "use min(decay, (1 + step) / (10 + step)), so that the first weights are soon forgotten"]
+    extra_decays: Annotated[Sequence[Probability], "each an average of its own, sampled by samples.weights=ema_DECAY"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(Fields):
     """What every training has in its configuration; subclasses add fields of their own.
 
     steps: of the optimiser; batch_size: samples of a step, over all devices; warmup_steps, decay: of the learning rate,
@@ -29,13 +40,13 @@ class Training:
     Raises ConfigError for numbers that are no positive integers, and for an unknown decay.
     """
 
-    steps: int
-    batch_size: int
-    warmup_steps: int
-    decay: str
-    clip: float | None
-    validate_every: int
-    precision: str
+    steps: Annotated[Count, "of the optimiser"]
+    batch_size: Annotated[Count, "samples of a step, over all devices"]
+    warmup_steps: Annotated[Whole, "over which the learning rate rises"]
+    decay: Annotated[Literal["none", "linear", "cosine"], "of the learning rate after the warm-up, to zero"]
+    clip: Annotated[Positive | None, "largest gradient norm; null: no clipping"]
+    validate_every: Annotated[Count, "steps from one validation to the next"]
+    precision: Annotated[Precision, "how the training computes"]
 
     key: ClassVar[str]
 
