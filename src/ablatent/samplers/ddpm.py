@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ablatent.core.errors import ConfigError, did_you_mean
+from ablatent.core.fields import OneOf
 from ablatent.core.types import Prediction
 from ablatent.samplers.base import Node, Sampler, SolverState
 
@@ -32,7 +33,7 @@ class DDPM(Sampler):
     No noise is added in the last step, whichever.
     """
 
-    variance: str = "beta_tilde"
+    variance: Annotated[str, OneOf(VARIANCES), "of a step; learned: with diffusion.learned_variance"] = "beta_tilde"
 
     order: ClassVar[int] = 1
 
