@@ -5,9 +5,11 @@ from typing import Annotated, Literal
 import pytest
 from annotated_types import Ge, Gt, Le, Len, Lt
 
+from ablatent.cli.reference import page
 from ablatent.core.fields import Betas, Count, Matches, OneOf, Seed, fits, wording
 from ablatent.core.schema import leaves, places_of
 from ablatent.stages.job_fields import JobCheck, job_fields
+from commands import ROOT
 from composing import composed
 from mistakes import compositions, mistakes
 
@@ -53,3 +55,8 @@ def test_every_mistake_is_refused_by_an_error_that_names_its_key():
     assert len(made) > 1500
     wrong = [(m, error) for m in made if (error := m.error()) is None or not error.key.startswith(m.named)]
     assert not wrong, "\n".join(f"{m.key} {m.kind} {m.value!r}: {error}" for m, error in wrong[:40])
+
+
+def test_the_page_of_the_configuration_is_as_the_declarations_say():
+    written = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    assert written == page(), "write it again: python -m ablatent.cli.reference > docs/configuration.md"

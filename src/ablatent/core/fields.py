@@ -86,7 +86,7 @@ Probability = Annotated[float, Ge(0), Lt(1)]
 Betas = Annotated[Sequence[Probability], Len(2, 2)]
 """Decay rates of Adam's first and second moment."""
 Range = Annotated[Sequence[Share], Len(2, 2)]
-Text = Annotated[str, Matches(r"(?s).+", "text that is not empty")]
+Text = Annotated[str, Matches(r"(?s).+", "text")]
 Sha256 = Annotated[str, Matches(r"[0-9a-f]{8,64}", "a SHA-256, or its first 8 or more digits, in hexadecimal")]
 Digest = Annotated[str, Matches(r"[0-9a-f]{32}", "a digest of 32 hexadecimal digits")]
 StageKey = Annotated[str, Matches(r"[\w-]+-[0-9a-f]+", "the key of a stored stage, KIND-0123…")]
@@ -199,7 +199,9 @@ def _bounded(base: Any, rules: Sequence[Any], plural: bool) -> str:
     upper = "" if high is None else (f"{high.le}" if isinstance(high, Le) else f"below {high.lt}")
     if low is None:
         return f"{text} of at most {upper}" if isinstance(high, Le) else f"{text} {upper}"
-    return f"{text} from {low.ge} to {upper}" if isinstance(low, Ge) else f"{text} above {low.gt}, up to {upper}"
+    if isinstance(low, Ge):
+        return f"{text} from {low.ge} to {upper}"
+    return f"{text} above {low.gt} and {upper}" if isinstance(high, Lt) else f"{text} above {low.gt}, up to {upper}"
 
 
 def _listed(names: list[str]) -> str:

@@ -97,7 +97,7 @@ class Sampler(ABC):
     ] = None
     dynamic_threshold: Annotated[
         Annotated[float, Gt(0), Le(1)] | None,
-        "percentile of |x_0| to which estimates are clamped and scaled (Saharia et al. 2022); for pixels",
+        "percentile of the size of x_0 to which estimates are clamped and scaled (Saharia et al. 2022); for pixels",
     ] = None
 
     order: ClassVar[int]

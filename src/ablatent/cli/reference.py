@@ -1,0 +1,92 @@
+"""docs/configuration.md: every key of conf/, with what its field declares.
+
+python -m ablatent.cli.reference > docs/configuration.md
+"""
+
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ablatent.cli.raw_overrides import verbs
+from ablatent.core.fields import wording
+from ablatent.core.options import conf_folder
+from ablatent.core.schema import Field, entries_of, fields_of, leaves, places_of
+from ablatent.core.source import class_node, origin_of
+from ablatent.stages.job_fields import job_fields
+
+HEAD = """# Configuration
+
+Every key, with its type and range, its value in `conf/` and its meaning. Written by `python -m ablatent.cli.reference`, from the
+declarations of the classes that read the keys; a test compares. `${preset.…}` is the value of the chosen preset.
+"""
+PARTS = {"metric": "evaluation.metrics.NAME", "extractor": "evaluation.extractor"}
+"""Groups whose options stand inside another group → their key."""
+
+
+Rows = Iterable[tuple[str, Any, Field]]
+
+
+def page() -> str:
+    """The whole page, in Markdown."""
+    sections = [HEAD, *(_section(key, field) for key, field in job_fields().items()), *map(_part, PARTS), _verbs()]
+    return "\n".join(sections)
+
+
+def _section(key: str, field: Field) -> str:
+    """The section of a key at the top: of all options of its group, or of its node in config.yaml."""
+    files = sorted((conf_folder() / key).glob("*.yaml"))
+    if not files:
+        return f"## {key}\n\n{field.meaning[:1].upper()}{field.meaning[1:]}.\n\n{_table({'': leaves(key, _yaml(conf_folder() / 'config.yaml')[key], field)})}"
+    head = f"## {key}\n\n{field.meaning[:1].upper()}{field.meaning[1:]}: {', '.join(f'`{f.stem}`' for f in files)}.\n"
+    return f"{head}\n{_table({f.stem: leaves(key, _yaml(f), field) for f in files})}"
+
+
+def _part(group: str) -> str:
+    """The section of a group whose options stand inside another one."""
+    field = fields_of(*places_of(job_fields()["evaluation"].hint)[0])[PARTS[group].split(".")[1]]
+    field = Field(group, entries_of(field.hint) or field.hint, True)
+    files = sorted((conf_folder() / group).glob("*.yaml"))
+    rows = {f.stem: leaves(PARTS[group], _yaml(f), field) for f in files}
+    return f"## {group}\n\nStands at `{PARTS[group]}`: {', '.join(f'`{f.stem}`' for f in files)}.\n\n{_table(rows)}"
+
+
+def _verbs() -> str:
+    """The section of the keys that verbs have of their own."""
+    rows: dict[str, Rows] = {}
+    for name in sorted(verbs(conf_folder().parent)):
+        node = _yaml(conf_folder() / "do" / f"{name}.yaml")
+        module, _, cls = node["verb"]["_target_"].rpartition(".")
+        module, cls = origin_of(module, cls)
+        keys = fields_of(module, f"{cls}.Keys") if class_node(module, f"{cls}.Keys") is not None else {}
+        rows[name] = [leaf for key, field in keys.items() if key in node for leaf in leaves(key, node[key], field)]
+    return f"## do\n\nThe verb: {', '.join(f'`{name}`' for name in rows)}.\n\n{_table(rows)}"
+
+
+def _yaml(file: Path) -> dict[str, Any]:
+    node = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    return {key: value for key, value in node.items() if key != "defaults"}
+
+
+def _table(options: Mapping[str, Rows]) -> str:
+    """A row for each distinct key, type and meaning, with its values: those of single options are named."""
+    found: dict[tuple[str, str, str], dict[str, list[str]]] = {}
+    for option, rows in options.items():
+        for key, value, field in rows:
+            if not places_of(field.hint):
+                row = found.setdefault((key, wording(field.hint), field.meaning), {})
+                text = yaml.safe_dump(value, default_flow_style=True, width=10**6).strip().removesuffix("\n...")
+                row.setdefault(f"`{text}`", []).append(option)
+    lines = []
+    for (key, expected, meaning), values in found.items():
+        everywhere = len(values) == 1 and sum(map(len, values.values())) == len(options)
+        texts = [text if everywhere else f"{text} ({', '.join(names)})" for text, names in values.items()]
+        lines.append(f"| `{key}` | {expected} | {'; '.join(texts)} | {meaning} |")
+    head = ["| key | type and range | value | meaning |", "|---|---|---|---|"] if lines else []
+    return "\n".join([*head, *lines, *([""] if lines else [])])
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
