@@ -19,8 +19,8 @@ from ablatent.stages.job_fields import job_fields
 
 HEAD = """# Configuration
 
-Every key, with its type and range, its value in `conf/` and its meaning. Written by `python -m ablatent.cli.reference`, from the
-declarations of the classes that read the keys; a test compares. `${preset.…}` is the value of the chosen preset.
+Every key, with its type and range, its value in `conf/` and its meaning. `${preset.…}` is the value of the chosen preset.
+Written by `python -m ablatent.cli.reference` from the declarations of the classes that read the keys; a test compares.
 """
 PARTS = {"metric": "evaluation.metrics.NAME", "extractor": "evaluation.extractor"}
 """Groups whose options stand inside another group → their key."""
@@ -38,10 +38,11 @@ def page() -> str:
 def _section(key: str, field: Field) -> str:
     """The section of a key at the top: of all options of its group, or of its node in config.yaml."""
     files = sorted((conf_folder() / key).glob("*.yaml"))
+    rows = {f.stem: leaves(key, _yaml(f), field) for f in files}
     if not files:
-        return f"## {key}\n\n{field.meaning[:1].upper()}{field.meaning[1:]}.\n\n{_table({'': leaves(key, _yaml(conf_folder() / 'config.yaml')[key], field)})}"
-    head = f"## {key}\n\n{field.meaning[:1].upper()}{field.meaning[1:]}: {', '.join(f'`{f.stem}`' for f in files)}.\n"
-    return f"{head}\n{_table({f.stem: leaves(key, _yaml(f), field) for f in files})}"
+        rows = {"": leaves(key, _yaml(conf_folder() / "config.yaml")[key], field)}
+    listed = f": {', '.join(f'`{f.stem}`' for f in files)}" if files else ""
+    return f"## {key}\n\n{field.meaning[:1].upper()}{field.meaning[1:]}{listed}.\n\n{_table(rows)}"
 
 
 def _part(group: str) -> str:
