@@ -38,7 +38,7 @@ MISTAKES = {
     "data=openmoji_scenes guidance=classifier_free": [
         "conditioner=text_minilm or conditioner=layout or conditioner=sem"
     ],
-    "data=digits conditioner=class training.snapshots=100": ["training.snapshots", "training.snapshots=[NUMBER"],
+    "data=digits conditioner=class training.snapshots=100": ["training.snapshots", "training.snapshots=[100]"],
     "do=plann": ["do", "Did you mean 'plan'"],
     "do=import format=compvis": ["path", "path=…"],
     "do=import path=file format=compviss": ["format", "Did you mean 'compvis'"],

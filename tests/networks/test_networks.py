@@ -12,7 +12,8 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError
-from ablatent.core.instantiate import class_of, make
+from ablatent.core.instantiate import make
+from ablatent.core.targets import class_of
 from ablatent.core.types import Cond
 
 CONF = Path(__file__).parents[2] / "conf"

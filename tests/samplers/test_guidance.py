@@ -9,7 +9,8 @@ import yaml
 from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError
-from ablatent.core.instantiate import class_of, make
+from ablatent.core.instantiate import make
+from ablatent.core.targets import class_of
 from ablatent.core.types import Cond, Prediction
 from ablatent.samplers.guidance import ClassifierFree, Guidance, GuidanceInputs, NoGuidance, check_interval
 from ablatent.samplers.guidance_auto import AutoGuidance

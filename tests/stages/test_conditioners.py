@@ -17,7 +17,7 @@ from PIL import Image
 from ablatent import load
 from ablatent.cli.preflight import preflight
 from ablatent.core.errors import ConfigError
-from ablatent.core.instantiate import class_of
+from ablatent.core.targets import class_of
 from ablatent.stages.diffusion.check import check_conditioner
 from ablatent.stages.models import (
     blank_condition,

@@ -15,12 +15,12 @@ from ablatent.core.errors import ConfigError, did_you_mean
 from ablatent.core.fields import Fields, Text
 from ablatent.core.options import conf_folder
 from ablatent.core.schema import Field, check_value, fields_of, leaves
-from ablatent.core.source import class_node, origin_of
+from ablatent.core.targets import class_of
 from ablatent.core.values import get
 from ablatent.stages.job_fields import job_fields
 
 if TYPE_CHECKING:
-    from ablatent.cli.verbs import Verb
+    from ablatent.cli.verb import Verb
     from ablatent.sweep.executors import Executor
 
 FROM_PRESET = re.compile(r"\$\{(?:oc\.select:)?preset\.([\w.]+)")
@@ -36,14 +36,11 @@ class CommandFields(Fields):
 
 
 def command_fields(config: Mapping[str, Any]) -> dict[str, Field]:
-    """Key → field, of a command's own keys, those of its verb included (its class `Keys`)."""
+    """Key → field, of a command's own keys, those of its verb included."""
     fields = dict(fields_of(CommandFields.__module__, CommandFields.__qualname__))
     check_value("verb", config.get("verb"), fields["verb"])  # before its class is looked at
-    module, _, name = config["verb"]["_target_"].rpartition(".")
-    module, name = origin_of(module, name)
-    if class_node(module, f"{name}.Keys") is not None:
-        fields |= fields_of(module, f"{name}.Keys")
-    return fields
+    keys = class_of(config["verb"]).keys
+    return fields | fields_of(keys.__module__, keys.__qualname__)
 
 
 def check_command(config: Mapping[str, Any], reads: Sequence[str]) -> None:

@@ -14,12 +14,12 @@ from ablatent.cli.raw_overrides import verbs
 from ablatent.core.fields import wording
 from ablatent.core.options import conf_folder
 from ablatent.core.schema import Field, entries_of, fields_of, leaves, places_of
-from ablatent.core.source import class_node, origin_of
+from ablatent.core.targets import class_of
 from ablatent.stages.job_fields import job_fields
 
 HEAD = """# Configuration
 
-Every key, with its type and range, its value in `conf/` and its meaning. `${preset.…}` is the value of the chosen preset.
+Every key, with its type and range, its value in `conf/` and its meaning; `${preset.…}` is a value of the preset.
 Written by `python -m ablatent.cli.reference` from the declarations of the classes that read the keys; a test compares.
 """
 PARTS = {"metric": "evaluation.metrics.NAME", "extractor": "evaluation.extractor"}
@@ -59,10 +59,9 @@ def _verbs() -> str:
     rows: dict[str, Rows] = {}
     for name in sorted(verbs(conf_folder().parent)):
         node = _yaml(conf_folder() / "do" / f"{name}.yaml")
-        module, _, cls = node["verb"]["_target_"].rpartition(".")
-        module, cls = origin_of(module, cls)
-        keys = fields_of(module, f"{cls}.Keys") if class_node(module, f"{cls}.Keys") is not None else {}
-        rows[name] = [leaf for key, field in keys.items() if key in node for leaf in leaves(key, node[key], field)]
+        keys = class_of(node["verb"]).keys
+        fields = fields_of(keys.__module__, keys.__qualname__)
+        rows[name] = [leaf for key, field in fields.items() if key in node for leaf in leaves(key, node[key], field)]
     return f"## do\n\nThe verb: {', '.join(f'`{name}`' for name in rows)}.\n\n{_table(rows)}"
 
 

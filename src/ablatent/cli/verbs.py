@@ -1,14 +1,14 @@
 """The verbs of `do=`: one class and one YAML in conf/do each. The YAML has the keys that only this verb reads."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Gt, Lt
 from rich.markup import escape
 
 from ablatent.cli.command_fields import check_command, check_preset
+from ablatent.cli.verb import Config, Verb
 from ablatent.core.declared import declared
 from ablatent.core.errors import AblatentError, ConfigError, DataError, did_you_mean
 from ablatent.core.fields import Count, Fields, Positive, StageKey, Text, WeightsName, Whole
@@ -21,27 +21,6 @@ from ablatent.sweep.executors import Executor
 from ablatent.sweep.plan import Composed, Job, Plan, effects, make_plan, stages_table
 from ablatent.sweep.run_sweep import newest_sweep, run
 from ablatent.tracking.base import Tracking
-
-Config = Mapping[str, Any]
-
-
-class Verb(ABC):
-    """The base of verbs.
-
-    Declared, as literals that are read before torch is imported: reads: the config groups and keys of config.yaml that
-    it reads, beside its own; empty: all of a job. takes_jobs: whether it takes the several jobs of -m.
-    Its own keys, those of its YAML, are the fields of its class `Keys`.
-    """
-
-    reads: ClassVar[tuple[str, ...]] = ()
-    takes_jobs: ClassVar[bool] = False
-
-    @abstractmethod
-    def __call__(self, jobs: Sequence[Composed], store: Store, config: Config, command: str) -> int:
-        """Run the verb on the jobs of one command; the exit code.
-
-        config: of the first job that could be composed; command: as typed. Raises AblatentError where it cannot run.
-        """
 
 
 class JobsKeys(Fields):
@@ -56,8 +35,7 @@ class PlanVerb(Verb):
 
     takes_jobs = True
 
-    class Keys(JobsKeys):
-        """Those of do=run."""
+    keys = JobsKeys
 
     def __call__(self, jobs: Sequence[Composed], store: Store, config: Config, command: str) -> int:
         from ablatent.sweep.network_sizes import sizes_table
@@ -76,16 +54,21 @@ class RunVerb(Verb):
 
     takes_jobs = True
 
-    class Keys(JobsKeys):
-        """Those of do=plan."""
+    keys = JobsKeys
 
     def __call__(self, jobs: Sequence[Composed], store: Store, config: Config, command: str) -> int:
         plan = checked_plan(jobs, store, everything=False)
         if not plan.stages:
             return 2 if any(job.refused for job in plan.jobs) else 0
-        tracking: Tracking = make(config["tracking"])
-        executor: Executor = make(config["executor"])
+        tracking: Tracking = make(config["tracking"], Tracking)
+        executor: Executor = make(config["executor"], Executor)
         return run(plan, store, config, command, executor, tracking, lambda sweep: write_report(store, sweep, tracking))
+
+
+class ReportKeys(Fields):
+    """The keys of do=report."""
+
+    sweep: Annotated[Text | None, "id of the sweep, below store/sweeps; null: the newest"]
 
 
 class ReportVerb(Verb):
@@ -93,14 +76,17 @@ class ReportVerb(Verb):
 
     reads = ("store",)
 
-    class Keys(Fields):
-        """Its own keys."""
-
-        sweep: Annotated[Text | None, "id of the sweep, below store/sweeps; null: the newest"]
+    keys = ReportKeys
 
     def __call__(self, jobs: Sequence[Composed], store: Store, config: Config, command: str) -> int:
         write_report(store, config["sweep"] or newest_sweep(store))
         return 0
+
+
+class StatusKeys(Fields):
+    """The keys of do=status."""
+
+    sweep: Annotated[Text | None, "id of a sweep whose jobs are listed; null: none"]
 
 
 class StatusVerb(Verb):
@@ -108,10 +94,7 @@ class StatusVerb(Verb):
 
     reads = ("store",)
 
-    class Keys(Fields):
-        """Its own keys."""
-
-        sweep: Annotated[Text | None, "id of a sweep whose jobs are listed; null: none"]
+    keys = StatusKeys
 
     def __call__(self, jobs: Sequence[Composed], store: Store, config: Config, command: str) -> int:
         from ablatent.sweep.status import print_status
@@ -142,28 +125,31 @@ class VerifyVerb(Verb):
         return 1 if damaged else 0
 
 
+class SampleKeys(Fields):
+    """The keys of do=sample."""
+
+    model: Annotated[Text | None, "SWEEP:JOB, the key of a diffusion or imported stage, or a W&B run id"]
+    prompt: Annotated[str | None, "one prompt, for models that read captions"]
+    prompts: Annotated[Text | None, "a text file with one prompt a line"]
+    class_: Annotated[Text | None, "a class by its name"]
+    label: Annotated[Whole | None, "a class by its number"]
+    image: Annotated[Text | None, "file of an image, for models and tasks that read one"]
+    mask: Annotated[Text | None, "file of a mask of the size of the image, white = fill"]
+    map: Annotated[Text | None, "file of a segmentation map"]
+    boxes: Annotated[Text | None, "[[CLASS, x0, y0, x1, y1], …] in shares of the image from left and top"]
+    annotations: Annotated[Mapping[str, Any] | None, "further annotations by name; a list gives values in turn"]
+    n: Annotated[Count, "images, of each prompt"]
+    out: Annotated[Text | None, "folder of the PNG files; null: a new one below samples/"]
+    repeat: Annotated[Text | None, "a PNG file of do=sample, which is made again"]
+    size: Annotated[Count | None, "side in pixels of the images of an imported model; null: 256"]
+
+
 class SampleVerb(Verb):
     """Write samples of a finished model as PNG files."""
 
     reads = ("sampler", "guidance", "samples", "task", "runtime", "store", "tracking", "seed")
 
-    class Keys(Fields):
-        """Its own keys."""
-
-        model: Annotated[Text | None, "SWEEP:JOB, the key of a diffusion or imported stage, or a W&B run id"]
-        prompt: Annotated[str | None, "one prompt, for models that read captions"]
-        prompts: Annotated[Text | None, "a text file with one prompt a line"]
-        class_: Annotated[Text | None, "a class by its name"]
-        label: Annotated[Whole | None, "a class by its number"]
-        image: Annotated[Text | None, "file of an image, for models and tasks that read one"]
-        mask: Annotated[Text | None, "file of a mask of the size of the image, white = fill"]
-        map: Annotated[Text | None, "file of a segmentation map"]
-        boxes: Annotated[Text | None, "[[CLASS, x0, y0, x1, y1], …] in shares of the image from left and top"]
-        annotations: Annotated[Mapping[str, Any] | None, "further annotations by name; a list gives values in turn"]
-        n: Annotated[Count, "images, of each prompt"]
-        out: Annotated[Text | None, "folder of the PNG files; null: a new one below samples/"]
-        repeat: Annotated[Text | None, "a PNG file of do=sample, which is made again"]
-        size: Annotated[Count | None, "side in pixels of the images of an imported model; null: 256"]
+    keys = SampleKeys
 
     def __call__(self, jobs: Sequence[Composed], store: Store, config: Config, command: str) -> int:
         from ablatent.inference.sampling import sample
@@ -191,17 +177,20 @@ class ExportOptions(Fields):
     snapshot: Annotated[Count | Literal["last"], "of the weights: after so many steps"]
 
 
+class ImportKeys(Fields):
+    """The keys of do=import."""
+
+    path: Annotated[Text | None, "the file or folder to read"]
+    format: Annotated[Text | None, "of the file: compvis or diffusers"]
+    interop: Annotated[ImportOptions, "what does not follow from the file; null: as in the released model"]
+
+
 class ImportVerb(Verb):
     """Import weights of other programs into the store."""
 
     reads = ("store",)
 
-    class Keys(Fields):
-        """Its own keys."""
-
-        path: Annotated[Text | None, "the file or folder to read"]
-        format: Annotated[Text | None, "of the file: compvis or diffusers"]
-        interop: Annotated[ImportOptions, "what does not follow from the file; null: as in the released model"]
+    keys = ImportKeys
 
     def __call__(self, jobs: Sequence[Composed], store: Store, config: Config, command: str) -> int:
         from ablatent.inference.import_weights import import_weights
@@ -209,18 +198,21 @@ class ImportVerb(Verb):
         return import_weights(store, config)
 
 
+class ExportKeys(Fields):
+    """The keys of do=export."""
+
+    path: Annotated[Text | None, "the folder to write"]
+    format: Annotated[Text | None, "of the files: compvis or diffusers"]
+    key: Annotated[StageKey | None, "of the first_stage, diffusion or imported stage"]
+    interop: Annotated[ExportOptions, "which weights"]
+
+
 class ExportVerb(Verb):
     """Export weights of the store for other programs."""
 
     reads = ("store",)
 
-    class Keys(Fields):
-        """Its own keys."""
-
-        path: Annotated[Text | None, "the folder to write"]
-        format: Annotated[Text | None, "of the files: compvis or diffusers"]
-        key: Annotated[StageKey | None, "of the first_stage, diffusion or imported stage"]
-        interop: Annotated[ExportOptions, "which weights"]
+    keys = ExportKeys
 
     def __call__(self, jobs: Sequence[Composed], store: Store, config: Config, command: str) -> int:
         from ablatent.inference.export import export_weights
@@ -237,7 +229,7 @@ def execute(jobs: Sequence[Composed], command: str) -> int:
     check_command(config, declared(config["verb"], "reads"))
     store = Store(config["store"]["path"])
     store.check_writable()
-    verb: Verb = make(config["verb"])
+    verb: Verb = make(config["verb"], Verb)
     return verb(jobs, store, config, command)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ablatent.conditioning.base import Conditioner, Rows
 from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError, DataError
-from ablatent.core.fields import Count, Probability, Supplied
+from ablatent.core.fields import Count, Probability
 from ablatent.core.types import Cond
 
 
@@ -29,7 +29,7 @@ class ClassLabel(Conditioner):
 
     def __init__(
         self,
-        classes: Annotated[int, Supplied("data")],
+        classes: int,
         dim: Annotated[Count, "width of the embedding"],
         inject: Annotated[
             Literal["tokens", "vector"],

@@ -17,7 +17,7 @@ from ablatent.conditioning.row_lookup import RowLookup
 from ablatent.conditioning.source import Source
 from ablatent.conditioning.text_encoder import CaptionEncoder
 from ablatent.core.errors import ConfigError, DataError
-from ablatent.core.fields import Count, Probability, Supplied
+from ablatent.core.fields import Count, Probability
 from ablatent.core.files import read_json, write_json
 from ablatent.core.types import Cond
 
@@ -41,7 +41,7 @@ class FrozenText(Conditioner):
     def __init__(
         self,
         encoder: Annotated[CaptionEncoder, "frozen"],
-        pretrained: Annotated[bool, Supplied("stored models")],
+        pretrained: bool,
         width: Annotated[Count | None, "of a trained linear map of the states; null: as they are"] = None,
         max_length: Annotated[int, Ge(2), "tokens a caption, both ends included"] = 77,
         stored: Annotated[Literal["float16", "float32"], "precision of the cached states"] = "float16",

@@ -19,7 +19,7 @@ from ablatent.conditioning.base import Conditioner, Rows
 from ablatent.conditioning.palette import palette
 from ablatent.conditioning.source import Source, class_index, data_with
 from ablatent.core.errors import ConfigError, DataError
-from ablatent.core.fields import Count, Probability, Supplied
+from ablatent.core.fields import Count, Probability
 from ablatent.core.types import Cond
 from ablatent.data.boxes import Box
 from ablatent.networks.encoder import TokenEncoder
@@ -41,8 +41,8 @@ class Layout(Conditioner):
     def __init__(
         self,
         *,
-        classes: Annotated[int, Supplied("data")],
-        size: Annotated[int, Supplied("data")],
+        classes: int,
+        size: int,
         width: Annotated[Count, "of the tokens"],
         depth: Annotated[Count, "layers of the transformer"],
         max_boxes: Annotated[Count, "boxes that are read; of more, the largest"] = 30,

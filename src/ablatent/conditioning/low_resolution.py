@@ -16,7 +16,7 @@ from ablatent.conditioning.base import Conditioner, Rows
 from ablatent.conditioning.source import Source
 from ablatent.conditioning.spatial import check_range, flip, no_map
 from ablatent.core.errors import ConfigError
-from ablatent.core.fields import NotNegative, Probability, Supplied
+from ablatent.core.fields import NotNegative, Probability
 from ablatent.core.types import Cond
 
 DEGRADATIONS = ("bicubic", "blur_noise")
@@ -39,8 +39,8 @@ class LowResolution(Conditioner):
     def __init__(
         self,
         *,
-        size: Annotated[int, Supplied("data")],
-        latent_shape: Annotated[Sequence[int], Supplied("first_stage")],
+        size: int,
+        latent_shape: Sequence[int],
         factor: Annotated[int, Ge(2), "how many times smaller its side is"] = 4,
         degradation: Annotated[
             Literal["bicubic", "blur_noise"], "blur_noise: blurred before, with noise and losses of JPEG after"

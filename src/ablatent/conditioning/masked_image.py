@@ -14,7 +14,7 @@ from ablatent.conditioning.base import Conditioner, Encode, Rows
 from ablatent.conditioning.masks import KINDS, Masks
 from ablatent.conditioning.source import Source
 from ablatent.conditioning.spatial import flip
-from ablatent.core.fields import OneOf, Probability, Range, Supplied
+from ablatent.core.fields import OneOf, Probability, Range
 from ablatent.core.types import Cond
 
 GREY = 128
@@ -35,9 +35,9 @@ class MaskedImage(Conditioner):
 
     def __init__(
         self,
-        size: Annotated[int, Supplied("data")],
-        latent_shape: Annotated[Sequence[int], Supplied("first_stage")],
-        encode: Annotated[Encode, Supplied("first_stage")],
+        size: int,
+        latent_shape: Sequence[int],
+        encode: Encode,
         masks: Annotated[
             Annotated[str, OneOf(KINDS)] | Literal["mixture"],
             "generator of the masks; mixture: boxes, strokes or halves, equally often",

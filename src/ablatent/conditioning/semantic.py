@@ -14,7 +14,7 @@ from ablatent.conditioning.palette import palette
 from ablatent.conditioning.source import Source, data_with
 from ablatent.conditioning.spatial import flip, no_map
 from ablatent.core.errors import ConfigError
-from ablatent.core.fields import Count, Probability, Supplied
+from ablatent.core.fields import Count, Probability
 from ablatent.core.types import Cond
 
 
@@ -30,8 +30,8 @@ class Semantic(Conditioner):
 
     def __init__(
         self,
-        segments: Annotated[int, Supplied("data")],
-        latent_shape: Annotated[Sequence[int], Supplied("first_stage")],
+        segments: int,
+        latent_shape: Sequence[int],
         channels: Annotated[Count, "of the map, after one learnable vector a class"] = 3,
         dropout: Annotated[
             Probability, "probability of the null condition in training; 0.1 is common for classifier-free guidance"

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
-from ablatent.core.instantiate import TARGET, class_of
 from ablatent.core.source import ancestors, class_node, origin_of
+from ablatent.core.targets import TARGET, class_of
 
 MISSING = object()
 

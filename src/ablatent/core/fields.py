@@ -37,11 +37,14 @@ class Matches:
     form: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Supplied:
-    """Of an argument that no configuration has: it follows from other options. source: from what."""
+    """Of a place for an object: arguments that follow from other options, and stand in no configuration."""
 
-    source: str
+    names: tuple[str, ...]
+
+    def __init__(self, *names: str):
+        object.__setattr__(self, "names", names)
 
 
 @dataclass(frozen=True)
@@ -202,6 +205,13 @@ def _bounded(base: Any, rules: Sequence[Any], plural: bool) -> str:
     if isinstance(low, Ge):
         return f"{text} from {low.ge} to {upper}"
     return f"{text} above {low.gt} and {upper}" if isinstance(high, Lt) else f"{text} above {low.gt}, up to {upper}"
+
+
+def form_of(key: str, hint: Any, value: Any) -> str:
+    """How a list is typed, for a single value where a list is expected; else empty."""
+    kind = get_origin(get_args(hint)[0]) if get_origin(hint) is Annotated else get_origin(hint)
+    listed = isinstance(kind, type) and issubclass(kind, Sequence)
+    return f"Type {key}=[{value}]." if listed and not isinstance(value, list | tuple | Mapping) else ""
 
 
 def _listed(names: list[str]) -> str:

@@ -14,12 +14,16 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from ablatent.core.declared import declared
 from ablatent.core.errors import ConfigError, did_you_mean
-from ablatent.core.fields import Beside, Fields, Modules, Ranges, Supplied, choices, fits, wording
-from ablatent.core.instantiate import TARGET, check_module
+from ablatent.core.fields import Beside, Fields, Modules, Ranges, Supplied, choices, fits, form_of, wording
 from ablatent.core.source import Origin, ancestors, class_node, imported, origin_of, tree_of
+from ablatent.core.targets import OTHERS, TARGET, check_module
 
 READ = ("typing", "collections.abc", "annotated_types", "ablatent.core.fields")
 """Modules whose names are imported to evaluate annotations; classes of other modules stay references."""
+
+
+FILLED = "filled"
+"""The declaration of a class with the names of its arguments that no configuration has."""
 
 
 class _Reference(type):
@@ -68,11 +72,6 @@ class Field:
         """What the value means, with its unit; empty where nothing is declared."""
         return next((m for m in reversed(self.metadata) if isinstance(m, str)), "")
 
-    @property
-    def supplied(self) -> bool:
-        """Whether the value follows from other options and stands in no configuration."""
-        return any(isinstance(m, Supplied) for m in self.metadata)
-
 
 def _metadata(hint: Any) -> Iterator[Any]:
     if get_origin(hint) is Annotated:
@@ -88,7 +87,7 @@ class _Unquoted(ast.NodeTransformer):
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
         inside = node.slice.elts if isinstance(node.slice, ast.Tuple) else []
-        if isinstance(node.value, ast.Name) and node.value.id == Annotated.__name__ and inside:
+        if isinstance(node.value, ast.Name) and node.value.id == "Annotated" and inside:
             first = inside[0]
             if isinstance(first, ast.Constant) and isinstance(first.value, str):
                 inside[0] = ast.parse(first.value, mode="eval").body
@@ -216,7 +215,8 @@ def check_value(path: str, value: Any, field: Field) -> None:
         if any(TARGET in mapping for mapping in _mappings(value)):
             raise ConfigError(path, wording(field.hint), value, f"A value takes no {TARGET}.")
         if not fits(value, field.hint):
-            raise ConfigError(path, wording(field.hint), value, did_you_mean(str(value), choices(field.hint)))
+            do = did_you_mean(str(value), choices(field.hint)) or form_of(path, field.hint, value)
+            raise ConfigError(path, wording(field.hint), value, do)
     elif not isinstance(value, Mapping):
         if not fits(value, field.hint):  # a path may be text or an object
             raise ConfigError(path, f"a node of {_named(places)}", value)
@@ -239,7 +239,9 @@ def check_node(path: str, node: Mapping[str, Any], places: Sequence[Origin], met
 
 def node_fields(node: Mapping[str, Any], origin: Origin, metadata: Sequence[Any] = ()) -> dict[str, Field]:
     """Key → field of a node of that class at a place with such metadata."""
-    fields = dict(fields_of(*origin))
+    filled = set(declared(node, FILLED, ()) if TARGET in node else ())
+    filled |= {name for rule in metadata if isinstance(rule, Supplied) for name in rule.names}
+    fields = {name: field for name, field in fields_of(*origin).items() if name not in filled}
     for rule in metadata:
         if isinstance(rule, Ranges):
             ranges = fields_of(*_origin(rule.keys))
@@ -273,7 +275,7 @@ def check_target(path: str, target: Any, places: Sequence[Origin], modules: Sequ
     Raises ConfigError unless it is a class of this package, of `modules` or of a package of the user's own, and one
     that the place expects. Nothing is imported for it.
     """
-    wanted = f"a class of {_named(places)}"
+    wanted = f"a class of {_named(places)}" if places else "a class"
     if not isinstance(target, str) or "." not in target:
         raise ConfigError(path, wanted, target, "Choose an option of the config group.")
     module, _, name = target.rpartition(".")
@@ -281,9 +283,35 @@ def check_target(path: str, target: Any, places: Sequence[Origin], modules: Sequ
     origin = origin_of(module, name)
     if class_node(*origin) is None:
         raise ConfigError(path, wanted, target, "The source of its module shows no such class.")
-    if not any(is_subclass(origin, place) for place in places):
+    if places and not any(is_subclass(origin, place) for place in places):
         raise ConfigError(path, wanted, target)
     return origin
+
+
+def check_targets(node: Any, expected: type) -> None:
+    """Raise ConfigError unless a node, and every node below it, names a class that its place expects.
+
+    expected: the class at the place of the node; `object` for any class of this package or of the user's own.
+    """
+    places = [] if expected is object else [_origin(expected)]
+    _check_targets(TARGET, node, Field("", Any, True), places)
+
+
+def _check_targets(path: str, node: Any, field: Field, places: Sequence[Origin] | None = None) -> None:
+    places = places_of(field.hint) if places is None else places
+    entries = entries_of(field.hint)
+    if entries is not None and isinstance(node, Mapping):
+        for name, entry in node.items():
+            _check_targets(f"{path}.{name}", entry, Field(name, entries, True))
+    elif isinstance(node, Mapping) and TARGET in node and (places or path == TARGET):
+        modules = [*(m.name for m in field.metadata if isinstance(m, Modules)), *(OTHERS if path == TARGET else ())]
+        fields = node_fields(node, check_target(f"{path}.{TARGET}", node[TARGET], places, modules), field.metadata)
+        for key, value in node.items():
+            if key.startswith("_") and key != TARGET:
+                raise ConfigError(key, "a key of the class", value)
+            _check_targets(f"{path}.{key}", value, fields.get(key, Field(key, Any, False)))
+    elif any(TARGET in mapping for mapping in _mappings(node)):
+        raise ConfigError(path, wording(field.hint), node, f"A value takes no {TARGET}.")
 
 
 def check_fields(path: str, node: Mapping[str, Any], fields: Mapping[str, Field]) -> None:
@@ -291,16 +319,15 @@ def check_fields(path: str, node: Mapping[str, Any], fields: Mapping[str, Field]
 
     path: the key of the node, empty for a whole configuration.
     """
-    known = [name for name, field in fields.items() if not field.supplied]
     at = f"{path}." if path else ""
     for key, value in node.items():
         if key not in fields and key != TARGET:
-            expected = f"a key of {path or 'the configuration'} ({', '.join(known)})"
-            raise ConfigError(f"{at}{key}", expected, value, did_you_mean(key, known))
+            expected = f"a key of {path or 'the configuration'} ({', '.join(fields)})"
+            raise ConfigError(f"{at}{key}", expected, value, did_you_mean(key, fields))
     for name, field in fields.items():
         if name in node:
             check_value(f"{at}{name}", node[name], field)
-        elif field.required and not field.supplied:
+        elif field.required:
             do = "The key was removed: it cannot be left out."
             raise ConfigError(f"{at}{name}", _expected(field), "nothing", do)
 

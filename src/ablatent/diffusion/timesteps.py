@@ -13,14 +13,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError
-from ablatent.core.fields import Count, Supplied
+from ablatent.core.fields import Count
 from ablatent.schedules.base import is_real
 
 
 class TimestepSampler(nn.Module, ABC):
     """Uniform numbers -> timesteps and the weights of their losses. T: number of timesteps, from the schedule."""
 
-    def __init__(self, T: Annotated[int, Supplied("schedule")]):
+    def __init__(self, T: int):
         super().__init__()
         self.T = T
 
@@ -60,7 +60,7 @@ class Importance(TimestepSampler):
 
     def __init__(
         self,
-        T: Annotated[int, Supplied("schedule")],
+        T: int,
         history: Annotated[Count, "losses remembered a time; times are uniform until each has so many"],
         uniform: Annotated[float, Gt(0), Le(1), "share of the probability that stays uniform"],
     ):

@@ -17,6 +17,7 @@ from ablatent.core.progress import console
 from ablatent.inference.import_weights import exported_kinds, path_and_format, stored
 from ablatent.interop import compvis, compvis_config, diffusers, text
 from ablatent.interop.parts import network_of
+from ablatent.schedules.base import NoiseSchedule
 from ablatent.stages.context import weights_path
 from ablatent.stages.first_stage.kind import FirstStageKind
 from ablatent.stages.imported.kind import ImportedKind
@@ -66,7 +67,7 @@ class Diffusion:
     @property
     def betas(self) -> Tensor:
         """The betas of all T steps, (T,) float64."""
-        table: Tensor = make(self.schedule).betas
+        table: Tensor = make(self.schedule, NoiseSchedule).betas
         return table
 
     @property

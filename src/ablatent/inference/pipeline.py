@@ -11,8 +11,9 @@ from jaxtyping import UInt8
 
 from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
-from ablatent.core.instantiate import TARGET, make, target_of
+from ablatent.core.instantiate import make
 from ablatent.core.progress import track
+from ablatent.core.targets import TARGET, target_of
 from ablatent.data.base import Annotations
 from ablatent.inference.model_reference import Reference, find
 from ablatent.inference.request import Request, RequestResolver
@@ -164,8 +165,8 @@ class Pipeline:
         """
         set_up_torch(self.config["runtime"])
         node, runtime = self.config["task"], compute_of(self.config["runtime"], "32-true")
-        chosen: Task = make(node) if task is None else task
-        sampler = make(self.config["sampler"]) if sampler is None else sampler
+        chosen: Task = make(node, Task) if task is None else task
+        sampler = make(self.config["sampler"], Sampler) if sampler is None else sampler
         generator, segments = self._generator()
         model, messages = generator.model, list[str]()
         size = model.latent_shape[1] * model.first_stage.downsample
@@ -202,7 +203,7 @@ class Pipeline:
     def _generator(self) -> tuple[Generator, Sequence[str]]:
         """(the model's generator, names of its segments)."""
         inputs = StageInputs(self.store, self.reference.inputs, device_of(self.config["runtime"]))
-        options, guidance = self.config["samples"], make(self.config["guidance"])
+        options, guidance = self.config["samples"], make(self.config["guidance"], Guidance)
         for kind in guidance.needs_stages if guidance.needs_classifier else ():
             if kind not in self.reference.inputs:
                 do = "Its job had none: run one with this guidance, or choose guidance=none."

@@ -11,6 +11,7 @@ from typing import Any
 from ablatent.core.declared import declared
 from ablatent.core.errors import ConfigError
 from ablatent.core.instantiate import make
+from ablatent.first_stage.pretrained import PretrainedFirstStage
 from ablatent.stages.first_stage.kind import FirstStageKind
 from ablatent.stages.imported.kind import ImportedKind
 from ablatent.stages.stored import NOT_MODEL
@@ -61,7 +62,7 @@ def first_stage(node: Mapping[str, Any], store: Store) -> dict[str, Any]:
     from ablatent.inference.import_weights import publish_first_stage, read, stored
     from ablatent.interop.published import Options
 
-    chosen = make(node)
+    chosen = make(node, PretrainedFirstStage)
     if chosen.key is not None:
         artifact = stored(store, chosen.key, (FirstStageKind.name,), "first_stage.key")
     else:

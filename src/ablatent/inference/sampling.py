@@ -147,7 +147,7 @@ def _request(metadata: Mapping[str, Any]) -> Request:
 
 def _check_node(group: str, node: Mapping[str, Any]) -> None:
     """Raise ConfigError unless a node is a class of this package of the group's kind: a file may come from anybody."""
-    from ablatent.core.instantiate import class_of
+    from ablatent.core.targets import class_of
     from ablatent.samplers.base import Sampler
     from ablatent.samplers.guidance import Guidance
     from ablatent.tasks.base import Task

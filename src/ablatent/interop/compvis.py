@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ablatent.conditioning.class_label import ClassLabel
 from ablatent.core.errors import DataError
-from ablatent.core.instantiate import TARGET, target_of
+from ablatent.core.targets import TARGET, target_of
 from ablatent.core.weights import read_tensors
 from ablatent.interop import text
 from ablatent.interop.compvis_names import autoencoder_entries, unet_entries

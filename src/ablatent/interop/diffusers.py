@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.files import read_json
-from ablatent.core.instantiate import TARGET, target_of
+from ablatent.core.targets import TARGET, target_of
 from ablatent.core.weights import read_tensors
 from ablatent.diffusion.parameterization import X0, Eps, Parameterization, V
 from ablatent.interop import diffusers_config as fields

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ablatent.core.errors import DataError
-from ablatent.core.instantiate import TARGET, target_of
+from ablatent.core.targets import TARGET, target_of
 from ablatent.first_stage.kl import KLAutoencoder
 from ablatent.first_stage.vq import VQAutoencoder
 from ablatent.interop.layout import heads_by_width, integer_multiples

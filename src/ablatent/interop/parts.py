@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ablatent.core.instantiate import TARGET, target_of
+from ablatent.core.targets import TARGET, target_of
 from ablatent.core.weights import digest_tensors
 from ablatent.diffusion.parameterization import Eps
 

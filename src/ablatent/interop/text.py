@@ -14,7 +14,7 @@ from ablatent.conditioning.text_transformer import VOCABULARY, TextTransformer
 from ablatent.conditioning.tokens import Vocabulary
 from ablatent.core.errors import DataError
 from ablatent.core.hub import HubFolder
-from ablatent.core.instantiate import TARGET, target_of
+from ablatent.core.targets import TARGET, target_of
 from ablatent.interop.renaming import Entry, Leaf, Leaves, entries, to_external, to_internal
 
 TOKENIZER = {

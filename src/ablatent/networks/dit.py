@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError
-from ablatent.core.fields import Count, Positive, Probability, Supplied
+from ablatent.core.fields import Count, Positive, Probability
 from ablatent.core.types import Cond
 from ablatent.networks.common import Inputs, check_dropout, check_positive, head_count, run
 from ablatent.networks.transformer import Attention, timestep_embedding, zero_init
@@ -91,17 +91,17 @@ class DiT(nn.Module):
     def __init__(
         self,
         *,
-        in_channels: Annotated[int, Supplied("latents")],
-        out_channels: Annotated[int, Supplied("latents")],
+        in_channels: int,
+        out_channels: int,
         width: Annotated[Count, "channels of the tokens"],
         depth: Annotated[Count, "blocks"],
         patch_size: Annotated[Count, "side of a token in latents; must divide them"] = 2,
         head_channels: Annotated[Count | None, "channels of an attention head; null where heads is given"] = None,
         heads: Annotated[Count | None, "attention heads; null where head_channels is given"] = None,
         mlp_ratio: Annotated[Positive, "hidden width of the MLPs, times width"] = 4.0,
-        context_dim: Annotated[int | None, Supplied("conditioner")] = None,
-        vector_dim: Annotated[int | None, Supplied("conditioner")] = None,
-        spatial_channels: Annotated[int, Supplied("conditioner")] = 0,
+        context_dim: int | None = None,
+        vector_dim: int | None = None,
+        spatial_channels: int = 0,
         dropout: Annotated[Probability, "dropout inside the MLPs"] = 0.0,
         checkpointing: Annotated[bool, "less memory for more time in training"] = False,
     ) -> None:

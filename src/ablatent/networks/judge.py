@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError
-from ablatent.core.fields import Count, Probability, Supplied
+from ablatent.core.fields import Count, Probability
 from ablatent.networks.blocks import Downsample, ResBlock, Upsample, norm
 
 COLOURS = 3
@@ -77,7 +77,7 @@ class JudgeNet(JudgeBackbone):
 
     def __init__(
         self,
-        outputs: Annotated[int, Supplied("data")],
+        outputs: int,
         ch: Annotated[Count, "channels of the first level"],
         ch_mult: Annotated[Sequence[Count], Len(1), "channels of level i: ch * ch_mult[i]"],
         num_res_blocks: Annotated[Count, "residual blocks of a level"],
@@ -101,7 +101,7 @@ class PixelNet(JudgeBackbone):
 
     def __init__(
         self,
-        outputs: Annotated[int, Supplied("data")],
+        outputs: int,
         ch: Annotated[Count, "channels of the first level"],
         ch_mult: Annotated[Sequence[Count], Len(1), "channels of level i: ch * ch_mult[i]"],
         num_res_blocks: Annotated[Count, "residual blocks of a level"],

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError, did_you_mean
-from ablatent.core.fields import Count, Probability, Supplied
+from ablatent.core.fields import Count, Probability
 from ablatent.networks.blocks import Downsample, ResBlock, SelfAttention2d, norm
 from ablatent.networks.common import check_dropout, check_positive, head_count, level_factors
 from ablatent.networks.transformer import Attention, timestep_embedding, zero_init
@@ -37,8 +37,8 @@ class NoisyClassifier(nn.Module):
     def __init__(
         self,
         *,
-        in_channels: Annotated[int, Supplied("latents")],
-        classes: Annotated[int, Supplied("data")],
+        in_channels: int,
+        classes: int,
         ch: Annotated[Count, "channels of the first level"],
         ch_mult: Annotated[Sequence[Count], Len(1), "channels of level i: ch * ch_mult[i]"],
         num_res_blocks: Annotated[Count, "residual blocks of a level"],

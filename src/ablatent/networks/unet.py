@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError
-from ablatent.core.fields import Count, Probability, Supplied
+from ablatent.core.fields import Count, Probability
 from ablatent.core.types import Cond
 from ablatent.networks.blocks import Downsample, ResBlock, SelfAttention2d, Upsample, norm
 from ablatent.networks.common import Inputs, check_dropout, check_positive, head_count, level_factors, run
@@ -56,17 +56,17 @@ class UNet(nn.Module):
     def __init__(
         self,
         *,
-        in_channels: Annotated[int, Supplied("latents")],
-        out_channels: Annotated[int, Supplied("latents")],
+        in_channels: int,
+        out_channels: int,
         ch: Annotated[Count, "channels of the first level"],
         ch_mult: Annotated[Sequence[Count], Len(1), "channels of level i: ch * ch_mult[i]"],
         num_res_blocks: Annotated[Count, "residual blocks of a level"],
         attn_factors: Annotated[Sequence[Count], "downsampling factors of the levels with self-attention"],
         head_channels: Annotated[Count | None, "channels of an attention head; null where heads is given"] = None,
         heads: Annotated[Count | None, "attention heads; null where head_channels is given"] = None,
-        context_dim: Annotated[int | None, Supplied("conditioner")] = None,
-        vector_dim: Annotated[int | None, Supplied("conditioner")] = None,
-        spatial_channels: Annotated[int, Supplied("conditioner")] = 0,
+        context_dim: int | None = None,
+        vector_dim: int | None = None,
+        spatial_channels: int = 0,
         transformer_depth: Annotated[Count, "blocks of each attention over the condition"] = 1,
         dropout: Annotated[Probability, "dropout inside the blocks"] = 0.0,
         scale_shift: Annotated[bool, "the time embedding scales and shifts (adaptive group norm)"] = False,

@@ -11,6 +11,7 @@ import numpy as np
 
 from ablatent.report.model import UNREADABLE, Stored, Sweep, show_value
 from ablatent.report.tables import JobRow, row_score, seed_rows
+from ablatent.schedules.base import NoiseSchedule
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -153,7 +154,7 @@ def schedules(sweep: Sweep) -> bytes | None:
 
     with _panels(2) as ((signal, snr), out):
         for n, job in enumerate(nodes.values()):
-            schedule = make(job.config["schedule"])
+            schedule = make(job.config["schedule"], NoiseSchedule)
             alpha2 = schedule.alphas_cumprod.numpy()
             t, label = np.arange(schedule.T) / schedule.T, _schedule_label(job.config["schedule"], len(nodes))
             signal.plot(t, np.sqrt(alpha2), color=_colour(n), label=label, lw=1.5)

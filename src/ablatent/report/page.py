@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ablatent.core.instantiate import TARGET, class_of
 from ablatent.core.progress import seconds
+from ablatent.core.targets import TARGET, class_of
 from ablatent.report import cost, figures, images, judges, tables
 from ablatent.report.model import Sweep
 from ablatent.report.tables import TableData

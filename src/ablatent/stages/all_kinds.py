@@ -27,7 +27,7 @@ def built_in() -> tuple[StageKind, ...]:
 
 def kinds_of(config: Mapping[str, Any]) -> list[StageKind]:
     """The kinds of a job: the built-in ones and those of its `stages`. Raises ConfigError for a name that is taken."""
-    added: list[StageKind] = [make(node) for node in (config.get("stages") or {}).values()]
+    added: list[StageKind] = [make(node, StageKind) for node in (config.get("stages") or {}).values()]
     if not added:
         return list(built_in())
     kinds = [*built_in(), *added]

@@ -11,11 +11,14 @@ import torch
 from ablatent.conditioning.base import ConditionInfo
 from ablatent.conditioning.source import class_index
 from ablatent.core.errors import AblatentError, ConfigError
-from ablatent.core.instantiate import class_of, make
+from ablatent.core.instantiate import make
+from ablatent.core.targets import class_of
+from ablatent.data.base import ImageData
 from ablatent.evaluation.scores import Metric
 from ablatent.samplers.base import Sampler
 from ablatent.samplers.guidance import Guidance
-from ablatent.stages.check_helpers import check_arguments, classes_of, construct
+from ablatent.schedules.base import NoiseSchedule
+from ablatent.stages.check_helpers import classes_of, construct
 from ablatent.stages.models import blank_condition, dummy_inputs, make_network
 from ablatent.stages.options import check_dropout, conditioner_parts, needs_of, readers_of, requested_of, task_declares
 from ablatent.stages.stored import make_first_stage
@@ -26,16 +29,14 @@ Config = Mapping[str, Any]
 
 
 def check_sampling(config: Config) -> None:
-    """Check arguments of sampler, guidance and task, the task on this schedule, prompts and the null condition.
+    """Check the task on this schedule, prompts and the null condition.
 
     Raises ConfigError.
     """
-    for group in ("sampler", "guidance", "task"):
-        check_arguments(group, config[group])
-    sampler, schedule = construct("sampler", config["sampler"]), make(config["schedule"])
-    construct("task", config["task"]).check(sampler, schedule)
+    sampler, schedule = construct("sampler", config["sampler"], Sampler), make(config["schedule"], NoiseSchedule)
+    construct("task", config["task"], Task).check(sampler, schedule)
     check_prompts(config)
-    guidance: Guidance = construct("guidance", config["guidance"])
+    guidance = construct("guidance", config["guidance"], Guidance)
     if guidance.needs_null:
         check_dropout(config)
 
@@ -61,7 +62,7 @@ def check_prompts(config: Config) -> None:
         do = "A prompt is a text or a class, not both."
         raise ConfigError("samples.prompts", "null where a sample is given a text and a class", prompts, do)
     if "labels" in needs:
-        classes = make(config["data"]).outline().classes
+        classes = make(config["data"], ImageData).outline().classes
         for prompt in prompts:
             class_index(prompt, classes, "samples.prompts")
 
@@ -95,7 +96,7 @@ def check_task(config: Config) -> None:
 
     Raises ConfigError.
     """
-    task, size = make(config["task"]), int(config["data"]["size"])
+    task, size = make(config["task"], Task), int(config["data"]["size"])
     task.check_model(condition_of(config["conditioner"]), size)
     height, width = task.canvas(size)
     if (height, width) == (size, size):

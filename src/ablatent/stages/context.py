@@ -75,7 +75,7 @@ class Context:
 
     def annotations(self) -> Any:
         """The annotations of all images, aligned with them. Raises DataError for data edited since the plan."""
-        data = make(self.stage.data)
+        data = make(self.stage.data, ImageData)
         found = data.annotations()
         check_unchanged(data, self.stage)
         return found
@@ -102,7 +102,7 @@ def prepared(store: Store, stage: Stage) -> Artifact:
     key = Key(f"data-{stage.digests['images']}")
 
     def write(work: Work) -> None:
-        data = make(stage.data)
+        data = make(stage.data, ImageData)
         data.prepare(work.files)
         check_unchanged(data, stage)
 

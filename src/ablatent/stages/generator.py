@@ -121,7 +121,7 @@ def load_generator(
     snapshot, guidance, decode_tile, decode_overlap, prompts; validation: needs of the conditioner → validation images
     with annotations, or None. Raises ConfigError for weights that were not kept.
     """
-    guidance = make(options["guidance"])
+    guidance = make(options["guidance"], Guidance)
     model = load_model(inputs, options["weights"], options["snapshot"])
     model = replace(model, tiling=tiling_of(options))
     classifier, named_by = None, inputs.open("diffusion")

@@ -51,7 +51,6 @@ if TYPE_CHECKING:
     from ablatent.first_stage.perceptual import Perceptual
     from ablatent.first_stage.pretrained import PretrainedFirstStage
     from ablatent.networks.judge import JudgeBackbone
-    from ablatent.networks.noisy_classifier import NoisyClassifier
     from ablatent.samplers.base import Sampler
     from ablatent.samplers.guidance import Guidance
     from ablatent.schedules.base import NoiseSchedule
@@ -64,11 +63,14 @@ if TYPE_CHECKING:
     from ablatent.training.noisy_classifier import ClassifierTraining
 
 
+NETWORK = ("in_channels", "out_channels", "context_dim", "vector_dim", "spatial_channels")
+"""Arguments of a diffusion network that follow from the latents and the conditioner."""
+
+
 @dataclass
 class OptimizerRanges(Fields):
     """Arguments of torch's optimisers, whose own annotations have no ranges."""
 
-    params: Annotated[Any, Supplied("the network")]
     lr: Annotated[Positive, "learning rate"]
     betas: Annotated[Betas, "decay rates of the averages of the gradient and of its square"]
     eps: Annotated[Positive, "added to the denominator"]
@@ -86,7 +88,7 @@ class OptimizerRanges(Fields):
     differentiable: Annotated[Literal[False], "no gradient flows through a step"]
 
 
-AnyOptimizer = Annotated["Optimizer", Modules("torch.optim"), Ranges(OptimizerRanges)]
+AnyOptimizer = Annotated["Optimizer", Modules("torch.optim"), Supplied("params"), Ranges(OptimizerRanges)]
 
 
 @dataclass
@@ -133,7 +135,7 @@ class SamplesFields(Fields):
 class ClassifierFields(Fields):
     """The keys of `classifier`."""
 
-    network: Annotated[NoisyClassifier, "of noisy latents"]
+    network: Annotated[Module, Supplied("in_channels", "classes"), "of noisy latents"]
     optimizer: Annotated[AnyOptimizer, "of its training"]
     training: Annotated[ClassifierTraining, "length and batches"]
     seed: Annotated[Seed, "of initial weights, batches, times, noise and dropout"]
@@ -144,7 +146,7 @@ class JudgeFields(Fields):
     """The keys of `judge`: all, or a verdict of null alone."""
 
     verdict: Annotated[Verdict | None, "what the judge decides; null: no judge"]
-    network: Annotated[JudgeBackbone | None, "of images"] = None
+    network: Annotated[JudgeBackbone | None, Supplied("outputs"), "of images"] = None
     augment: Annotated[ShiftMirror | None, "of its training images"] = None
     optimizer: Annotated[AnyOptimizer | None, "of its training"] = None
     training: Annotated[JudgeTraining | None, "length and batches"] = None
@@ -195,11 +197,11 @@ class JobFields(Fields):
     first_stage: Annotated[FirstStage | PretrainedFirstStage, Beside(FirstStageFields, "trainable"), "the autoencoder"]
     perceptual: Annotated[Perceptual, "distance of the first stage's loss"]
     latents: Annotated[LatentsFields, "cached, normalised latents"]
-    network: Annotated[Module, "that predicts"]
+    network: Annotated[Module, Supplied(*NETWORK), "that predicts"]
     schedule: Annotated[NoiseSchedule, "of noise"]
     parameterization: Annotated[Parameterization, "what the network predicts"]
     weighting: Annotated[Weighting, "of the loss over times"]
-    timestep_sampler: Annotated[TimestepSampler, "times of a training batch"]
+    timestep_sampler: Annotated[TimestepSampler, Supplied("T"), "times of a training batch"]
     conditioner: Annotated[Conditioner, "condition of the network"]
     optimizer: Annotated[AnyOptimizer, "of the diffusion training"]
     training: Annotated[DiffusionTraining, "of the diffusion network"]

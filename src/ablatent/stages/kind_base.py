@@ -32,7 +32,7 @@ class Fingerprints:
         """The digests of a data node. Raises ConfigError or DataError for data that is not there."""
         name = digest(dict(config))
         if name not in self.found:
-            data: ImageData = make(config)
+            data: ImageData = make(config, ImageData)
             self.found[name] = data.fingerprint()
         return self.found[name]
 

@@ -13,13 +13,16 @@ from ablatent.conditioning.none import NoConditioner
 from ablatent.conditioning.several import Several
 from ablatent.conditioning.source import Source, blank
 from ablatent.core.errors import ConfigError
-from ablatent.core.instantiate import class_of, make
+from ablatent.core.instantiate import make
 from ablatent.core.rng import stream
+from ablatent.core.targets import class_of
 from ablatent.core.types import Cond
 from ablatent.data.base import Annotations, Images
 from ablatent.data.latents import LatentNormalizer
 from ablatent.diffusion.denoiser import Denoiser
+from ablatent.diffusion.parameterization import Parameterization
 from ablatent.first_stage.base import FirstStage
+from ablatent.schedules.base import NoiseSchedule
 from ablatent.stages.context import Context, StageInputs, weights_path
 from ablatent.stages.stored import make_first_stage, stored_config
 from ablatent.store.artifacts import Artifact
@@ -40,8 +43,8 @@ def make_conditioner(config: Mapping[str, Any], setting: Setting) -> Conditioner
     """The conditioner of a node, with the arguments that follow from its surroundings."""
     if "parts" in config:
         return Several({name: make_conditioner(part, setting) for name, part in config["parts"].items()})
-    conditioner: Conditioner = make(config, **{name: getattr(setting, name) for name in class_of(config).filled})
-    return conditioner
+    filled = {name: getattr(setting, name) for name in class_of(config).filled}
+    return make(config, Conditioner, **filled)
 
 
 def make_network(config: Mapping[str, Any], setting: Setting, learned_variance: bool) -> tuple[nn.Module, Conditioner]:
@@ -50,6 +53,7 @@ def make_network(config: Mapping[str, Any], setting: Setting, learned_variance: 
     latent_channels = setting.latent_shape[0]
     network = make(
         config["network"],
+        nn.Module,
         in_channels=latent_channels,
         out_channels=latent_channels * (2 if learned_variance else 1),
         context_dim=conditioner.context_dim,
@@ -63,7 +67,12 @@ def make_denoiser(config: Mapping[str, Any], setting: Setting) -> tuple[Denoiser
     """(denoiser, conditioner) of a diffusion node, with fresh weights."""
     learned = bool(config["learned_variance"])
     network, conditioner = make_network(config, setting, learned)
-    return Denoiser(network, make(config["schedule"]), make(config["parameterization"]), learned), conditioner
+    return _denoiser(network, config, learned), conditioner
+
+
+def _denoiser(network: nn.Module, config: Mapping[str, Any], learned_variance: bool) -> Denoiser:
+    parameterization = make(config["parameterization"], Parameterization)
+    return Denoiser(network, make(config["schedule"], NoiseSchedule), parameterization, learned_variance)
 
 
 def dummy_inputs(latent_shape: tuple[int, int, int], size: int, classes: int = 0, segments: int = 0) -> Setting:
@@ -157,14 +166,14 @@ def load_imported(inputs: StageInputs, weights: str, size: int) -> Model:
     network, channels = config["network"], first_stage.latent_channels
     if network["in_channels"] != channels:
         raise ConfigError("model", f"a network of {channels} latent channels", network["in_channels"])
-    conditioner: Conditioner = make(config["conditioner"]) if config["conditioner"] else NoConditioner()
+    conditioner: Conditioner = make(config["conditioner"], Conditioner) if config["conditioner"] else NoConditioner()
     for part in ("context_dim", "vector_dim", "spatial_channels"):
         if (network[part] or None) != (getattr(conditioner, part) or None):
             do = "Its condition was not in the file. Models of classes, of latent-diffusion's own text transformer, "
             do += "or without a condition can be sampled."
             raise ConfigError("model", "an imported network with its conditioner", f"{part}={network[part]}", do)
     learned = bool(config["learned_variance"])
-    denoiser = Denoiser(make(network), make(config["schedule"]), make(config["parameterization"]), learned)
+    denoiser = _denoiser(make(network, nn.Module), config, learned)
     there = imported.json("summary.json")["weights"]
     file = weights_path(imported.path, weights if len(there) > 1 else there[0], "last")
     _give_weights(denoiser, conditioner, file, inputs.device)

@@ -5,9 +5,11 @@ from typing import Any
 
 from ablatent.core.declared import declared
 from ablatent.core.errors import ConfigError
-from ablatent.core.instantiate import TARGET, make
+from ablatent.core.instantiate import make
 from ablatent.core.options import options_of
+from ablatent.core.targets import TARGET
 from ablatent.data.annotation_kinds import BUILT_IN, IMAGES, annotation_kind
+from ablatent.data.base import ImageData
 
 Config = Mapping[str, Any]
 
@@ -77,7 +79,7 @@ def readers_of(config: Config, names: Iterable[str] | None = None) -> str:
 
     Raises ConfigError or DataError for data that is not there.
     """
-    annotations = make(config["data"]).outline()
+    annotations = make(config["data"], ImageData).outline()
     there = [
         name
         for name in (*BUILT_IN, *annotations.extra)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ablatent.core.declared import nodes_below
-from ablatent.core.instantiate import TARGET
+from ablatent.core.targets import TARGET
 from ablatent.stages import ranks
 from ablatent.stages.stage import Stage
 from ablatent.store.code import code_digest

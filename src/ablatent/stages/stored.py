@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ablatent.core.errors import StageError
-from ablatent.core.instantiate import TARGET, make
+from ablatent.core.instantiate import make
+from ablatent.core.targets import TARGET
 from ablatent.store.artifacts import Artifact
 from ablatent.store.identity import stable_name, with_neutral
 
@@ -18,7 +19,9 @@ NOT_MODEL = ("loss", "training", "seed", "digest", "weights")
 
 def make_first_stage(config: Mapping[str, Any]) -> Any:
     """The model of a first_stage node, without its loss, training and seed."""
-    return make({k: v for k, v in config.items() if k not in NOT_MODEL})
+    from ablatent.first_stage.base import FirstStage
+
+    return make({k: v for k, v in config.items() if k not in NOT_MODEL}, FirstStage)
 
 
 def stored_config(artifact: Artifact) -> dict[str, Any]:

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
-from ablatent.core.instantiate import TARGET, class_of
 from ablatent.core.rng import stream
+from ablatent.core.schema import check_targets
+from ablatent.core.targets import TARGET, class_of
 from ablatent.stages.context import Context
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ def seed_initial_weights(seed: int) -> None:
 
 def optimizer_factory(node: Mapping[str, Any]) -> "OptimizerFactory":
     """An optimizer node (`_target_` and its arguments) as a function of the parameters."""
+    check_targets(node, Optimizer)
     kind: Callable[..., Any] = class_of(node)
     return partial(kind, **{k: v for k, v in node.items() if k != TARGET})
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ablatent.core.declared import declared
 from ablatent.core.errors import ConfigError
-from ablatent.core.instantiate import TARGET
+from ablatent.core.targets import TARGET
 
 NEUTRAL = "neutral"
 """The declaration of a class (field → value) by which fields that were added later are left out of keys."""

@@ -11,6 +11,7 @@ from ablatent.stages.kind_base import Check, Config, StageKind
 from ablatent.stages.stage import Stage
 from ablatent.store.identity import digest
 from ablatent.sweep.plan import Job, Plan
+from ablatent.tracking.base import Tracking
 
 
 @dataclass
@@ -67,7 +68,7 @@ def check_plan(plan: Plan, found: Callable[[Stage], bool] = lambda stage: False)
 
 def _runtime_checks(config: Config) -> Iterator[Check]:
     yield Check("runtime", config["runtime"], lambda: check_runtime(config["runtime"]))
-    yield Check("tracking", config["tracking"], lambda: construct("tracking", config["tracking"]))
+    yield Check("tracking", config["tracking"], lambda: construct("tracking", config["tracking"], Tracking))
 
 
 def check_runtime(runtime: Config) -> None:

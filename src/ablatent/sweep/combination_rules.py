@@ -8,7 +8,7 @@ from typing import Any
 
 from ablatent.core.declared import declared
 from ablatent.core.errors import ConfigError, did_you_mean
-from ablatent.core.instantiate import TARGET
+from ablatent.core.targets import TARGET
 from ablatent.core.values import get
 from ablatent.diffusion.compatibility import check_terminal_snr
 from ablatent.stages.options import (

@@ -10,6 +10,8 @@ from ablatent.core.images import grid
 from ablatent.core.instantiate import make
 from ablatent.data.latents import Latents
 from ablatent.diffusion.loss import DiffusionLoss
+from ablatent.diffusion.timesteps import TimestepSampler
+from ablatent.diffusion.weighting import Weighting
 from ablatent.interop.layout import attention_heads, on_meta
 from ablatent.networks.encoder import EncoderAttention
 from ablatent.samplers.ddim import DDIM
@@ -53,8 +55,8 @@ def build(ctx: Context) -> None:
         device=ctx.device,
     )
     trainee = DiffusionTrainee(
-        loss=DiffusionLoss(denoiser, make(config["weighting"]), train_config.loss, config["vlb_weight"]),
-        timesteps=make(config["timestep_sampler"], T=denoiser.schedule.T),
+        loss=DiffusionLoss(denoiser, make(config["weighting"], Weighting), train_config.loss, config["vlb_weight"]),
+        timesteps=make(config["timestep_sampler"], TimestepSampler, T=denoiser.schedule.T),
         conditioner=conditioner,
         train_config=train_config,
         seed=seed,

@@ -1,16 +1,16 @@
 """Whether a diffusion model can be built and trained, and its size."""
 
-import inspect
-
 import torch
 
 from ablatent.core.errors import ConfigError
-from ablatent.core.instantiate import class_of, make
+from ablatent.core.instantiate import make
 from ablatent.diffusion.denoiser import Denoiser
 from ablatent.diffusion.loss import DiffusionLoss
+from ablatent.diffusion.parameterization import Parameterization
+from ablatent.diffusion.timesteps import TimestepSampler
+from ablatent.diffusion.weighting import Weighting
+from ablatent.schedules.base import NoiseSchedule
 from ablatent.stages.check_helpers import (
-    check_arguments,
-    check_options,
     check_weights_found,
     classes_of,
     explained,
@@ -21,17 +21,14 @@ from ablatent.stages.first_stage.check import model_of
 from ablatent.stages.kind_base import Config, Size
 from ablatent.stages.models import blank_condition, dummy_inputs, make_network
 from ablatent.stages.step_memory import EMA_BYTES, STATE_BYTES, for_batch, saved_activation_bytes, without_numbers
+from ablatent.stages.train import optimizer_factory
 from ablatent.training.ema import EMAs
 
 LEARNING = ("schedule", "parameterization", "weighting", "timestep_sampler", "optimizer")
-# Number of required arguments that the build adds from neighbouring stages.
-FILLED = {"network": 5, "timestep_sampler": 1}
 
 
 def check_network(config: Config) -> None:
     """Check the shapes from latents to the network's output, with the condition. Raises ConfigError."""
-    check_arguments("network", config["network"], FILLED["network"])
-    check_conditioner("conditioner", config["conditioner"])
     size, learned = int(config["data"]["size"]), bool(config["diffusion"]["learned_variance"])
     classes, segments = classes_of(config)
     with torch.device("meta"):
@@ -48,33 +45,18 @@ def check_network(config: Config) -> None:
         raise ConfigError("network", f"an output of shape {expected}", tuple(out.shape[1:]))
 
 
-def check_conditioner(path: str, node: Config) -> None:
-    """Check the arguments of a conditioner node and of its parts. Raises ConfigError."""
-    kind = class_of(node)
-    if "parts" not in node:
-        check_arguments(path, node, len(kind.filled))
-        return
-    if "parts" not in inspect.signature(kind).parameters:
-        do = "Parts belong to conditioner=hybrid: choose that too."
-        raise ConfigError(f"{path}.parts", f"no parts with {kind.__name__}", ", ".join(node["parts"]), do)
-    check_options(path, node, kind)
-    for name, part in node["parts"].items():
-        check_conditioner(f"{path}.parts.{name}", part)
-
-
 def check_learning(config: Config) -> None:
-    """Check that schedule, parameterization, weighting and loss fit together, and the optimiser's options.
+    """Check that schedule, parameterization, weighting and loss fit together, and that there is such an optimiser.
 
     Raises ConfigError.
     """
-    for group in LEARNING:
-        check_arguments(group, config[group], FILLED.get(group, 0))
-    schedule = make(config["schedule"])
-    denoiser = Denoiser(torch.nn.Identity(), schedule, make(config["parameterization"]))
+    schedule = make(config["schedule"], NoiseSchedule)
+    denoiser = Denoiser(torch.nn.Identity(), schedule, make(config["parameterization"], Parameterization))
     rho, vlb_weight = config["training"]["loss"], config["diffusion"]["vlb_weight"]
-    explained("weighting", lambda: DiffusionLoss(denoiser, make(config["weighting"]), rho, vlb_weight))
+    explained("weighting", lambda: DiffusionLoss(denoiser, make(config["weighting"], Weighting), rho, vlb_weight))
+    explained("optimizer", lambda: optimizer_factory(config["optimizer"])([torch.nn.Parameter(torch.zeros(1))]))
     explained("training.ema", lambda: EMAs(**config["training"]["ema"]))
-    explained("timestep_sampler", lambda: make(config["timestep_sampler"], T=schedule.T))
+    explained("timestep_sampler", lambda: make(config["timestep_sampler"], TimestepSampler, T=schedule.T))
 
 
 def diffusion_sizes(config: Config) -> list[Size]:

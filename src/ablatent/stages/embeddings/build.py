@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from ablatent.conditioning.base import Conditioner
 from ablatent.core.errors import ConfigError
 from ablatent.core.files import write_json
-from ablatent.core.instantiate import TARGET, class_of, make
+from ablatent.core.instantiate import make
+from ablatent.core.targets import TARGET, class_of
 from ablatent.stages.context import Context
 
 
@@ -16,7 +17,7 @@ def build(ctx: Context) -> None:
     if captions is None:
         raise ConfigError("conditioner", "data with captions", "data without captions")
     nodes = {name: value for name, value in ctx.config.items() if name != TARGET}
-    options = {name: make(value) if isinstance(value, Mapping) else value for name, value in nodes.items()}
+    options = {name: make(value, object) if isinstance(value, Mapping) else value for name, value in nodes.items()}
     summary = kind.cache(options, sorted({*captions, ""}), ctx.work.files, ctx.device, ctx.title)
     counts = {"captions": len(set(captions)), "images": len(captions)}
     write_json(ctx.work.files / "summary.json", {**counts, **summary})

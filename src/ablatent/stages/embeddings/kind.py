@@ -2,7 +2,7 @@
 
 from ablatent.core.declared import declared
 from ablatent.core.errors import ConfigError
-from ablatent.core.instantiate import TARGET
+from ablatent.core.targets import TARGET
 from ablatent.stages.kind_base import JobGraph, StageKind
 from ablatent.stages.options import conditioner_parts, task_declares
 from ablatent.stages.stage import Stage

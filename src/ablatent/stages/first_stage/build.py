@@ -4,6 +4,7 @@ from ablatent.core.errors import StageError
 from ablatent.core.files import write_json
 from ablatent.core.instantiate import make
 from ablatent.first_stage.base import FirstStage
+from ablatent.first_stage.losses import AutoencoderLoss
 from ablatent.stages.context import Context
 from ablatent.stages.stored import make_first_stage
 from ablatent.stages.train import save_weights, seed_initial_weights, train
@@ -45,6 +46,6 @@ def _train(ctx: Context, model: FirstStage, seed: int) -> int:
     shape = model.latent_shape(*images.pixels.shape[1:3])
     batches = ImageBatches(images.pixels, images.indices("train"), shape, train_config, seed)
     validation = images.pixels[images.indices("validation")[:256]]
-    trainee = FirstStageTrainee(model, make(ctx.config["loss"]), train_config, seed, validation)
+    trainee = FirstStageTrainee(model, make(ctx.config["loss"], AutoencoderLoss), train_config, seed, validation)
     train(ctx, trainee, batches)
     return train_config.steps

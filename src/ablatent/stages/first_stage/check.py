@@ -4,10 +4,11 @@ import torch
 
 from ablatent.core.instantiate import make
 from ablatent.first_stage.base import FirstStage
-from ablatent.stages.check_helpers import check_arguments, check_weights_found, explained, parameter_count
+from ablatent.first_stage.losses import AutoencoderLoss
+from ablatent.stages.check_helpers import check_weights_found, explained, parameter_count
 from ablatent.stages.kind_base import Config, Size
 from ablatent.stages.step_memory import STATE_BYTES, for_batch, saved_activation_bytes, without_numbers
-from ablatent.stages.stored import NOT_MODEL, make_first_stage
+from ablatent.stages.stored import make_first_stage
 
 
 def model_of(config: Config) -> FirstStage:
@@ -17,15 +18,14 @@ def model_of(config: Config) -> FirstStage:
 
 
 def check_first_stage(config: Config) -> None:
-    """Check its arguments, the shape of its latents, its loss, and the weights that this needs. Raises ConfigError."""
+    """Check the shape of its latents, its loss, and the weights that this needs. Raises ConfigError."""
     node, size = config["first_stage"], int(config["data"]["size"])
-    check_arguments("first_stage", node, beside=NOT_MODEL)
     with torch.device("meta"):
         model = model_of(config)
         model.latent_shape(size, size)
     check_weights_found(node)
     if model.trainable and "loss" in node:  # imported weights come without
-        explained("first_stage.loss", lambda: make(node["loss"]))
+        explained("first_stage.loss", lambda: make(node["loss"], AutoencoderLoss))
 
 
 def first_stage_size(config: Config) -> Size:

@@ -9,6 +9,7 @@ from torch import nn
 from ablatent.core.files import write_json
 from ablatent.core.instantiate import make
 from ablatent.core.progress import track
+from ablatent.data.augment import ShiftMirror
 from ablatent.evaluation.agreement import held_out, with_calibration
 from ablatent.evaluation.judges import Verdict
 from ablatent.stages.context import Context
@@ -28,7 +29,7 @@ def build(ctx: Context) -> None:
     """
     config, seed = ctx.config, int(ctx.config["seed"])
     train_config = JudgeTraining(**config["training"])
-    verdict: Verdict = make(config["verdict"])
+    verdict: Verdict = make(config["verdict"], Verdict)
     images, annotations = ctx.images(), ctx.annotations()
     verdict.check(annotations)
     seed_initial_weights(seed)
@@ -36,7 +37,12 @@ def build(ctx: Context) -> None:
     rows = images.indices("validation")
     train_rows = images.indices("train")
     batches = JudgeBatches(
-        images.pixels, verdict.targets(annotations), train_rows, make(config["augment"]), train_config.batch_size, seed
+        images.pixels,
+        verdict.targets(annotations),
+        train_rows,
+        make(config["augment"], ShiftMirror),
+        train_config.batch_size,
+        seed,
     )
     optimizer = optimizer_factory(config["optimizer"])
     trainee = JudgeTrainee(network, verdict, train_config, seed, optimizer, batches.validation(rows[:CURVE_IMAGES]))

@@ -4,24 +4,24 @@ import torch
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.instantiate import make
+from ablatent.data.augment import ShiftMirror
+from ablatent.data.base import ImageData
 from ablatent.evaluation.judges import Verdict
-from ablatent.stages.check_helpers import check_arguments, parameter_count, trial_device
+from ablatent.stages.check_helpers import parameter_count, trial_device
 from ablatent.stages.judge.load import make_judge
 from ablatent.stages.kind_base import Config
 from ablatent.stages.options import readers_of, requested_of
 
 
 def check_judge(config: Config) -> None:
-    """The data has what the judge learns, the samples' conditions have what it looks for, and all arguments fit.
+    """The data has what the judge learns, the samples' conditions have what it looks for.
 
     Raises ConfigError.
     """
     judge = config["judge"]
-    for part, filled in (("verdict", 0), ("network", 1), ("optimizer", 1), ("augment", 0)):
-        check_arguments(f"judge.{part}", judge[part], filled)
-    verdict: Verdict = make(judge["verdict"])
-    make(judge["augment"])
-    annotations = make(config["data"]).annotations()
+    verdict = make(judge["verdict"], Verdict)
+    make(judge["augment"], ShiftMirror)
+    annotations = make(config["data"], ImageData).annotations()
     verdict.check(annotations)
     requested = requested_of(config)
     if not requested & set(verdict.condition_parts):

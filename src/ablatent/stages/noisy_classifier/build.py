@@ -10,6 +10,7 @@ from ablatent.core.files import write_json
 from ablatent.core.instantiate import make
 from ablatent.data.latents import Latents
 from ablatent.samplers.guidance_classifier import NoisyLogits
+from ablatent.schedules.base import NoiseSchedule
 from ablatent.stages.context import Context
 from ablatent.stages.stored import stored_config
 from ablatent.stages.train import optimizer_factory, save_weights, seed_initial_weights, train
@@ -74,8 +75,8 @@ def at_every_noise_level(batches: list[Batch]) -> list[Batch]:
 
 def make_logits(config: Mapping[str, Any], latent_channels: int, classes: int) -> NoisyLogits:
     """The classifier of a stage's configuration, with fresh weights."""
-    network = make(config["network"], in_channels=latent_channels, classes=classes)
-    return NoisyLogits(network, make(config["schedule"]))
+    network = make(config["network"], torch.nn.Module, in_channels=latent_channels, classes=classes)
+    return NoisyLogits(network, make(config["schedule"], NoiseSchedule))
 
 
 def load_logits(artifact: Artifact, latent_channels: int, device: torch.device) -> NoisyLogits:

@@ -4,26 +4,24 @@ import torch
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.instantiate import make
-from ablatent.stages.check_helpers import check_arguments, explained, parameter_count, trial_device
+from ablatent.data.base import ImageData
+from ablatent.stages.check_helpers import explained, parameter_count, trial_device
 from ablatent.stages.first_stage.check import model_of
 from ablatent.stages.kind_base import Config
 
 
 def check_classifier(config: Config) -> None:
-    """Check labels, arguments, and shapes from latents to logits. Raises ConfigError."""
-    annotations, node = make(config["data"]).outline(), config["classifier"]
+    """Check labels, and shapes from latents to logits. Raises ConfigError."""
+    annotations, node = make(config["data"], ImageData).outline(), config["classifier"]
     if annotations.labels is None:
         raise ConfigError(
             "guidance", "data with class labels", f"{config['data']['_target_'].rsplit('.', 1)[-1]} without labels",
             "Use guidance=none, or data with classes (data=fashion_mnist, digits, or image_folder with subfolders).",
         )  # fmt: skip
-    for part, filled in (("network", 2), ("optimizer", 1)):
-        check_arguments(f"classifier.{part}", node[part], filled)
     size = int(config["data"]["size"])
 
     def network(channels: int) -> torch.nn.Module:
-        built: torch.nn.Module = make(node["network"], in_channels=channels, classes=len(annotations.classes))
-        return built
+        return make(node["network"], torch.nn.Module, in_channels=channels, classes=len(annotations.classes))
 
     with torch.device("meta"):
         shape = model_of(config).latent_shape(size, size)

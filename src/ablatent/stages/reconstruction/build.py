@@ -9,8 +9,9 @@ from ablatent.core.files import write_json
 from ablatent.core.instantiate import make
 from ablatent.core.progress import track
 from ablatent.evaluation.reconstruction import reconstruction_scores
-from ablatent.evaluation.scores import Score, score_features
+from ablatent.evaluation.scores import Extractor, Metric, Score, score_features
 from ablatent.first_stage.codebook import code_use
+from ablatent.first_stage.perceptual import Perceptual
 from ablatent.stages.context import Context
 from ablatent.stages.models import load_first_stage
 from ablatent.stages.reference.build import chosen_rows
@@ -36,11 +37,11 @@ def build(ctx: Context) -> None:
             counts.append(model.code_counts(z))
             bar.advance(len(batch))
     restored = np.concatenate(parts)
-    scores = reconstruction_scores(originals, restored, make(config["perceptual"]), ctx.device)
+    scores = reconstruction_scores(originals, restored, make(config["perceptual"], Perceptual), ctx.device)
     scores |= _codebook(counts, len(originals))
     real = np.load(ctx.input("reference").path / "features.npy")
-    metrics = {name: make(metric) for name, metric in config["metrics"].items()}
-    extractor = make(config["extractor"])
+    metrics = {name: make(metric, Metric) for name, metric in config["metrics"].items()}
+    extractor = make(config["extractor"], Extractor)
     scored = score_features(
         metrics, extractor, lambda used: cached_features(ctx, used, restored, "reconstructions"), lambda used: real
     )

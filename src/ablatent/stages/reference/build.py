@@ -7,6 +7,7 @@ from ablatent.core.instantiate import make
 from ablatent.core.rng import stream
 from ablatent.data.base import Images
 from ablatent.evaluation.features import extract
+from ablatent.evaluation.scores import Extractor
 from ablatent.stages.context import Context
 
 
@@ -23,7 +24,7 @@ def build(ctx: Context) -> None:
     config = ctx.config
     images = ctx.images()
     rows = chosen_rows(images, config["split"], config["count"])
-    extractor = make(config["extractor"])
+    extractor = make(config["extractor"], Extractor)
     features = extract(extractor, images.pixels[rows], ctx.device, ctx.compute.batch_size, ctx.title)
     np.save(ctx.work.files / "features.npy", features)
     np.save(ctx.work.files / "rows.npy", rows)

@@ -8,7 +8,8 @@ import numpy as np
 from ablatent.core.files import write_json
 from ablatent.core.instantiate import make
 from ablatent.evaluation.reconstruction import reconstruction_scores
-from ablatent.evaluation.scores import Score, score_features
+from ablatent.evaluation.scores import Extractor, Metric, Score, score_features
+from ablatent.first_stage.perceptual import Perceptual
 from ablatent.stages.context import Context
 from ablatent.stages.scores.build import as_json, cached_features
 from ablatent.stages.task.build import RESTORED
@@ -36,8 +37,8 @@ def _scores(
 ) -> dict[str, Score]:
     """samples_per_image: rows of one true image, of which sets take the first, so that no image is in the real set
     twice. protocol: added to that of each score."""
-    extractor, perceptual = make(ctx.config["extractor"]), make(ctx.config["perceptual"])
-    metrics = {name: make(metric) for name, metric in ctx.config["metrics"].items()}
+    extractor, perceptual = make(ctx.config["extractor"], Extractor), make(ctx.config["perceptual"], Perceptual)
+    metrics = {name: make(metric, Metric) for name, metric in ctx.config["metrics"].items()}
     scores = reconstruction_scores(truth, images, perceptual, ctx.device)
     if len(images) // samples_per_image >= MIN_SET:
         scores |= score_features(

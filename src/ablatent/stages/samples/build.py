@@ -21,7 +21,7 @@ from ablatent.training.first_stage import to_images
 def build(ctx: Context) -> None:
     """images.npy and prior.npy (decoded x_T), (n, H, W, 3) uint8; grid.png; summary.json; conditions.json."""
     config, size = ctx.config, ctx.compute.batch_size
-    sampler: Sampler = make(config["sampler"])
+    sampler: Sampler = make(config["sampler"], Sampler)
     count, seed = int(config["count"]), int(config["seed"])
     generator = load_generator(ctx.inputs, config, lambda needs: validation_source(ctx, needs))
     model, guidance, source = generator.model, generator.guided.guidance, generator.source(range(count))

@@ -11,7 +11,7 @@ import numpy as np
 from ablatent.core.files import write_json
 from ablatent.core.instantiate import make
 from ablatent.evaluation.features import extract
-from ablatent.evaluation.scores import Extractor, Score, score_features
+from ablatent.evaluation.scores import Extractor, Metric, Score, score_features
 from ablatent.stages.context import Context
 from ablatent.store.artifacts import Work
 from ablatent.store.identity import Key
@@ -24,8 +24,8 @@ def build(ctx: Context) -> None:
     """
     config, samples = ctx.config, ctx.input("samples")
     real = np.load(ctx.input("reference").path / "features.npy")
-    extractor = make(config["extractor"])
-    metrics = {name: make(metric) for name, metric in config["metrics"].items()}
+    extractor = make(config["extractor"], Extractor)
+    metrics = {name: make(metric, Metric) for name, metric in config["metrics"].items()}
     captions = samples.json("summary.json").get("captions")
     texts = None if captions is None else cache(lambda used: used.texts(captions, ctx.device))
     scores: dict[str, Score] = {}

@@ -9,7 +9,7 @@ from ablatent.core.files import write_json
 from ablatent.core.images import labelled, save_gif, save_png
 from ablatent.core.instantiate import make
 from ablatent.core.progress import track
-from ablatent.evaluation.scores import Score, versions
+from ablatent.evaluation.scores import Extractor, Score, versions
 from ablatent.samplers.base import Sampler
 from ablatent.stages.context import Context
 from ablatent.stages.generator import load_generator, validation_source
@@ -26,9 +26,9 @@ def build(ctx: Context) -> None:
     scores.json, summary.json; of a task that restores images, all of them, the true ones, and a baseline:
     restored.npy, truth.npy, baseline.npy, (n, H, W, 3) uint8."""
     config = ctx.config
-    task: FigureTask = make(config["task"])
-    sampler: Sampler = make(config["sampler"])
-    seed, extractor = int(config["seed"]), make(config["extractor"])
+    task: FigureTask = make(config["task"], FigureTask)
+    sampler: Sampler = make(config["sampler"], Sampler)
+    seed, extractor = int(config["seed"]), make(config["extractor"], Extractor)
     generator = load_generator(ctx.inputs, config, lambda needs: validation_source(ctx, needs))
     model, size = generator.model, ctx.compute.batch_size
     prepared = ctx.images()
