@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ablatent.core.instantiate import make
+from ablatent.samplers.base import Sampler
 from ablatent.stages.context import Context, set_up_torch
 from ablatent.stages.kind_base import Stage
 from ablatent.stages.samples.build import load_generator
@@ -36,7 +37,7 @@ def main(root: str = "store", count: int = 64) -> int:
         stage = Stage(**spec)
         run = NoTracking().open(RunSpec("", "", "", "", {}))
         ctx = Context(stage, store, Work(stage.key, store.work_folder(stage.key), "", ""), runtime, run)
-        generator, sampler = load_generator(ctx), make(stage.config["sampler"])
+        generator, sampler = load_generator(ctx), make(stage.config["sampler"], Sampler)
         drawn = {}
         for size in SIZES:
             parts = list(generator(sampler, int(stage.config["seed"]), range(count), size))

@@ -12,6 +12,9 @@ import pytest
 from jaxtyping import install_import_hook
 
 os.environ.setdefault("WANDB_MODE", "offline")
+# Configurations of tests may name classes of test modules, as a user's may those beside their conf/.
+HERE = Path(__file__).parent
+os.environ["ABLATENT_SEARCHPATH"] = os.pathsep.join(str(folder / "conf") for folder in (HERE, HERE / "stages"))
 install_import_hook("ablatent", "beartype.beartype")
 
 # Seconds, roughly: of long tests that share nothing with the rest of their file, and of long files.

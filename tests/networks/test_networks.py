@@ -47,7 +47,7 @@ def config(name: str, preset: str = "tiny") -> dict[str, Any]:
 def build(name: str, preset: str = "tiny", seed: int = 0, **changes: Any) -> nn.Module:
     torch.manual_seed(seed)
     shapes = {"in_channels": 4, "out_channels": 4} | NO_COND
-    return make(config(name, preset), **shapes | changes)
+    return make(config(name, preset), nn.Module, **shapes | changes)
 
 
 def parts(b: int = 2, size: tuple[int, int] = (8, 8)) -> dict[str, Tensor]:

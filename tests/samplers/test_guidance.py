@@ -67,7 +67,7 @@ def assert_consistent(p: Prediction, x: Tensor, t: Tensor, s: NoiseSchedule) -> 
 def test_every_option(name: str) -> None:
     """It takes what its YAML says, gives x_0 and eps that agree, and moves the prediction."""
     x, t, cond, null = inputs()
-    guidance: Guidance = make(CONFIGS[name])
+    guidance = make(CONFIGS[name], Guidance)
     denoiser, weak = Counting(), Counting(bias=0.3)
     denoise = guidance(GuidanceInputs(denoiser, cond, null, lambda x, t: weak(x, t, cond), lambda x, t: torch.sin(x)))
     got = denoise(x, t)
@@ -89,7 +89,7 @@ def test_every_constructor_argument_stands_in_the_yaml(name: str) -> None:
 def test_a_scale_without_effect_is_no_guidance_to_the_bit(name: str) -> None:
     x, t, cond, _ = inputs()
     neutral = 0.0 if name == "classifier" else 1.0
-    guidance: Guidance = make({**CONFIGS[name], "scale": neutral})
+    guidance = make({**CONFIGS[name], "scale": neutral}, Guidance)
     assert not (guidance.needs_null or guidance.needs_weak or guidance.needs_classifier)
     plain, guided = Counting(), Counting()
     assert same(NoGuidance()(GuidanceInputs(plain, cond))(x, t), guidance(GuidanceInputs(guided, cond))(x, t))
@@ -99,14 +99,14 @@ def test_a_scale_without_effect_is_no_guidance_to_the_bit(name: str) -> None:
 @pytest.mark.parametrize("name", [n for n in CONFIGS if n != "none"])
 def test_what_is_needed_and_not_given_is_refused(name: str) -> None:
     _, _, cond, _ = inputs()
-    guidance: Guidance = make(CONFIGS[name])
+    guidance = make(CONFIGS[name], Guidance)
     assert guidance.needs_null + guidance.needs_weak + guidance.needs_classifier == 1
     with pytest.raises(ConfigError) as error:
         guidance(GuidanceInputs(Counting(), cond))
     assert error.value.key == "guidance"
     for scale in (-1.0, float("nan")):
         with pytest.raises(ConfigError) as error:
-            make({**CONFIGS[name], "scale": scale})
+            make({**CONFIGS[name], "scale": scale}, Guidance)
         assert error.value.key == "guidance.scale"
 
 

@@ -17,8 +17,9 @@ from PIL import Image
 from ablatent import load
 from ablatent.cli.preflight import preflight
 from ablatent.core.errors import ConfigError
+from ablatent.core.schema import check_value
 from ablatent.core.targets import class_of
-from ablatent.stages.diffusion.check import check_conditioner
+from ablatent.stages.job_fields import job_fields
 from ablatent.stages.models import (
     blank_condition,
     dummy_inputs,
@@ -116,11 +117,15 @@ def test_data_that_lacks_the_condition_is_refused(conditioner: str, part: str) -
 def test_keys_and_dropouts_of_parts_are_named_where_they_stand() -> None:
     masked = {"_target_": "ablatent.conditioning.masked_image.MaskedImage", "dropout": 0.0}
     hybrid = {"_target_": "ablatent.conditioning.several.Several", "parts": {"picture": masked}}
-    check_conditioner("conditioner", hybrid)
-    with pytest.raises(ConfigError, match=r"conditioner\.part: .* Did you mean 'parts'"):
-        check_conditioner("conditioner", {**hybrid, "part": {"map": masked}})
-    with pytest.raises(ConfigError, match=r"no parts with MaskedImage; got 'a'.*choose that too"):
-        check_conditioner("conditioner", {**masked, "parts": {"a": masked}})
+    masked |= {"masks": "mixture", "fraction": [0.1, 0.5]}
+    field = job_fields()["conditioner"]
+    check_value("conditioner", hybrid, field)
+    with pytest.raises(ConfigError, match=r"^conditioner\.part: .* Did you mean 'parts'"):
+        check_value("conditioner", {**hybrid, "part": {"map": masked}}, field)
+    with pytest.raises(ConfigError, match=r"^conditioner\.parts: expected a key of conditioner"):
+        check_value("conditioner", {**masked, "parts": {"a": masked}}, field)
+    with pytest.raises(ConfigError, match=r"^conditioner\.parts\.picture\.fraction: expected a list of 2 numbers"):
+        check_value("conditioner", {**hybrid, "parts": {"picture": {**masked, "fraction": 0.5}}}, field)
     guided: dict[str, Any] = {"conditioner": hybrid, "guidance": {"scale": 2.0}}
     with pytest.raises(ConfigError, match=r"^conditioner\.parts\.picture\.dropout: expected above 0"):
         check_dropout(guided)

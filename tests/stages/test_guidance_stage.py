@@ -11,6 +11,7 @@ import yaml
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.instantiate import make
+from ablatent.samplers.guidance import Guidance
 from ablatent.stages.check_sampling import check_prompts
 from ablatent.stages.noisy_classifier.check import check_classifier
 from ablatent.stages.options import guidance_declares
@@ -63,7 +64,7 @@ def test_only_what_asks_for_a_classifier_has_its_stage(name):
     scales = [""] if name == "none" else ["", *(f" guidance.scale={scale}" for scale in ("0.0", "1.0", "2.5"))]
     for scale in scales:
         command = f"{WORKING} guidance={name}{scale}"
-        needs = make(composed(command)["guidance"]).needs_classifier
+        needs = make(composed(command)["guidance"], Guidance).needs_classifier
         assert ("noisy_classifier" in guidance_declares(composed(command), "needs_stages")) == needs
         base, got = keys(WORKING, command)
         assert ("noisy_classifier" in got) == needs
@@ -106,12 +107,12 @@ REFUSED = {
     "guidance=auto training.snapshots=[12] guidance.snapshot=13": ["guidance.snapshot", "[12, 24]", "13"],
     "guidance=auto training.snapshots=[12] guidance.snapshot=24": ["guidance.snapshot", "earlier snapshot"],
     "guidance=auto training.snapshots=[12] samples.snapshot=12": ["guidance.snapshot", "earlier snapshot"],
-    "guidance=auto training.snapshots=[12] guidance.weights=emma": ["guidance.weights", "ema, raw"],
+    "guidance=auto training.snapshots=[12] guidance.weights=emma": ["guidance.weights", "raw, ema"],
     "guidance=classifier classifier.training.steps=0": ["classifier.training.steps", "at least 1"],
-    "guidance=classifier classifier.training.decay=no": ["classifier.training.decay", "none, cosine"],
+    "guidance=classifier classifier.training.decay=no": ["classifier.training.decay", "none, linear or cosine"],
     "guidance=classifier classifier.network.head_channels=5": ["classifier.network.head_channels", "divisor"],
     "guidance=classifier classifier.network.attn_factors=[8]": ["classifier.network.attn_factors"],
-    "conditioner=class guidance=rescaled guidance.phi=2.0": ["guidance.phi", "0 (no rescaling)"],
+    "conditioner=class guidance=rescaled guidance.phi=2.0": ["guidance.phi", "from 0 to 1"],
     "conditioner=class guidance=interval guidance.unit=snr": ["guidance.unit", "t or sigma"],
 }
 ACCEPTED = [

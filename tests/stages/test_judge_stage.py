@@ -12,8 +12,12 @@ import yaml
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.instantiate import make
+from ablatent.core.schema import check_value
+from ablatent.data.augment import ShiftMirror
+from ablatent.evaluation.judges import Verdict
 from ablatent.stages.agreement.kind import AgreementKind
 from ablatent.stages.check_sampling import check_captions
+from ablatent.stages.job_fields import job_fields
 from ablatent.stages.judge.check import check_judge
 from ablatent.stages.judge.kind import JudgeKind
 from ablatent.stages.judge.load import make_judge
@@ -96,6 +100,7 @@ REFUSED = {
 
 def check(config, judge, changes):
     config = changed({**config, "judge": config["judges"][judge]}, changes)
+    check_value("judge", config["judge"], job_fields()["judge"])
     apply_rules(config)
     check_judge(config)
 
@@ -215,9 +220,9 @@ def test_a_judge_that_was_stopped_ends_with_the_same_bits(tmp_path, config):
 
     config, data = config["judges"]["segmenter"], Squares(size=16)
     rows = data.all_rows()
-    known, verdict = data.annotate(rows), make(config["verdict"])
+    known, verdict = data.annotate(rows), make(config["verdict"], Verdict)
     how = JudgeTraining(**{**config["training"], "steps": 20, "validate_every": 10, "batch_size": 8})
-    pixels, augment = np.stack(list(data.images(rows))), make(config["augment"])
+    pixels, augment = np.stack(list(data.images(rows))), make(config["augment"], ShiftMirror)
     batches = JudgeBatches(pixels, verdict.targets(known), np.arange(HELD_OUT, len(rows)), augment, 8, 0)
 
     def train(folder, batch_at):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ablatent.core import declared
+from ablatent.core import declared, source
 from ablatent.core.errors import ConfigError
 from ablatent.store import identity
 from ablatent.store.identity import canonical, key_of
@@ -59,8 +59,9 @@ def later(tmp_path, monkeypatch):
         "import no_such_module\n\nclass Mine:\n    neutral = {'churn': 0.0}\n\nclass Derived(Mine):\n    pass\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    declared._tree.cache_clear()
     declared._in_source.cache_clear()
+    for read in (source.file_of, source.tree_of, source.class_node, source.origin_of, source.bases_of):
+        read.cache_clear()
     return {"_target_": "samplers_of_mine.Derived", "steps": 20}
 
 

@@ -8,9 +8,11 @@ import torch
 from PIL import Image
 
 from ablatent.core.instantiate import make
-from ablatent.data.base import load_images
+from ablatent.data.base import ImageData, load_images
 from ablatent.data.latents import LatentNormalizer, Latents
 from ablatent.diffusion.loss import DiffusionLoss
+from ablatent.diffusion.timesteps import TimestepSampler
+from ablatent.diffusion.weighting import Weighting
 from ablatent.stages.models import dummy_inputs, make_denoiser
 from ablatent.stages.stored import make_first_stage
 from ablatent.stages.train import optimizer_factory
@@ -47,7 +49,7 @@ def test_one_step_of_celebahq_ldm4(tmp_path: Path) -> None:
         Image.fromarray(rng.integers(0, 256, (256, 256, 3), dtype=np.uint8)).save(tmp_path / "faces" / f"{i}.png")
     overrides = ["data.cache=null", f"data.root={tmp_path}/faces", "training.batch_size=1", "training.steps=1"]
     cfg = composed("preset=paper/celebahq_ldm4", *overrides)
-    data = make(cfg["data"])
+    data = make(cfg["data"], ImageData)
     data.prepare(tmp_path / "data")
     images = load_images(tmp_path / "data")
     torch.manual_seed(0)
@@ -65,8 +67,10 @@ def test_one_step_of_celebahq_ldm4(tmp_path: Path) -> None:
     batches = LatentBatches(latents, images.indices("train"), {}, train_config.batch_size, seed=0)
     folder = Folder(tmp_path)
     trainee = DiffusionTrainee(
-        loss=DiffusionLoss(denoiser, make(cfg["weighting"]), train_config.loss, cfg["diffusion"]["vlb_weight"]),
-        timesteps=make(cfg["timestep_sampler"], T=denoiser.schedule.T),
+        loss=DiffusionLoss(
+            denoiser, make(cfg["weighting"], Weighting), train_config.loss, cfg["diffusion"]["vlb_weight"]
+        ),
+        timesteps=make(cfg["timestep_sampler"], TimestepSampler, T=denoiser.schedule.T),
         conditioner=conditioner,
         train_config=train_config,
         seed=0,

@@ -5,6 +5,9 @@ import itertools
 
 import pytest
 
+from ablatent.core.fields import choices, fits
+from ablatent.core.schema import leaves
+from ablatent.stages.job_fields import job_fields
 from ablatent.sweep.plan import Composed, counts, make_plan
 from composing import composed as compose_job
 
@@ -99,29 +102,23 @@ def changed(config, key, value):
     return config
 
 
-def leaves(node, path=()):
-    for name, value in node.items():
-        if isinstance(value, dict):
-            yield from leaves(value, (*path, name))
-        elif name != "_target_":
-            yield ".".join((*path, name)), value
+VALUES = (2, 8, 1, 0.5, "x", "f" * 32, [2, 2], [0.5, 0.6], ["x"], None, True, False)
 
 
-# Fields whose values are looked at when a job is planned.
-OTHER = {"ch_mult": [2, 2], "training.decay": "linear"}
+def other_value(value, field):
+    """Another value that the field takes."""
+    return next(v for v in (*VALUES, *choices(field.hint)) if v != value and fits(v, field.hint))
 
 
 @pytest.mark.parametrize("first_stage", ["kl", "vq"])
 def test_every_field_of_first_stage_rebuilds_what_hangs_below_it(first_stage):
     """All of it and nothing else; where pretrained weights are found decides nothing."""
     config, base = composed(f"first_stage={first_stage}"), keys(f"first_stage={first_stage}")
-    fields = dict(leaves(config["first_stage"]))
-    assert len(fields) > 40 and set(OTHER) <= set(fields)
-    for name, value in fields.items():
-        other = "x" if value is None or isinstance(value, (str, bool)) else ([9] if value == [] else 8)
-        other = OTHER.get(name, other)
-        (job,) = make_plan([Composed([], changed(config, f"first_stage.{name}", other))]).jobs
-        assert job.refused is None and other != value, name
+    fields = list(leaves("first_stage", config["first_stage"], job_fields()["first_stage"]))
+    assert len(fields) > 40
+    for name, value, field in fields:
+        (job,) = make_plan([Composed([], changed(config, name, other_value(value, field)))]).jobs
+        assert job.refused is None, name
         rebuilt = {role for role in base if job.stages[role].key != base[role]}
         assert rebuilt == (set() if ".weights." in name else BELOW["first_stage"]), name
         assert set(job.stages) == set(base), name
@@ -154,7 +151,7 @@ def test_captions_are_embedded_once_for_all_that_reads_them():
     """The encoder, the length and the annotations decide the cached captions; what is trained on them does not."""
     same = {"conditioner.width": 8, "conditioner.dropout": 0.2, "conditioner.encoder.weights.path": "/somewhere"}
     same |= {"data.size": 64, "diffusion.seed": 1}
-    other = {"conditioner.max_length": 20, "conditioner.stored": "float32", "conditioner.encoder.digest": "0"}
+    other = {"conditioner.max_length": 20, "conditioner.stored": "float32", "conditioner.encoder.digest": "0" * 32}
     other |= {"data.limit": 99}
     config = composed("conditioner=text_minilm")  # what the data lacks is seen when objects are made
     jobs = [config, *(changed(config, k, v) for k, v in {**same, **other}.items())]

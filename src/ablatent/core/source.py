@@ -44,13 +44,17 @@ def statements(tree: ast.Module) -> Iterator[ast.stmt]:
             yield node
 
 
+@cache
 def imported(module: str, name: str) -> Origin | None:
-    """(module, name) that a module imports as `name`, by one `from … import`; None for a name of its own."""
+    """(module, name) that a module imports as `name`, by `from … import`; None for a name of its own."""
     for node in statements(tree_of(module) or ast.Module([], [])):
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 if (alias.asname or alias.name) == name:
                     return _absolute(module, node), alias.name
+                inside = _absolute(module, node)
+                if alias.name == "*" and (class_node(inside, name) is not None or imported(inside, name) is not None):
+                    return inside, name
     return None
 
 
@@ -97,7 +101,7 @@ def bases_of(module: str, name: str) -> tuple[Origin, ...]:
             bases.append(origin_of(module, base.id))
         elif isinstance(base, ast.Attribute) and isinstance(base.value, ast.Name):
             package = imported(module, base.value.id)
-            bases.append((".".join(package) if package else base.value.id, base.attr))
+            bases.append(origin_of(".".join(package) if package else base.value.id, base.attr))
     return tuple(bases)
 
 

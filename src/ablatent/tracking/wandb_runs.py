@@ -4,13 +4,13 @@ import netrc
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, SupportsFloat
+from typing import Annotated, Any, SupportsFloat
 from urllib.parse import urlsplit
 
 import numpy as np
 
 from ablatent.core.errors import ConfigError, did_you_mean
-from ablatent.core.fields import Text
+from ablatent.core.fields import OneOf, Text
 from ablatent.tracking.base import Run, RunSpec, SweepOverview, Tracking
 from ablatent.tracking.workspace import write_workspace
 
@@ -96,7 +96,7 @@ class WandbTracking(Tracking):
 
     def __init__(
         self,
-        mode: Annotated[Literal["auto", "online", "offline"], "auto: online where there is a key"],
+        mode: Annotated[str, OneOf(("auto", "online", "offline")), "auto: online where there is a key"],
         project: Annotated[Text, "of the runs"],
         entity: Annotated[Text | None, "user or team; null: that of the key"],
         dir: Annotated[str | os.PathLike[str], "of the runs"],
