@@ -40,7 +40,7 @@ def command_fields(config: Mapping[str, Any]) -> dict[str, Field]:
     fields = dict(fields_of(CommandFields.__module__, CommandFields.__qualname__))
     check_value("verb", config.get("verb"), fields["verb"])  # before its class is looked at
     keys = class_of(config["verb"]).keys
-    return fields | fields_of(keys.__module__, keys.__qualname__)
+    return {**fields, **fields_of(keys.__module__, keys.__qualname__)}
 
 
 def check_command(config: Mapping[str, Any], reads: Sequence[str]) -> None:

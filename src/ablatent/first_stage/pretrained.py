@@ -23,7 +23,7 @@ class PretrainedFirstStage:
     path: Annotated[Text | None, "a file or folder"] = None
     url: Annotated[Text | None, "an address to download from"] = None
     sha256: Annotated[Sha256 | None, "of the file"] = None
-    format: Annotated[Text | None, "compvis or diffusers; null: found out"] = None
+    format: Annotated[Text | None, "of path or url: compvis or diffusers"] = None
 
     def __post_init__(self) -> None:
         given = [name for name in ("key", "path", "url") if getattr(self, name) is not None]

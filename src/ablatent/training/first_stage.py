@@ -94,8 +94,9 @@ class FirstStageTrainee(Trainee):
         self.model, self.loss, self.train_config, self.validation = model, loss, train_config, validation
 
     def make_optimizers(self) -> list[torch.optim.Optimizer]:
+        first, second = self.train_config.betas
         return [
-            torch.optim.Adam(self.model.parameters(), lr=self.train_config.lr, betas=tuple(self.train_config.betas)),
+            torch.optim.Adam(self.model.parameters(), lr=self.train_config.lr, betas=(first, second)),
             torch.optim.Adam(self.loss.discriminator.parameters(), lr=self.train_config.disc_lr, betas=(0.5, 0.9)),
         ]
 
