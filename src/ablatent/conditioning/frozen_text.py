@@ -16,6 +16,7 @@ from ablatent.conditioning.base import Conditioner, Rows
 from ablatent.conditioning.row_lookup import RowLookup
 from ablatent.conditioning.source import Source
 from ablatent.conditioning.text_encoder import CaptionEncoder
+from ablatent.core.arrays import new_array
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.fields import Count, Probability
 from ablatent.core.files import read_json, write_json
@@ -109,7 +110,7 @@ class FrozenText(Conditioner):
         shape, dtype = (len(captions), self.length, self.encoder.dim), np.dtype(self.stored)
         states = np.zeros(shape, dtype)
         if into is not None:
-            states = np.lib.format.open_memmap(into / STATES, mode="w+", dtype=dtype, shape=shape)
+            states = new_array(into / STATES, dtype, shape)
         counts = np.zeros(len(captions), dtype=np.int64)
         for rows, given, count in self.encoder(captions, self.length, self.empty.device, title):
             real = np.arange(given.shape[1]) < rearrange(count, "b -> b 1")

@@ -28,6 +28,12 @@ class StageError(AblatentError):
     """A stage that failed while it was built; the message names the stage."""
 
 
+def short(value: object) -> str:
+    """A value for a message: its repr, cut to 60 characters."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def closest(word: str, options: Iterable[str]) -> str | None:
     """The option that is spelled most like `word`, or None when nothing is near."""
     found = difflib.get_close_matches(str(word), [str(o) for o in options], n=1, cutoff=0.5)

@@ -3,14 +3,25 @@
 import hashlib
 import json
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from ablatent.core.disk import full_disk_named
 
-def sha256(path: Path) -> str:
-    """Hex digest of a file's bytes."""
+
+def sha256(path: Path, size: int | None = None) -> str:
+    """Hex digest of a file's bytes, or of the first `size` of them."""
     with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
+        if size is None:
+            return hashlib.file_digest(f, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        while size and (block := f.read(min(size, 1 << 20))):
+            digest.update(block)
+            size -= len(block)
+        return digest.hexdigest()
 
 
 def sync(path: Path) -> None:
@@ -23,13 +34,26 @@ def sync(path: Path) -> None:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Replace `path` in one step: a reader sees the old bytes or the new, never half."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with part.open("wb") as f:
+    """Replace `path` in one step: a reader sees the old bytes or the new, never half.
+
+    Where that fails, nothing new is left. Raises DiskFull for want of space, other OSErrors as they are.
+    """
+    with replacing(path, path.with_name(f".{path.name}.{os.getpid()}.part")) as part, part.open("wb") as f:
         f.write(data)
-        f.flush()
-        os.fsync(f.fileno())
-    part.replace(path)
+
+
+@contextmanager
+def replacing(path: Path, part: Path) -> Iterator[Path]:
+    """Inside, `part` is written; it takes the place of `path` at the end, or is removed after an error."""
+    try:
+        with full_disk_named(path):
+            yield part
+            sync(part)
+            part.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -38,5 +62,17 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The value of a JSON file. Raises OSError or json.JSONDecodeError (a ValueError) for one that cannot be read."""
-    return json.loads(path.read_text())
+    """The value of a JSON file, in UTF-8. Raises OSError for a file that cannot be read, ValueError for another."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def read_word(path: Path, pattern: str) -> str | None:
+    """The text of a small file if all of it fits a pattern, else None; without a file, too."""
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return text if re.fullmatch(pattern, text) else None

@@ -4,8 +4,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -18,6 +20,12 @@ from rich.progress import (
 console = Console(highlight=False, soft_wrap=True)
 if not console.is_terminal:
     console.width = 160  # a file has no width; tables must not be folded to 80 columns
+
+
+@cache
+def warn_once(line: str) -> None:
+    """Print a warning, unless this process has printed the same before."""
+    console.print(f"  [yellow]{escape(line)}[/]")
 
 
 def seconds(value: float) -> str:

@@ -16,6 +16,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from jaxtyping import Int8, Int64, Shaped, UInt8
 
+from ablatent.core.arrays import new_array
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.fields import Count
 from ablatent.core.files import read_json, write_json
@@ -203,7 +204,7 @@ class ImageData(ABC):
         rows = self.rows()
         folder.mkdir(parents=True, exist_ok=True)
         shape = (len(rows), self.size, self.size, 3)
-        pixels = np.lib.format.open_memmap(folder / PIXELS, mode="w+", dtype=np.uint8, shape=shape)
+        pixels = new_array(folder / PIXELS, np.uint8, shape)
         with track(f"preparing {self.name}", len(rows), "images") as bar:
             for i, image in enumerate(self.images(rows)):
                 pixels[i] = image

@@ -1,11 +1,11 @@
 """Digests of many files, remembered by size and time of change so that each file is read once. Free of torch."""
 
 import hashlib
-import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ablatent.core.disk import DiskFull
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.files import read_json, write_json
 from ablatent.core.progress import track
@@ -68,16 +68,10 @@ def _load(cache: str | None, root: Path, purpose: str) -> dict[str, list]:
     if cache is None:
         return {}
     try:
-        return read_json(_file(cache, root, purpose))
-    except FileNotFoundError:
+        found = read_json(_file(cache, root, purpose))
+        return {name: [int(size), int(time_), str(digest)] for name, (size, time_, digest) in found.items()}
+    except (OSError, ValueError, TypeError, AttributeError):  # none, or damaged: the files are read again
         return {}
-    except (OSError, json.JSONDecodeError) as error:
-        raise ConfigError(
-            "data.cache",
-            f"a readable cache; {_file(cache, root, purpose)}: {error}",
-            cache,
-            "Do: remove that file, or data.cache=null",
-        ) from error
 
 
 def _save(cache: str, root: Path, purpose: str, digests: dict[str, list]) -> None:
@@ -85,7 +79,7 @@ def _save(cache: str, root: Path, purpose: str, digests: dict[str, list]) -> Non
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, digests)
-    except OSError as error:
+    except (OSError, DiskFull) as error:
         raise ConfigError(
             "data.cache", f"a folder that can be written; {error}", cache, "Do: data.cache=null"
         ) from error

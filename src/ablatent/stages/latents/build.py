@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ablatent.core.arrays import new_array
 from ablatent.core.errors import StageError
 from ablatent.core.files import write_json
 from ablatent.core.progress import track
@@ -30,9 +31,7 @@ def build(ctx: Context) -> None:
     views = 2 if ctx.config["flip"] else 1
     shape = model.latent_shape(*pixels.shape[1:3])
     arrays = {
-        name: np.lib.format.open_memmap(
-            ctx.work.files / f"{name}.npy", mode="w+", dtype=np.float32, shape=(views, len(pixels), *shape)
-        )
+        name: new_array(ctx.work.files / f"{name}.npy", np.float32, (views, len(pixels), *shape))
         for name in ("mean", "std")
     }
     with track(ctx.title, views * len(pixels), "images") as bar:
