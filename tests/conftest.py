@@ -1,10 +1,12 @@
 """Shapes written in the signatures are checked while the tests run (jaxtyping with beartype)."""
 
+import contextlib
 import fcntl
 import gc
 import os
 import pickle
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -90,6 +92,34 @@ def pytest_collection_finish():
     """What the imports left is looked at by the garbage collector no more."""
     gc.collect()
     gc.freeze()
+
+
+def _mounted(folder: Path, *words: str):
+    """The folder, with a file system on it. Whoever may mount nothing cannot try this."""
+    folder.mkdir()
+    if shutil.which("mount") is None:
+        pytest.skip("there is no mount here")
+    done = subprocess.run(["mount", *words, str(folder)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"mount: {done.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 1 MiB."""
+    yield from _mounted(tmp_path / "small_disk", "-t", "tmpfs", "-o", "size=1m", "tmpfs")
+
+
+@pytest.fixture
+def read_only(tmp_path):
+    """FOLDER → the same folder at a path where nothing can be written, not even by root."""
+    mounted = contextlib.contextmanager(_mounted)
+    with contextlib.ExitStack() as stack:
+        yield lambda folder: stack.enter_context(mounted(tmp_path / "read_only", "-o", "bind,ro", str(folder)))
 
 
 @pytest.fixture(scope="session")

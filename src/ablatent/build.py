@@ -7,8 +7,9 @@ inputs must be in the store. Exit code 0: the stage is in the store; 1: it faile
 import sys
 from pathlib import Path
 
+from rich.markup import escape
+
 from ablatent.core.errors import AblatentError
-from ablatent.core.files import read_json
 from ablatent.core.progress import console
 
 
@@ -16,13 +17,14 @@ def main(path: str) -> int:
     """Build the stage that the JSON file at `path` describes; 0 where it is in the store afterwards, else 1."""
     from ablatent.stages.stage import Stage
     from ablatent.store.artifacts import Store
+    from ablatent.store.records import BuildRecord
     from ablatent.sweep.builder import Builder
 
     try:
-        spec = read_json(Path(path))
-        Builder(Store(spec["store"]), spec["runtime"], spec.get("invocation", ""))(Stage.of(spec["stage"]))
+        spec = BuildRecord.read(Path(path))
+        Builder(Store(spec.store), spec.runtime, spec.invocation)(Stage.of(spec.stage.to_json()))
     except AblatentError as e:
-        console.print(f"[red]error[/] {e}")
+        console.print(f"[red]error[/] {escape(str(e))}")
         return 1
     return 0
 

@@ -10,8 +10,9 @@ import time
 import pytest
 
 from ablatent.core.errors import ConfigError, StageError
-from ablatent.store.artifacts import Damaged, Store, Superseded, verify
+from ablatent.store.artifacts import Store, Superseded
 from ablatent.store.identity import Key
+from ablatent.store.verify import Damaged, verify
 
 KEY = Key("toy-0123456789abcdef")
 CHILD = """
@@ -20,6 +21,7 @@ sys.modules["torch"] = None  # the store must not need it
 from pathlib import Path
 from ablatent.store.artifacts import Store
 from ablatent.store.identity import Key
+from ablatent.store.verify import Damaged, verify
 def build(work):
     with open(sys.argv[2], "a") as f:
         f.write(f"{os.getpid()}\\n")
@@ -85,7 +87,7 @@ def test_what_another_process_has_mended_is_not_set_aside(tmp_path):
 def test_a_large_array_is_set_aside_by_verify_alone(tmp_path, monkeypatch, capsys):
     from ablatent.cli.verbs import VerifyVerb
 
-    monkeypatch.setattr("ablatent.store.artifacts.HASH_LIMIT", 4)
+    monkeypatch.setattr("ablatent.store.verify.HASH_LIMIT", 4)
     artifact, _ = Store(tmp_path).get_or_build(KEY, toy(**{"mean.npy": "hello"}))
     (artifact.path / "mean.npy").write_text("hallo")
     assert Store(tmp_path).find(KEY) is not None, "checked by size"

@@ -5,9 +5,10 @@ import json
 import pytest
 
 from ablatent.core.errors import DataError
-from ablatent.store.artifacts import MANIFEST, Store, verify
+from ablatent.store.artifacts import Store
 from ablatent.store.identity import Key, digest
 from ablatent.store.records import JobRecord, Manifest, PlanRecord
+from ablatent.store.verify import MANIFEST, verify
 
 FILE = {"size": 2, "sha256": "ab"}
 ARTIFACT = {

@@ -99,6 +99,20 @@ def test_csv_resume_drops_rows_that_are_trained_again(tmp_path: Path) -> None:
     assert [int(r.split(",")[0]) for r in rows] == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.parametrize("damage", [b"", b"\xff\x00", b"step,name,value\nx,y,z\n\n1", b"[]"])
+def test_damaged_rows_and_links_do_not_stop_a_training(tmp_path: Path, damage: bytes) -> None:
+    tracking = CsvTracking(tmp_path)
+    with tracking.stage_run("diffusion-aa", "diffusion", {}, "s", "t") as run:
+        run.log(1, {"train/loss": 1})
+    files = [Path(run.info()["dir"], "metrics.csv"), tmp_path / "tracking/stages/diffusion-aa.json"]
+    for file in files:
+        file.write_bytes(damage)
+    with tracking.stage_run("diffusion-aa", "diffusion", {}, "s", "t") as run:
+        run.log(2, {"train/loss": 2})
+    assert files[0].read_text().splitlines()[-1] == "2,train/loss,2.0"
+    assert json.loads(files[1].read_text())["csv"]["id"] == run.spec.id
+
+
 def test_an_error_ends_the_run_as_failed_and_goes_on(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), CsvTracking(tmp_path).job_run("s", JOB, "c") as run:
         _ = 1 / 0

@@ -15,7 +15,7 @@ from ablatent.stages.first_stage.kind import FirstStageKind
 from ablatent.stages.imported.kind import ImportedKind
 from ablatent.stages.provenance import record, stage_code
 from ablatent.store.artifacts import Artifact, Store, Work
-from ablatent.store.identity import Key
+from ablatent.store.layout import object_keys
 
 FORMATS = ("compvis", "diffusers")
 FILES = (".ckpt", ".safetensors", ".pt", ".pth", ".bin")
@@ -149,15 +149,15 @@ def stored(store: Store, key: str, kinds: tuple[str, ...], config_key: str) -> A
 
     Raises ConfigError, which names `config_key`, for other keys, DataError for a damaged artifact.
     """
-    kind = Key(key).kind
+    kind = key.rpartition("-")[0]
     if kind not in kinds:
         raise ConfigError(config_key, "a key of the store: " + ", ".join(f"{k}-…" for k in kinds), key)
-    known = sorted(p.name for p in (store.root / "objects" / kind).glob("*") if p.is_dir())
+    known = object_keys(store.root, kind)
     fitting = [k for k in known if k.startswith(key)]
     if len(fitting) != 1:
         near = did_you_mean(key, known) or "do=status shows what the store holds."
         raise ConfigError(config_key, f"the key of one {kind} in {store.root}", key, near)
-    found = store.find(Key(fitting[0]))
+    found = store.find(fitting[0])
     if found is None:
-        raise DataError(f"{config_key}: {fitting[0]} was damaged and has been set aside. Import or build it again.")
+        raise DataError(f"{config_key}: {fitting[0]} is damaged. Import or build it again.")
     return found

@@ -1,19 +1,22 @@
 """Names of finished models: a sweep and job, the key of a stage, or the id of a W&B run. Free of torch."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ablatent.core.errors import ConfigError, did_you_mean
-from ablatent.core.files import read_json
 from ablatent.stages.diffusion.kind import DiffusionKind
 from ablatent.stages.first_stage.kind import FirstStageKind
 from ablatent.stages.imported.kind import ImportedKind
 from ablatent.stages.samples.kind import MODEL
-from ablatent.store.identity import Key
-from ablatent.store.records import Manifest, PlannedJob, PlanRecord
-from ablatent.tracking.base import run_id
+from ablatent.store.identity import Key, SweepId
+from ablatent.store.layout import object_folder, object_keys
+from ablatent.store.records import PlannedJob
+from ablatent.store.sweeps import plans
+from ablatent.store.verify import read_manifest
+from ablatent.tracking.base import run_id, stage_links
 
 ABOUT_SAMPLING = ("sampler", "guidance", "samples", "task")
 MODELS = (DiffusionKind.name, ImportedKind.name)
@@ -45,7 +48,7 @@ def find(root: Path, name: str | None) -> Reference:
         newest = f"The newest is model={jobs[0][0]}:{jobs[0][1].index}." if jobs else "The store has no sweep yet."
         forms = "SWEEP:INDEX, the key of a diffusion or imported stage, or a W&B run id"
         raise ConfigError("model", forms, None, newest)
-    if Key(name).kind in MODELS:
+    if name.rpartition("-")[0] in MODELS:
         return _by_key(root, _whole(root, name), jobs)
     sweep, _, which = name.partition(":")
     in_sweep = [job for found, job in jobs if found == sweep]
@@ -62,11 +65,11 @@ def find(root: Path, name: str | None) -> Reference:
     raise ConfigError("model", f"a sweep, a stage or a run of {root}", name, near)
 
 
-def _jobs(root: Path) -> Iterator[tuple[str, PlannedJob]]:
-    """(sweep, job) of every sweep, the newest first."""
-    for plan in sorted((root / "sweeps").glob("*/plan.json"), reverse=True):
-        for job in PlanRecord.read(plan).jobs:
-            yield plan.parent.name, job
+def _jobs(root: Path) -> Iterator[tuple[SweepId, PlannedJob]]:
+    """(sweep, job) of every sweep, the newest first; a sweep whose plan cannot be read is named and left out."""
+    for sweep, plan in plans(root):
+        for job in plan.jobs:
+            yield sweep, job
 
 
 def _job(jobs: Sequence[PlannedJob], sweep: str, which: str) -> PlannedJob:
@@ -82,9 +85,9 @@ def _of_job(root: Path, job: PlannedJob) -> Reference:
     if DiffusionKind.name not in job.stages:
         reason = job.refused or "It has no diffusion model."
         raise ConfigError("model", "a job with a diffusion model", job.index, reason)
-    inputs = {role: Key(key) for role, key in job.stages.items() if role in MODEL}
+    inputs = {role: key for role, key in job.stages.items() if role in MODEL}
     for key in inputs.values():
-        if not (root / "objects" / key.kind / key).exists():
+        if not object_folder(root, key).exists():
             raise ConfigError("model", "a job whose stages are built", key, "Run its sweep first (again).")
     return Reference(inputs, list(job.overrides), dict(job.config))
 
@@ -94,8 +97,8 @@ def _by_key(root: Path, key: Key, jobs: Sequence[tuple[str, PlannedJob]]) -> Ref
     for _, job in jobs:
         if job.stages.get(key.kind) == key:
             return _of_job(root, job)
-    recorded = Manifest.read(root / "objects" / key.kind / key / "manifest.json").inputs
-    inputs = {role: Key(found) for role, found in recorded.items() if role in MODEL}
+    recorded = read_manifest(object_folder(root, key), key).inputs
+    inputs = {role: found for role, found in recorded.items() if role in MODEL}
     if FirstStageKind.name not in inputs:
         do = "Import the UNet together with its autoencoder (one checkpoint, or a folder with both)."
         raise ConfigError("model", "a network whose first stage is known", key, do)
@@ -104,24 +107,37 @@ def _by_key(root: Path, key: Key, jobs: Sequence[tuple[str, PlannedJob]]) -> Ref
 
 def _whole(root: Path, name: str) -> Key:
     """The key that starts with `name`, if there is just one."""
-    kind = Key(name).kind
-    known = sorted(p.name for p in (root / "objects" / kind).glob("*") if p.is_dir())
+    kind = name.rpartition("-")[0]
+    known = object_keys(root, kind)
     fitting = [k for k in known if k.startswith(name)]
     if len(fitting) != 1:
         raise ConfigError("model", f"the key of one {kind} stage in {root}", name, did_you_mean(name, known))
-    return Key(fitting[0])
+    return fitting[0]
 
 
 def _tracked(root: Path, run: str) -> Key | None:
     """The diffusion stage whose training has this id in a tracker, or None."""
-    for path in sorted((root / "tracking" / "stages").glob(f"{DiffusionKind.name}-*.json")):
-        if any(link.get("id") == run for link in read_json(path).values()):
-            return Key(path.stem)
+    for key, links in stage_links(root):
+        if key.startswith(f"{DiffusionKind.name}-") and any(link.get("id") == run for link in links.values()):
+            return Key(key)
     return None
 
 
 # Groups and keys of the job itself (its title, its seeds, where it ran), not of its model.
-ABOUT_THE_JOB = {"do", "title", "question", "seed", "task", "tracking", "executor", "store", "metric", "evaluation"}
+ABOUT_THE_JOB = {
+    "hydra",
+    "out",
+    "do",
+    "title",
+    "question",
+    "seed",
+    "task",
+    "tracking",
+    "executor",
+    "store",
+    "metric",
+    "evaluation",
+}
 
 
 def merge_overrides(job: Sequence[str], typed: Sequence[str]) -> list[str]:
@@ -133,8 +149,9 @@ def merge_overrides(job: Sequence[str], typed: Sequence[str]) -> list[str]:
     kept = []
     for override in job:
         key = override.partition("=")[0]
-        top = key.lstrip("+~").split(".")[0].split("@")[0]
+        top = re.split("[.@/]", key.lstrip("+~"))[0]
         chosen_anew = top in typed_keys and top in ABOUT_SAMPLING
-        if key not in typed_keys and top not in ABOUT_THE_JOB and not chosen_anew:
+        option = override.startswith("-")  # of Hydra's own, which no job has: the file may come from anybody
+        if key not in typed_keys and not option and top not in ABOUT_THE_JOB and not chosen_anew:
             kept.append(override)
     return [*kept, *typed]

@@ -16,7 +16,7 @@ from ablatent.stages.first_stage.kind import FirstStageKind
 from ablatent.stages.imported.kind import ImportedKind
 from ablatent.stages.stored import NOT_MODEL
 from ablatent.store.artifacts import Artifact, Store
-from ablatent.store.identity import digest
+from ablatent.store.identity import FileName, digest
 
 
 @dataclass
@@ -98,6 +98,6 @@ def _trained_here(store: Store, artifact: Artifact) -> Artifact:
     source = {
         "path": artifact.key,
         "format": "store",
-        "sha256": artifact.manifest.files["model.safetensors"].sha256,
+        "sha256": artifact.manifest.files[FileName("model.safetensors")].sha256,
     }
     return publish_first_stage(store, FirstStagePart(config, state), source)[0]

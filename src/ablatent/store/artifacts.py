@@ -11,25 +11,23 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ablatent.core.disk import DiskFull, full_disk_named
 from ablatent.core.errors import AblatentError, ConfigError, StageError
-from ablatent.core.files import read_json, sha256, sync, write_atomic, write_json
+from ablatent.core.files import read_json, read_word, sha256, sync, write_atomic, write_json
 from ablatent.core.progress import console
 from ablatent.store.identity import Key, digest
+from ablatent.store.layout import CHECKPOINTS, checkpoints_of, lock_file, object_folder, work_folder
 from ablatent.store.locks import locked
 from ablatent.store.records import Manifest
+from ablatent.store.verify import MANIFEST, Damaged, verify
 
-MANIFEST = "manifest.json"
 FORMAT, FORMAT_FILE = 2, "FORMAT"
 """Of the store's layout, keys and names of files; the file stands at the root of the store."""
-HASH_LIMIT = 256 * 2**20  # larger memory-mapped arrays are checked by size here, by hash with do=verify
-
-
-class Damaged(AblatentError):
-    """A stored object whose bytes are not those that were published."""
 
 
 class Superseded(AblatentError):
@@ -71,20 +69,36 @@ class Work:
     @property
     def checkpoint(self) -> Path:
         """The file from which a killed build resumes."""
-        return self.path / "last.ckpt"
+        return self.path / CHECKPOINTS[0]
 
     def check(self) -> None:
         """Call before every checkpoint and publish. Raises Superseded in an orphan of a killed build."""
-        current = (self.path / "token").read_text() if (self.path / "token").exists() else "nobody"
-        if current != self.token:
+        if read_word(self.path / "token", self.token) is None:
             raise Superseded(f"{self.key}: another process took this build over; nothing more is written by this one.")
+
+
+def check_place(root: Path) -> None:
+    """Raise ConfigError(store.path) for a path that is no folder, leads through none, or ends at a link to nothing."""
+    expected = "a folder, or a path where one can be created"
+    try:
+        for path in (root, *root.parents):
+            if path.is_symlink() and not path.exists():
+                do = f"{path} is a link to {path.readlink()}, which is not there."
+                raise ConfigError("store.path", expected, str(root), do)
+            if path.exists() and not path.is_dir():
+                raise ConfigError("store.path", expected, str(root), f"{path} is a file.")
+    except OSError as error:
+        raise ConfigError("store.path", expected, str(root), f"{error.strerror}: {error.filename}.") from None
 
 
 def check_format(root: Path) -> None:
     """Raise ConfigError(store.path) for a store whose layout, keys or names of files are those of another format."""
     file = root / FORMAT_FILE
     if file.exists() or (root / "objects").exists():
-        found = file.read_text().strip() if file.exists() else "1"
+        found = read_word(file, r"\d+") if file.exists() else "1"
+        if found is None:
+            do = f"If a version of this format wrote the store, write {FORMAT} into that file."
+            raise ConfigError("store.path", "the number of the store's format", f"another text in {file}", do)
         if found != str(FORMAT):
             do = "Choose another folder with store.path=…; what is in this one is read by the version that wrote it."
             raise ConfigError("store.path", f"a store of format {FORMAT}", f"one of format {found}: {root}", do)
@@ -93,30 +107,39 @@ def check_format(root: Path) -> None:
 class Store:
     """Artifacts under one folder, `root`, which is made when it is not there.
 
-    Whole objects that were opened once are not checked again by the same process. Raises ConfigError for a store of
-    another format.
+    Whole objects that were opened once are not checked again by the same process. Nothing is written before something
+    is built. Raises ConfigError for a path where no folder can be, and for a store of another format.
     """
 
     def __init__(self, root: str | Path):
         self.root = Path(root)
+        check_place(self.root)
         check_format(self.root)
         self._verified: dict[str, Artifact] = {}
 
     def check_writable(self) -> None:
-        """Raises ConfigError(store.path) when nothing can be written at the root."""
+        """Raises ConfigError(store.path) when nothing can be written at the root, DiskFull for want of space."""
         try:
-            (self.root / "locks").mkdir(parents=True, exist_ok=True)
-            probe = self.root / "locks" / f".probe-{os.getpid()}"
-            probe.touch()
-            probe.unlink()
-            self._mark_format()
+            with full_disk_named(self.root):
+                self._probe()
         except OSError as e:
-            raise ConfigError(
-                "store.path",
-                "a folder that can be made and written",
-                str(self.root),
-                f"{e.strerror}: {e.filename}. Choose another folder with store.path=….",
-            ) from None
+            do = f"{e.strerror}: {e.filename}. Choose another folder with store.path=…."
+            raise ConfigError("store.path", "a folder that can be made and written", str(self.root), do) from None
+
+    def is_writable(self) -> bool:
+        """Whether something can be written at the root."""
+        try:
+            self._probe()
+        except OSError:
+            return False
+        return True
+
+    def _probe(self) -> None:
+        probe = self.root / "locks" / f".probe-{os.getpid()}"
+        probe.parent.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+        self._mark_format()
 
     def _mark_format(self) -> None:
         if not (self.root / FORMAT_FILE).exists():
@@ -125,11 +148,11 @@ class Store:
 
     def folder(self, key: Key) -> Path:
         """The folder of a published object, whether it is there or not."""
-        return self.root / "objects" / key.kind / key
+        return object_folder(self.root, key)
 
     def work_folder(self, key: Key) -> Path:
         """The folder of a build in progress, whether it is there or not."""
-        return self.root / "work" / key
+        return work_folder(self.root, key)
 
     def find(self, key: Key) -> Artifact | None:
         """The checked artifact, or None where it is not there or damaged."""
@@ -148,9 +171,11 @@ class Store:
     def set_aside(self, key: Key, why: str, unwanted: Callable[[Artifact], bool] = lambda _: False) -> None:
         """Move an object out of the way if it is damaged, or whole but unwanted; nothing is deleted.
 
-        It is looked at again under the lock of its key: another process may have built it anew meanwhile.
+        It is looked at again under the lock of its key: another process may have built it anew meanwhile. Raises
+        ConfigError for a store that cannot be written.
         """
-        with locked(self.root / "locks" / key, key):
+        self.check_writable()
+        with locked(lock_file(self.root, key), key):
             self._verified.pop(key, None)
             path = self.folder(key)
             try:
@@ -187,12 +212,14 @@ class Store:
 
         build writes the object's files into work.files, and may leave work.checkpoint to resume from; record gives
         the manifest's entries beside the files. Returns the artifact and whether this call built it. A failed build
-        leaves error.json, which callers of the same `invocation` that waited for it raise again.
+        leaves error.json, which callers of the same `invocation` that waited for it raise again. Raises ConfigError for
+        a store that cannot be written, DiskFull for want of space: half files are removed then.
         """
         if found := self.find(key):
             return found, False
         requested_at = time.time()
-        with locked(self.root / "locks" / key, key):
+        self.check_writable()
+        with full_disk_named(self.root), locked(lock_file(self.root, key), key):
             try:
                 if found := self._checked(key):
                     return found, False
@@ -202,7 +229,8 @@ class Store:
             work = self._begin(key)
             try:
                 start = time.monotonic()
-                build(work)
+                with full_disk_named(work.path):
+                    build(work)
                 spent = time.monotonic() - start + self._spent_before(work)
             except AblatentError as e:
                 self._leave_error(work, invocation, e)
@@ -219,30 +247,32 @@ class Store:
             shutil.rmtree(path)
         (path / "files").mkdir(parents=True, exist_ok=True)
         (path / "error.json").unlink(missing_ok=True)
-        attempt = path / "attempt"
-        if not attempt.exists():
-            write_atomic(attempt, uuid.uuid4().hex[:12].encode())
+        attempt = read_word(path / "attempt", "[0-9a-f]{12}")
+        if attempt is None:
+            attempt = uuid.uuid4().hex[:12]
+            write_atomic(path / "attempt", attempt.encode())
         token = uuid.uuid4().hex
         write_atomic(path / "token", token.encode())
-        return Work(key, path, token, attempt.read_text())
+        return Work(key, path, token, attempt)
 
     def _spent_before(self, work: Work) -> float:
         """Seconds that a killed build had spent up to the checkpoint that this one resumed from."""
-        spent = work.path / "resumed_seconds"
-        return float(spent.read_text()) if spent.exists() else 0.0
+        return float(read_word(work.path / "resumed_seconds", r"\d+(\.\d+)?(e-?\d+)?") or 0)
 
     def _leave_error(self, work: Work, invocation: str, error: BaseException) -> None:
         trace = "".join(traceback.format_exception(error))
         note = {"invocation": invocation, "time": time.time(), "message": str(error), "traceback": trace}
-        write_json(work.path / "error.json", note)
+        if isinstance(error, DiskFull) and not checkpoints_of(work.path):
+            shutil.rmtree(work.path, ignore_errors=True)  # half files, which take the space that others need
+        with suppress(OSError, DiskFull):
+            work.path.mkdir(exist_ok=True)
+            write_json(work.path / "error.json", note)
 
     def _replay_error(self, key: Key, invocation: str, requested_at: float) -> None:
-        path = self.work_folder(key) / "error.json"
-        if not path.exists():
-            return
-        error = read_json(path)
-        if error["time"] >= requested_at and error["invocation"] == invocation:
-            raise StageError(error["message"])
+        with suppress(OSError, ValueError, KeyError, TypeError):  # none, or a damaged one
+            error = read_json(self.work_folder(key) / "error.json")
+            if error["time"] >= requested_at and error["invocation"] == invocation:
+                raise StageError(str(error["message"]))
 
     def _publish(self, work: Work, record: Mapping[str, Any]) -> Artifact:
         work.check()
@@ -266,31 +296,3 @@ class Store:
         artifact = Artifact(work.key, target, manifest)
         self._verified[work.key] = artifact
         return artifact
-
-
-def objects_of(store: Store) -> list[Path]:
-    """The folders of all objects in a store, by kind and key."""
-    return sorted(p for p in (store.root / "objects").glob("*/*") if p.is_dir())
-
-
-def verify(path: Path, key: str, everything: bool = False) -> Manifest:
-    """The manifest of a whole object; raises Damaged otherwise, and DataError for a manifest of an unknown shape.
-
-    everything: hash also the large memory-mapped arrays that are normally checked by size only.
-    """
-    try:
-        about = read_json(path / MANIFEST)
-        seal = about.pop("seal")
-        sealed = digest(about) == seal and about["key"] == key
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        raise Damaged(f"{key}: its manifest cannot be read.") from None
-    if not sealed:
-        raise Damaged(f"{key}: its manifest was changed after it was published.")
-    manifest = Manifest.from_json({**about, "seal": seal}, f"{key}: its manifest")
-    for name, entry in manifest.files.items():
-        file = path / name
-        if not file.is_file() or file.stat().st_size != entry.size:
-            raise Damaged(f"{key}: {name} is missing or has another size than was published.")
-        if (everything or entry.size <= HASH_LIMIT or not name.endswith(".npy")) and sha256(file) != entry.sha256:
-            raise Damaged(f"{key}: the bytes of {name} are not those that were published (sha256 differs).")
-    return manifest

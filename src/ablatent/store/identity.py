@@ -8,21 +8,65 @@ configuration is put together by inclusion (stages/KIND/kind.py).
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 from ablatent.core.declared import declared
-from ablatent.core.errors import ConfigError
+from ablatent.core.errors import ConfigError, DataError, short
 from ablatent.core.targets import TARGET
 
+N = TypeVar("N", bound="Name")
 NEUTRAL = "neutral"
 """The declaration of a class (field → value) by which fields that were added later are left out of keys."""
 
 
-class Key(str):
+class Name(str):
+    """Text of one form, which may be joined into a path: it cannot lead out of the folder that it is joined to.
+
+    Whatever names a place in a store is one, wherever it came from. Raises DataError for text of another form.
+    """
+
+    __slots__ = ()
+    FORM: ClassVar[str] = ""
+    PATTERN: ClassVar[re.Pattern[str]] = re.compile("")
+
+    def __new__(cls: type[N], text: object) -> N:
+        if not isinstance(text, str) or cls.PATTERN.fullmatch(text) is None:
+            raise DataError(f"expected {cls.FORM}; got {short(text)}.")
+        return super().__new__(cls, text)
+
+    @classmethod
+    def typed(cls: type[N], text: object, key: str) -> N:
+        """The name that a configuration gives under `key`. Raises ConfigError, which names `key`, for another form."""
+        try:
+            return cls(text)
+        except DataError:
+            raise ConfigError(key, cls.FORM, text) from None
+
+
+class SweepId(Name):
+    """The name of a sweep's folder: ``20261124-101500-a1b2``."""
+
+    __slots__ = ()
+    FORM = "the id of a sweep (letters, digits, - and _)"
+    PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+class FileName(Name):
+    """The name of a file of an object, with / between folders."""
+
+    __slots__ = ()
+    FORM = "the name of a file below a folder"
+    PATTERN = re.compile(r"(?:(?!\.{1,2}(?:/|$))[^/\0]+/)*(?!\.{1,2}$)[^/\0]+")
+
+
+class Key(Name):
     """The identity of a stored object: ``KIND-0123…``."""
 
     __slots__ = ()
+    FORM = "a key, KIND-DIGEST"
+    PATTERN = re.compile(r"[A-Za-z]\w*(?:-\w+)*-[0-9a-f]+", re.ASCII)
 
     @property
     def kind(self) -> str:

@@ -26,7 +26,7 @@ def locked(path: Path, title: str, poll: float = 0.1, message_every: float = 30.
     every `message_every` seconds.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _threads[str(path)], path.open("a+") as f:
+    with _threads[str(path)], path.open("a+", errors="replace") as f:
         start, last_message = time.monotonic(), -message_every + 2.0
         while True:
             try:

@@ -14,8 +14,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from ablatent.core.errors import DataError
+from ablatent.core.errors import DataError, short
 from ablatent.core.files import read_json
+from ablatent.store.identity import FileName, Key, Name, SweepId
 
 R = TypeVar("R", bound="Record")
 ABSENT: Mapping[str, Any] = MappingProxyType({})
@@ -33,7 +34,7 @@ class Record:
         Raises DataError for a missing or unknown field and for a value of another type.
         """
         if not isinstance(value, Mapping):
-            raise DataError(f"{where}: expected an object; got {_short(value)}.")
+            raise DataError(f"{where}: expected an object; got {short(value)}.")
         fields = _fields(cls)  # type: ignore[arg-type]  # mypy takes a class of a type variable for unhashable
         missing = [f"no {name!r}" for name, (_, required) in fields.items() if required and name not in value]
         if wrong := missing or [repr(name) for name in value if name not in fields]:
@@ -79,18 +80,26 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         return None if value is None else _read(inner[0], value, where)
     if origin is list:
         if not isinstance(value, list):
-            raise DataError(f"{where}: expected a list; got {_short(value)}.")
+            raise DataError(f"{where}: expected a list; got {short(value)}.")
         return [_read(inner[0], v, f"{where}[{i}]") for i, v in enumerate(value)]
     if origin is Mapping:
         if not isinstance(value, Mapping):
-            raise DataError(f"{where}: expected an object; got {_short(value)}.")
-        return {k: _read(inner[1], v, f"{where}.{k}") for k, v in value.items()}
+            raise DataError(f"{where}: expected an object; got {short(value)}.")
+        return {_read(inner[0], k, where): _read(inner[1], v, f"{where}.{k}") for k, v in value.items()}
     if issubclass(kind, Record):
         return kind.from_json(value, where)
+    if issubclass(kind, Name):
+        try:
+            return kind(value)
+        except DataError as error:
+            raise DataError(f"{where}: {error}") from None
     fits = isinstance(value, (int, float) if kind is float else kind)
     if not fits or (isinstance(value, bool) and kind is not bool):
-        raise DataError(f"{where}: expected {WORDS[kind]}; got {_short(value)}.")
-    return float(value) if kind is float else value
+        raise DataError(f"{where}: expected {WORDS[kind]}; got {short(value)}.")
+    try:
+        return float(value) if kind is float else value
+    except OverflowError:
+        raise DataError(f"{where}: expected a number; got {short(value)}.") from None
 
 
 def _plain(value: Any) -> Any:
@@ -99,11 +108,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {k: _plain(v) for k, v in value.items()}
     return [_plain(v) for v in value] if isinstance(value, list) else value
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 @dataclass(frozen=True)
@@ -124,14 +128,14 @@ class Manifest(Record):
     """
 
     kind: str
-    key: str
+    key: Key
     attempt: str
-    files: Mapping[str, FileRecord]
+    files: Mapping[FileName, FileRecord]
     created: str
     wall_seconds: float
     version: int | None = None
     config: Mapping[str, Any] = dataclasses.field(default_factory=lambda: ABSENT)
-    inputs: Mapping[str, str] = dataclasses.field(default_factory=lambda: ABSENT)
+    inputs: Mapping[str, Key] = dataclasses.field(default_factory=lambda: ABSENT)
     data: Mapping[str, str | None] = dataclasses.field(default_factory=lambda: ABSENT)
     code: str | None = None
     git: Mapping[str, Any] = dataclasses.field(default_factory=lambda: ABSENT)
@@ -150,7 +154,7 @@ class PlannedStage(Record):
     kind: str
     version: int
     config: Mapping[str, Any]
-    inputs: Mapping[str, str]
+    inputs: Mapping[str, Key]
     digests: Mapping[str, str]
     data: Mapping[str, Any]
     builder: str
@@ -169,7 +173,7 @@ class PlannedJob(Record):
     overrides: list[str]
     axes: Mapping[str, str]
     config: Mapping[str, Any]
-    stages: Mapping[str, str]
+    stages: Mapping[str, Key]
     refused: str | None
 
 
@@ -177,20 +181,30 @@ class PlannedJob(Record):
 class PlanRecord(Record):
     """A sweep before it starts. axes: axis → its values in order; stages: key → stage, inputs first."""
 
-    id: str
+    id: SweepId
     created: str
     command: str
     verb: str
     axes: Mapping[str, list[str]]
     jobs: list[PlannedJob]
-    stages: Mapping[str, PlannedStage]
+    stages: Mapping[Key, PlannedStage]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildRecord(Record):
+    """One stage to be built somewhere: the store of its inputs, the node `runtime`, and for whom it is built."""
+
+    stage: PlannedStage
+    store: str
+    runtime: Mapping[str, Any]
+    invocation: str = ""
 
 
 @dataclass(frozen=True)
 class JobStage(Record):
     """What became of a stage in one job. status: built, found, failed or skipped; seconds: that it took there."""
 
-    key: str
+    key: Key
     status: str
     seconds: float
 
@@ -199,7 +213,7 @@ class JobStage(Record):
 class JobFailure(Record):
     """Why a job did not finish. stage: the key of the stage that failed, None of a job that was refused."""
 
-    stage: str | None
+    stage: Key | None
     kind: str
     message: str
     traceback: str

@@ -18,6 +18,7 @@ import numpy as np
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.files import read_json, write_json
+from ablatent.core.progress import warn_once
 
 Scalar = str | int | float | bool | None
 
@@ -209,13 +210,32 @@ class Tracking(ABC):
         path = self._link_file(key)
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            known = read_json(path) if path.exists() else {}
-            write_json(path, {**known, self.backend: run.info()})
+            write_json(path, {**_links(path), self.backend: run.info()})
 
     def _stage_run_id(self, key: str) -> str | None:
         path = self._link_file(key)
-        known = read_json(path) if path is not None and path.exists() else {}
-        return known.get(self.backend, {}).get("id")
+        found = {} if path is None else _links(path).get(self.backend, {})
+        return found.get("id")
+
+
+def _links(path: Path) -> dict[str, dict[str, Any]]:
+    """backend → the run of a stage, of a file that `_remember` wrote; a damaged one is named, and counts as none."""
+    if not path.exists():
+        return {}
+    try:
+        known = read_json(path)
+    except (OSError, ValueError):
+        known = None
+    if isinstance(known, dict) and all(isinstance(link, dict) for link in known.values()):
+        return known
+    warn_once(f"{path} is damaged: expected the tracker's runs of a stage. It is left out.")
+    return {}
+
+
+def stage_links(root: Path) -> Iterator[tuple[str, dict[str, dict[str, Any]]]]:
+    """(key, backend → run) of every trained stage that has runs in trackers. root: of the store."""
+    for path in sorted((root / "tracking" / "stages").glob("*.json")):
+        yield path.stem, _links(path)
 
 
 class NoRun(Run):

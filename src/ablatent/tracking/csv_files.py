@@ -11,6 +11,8 @@ import numpy as np
 from ablatent.core.files import write_atomic
 from ablatent.tracking.base import Run, RunSpec, Tracking
 
+HEADER = "step,name,value"
+
 
 class CsvRun(Run):
     """A folder: run.json (config, state, summary), metrics.csv (step,name,value), images/NAME-STEP.png."""
@@ -24,7 +26,7 @@ class CsvRun(Run):
         folder.mkdir(parents=True, exist_ok=True)
         self.resumed = self.metrics.exists()
         if not self.resumed:
-            self.metrics.write_text("step,name,value\n")
+            self.metrics.write_text(f"{HEADER}\n")
         self._save("running")
 
     def _save(self, state: str) -> None:
@@ -36,10 +38,10 @@ class CsvRun(Run):
 
     def log(self, step: int, values: Mapping[str, SupportsFloat]) -> None:
         if self.resumed:  # steps after the last checkpoint are trained again: their old rows go
-            with self.metrics.open(newline="") as f:
-                kept = [row for row in csv.reader(f) if row and (row[0] == "step" or int(row[0]) < step)]
-            with self.metrics.open("w", newline="") as f:
-                csv.writer(f).writerows(kept)
+            lines = self.metrics.read_text(errors="replace").splitlines()[1:]
+            rows = [line.split(",", 1) for line in lines]
+            kept = [",".join(row) for row in rows if row[0].isdecimal() and int(row[0]) < step]  # or damaged
+            write_atomic(self.metrics, "\n".join([HEADER, *kept, ""]).encode())
             self.resumed = False
         with self.metrics.open("a", newline="") as f:
             csv.writer(f).writerows([step, name, float(value)] for name, value in values.items())

@@ -1,0 +1,68 @@
+"""Where everything lies in a store. Keys and ids become paths here alone, and nowhere without their type."""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from ablatent.core.errors import DataError
+from ablatent.store.identity import Key, Name, SweepId
+
+N = TypeVar("N", bound=Name)
+PLAN = "plan.json"
+CHECKPOINTS = ("last.ckpt", "previous.ckpt")
+
+
+def object_folder(root: Path, key: Key) -> Path:
+    """The folder of a published object, whether it is there or not."""
+    return root / "objects" / key.kind / key
+
+
+def object_keys(root: Path, kind: str) -> list[Key]:
+    """The keys of all objects of a kind of the code's own, in order; folders of other names are no objects."""
+    return [key for key in _names(Key, (root / "objects" / kind).glob("*")) if key.kind == kind]
+
+
+def object_folders(root: Path) -> list[Path]:
+    """All folders where objects are expected, by kind and key."""
+    return sorted(p for p in (root / "objects").glob("*/*") if p.is_dir())
+
+
+def work_folder(root: Path, key: Key) -> Path:
+    """The folder of a build in progress, whether it is there or not."""
+    return root / "work" / key
+
+
+def work_keys(root: Path) -> list[Key]:
+    """The keys of all builds in progress, in order."""
+    return _names(Key, (root / "work").glob("*/"))
+
+
+def checkpoints_of(work: Path) -> list[Path]:
+    """The checkpoints in the folder of a build that are there, the newest first."""
+    return [work / name for name in CHECKPOINTS if (work / name).exists()]
+
+
+def lock_file(root: Path, key: Key) -> Path:
+    """The file that a builder of this key locks."""
+    return root / "locks" / key
+
+
+def sweep_folder(root: Path, sweep: SweepId) -> Path:
+    """The folder of a sweep, whether it is there or not."""
+    return root / "sweeps" / sweep
+
+
+def sweep_ids(root: Path) -> list[SweepId]:
+    """The ids of all sweeps, the newest first."""
+    plans = (root / "sweeps").glob(f"*/{PLAN}")
+    return list(reversed(_names(SweepId, (plan.parent for plan in plans))))
+
+
+def _names(kind: type[N], paths: Iterable[Path]) -> list[N]:
+    """The names of these paths that are of a kind, in order."""
+    found = []
+    for path in sorted(paths):
+        with suppress(DataError):
+            found.append(kind(path.name))
+    return found
