@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ablatent.build import main as build_spec
 from ablatent.core.errors import DataError, StageError
 from ablatent.data.image_folder import ImageFolder
 from ablatent.stages import provenance
@@ -98,3 +99,25 @@ def test_data_edited_after_the_plan_are_refused(tmp_path):
     with pytest.raises(DataError, match="as it was when this was planned"):
         later.images()
     assert not list((tmp_path / "other").glob("objects/*/*"))
+
+
+@pytest.mark.parametrize("text", [None, "", "[]", "{}", "\xff", '{"stage": {}, "store": "s", "runtime": {}}'])
+def test_a_spec_that_is_none_is_one_sentence(tmp_path, text, capsys):
+    path = tmp_path / "spec.json"
+    if text is not None:
+        path.write_bytes(text.encode("latin-1"))
+    assert build_spec(str(path)) == 1
+    out = capsys.readouterr().out
+    assert "spec.json" in out and "expected" in out and not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize("on_code_change", ["warn", "rebuild"])
+def test_a_damaged_mark_of_the_code_counts_as_other_code(tmp_path, code, on_code_change, capsys):
+    code["die"] = True
+    with pytest.raises(KeyboardInterrupt):
+        built_by(tmp_path, on_code_change, FIRST)
+    (Store(tmp_path).work_folder(FIRST.key) / "code").write_bytes(b"\xff")
+    code["die"] = False
+    word = built_by(tmp_path, on_code_change, FIRST)[0]
+    assert "other code than this began it" in capsys.readouterr().out
+    assert word == ["A from A" if on_code_change == "warn" else "A from nothing"]

@@ -77,9 +77,9 @@ def test_two_ranks_train_as_one(case, alone, by_two):
 
 def test_one_process_goes_on_where_two_with_spread_weights_were_stopped(alone, by_two, tmp_path):
     """Optimiser state and averages of the weights, too, are whole in the checkpoint."""
-    shutil.copy(by_two / SHARDED / "last.ckpt", tmp_path)
-    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["step"] == rank_cases.STEPS // 2
-    resumed = rank_cases.train("diffusion-adam", tmp_path)["state"]
+    folder = shutil.copytree(by_two / SHARDED, tmp_path / SHARDED)
+    assert torch.load(folder / "last.ckpt", weights_only=True)["step"] == rank_cases.STEPS // 2
+    resumed = rank_cases.train("diffusion-adam", folder)["state"]
     for name, value in alone("diffusion-adam")["state"].items():
         torch.testing.assert_close(resumed[name], value, rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n} {m}")
 

@@ -1,9 +1,12 @@
 """A training that dies at the worst moment of a checkpoint resumes to the same weights and the same curves."""
 
+import shutil
+
 import pytest
 import torch
 from plain_folder import Folder
 
+from ablatent.core.disk import DiskFull
 from ablatent.core.errors import StageError
 from ablatent.training import loop, record
 from ablatent.training.checkpoint import read_checkpoint, write_checkpoint
@@ -117,7 +120,105 @@ def test_a_checkpoint_that_cannot_be_read_now_stays(tmp_path, monkeypatch):
     assert read_checkpoint(folder, "a line") == {"step": 3}
 
 
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """(weights and curves of an uninterrupted training, the folder of one that was killed after its checkpoint 20)."""
+    folder, write = tmp_path_factory.mktemp("resume"), loop.write_checkpoint
+
+    def dying(scratch, state):
+        write(scratch, state)
+        if state["step"] == 20:
+            raise Died
+
+    whole = train(folder / "whole")
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(Died):
+        patched.setattr(loop, "write_checkpoint", dying)
+        train(folder / "killed")
+    return whole, folder / "killed"
+
+
+def flip(path, at=0.5):
+    data = bytearray(path.read_bytes())
+    data[int(at * len(data))] ^= 1 << int(97 * at) % 8
+    path.write_bytes(data)
+
+
+def cut(path, size):
+    path.write_bytes(path.read_bytes()[:size])
+
+
+# What is done to the folder → the step that the training goes on from.
+DAMAGE = {
+    "nothing": (lambda f: None, 20),
+    **{f"flipped at {at}": (lambda f, at=at: flip(f / "last.ckpt", at / 100), 10) for at in range(0, 100, 7)},
+    "flipped in the digest": (lambda f: flip(f / "last.ckpt", 0.9999), 10),
+    **{f"cut to {size}": (lambda f, size=size: cut(f / "last.ckpt", size), 10) for size in (0, 1, 50, 1000, 2500)},
+    "cut by one": (lambda f: cut(f / "last.ckpt", -1), 10),
+    "cut below its digest": (lambda f: cut(f / "last.ckpt", -200), 10),
+    "both flipped": (lambda f: [flip(f / name) for name in ("last.ckpt", "previous.ckpt")], 0),
+    "killed between the renames": (lambda f: (f / "last.ckpt").unlink(), 10),
+    "the one before flipped": (lambda f: flip(f / "previous.ckpt"), 20),
+    "a row flipped": (lambda f: flip(f / "curves.csv", 0.05), 0),
+    "the rows gone": (lambda f: (f / "curves.csv").unlink(), 0),
+    "rubbish after the rows": (lambda f: (f / "curves.csv").open("ab").write(b"\xff,\n"), 20),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_checkpoint_is_named_and_dropped_for_the_one_before(killed, tmp_path, damage, capsys):
+    """The end is the same to the bit, whatever was damaged."""
+    change, step = DAMAGE[damage]
+    whole, folder = killed
+    copy = shutil.copytree(folder, tmp_path / folder.name)
+    change(copy)
+    assert train(copy) == whole
+    out = capsys.readouterr().out
+    assert (f"resumed at step {step}" in out) == (step > 0) and ("starts anew" in out) == (step == 0), out
+    unsound = step < 20 and damage != "killed between the renames"
+    assert ("last.ckpt was refused" in out) == unsound and (copy / "last.refused").exists() == unsound
+
+
+def test_a_checkpoint_of_another_stage_is_refused(killed, tmp_path, capsys):
+    whole, folder = killed
+    assert train(shutil.copytree(folder, tmp_path / "other")) == whole
+    assert "last.ckpt was refused (it is of another stage)" in capsys.readouterr().out.replace("\n", " ").replace(
+        "[/]", ""
+    )
+
+
+def test_a_pickled_object_is_refused_and_not_run(tmp_path, capsys):
+    class Payload:
+        def __reduce__(self):
+            return (exec, (f"open({str(tmp_path / 'owned')!r}, 'w')",))
+
+    write_checkpoint(Folder(tmp_path), {"step": 3, "extra": Payload()})
+    assert read_checkpoint(Folder(tmp_path), "a line") is None and not (tmp_path / "owned").exists()
+    assert "expected plain tensors" in capsys.readouterr().out
+
+
+def test_a_damaged_snapshot_is_noticed(tmp_path, capsys):
+    """It was written before the checkpoint, and would be published."""
+    (recorder := Folder(tmp_path).recorder()).weights("raw-0000005", {"a": torch.ones(3)})
+    write_checkpoint(Folder(tmp_path), {"step": 6, "files": recorder.files})
+    assert read_checkpoint(Folder(tmp_path), "a line", recorder.changed)["step"] == 6
+    flip(tmp_path / "raw-0000005.safetensors")
+    assert read_checkpoint(Folder(tmp_path), "a line", recorder.changed) is None
+    assert "raw-0000005.safetensors, which was written before it, is damaged" in capsys.readouterr().out
+
+
+def test_a_full_disk_keeps_both_checkpoints(killed, tmp_path, small_disk):
+    _, folder = killed
+    copy = shutil.copytree(folder, small_disk / folder.name)
+    before = {p.name: p.read_bytes() for p in copy.iterdir()}
+    (small_disk / "ballast").write_bytes(b"0" * (shutil.disk_usage(small_disk).free - 4096))
+    with pytest.raises(DiskFull, match=r"last.ckpt: expected room to write; the disk is full \(.* MiB are left\)"):
+        write_checkpoint(Folder(copy), {"step": 3, "module": torch.zeros(100_000)})
+    assert {p.name: p.read_bytes() for p in copy.iterdir()} == before, "and no .part"
+
+
 def test_a_checkpoint_of_another_model_says_so(tmp_path):
-    write_checkpoint(Folder(tmp_path), {"step": 3, "module": {}, "extra": {}, "optimizers": [], "seconds": 0.0})
+    write_checkpoint(
+        Folder(tmp_path), {"step": 3, "module": {}, "extra": {}, "optimizers": [], "seconds": 0.0, "files": {}}
+    )
     with pytest.raises(StageError, match=r"of another model .*rebuild"):
         train(tmp_path)

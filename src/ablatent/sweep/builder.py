@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ablatent.core.errors import StageError
-from ablatent.core.files import write_atomic
+from ablatent.core.files import read_word, write_atomic
 from ablatent.core.progress import console, seconds
 from ablatent.stages import ranks
 from ablatent.stages.context import Context, prepared, set_up_torch
 from ablatent.stages.provenance import record, stage_code
 from ablatent.stages.stage import Stage
 from ablatent.store.artifacts import Artifact, Store, Work
+from ablatent.store.layout import checkpoints_of
 from ablatent.tracking.base import NoTracking, Tracking
 
 BEGUN = "code"
@@ -76,16 +77,19 @@ class Builder:
     def _begin(self, stage: Stage, work: Work) -> None:
         """Record the code that begins this build; apply store.on_code_change where other code left a checkpoint."""
         mark, code = work.path / BEGUN, self._code(stage)
-        if work.checkpoint.exists() and mark.exists() and mark.read_text() != code:
+        begun = read_word(mark, r"\w+") or "unknown"  # where the mark is damaged
+        if checkpoints_of(work.path) and begun != code:
             text = f"{stage.key.short}: other code than this began it"
             if self.on_code_change == "error":
                 do = "Use store.on_code_change=rebuild to build it from the start."
                 raise StageError(f"store.on_code_change=error: {text}. {do}")
             if self.on_code_change == "warn":
                 console.print(f"  [yellow]{text}[/]; it goes on from there, and counts as built by that code.")
+                write_atomic(mark, begun.encode())
                 return
             console.print(f"  {text}; it starts anew.")
-            work.checkpoint.unlink()
+            for checkpoint in checkpoints_of(work.path):
+                checkpoint.unlink()
             shutil.rmtree(work.files)
             work.files.mkdir()
         write_atomic(mark, code.encode())

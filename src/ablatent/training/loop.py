@@ -117,7 +117,7 @@ def fit(
         # Rows first: a resume drops those after its checkpoint, but could not bring back any that are missing.
         recorder.flush()
         if recorder.writes:
-            write_checkpoint(scratch, state)
+            write_checkpoint(scratch, {**state, "files": recorder.files})
 
     if runtime.compile:
         compile_modules(trainee.to_compile())
@@ -155,11 +155,11 @@ def compile_modules(modules: Iterable[torch.nn.Module]) -> None:
 
 def _resume(trainee: Trainee, scratch: Scratch, recorder: Recorder, title: str) -> float:
     """Take up the checkpoint, if there is a sound one; returns the seconds spent before it."""
-    state = read_checkpoint(scratch, title) if recorder.writes else None
+    state = read_checkpoint(scratch, title, recorder.changed) if recorder.writes else None
     found = torch.tensor(state is not None, dtype=torch.uint8, device=rank_device())
     spent = scratch.path / "resumed_seconds"
     if not bool(from_rank_zero(found)):  # the first rank judges for all
-        recorder.truncate(0)
+        recorder.resume({})
         if recorder.writes:
             spent.unlink(missing_ok=True)
         return 0.0
@@ -172,9 +172,9 @@ def _resume(trainee: Trainee, scratch: Scratch, recorder: Recorder, title: str) 
     except (RuntimeError, KeyError) as e:
         do = "Say store.on_code_change=rebuild to train from the start."
         raise StageError(f"{title}: its checkpoint is of another model ({str(e).splitlines()[0]}). {do}") from e
-    trainee.step = step = int(state["step"])
+    trainee.step = step = state["step"]
     trainee.pending_optimizers, trainee.pending_scaler = state["optimizers"], state.get("scaler", {})
-    recorder.truncate(step)
+    recorder.resume(state["files"])
     if recorder.writes:
         write_atomic(spent, str(state["seconds"]).encode())
     console.print(f"  {title}: resumed at step {step} of {trainee.steps}")

@@ -1,16 +1,18 @@
 """The record of a training: rows of (step, name, value), kept with the artifact and mirrored to a tracker."""
 
 import csv
-import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor
 
-from ablatent.core.files import sync, write_atomic
+from ablatent.core.files import sha256, sync, write_atomic
 from ablatent.core.images import save_png
+
+CURVES = "curves.csv"
+HEADER = b"step,name,value\r\n"
 
 
 @runtime_checkable
@@ -40,23 +42,34 @@ class Recorder:
         check: Callable[[], None] = lambda: None,
         writes: bool = True,
     ):
-        self.path, self.panels, self.tracker, self.every = folder / "curves.csv", folder / "panels", tracker, every
+        self.path, self.panels, self.tracker, self.every = folder / CURVES, folder / "panels", tracker, every
         self.folder, self.check, self.writes = folder, check, writes
+        self.files: dict[str, dict[str, Any]] = {}
+        """What was written so far: name → size and SHA-256, which checkpoints keep."""
         self.sums: dict[str, list[float]] = {}
         self.rows: list[tuple[int, str, float]] = []
 
-    def truncate(self, step: int) -> None:
-        """Forget what was recorded after `step`."""
+    def resume(self, files: Mapping[str, Mapping[str, Any]]) -> None:
+        """Go on from a checkpoint that kept these `files`: rows that were written after it are forgotten."""
         if not self.writes:
             return
         self.check()
-        kept = []
-        if step and self.path.exists():
-            with self.path.open(newline="") as f:
-                kept = [r for r in list(csv.reader(f))[1:] if len(r) == 3 and int(r[0]) <= step]
-        text = io.StringIO(newline="")
-        csv.writer(text).writerows([("step", "name", "value"), *kept])
-        write_atomic(self.path, text.getvalue().encode())
+        self.files = {name: dict(about) for name, about in files.items()}
+        kept = self.files.get(CURVES)
+        whole = self.path.read_bytes()[: kept["size"]] if kept else HEADER
+        write_atomic(self.path, whole)
+
+    def changed(self, state: Mapping[str, Any]) -> str | None:
+        """The name of a file that is not, up to the size that a checkpoint kept of it, as it was then; else None."""
+        for name, about in state.get("files", {}).items():
+            path = self.folder / name
+            if not path.is_file() or sha256(path, about["size"]) != about["sha256"]:
+                return name
+        return None
+
+    def _keep(self, path: Path) -> None:
+        about = {"size": path.stat().st_size, "sha256": sha256(path)}
+        self.files[path.relative_to(self.folder).as_posix()] = about
 
     def train(self, step: int, values: Mapping[str, Tensor | float]) -> dict[str, float]:
         """One step's values, each named train/NAME; returns the means when they are due, else an empty dict."""
@@ -82,7 +95,9 @@ class Recorder:
             return
         self.check()
         self.panels.mkdir(exist_ok=True)
-        save_png(self.panels / f"{name}-{step:07d}.png", image)
+        path = self.panels / f"{name}-{step:07d}.png"
+        save_png(path, image)
+        self._keep(path)
         self.tracker.images(step, name, image)
 
     def weights(self, name: str, tensors: Mapping[str, Tensor]) -> None:
@@ -92,7 +107,9 @@ class Recorder:
         if self.writes:
             self.check()
             own = {key: v.detach().cpu().contiguous() for key, v in tensors.items()}
-            save_file(own, str(self.folder / f"{name}.safetensors"))
+            path = self.folder / f"{name}.safetensors"
+            save_file(own, str(path))
+            self._keep(path)
 
     def flush(self) -> None:
         """Append the rows to the file. Called before each checkpoint, which then counts on every row up to its step."""
@@ -103,3 +120,4 @@ class Recorder:
             csv.writer(f).writerows([(s, n, repr(v)) for s, n, v in self.rows])
         sync(self.path)
         self.rows.clear()
+        self._keep(self.path)
