@@ -20,10 +20,11 @@ from ablatent.data.latents import LatentNormalizer
 from ablatent.diffusion.denoiser import Denoiser
 from ablatent.diffusion.parameterization import V
 from ablatent.first_stage.identity import IdentityFirstStage
+from ablatent.inference.metadata import Metadata, check_node, request_of
 from ablatent.inference.model_reference import Reference
 from ablatent.inference.pipeline import DEFAULTS, INPAINT, Pipeline
 from ablatent.inference.request import Request, RequestResolver
-from ablatent.inference.sampling import _check_node, _request, sample
+from ablatent.inference.sampling import sample
 from ablatent.samplers.guidance import NoGuidance
 from ablatent.schedules.linear import Linear
 from ablatent.stages.generator import Generator
@@ -173,8 +174,10 @@ def test_a_hybrid_fills_the_hole_and_leaves_the_rest(hybrid, files) -> None:
     mask = network.spatial[0][:, 3]  # after the three channels of the picture
     assert torch.equal(mask > 0, torch.from_numpy(hole).expand(2, -1, -1))
     assert answer.metadata["task"] == INPAINT and answer.messages == ["the model fills holes of images: task=inpaint"]
-    _check_node("task", answer.metadata["task"])
-    assert _request(answer.metadata) == request, "so that it can be repeated"
+    check_node("task", answer.metadata["task"])
+    assert request_of(Metadata.from_json({**answer.metadata, "index": None}, "")) == request, (
+        "so that it can be repeated"
+    )
     again = Pipeline(finished.store, finished.reference, {**finished.config, "task": INPAINT}).answer(request)
     assert np.array_equal(again.images, answer.images) and again.metadata == answer.metadata
     drawn = finished.sample(n=2, **given, boxes=request.boxes)

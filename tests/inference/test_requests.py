@@ -11,17 +11,20 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from ablatent.cli.raw_overrides import check_verb, quoted, unquoted, value_of
-from ablatent.core.errors import ConfigError
+from ablatent.core.errors import AblatentError, ConfigError
 from ablatent.core.images import save_png
+from ablatent.inference.metadata import check_node, metadata_of, request_of
 from ablatent.inference.model_reference import find, merge_overrides
 from ablatent.inference.request import Request, RequestResolver, boxes_of, prompts_of
-from ablatent.inference.sampling import _check_node, _compared, metadata_of, repeat, texts
+from ablatent.inference.sampling import _compared, repeat, texts
 from ablatent.store.artifacts import Store
+from ablatent.store.identity import digest
 from ablatent.tasks.inpaint import Inpaint
 from ablatent.tasks.sample import Sample
 from ablatent.tracking.base import run_id
 from commands import ROOT
 
+RUNTIME = {"device": "cpu", "devices": 1, "compile": False, "threads": 1, "batch_size": 4, "checkpoint_seconds": 10.0}
 UGLY = [
     "a red apple, two pears",
     'the "best" one, they say',
@@ -63,6 +66,7 @@ def test_the_jobs_words_come_first() -> None:
         "guidance.scale=2",
         "task=interpolate",
         "title=x",
+        "out=elsewhere",
         "seed=1",
     ]
     assert merge_overrides(job, ["do=sample", "guidance.scale=4"]) == [
@@ -165,21 +169,87 @@ def test_more_that_does_not_fit(tmp_path) -> None:
         resolver(set(), Inpaint()).source(Request(image=str(tmp_path / "huge.png")))
 
 
-def test_a_damaged_or_foreign_text_is_answered(tmp_path) -> None:
-    full = {"files": {}, "request": {"n": 2}, "sampler": {}, "guidance": {}, "task": {}, "samples": {}, "index": 0}
-    for text in ([1], 3, {"a": 1}, {**full, "request": {"m": 2}}, {**full, "files": 5}):
-        save_png(tmp_path / "a.png", np.zeros((4, 4, 3), np.uint8), {"ablatent": json.dumps(text)})
-        with pytest.raises(ConfigError, match="repeat: expected a"):
-            repeat(Store(tmp_path), {"repeat": str(tmp_path / "a.png"), "out": str(tmp_path / "new"), "runtime": {}})
+def node(kind: str, **options) -> dict:
+    return {"_target_": f"ablatent.{kind}", **options}
+
+
+FULL = {
+    "keys": {"first_stage": "first_stage-00", "latents": "latents-00", "diffusion": "diffusion-00"},
+    "sampler": node("samplers.ddim.DDIM", steps=2),
+    "guidance": node("samplers.guidance.NoGuidance"),
+    "samples": {"weights": "ema", "snapshot": "last", "decode_tile": None, "decode_overlap": 16},
+    "task": node("tasks.sample.Sample"),
+    "request": {"class_": None, "label": 1, "n": 2, "seed": 3, "boxes": None, "annotations": {}, "prompts": UGLY},
+    "files": {},
+    "size": 8,
+    "runtime": {"batch_size": 4, "threads": 1, "device": "cpu"},
+    "versions": {"torch": "2"},
+    "git": {"commit": "0"},
+}
+OTHERS = (None, True, 0, -1, 1e12, 10**400, "abc", "../../x", [], [1], {}, {"a": {"_target_": "os.getcwd"}})
+
+
+def picture(path, text: str):
+    save_png(path, np.zeros((4, 4, 3), np.uint8), {"ablatent": text})
+    return path
+
+
+def leaves(value, path=()):
+    """The path of every value in a JSON value."""
+    yield path
+    for name, inner in value.items() if isinstance(value, dict) else ():
+        yield from leaves(inner, (*path, name))
+
+
+def put(value, path, other):
+    return other if not path else {**value, path[0]: put(value[path[0]], path[1:], other)}
+
+
+@pytest.mark.parametrize("path", list(leaves({**FULL, "index": 0})), ids=".".join)
+def test_whatever_stands_in_a_picture_is_answered(tmp_path, path, monkeypatch) -> None:
+    """Values of every other type in place of each: taken, where they are possible, or answered naming `repeat`."""
+    monkeypatch.chdir(tmp_path)
+    for other in OTHERS:
+        picture(tmp_path / "a.png", json.dumps(put({**FULL, "index": 0}, path, other)))
+        config = {"repeat": str(tmp_path / "a.png"), "out": str(tmp_path / "new"), "runtime": RUNTIME}
+        with pytest.raises(AblatentError) as error:  # at the latest, as the store has no such model
+            repeat(Store(tmp_path), config)
+        if isinstance(error.value, ConfigError) and "request" not in path:
+            named = (
+                error.value.key in ("repeat", ".".join(path), *path) or error.value.key == FULL["sampler"]["_target_"]
+            )
+            assert named, error.value
+        assert not (tmp_path / "new").exists(), "what was refused leaves no folder"
+
+
+def test_a_damaged_picture_is_answered(tmp_path) -> None:
+    whole = picture(tmp_path / "a.png", json.dumps({**FULL, "index": 0})).read_bytes()
+    metadata_of(tmp_path / "a.png")
+    texts_ = [
+        b"",
+        b"\x00",
+        b"[" * 100_000,
+        whole[:40],
+        whole[:-30],
+        b"\xff" + whole[1:],
+        whole[:60] + b"\x00" + whole[61:],
+    ]
+    for data in texts_:
+        (tmp_path / "a.png").write_bytes(data)
+        with pytest.raises(ConfigError, match=r"^repeat: expected a PNG file that do=sample wrote"):
+            metadata_of(tmp_path / "a.png")
+    for text in ("[" * 100_000, "[]", "3", "{}", "\x00"):
+        with pytest.raises(ConfigError, match=r"^repeat: expected a PNG file that do=sample wrote"):
+            metadata_of(picture(tmp_path / "a.png", text))
     assert "another size, 2x2" in _compared(np.zeros((2, 2, 3)), np.zeros((4, 4, 3)))
 
 
 def test_a_picture_says_how_it_was_made(tmp_path) -> None:
-    about = {"keys": {"diffusion": "diffusion-00"}, "request": {"prompts": UGLY, "seed": 3}}
-    save_png(tmp_path / "a.png", np.zeros((4, 4, 3), np.uint8), texts(about, 2, UGLY[8]))
-    assert metadata_of(tmp_path / "a.png") == {**about, "index": 2}
-    with Image.open(tmp_path / "a.png") as picture:
-        assert picture.text["prompt"] == UGLY[8] and json.loads(picture.text["ablatent"])["request"]["prompts"] == UGLY
+    save_png(tmp_path / "a.png", np.zeros((4, 4, 3), np.uint8), texts(FULL, 2, UGLY[8]))
+    found = metadata_of(tmp_path / "a.png")
+    assert found.to_json() == {**FULL, "index": 2} and request_of(found).prompts == UGLY
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.text["prompt"] == UGLY[8] and json.loads(image.text["ablatent"])["request"]["prompts"] == UGLY
     Image.new("RGB", (4, 4)).save(tmp_path / "b.png")
     with pytest.raises(ConfigError, match="that do=sample wrote"):
         metadata_of(tmp_path / "b.png")
@@ -199,8 +269,8 @@ def test_a_picture_says_how_it_was_made(tmp_path) -> None:
 )
 def test_a_picture_runs_nothing_else(node) -> None:
     with pytest.raises(ConfigError, match="one of this package"):
-        _check_node("sampler", node)
-    _check_node("sampler", {"_target_": "ablatent.samplers.ddim.DDIM", "steps": 5})
+        check_node("sampler", node)
+    check_node("sampler", {"_target_": "ablatent.samplers.ddim.DDIM", "steps": 5})
 
 
 def test_models_by_job_key_and_run(tmp_path) -> None:
@@ -209,7 +279,8 @@ def test_models_by_job_key_and_run(tmp_path) -> None:
         folder = tmp_path / "objects" / key.rsplit("-", 1)[0] / key
         folder.mkdir(parents=True)
         about = {"attempt": "0", "files": {}, "created": "now", "wall_seconds": 0.0, "inputs": {}}
-        (folder / "manifest.json").write_text(json.dumps({"kind": folder.parent.name, "key": key, **about}))
+        about |= {"kind": folder.parent.name, "key": key}
+        (folder / "manifest.json").write_text(json.dumps({**about, "seal": digest(about)}))
     about = {"axes": {}, "stages": stages, "config": {}, "refused": None}
     jobs = [{"index": i, "name": f"sampler.steps={i}", "overrides": [f"sampler.steps={i}"], **about} for i in (0, 1)]
     (tmp_path / "sweeps" / "S").mkdir(parents=True)

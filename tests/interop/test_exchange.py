@@ -1,6 +1,7 @@
 """do=import and do=export: artifacts of the store, in either format, out and back with the same keys."""
 
 import json
+import shutil
 from pathlib import Path
 
 import compvis_names as named
@@ -9,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from test_compvis import SMALL_UNET, checkpoint, drawn
 
+from ablatent.core.disk import DiskFull
 from ablatent.core.errors import ConfigError
 from ablatent.core.files import sha256
 from ablatent.inference.export import export_weights
@@ -108,6 +110,15 @@ def test_diffusers_out_and_back(imported, tmp_path):
     assert raw.keys() == ema.keys() and all(torch.equal(raw[k], ema[k]) for k in raw)
     sources = again.open(*keys(again, "first_stage")).manifest.source["sha256"]
     assert "unet/config.json" in sources and "vqvae/diffusion_pytorch_model.safetensors" in sources
+
+
+@pytest.mark.parametrize("format_", ["compvis", "diffusers"])
+def test_a_full_disk_leaves_no_half_model(imported, small_disk, format_):
+    _, _, store = imported
+    (small_disk / "ballast").write_bytes(bytes(shutil.disk_usage(small_disk).free - 65536))
+    with pytest.raises(DiskFull, match=r"the disk is full .* The store is as it was\."):
+        export_weights(store, config(small_disk / "out", format_, keys(store, "imported")[0]))
+    assert not (small_disk / "out").exists()
 
 
 def job(**first_stage):

@@ -157,14 +157,14 @@ def parse_boxes(given: Sequence[object], classes: Sequence[str], key: str = "box
     boxes: list[Box] = []
     for item in given:
         values = list(item) if isinstance(item, list | tuple) else [item]
-        corners = [float(v) for v in values[1:] if isinstance(v, int | float) and not isinstance(v, bool)]
+        corners = [v for v in values[1:] if isinstance(v, int | float) and not isinstance(v, bool)]
         if len(values) != 5 or len(corners) != 4:
             raise ConfigError(key, "boxes [name, x0, y0, x1, y1]", item)
         label = class_index(str(values[0]), classes, key)
         x0, y0, x1, y1 = corners
         if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
             raise ConfigError(key, "corners with 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1", item)
-        boxes.append((label, x0, y0, x1, y1))
+        boxes.append((label, float(x0), float(y0), float(x1), float(y1)))
     return boxes
 
 

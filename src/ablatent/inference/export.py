@@ -1,6 +1,7 @@
 """do=export: an artifact gathered from the store, written in the format of another program."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ablatent.conditioning.text_transformer import TextTransformer
+from ablatent.core.disk import full_disk_named
 from ablatent.core.errors import ConfigError
 from ablatent.core.files import read_json, write_atomic, write_json
 from ablatent.core.instantiate import make
@@ -40,7 +42,13 @@ def export_weights(store: Store, config: Mapping[str, Any]) -> int:
     if options["weights"] not in ("ema", "raw"):
         raise ConfigError("interop.weights", "ema or raw", options["weights"])
     found = gather(store, artifact, options["weights"], options["snapshot"])
-    for line in write(found, format_, folder):
+    try:
+        with full_disk_named(folder, "The store is as it was."):
+            lines = write(found, format_, folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)  # half of a model, in a folder that was new or empty
+        raise
+    for line in lines:
         console.print(f"  {line}", soft_wrap=True)
     return 0
 
@@ -222,7 +230,8 @@ def _compvis(found: Gathered, folder: Path) -> list[str]:
         )
         state = compvis.join(state, named["raw"], named.get("ema"), metadata)
     folder.mkdir(parents=True, exist_ok=True)
-    torch.save({"state_dict": state}, folder / "model.ckpt")
+    with (folder / "model.ckpt").open("wb") as f:  # its own opening of a file hides why it cannot be written
+        torch.save({"state_dict": state}, f)
     write_atomic(folder / "config.yaml", (json.dumps(described, indent=2) + "\n").encode())
     return [f"{folder}/model.ckpt: {len(state)} tensors", f"{folder}/config.yaml: for the reference code"]
 

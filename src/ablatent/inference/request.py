@@ -22,6 +22,9 @@ from ablatent.data.maps import UNLABELLED, VOID, square
 from ablatent.tasks.base import Task
 from ablatent.tasks.fill import Fill
 
+MOST = 100_000
+"""Images of one request, which are in memory together."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
@@ -29,7 +32,8 @@ class Request:
 
     prompts: each is sampled n times; label: a class by number, class_: by name; image, mask, map: files; boxes: a list
     of [class name, x0, y0, x1, y1], shares of the image from left and top; annotations: further ones by name, one value
-    for all samples or a list of values in turn; seed: of the noise. Raises ConfigError for wrong values.
+    for all samples or a list of values in turn; n: 1 … MOST over all prompts; seed: of the noise, from 0. Raises
+    ConfigError for wrong values.
     """
 
     prompts: Sequence[str] = ()
@@ -48,6 +52,8 @@ class Request:
             value = getattr(self, key)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ConfigError(key, f"an integer of at least {least}", value)
+        if self.count > MOST:
+            raise ConfigError("n", f"at most {MOST} images at once", self.count, "Give several requests, by seeds.")
         if self.class_ is not None and self.label is not None:
             raise ConfigError("label", "null beside class", self.label, "Name the class once.")
         if self.label is not None and (isinstance(self.label, bool) or not isinstance(self.label, int)):
@@ -269,7 +275,7 @@ def _in_turn(key: str, value: Any, n: int) -> Shaped[np.ndarray, "n ..."]:
     values = value if isinstance(value, list | tuple) else [value]
     try:
         numbers = np.asarray(values, dtype=np.float32)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         numbers = np.zeros(0, dtype=np.float32)
     if not len(numbers) or not np.isfinite(numbers).all():
         raise ConfigError(key, "a number, or a list of numbers", value)

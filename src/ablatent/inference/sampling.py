@@ -1,25 +1,23 @@
 """do=sample: samples of a finished model as PNG files with their metadata, from which they can be repeated."""
 
 import json
+import os
 import secrets
 import time
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ablatent.core.errors import ConfigError, DataError
-from ablatent.core.files import sha256
+from ablatent.core.disk import full_disk_named
+from ablatent.core.errors import ConfigError
 from ablatent.core.progress import console
+from ablatent.inference.metadata import CHUNK, check_node, metadata_of, request_of
 from ablatent.inference.model_reference import ABOUT_SAMPLING, Reference, find
 from ablatent.inference.request import Request
 from ablatent.store.artifacts import Store
-from ablatent.store.identity import Key
-
-CHUNK = "ablatent"
-"""The PNG text chunk with all metadata, as JSON; the chunk `prompt` beside it is for other programs."""
 
 
 def sample(store: Store, config: Mapping[str, Any]) -> int:
@@ -48,42 +46,47 @@ def sample_and_save(
     from ablatent.core.images import grid, save_png
     from ablatent.inference.pipeline import Pipeline
 
+    with _made(folder):
+        result = Pipeline(store, reference, config, size).answer(request)
+        for line in result.messages:
+            console.print(f"  {line}", markup=False, soft_wrap=True)
+        for index, image in enumerate(result.images):
+            save_png(folder / f"{index:04d}.png", image, texts(result.metadata, index, request.caption(index)))
+        columns = min(request.n, 8)
+        scale = max(1, 64 // result.images.shape[1])
+        save_png(folder / "grid.png", grid(result.images, columns, scale), texts(result.metadata, None, None))
+    console.print(f"{len(result.images)} images: {folder}/0000.png …, {folder}/grid.png", markup=False, soft_wrap=True)
+    return result.images
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Inside, the folder is there. After an error, what was made for it and is empty is gone again.
+
+    Raises ConfigError, which names `out`, for a folder that cannot be made or written.
+    """
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    expected = "a folder that can be created and written"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
-        raise ConfigError("out", "a folder that can be created", str(folder), str(e)) from None
-    result = Pipeline(store, reference, config, size).answer(request)
-    for line in result.messages:
-        console.print(f"  {line}", markup=False, soft_wrap=True)
-    for index, image in enumerate(result.images):
-        save_png(folder / f"{index:04d}.png", image, texts(result.metadata, index, request.caption(index)))
-    columns = min(request.n, 8)
-    scale = max(1, 64 // result.images.shape[1])
-    save_png(folder / "grid.png", grid(result.images, columns, scale), texts(result.metadata, None, None))
-    console.print(f"{len(result.images)} images: {folder}/0000.png …, {folder}/grid.png", markup=False, soft_wrap=True)
-    return result.images
+        raise ConfigError("out", expected, str(folder), str(e)) from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError("out", expected, str(folder), "Nothing can be written into it.")
+    try:
+        with full_disk_named(folder, "The images that were written are whole."):
+            yield
+    except BaseException:
+        with suppress(OSError):  # one that holds images by now stays
+            for path in new:
+                path.rmdir()
+        raise
 
 
 def texts(metadata: Mapping[str, Any], index: int | None, prompt: str | None) -> dict[str, str]:
     """The text chunks of an image: name → text. index: of the sample, None for the grid."""
     chunks = {CHUNK: json.dumps({**metadata, "index": index}, sort_keys=True)}
     return chunks if prompt is None else {**chunks, "prompt": prompt}
-
-
-def metadata_of(path: Path) -> dict[str, Any]:
-    """The metadata that `texts` wrote into an image. Raises ConfigError, which names `repeat`, for other files."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return dict(json.loads(image.info[CHUNK]))
-    except (OSError, KeyError, TypeError, ValueError, Image.DecompressionBombError):
-        raise _unknown(path) from None
-
-
-def _unknown(path: Path) -> ConfigError:
-    return ConfigError("repeat", "a PNG file that do=sample wrote", str(path), "Its text chunks have the request.")
 
 
 def _folder(out: str | None) -> Path:
@@ -105,20 +108,14 @@ def repeat(store: Store, config: Mapping[str, Any]) -> int:
     from PIL import Image
 
     path, folder = Path(config["repeat"]).expanduser(), _folder(config["out"])
-    metadata = metadata_of(path)
-    try:
-        request, nodes, index = _request(metadata), {name: metadata[name] for name in ABOUT_SAMPLING}, metadata["index"]
-        for name in ("sampler", "guidance", "task"):
-            _check_node(name, nodes[name])
-        runtime = {**config["runtime"], **{k: metadata["runtime"][k] for k in ("batch_size", "threads")}}
-        keys, size = {role: Key(key) for role, key in metadata["keys"].items()}, int(metadata["size"])
-        reference = Reference(keys, [], None)
-        whole = index is None or 0 <= int(index) < request.count
-    except (KeyError, TypeError, ValueError, AttributeError):
-        whole = False
-    if not whole:
-        raise _unknown(path)
-    images = sample_and_save(store, reference, {**nodes, "runtime": runtime}, size, request, folder)
+    found = metadata_of(path)
+    nodes = {name: dict(getattr(found, name)) for name in ABOUT_SAMPLING}
+    for name in ("sampler", "guidance", "task"):
+        check_node(name, nodes[name])
+    request, index = request_of(found), found.index
+    runtime = {**config["runtime"], "batch_size": found.runtime.batch_size, "threads": found.runtime.threads}
+    reference = Reference(dict(found.keys), [], None)
+    images = sample_and_save(store, reference, {**nodes, "runtime": runtime}, found.size, request, folder)
     if index is None:
         return 0
     with Image.open(path) as image:
@@ -132,41 +129,3 @@ def _compared(before: np.ndarray, image: np.ndarray) -> str:
         return f"the file is of another size, {before.shape[1]}x{before.shape[0]}: it was changed since"
     apart = int(np.abs(before - image).max())
     return "the same as in the file, bit for bit" if apart == 0 else f"up to {apart} grey levels from the file"
-
-
-def _request(metadata: Mapping[str, Any]) -> Request:
-    """The request again; DataError where a file that it read is gone or has other bytes."""
-    files = metadata["files"]
-    for key, file in files.items():
-        if not Path(file["path"]).is_file() or sha256(Path(file["path"])) != file["sha256"]:
-            raise DataError(
-                f"repeat: expected the {key} {file['path']} as it was read then; it is gone or has changed."
-            )
-    return replace(Request(**metadata["request"]), **{key: file["path"] for key, file in files.items()})
-
-
-def _check_node(group: str, node: Mapping[str, Any]) -> None:
-    """Raise ConfigError unless a node is a class of this package of the group's kind: a file may come from anybody."""
-    from ablatent.core.targets import class_of
-    from ablatent.samplers.base import Sampler
-    from ablatent.samplers.guidance import Guidance
-    from ablatent.tasks.base import Task
-
-    target = str(node.get("_target_"))
-    kinds = {"sampler": Sampler, "guidance": Guidance, "task": Task}
-    plain = all(_plain(value) for key, value in node.items() if key != "_target_")
-    plain &= not any(key.startswith("_") and key != "_target_" for key in node)
-    try:
-        fits = plain and target.startswith("ablatent.") and issubclass(class_of(node), kinds[group])
-    except Exception:  # whatever stands there is not one of ours
-        fits = False
-    if not fits:
-        do = "Request new images with model=… and the settings that the file shows."
-        raise ConfigError("repeat", f"a file whose {group} is one of this package", target, do)
-
-
-def _plain(value: Any) -> bool:
-    """Whether a value is a number, text, null or a list of these: nothing that could become an object."""
-    if isinstance(value, list):
-        return all(_plain(v) for v in value)
-    return value is None or isinstance(value, bool | int | float) or (isinstance(value, str) and "${" not in value)

@@ -168,10 +168,16 @@ def weights_path(folder: Path, weights: str, snapshot: str | int) -> Path:
     """
     from ablatent.core.errors import ConfigError
 
-    there = {int(p.stem.rsplit("-", 1)[1]): p for p in folder.glob(f"{weights}-*.safetensors")}
-    if not there:
-        kept = sorted({p.stem.rsplit("-", 1)[0] for p in folder.glob("*-*.safetensors")})
-        raise ConfigError("samples.weights", f"one of {', '.join(kept)}, which the diffusion stage kept", weights)
+    kept: dict[str, dict[int, Path]] = {}
+    for file in folder.glob("*-*.safetensors"):
+        name, _, step_ = file.stem.rpartition("-")
+        kept.setdefault(name, {})[int(step_)] = file
+    if weights not in kept:
+        expected = f"one of {', '.join(sorted(kept))}, which the diffusion stage kept"
+        raise ConfigError("samples.weights", expected, weights)
+    there = kept[weights]
+    if snapshot != "last" and not str(snapshot).isdecimal():
+        raise ConfigError("samples.snapshot", f"last, or one of {sorted(there)}", snapshot)
     step = max(there) if snapshot == "last" else int(snapshot)
     if step not in there:
         raise ConfigError("samples.snapshot", f"last, or one of {sorted(there)}", snapshot, "See training.snapshots.")
