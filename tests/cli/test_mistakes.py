@@ -10,7 +10,7 @@ from ablatent.core.errors import ConfigError
 from commands import ROOT, inline, run
 
 MISTAKES = {
-    "do=report first_stage=vq": ["first_stage", "do=report: sweep, store"],
+    "do=report first_stage=vq": ["first_stage", "do=report: sweep, out, store"],
     "do=status n=3": ["n", "do=status"],
     "-m do=run,plan": ["do", "cannot be swept"],
     "-m do=report sweep=a,b": ["do", "run or plan with -m"],

@@ -11,7 +11,7 @@ import numpy as np
 
 from ablatent.data.histograms import ChannelHistograms
 from ablatent.stages.stage import Stage
-from ablatent.store.identity import Key
+from ablatent.store.identity import Key, digest
 
 CATEGORIES = {
     "reference": 3.0,
@@ -50,6 +50,12 @@ def npy(array: np.ndarray) -> bytes:
 
 def as_json(value: Any) -> bytes:
     return json.dumps(value).encode()
+
+
+def sealed(manifest: dict[str, Any]) -> dict[str, Any]:
+    """With the digest of everything else, as it is published."""
+    about = {k: v for k, v in manifest.items() if k != "seal"}
+    return {**about, "seal": digest(about)}
 
 
 def curves(names: dict[str, float], steps: int, every: int, seed: int) -> bytes:
@@ -133,7 +139,7 @@ class FakeStore:
             "peak_memory_bytes": 700 * 2**20,
             "created": "2026-11-22T20:00:00Z",
         }
-        (folder / "manifest.json").write_bytes(as_json(manifest))
+        (folder / "manifest.json").write_bytes(as_json(sealed(manifest)))
         return key
 
     def first_stage(self, name: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report_store import NOTE, build, discs
+from report_store import NOTE, build, discs, sealed
 from rich.console import Console
 
 from ablatent.core.errors import ConfigError
@@ -313,7 +313,7 @@ def test_a_score_that_nobody_has_heard_of_is_shown_as_the_store_says(tmp_path: P
         (folder / "scores.json").write_bytes(data)
         manifest = json.loads((folder / "manifest.json").read_text())
         manifest["files"]["scores.json"] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-        (folder / "manifest.json").write_text(json.dumps(manifest))
+        (folder / "manifest.json").write_text(json.dumps(sealed(manifest)))
     sweep = load_sweep(tmp_path, sweep.id)
     table = tables.results(sweep)
     assert table.columns[-3:] == ["Sharpness ↑", "Sharpness of noise", "time alone"]

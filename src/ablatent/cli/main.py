@@ -18,6 +18,7 @@ from ablatent.core.errors import AblatentError, ConfigError, did_you_mean
 from ablatent.core.options import ROOT_VARIABLE, SEARCHPATH_VARIABLE
 from ablatent.core.progress import console
 from ablatent.inference.model_reference import find, merge_overrides
+from ablatent.store.artifacts import check_format, check_place
 
 if TYPE_CHECKING:
     from ablatent.sweep.plan import Composed
@@ -31,7 +32,7 @@ def main(root: Path) -> None:
     overrides = [a for a in sys.argv[1:] if not a.startswith("-") and "=" in a]
     multirun = any(a in ("-m", "--multirun") for a in sys.argv[1:])
     try:
-        check_store_path(overrides)
+        check_place(store_path(root, overrides))
         check_verb(root, overrides, multirun)
         if value_of(overrides, "do") == "sample":
             merged = prepend_job_overrides(root, overrides)
@@ -52,39 +53,30 @@ def prepend_job_overrides(root: Path, overrides: list[str]) -> list[str]:
     model = value_of(overrides, "model")
     if value_of(overrides, "repeat") is not None:
         return overrides
-    store = Path(value_of(overrides, "store.path") or chosen_store(root, overrides))
+    store = store_path(root, overrides)
+    check_format(store)
     return merge_overrides(find(store, None if model is None else unquoted(model)).overrides, overrides)
 
 
-def chosen_store(root: Path, overrides: list[str]) -> str:
-    """The path of the option of `store` that was typed, or of the default one. Raises ConfigError for no option."""
+def store_path(root: Path, overrides: list[str]) -> Path:
+    """The folder of the store: as typed, else of the chosen option of `store`. Raises ConfigError for none."""
+    typed = value_of(overrides, "store.path")
+    if typed is not None:
+        if not typed.strip("'\""):
+            raise ConfigError("store.path", "a folder", typed, "Leave it out for ./store.")
+        return Path(typed)
     option = value_of(overrides, "store") or "local"
     file = root / "conf" / "store" / f"{option}.yaml"
-    if not file.is_file():
-        known = sorted(p.stem for p in file.parent.glob("*.yaml"))
+    known = sorted(p.stem for p in file.parent.glob("*.yaml"))
+    if option not in known:
         raise ConfigError("store", "one of " + ", ".join(known), option, did_you_mean(option, known))
-    return str(OmegaConf.load(file).path)
+    return Path(str(OmegaConf.load(file).path))
 
 
 def typed_searchpath(arguments: list[str]) -> list[str]:
     """The folders of hydra.searchpath=[file://FOLDER, …] as typed."""
     values = [a.partition("=")[2] for a in arguments if a.lstrip("+").startswith("hydra.searchpath=")]
     return [path for value in values for path in re.findall(r"file://([^,\]'\"]+)", value)]
-
-
-def check_store_path(overrides: list[str]) -> None:
-    """Raise ConfigError for a store.path that leads through a file: Hydra would create folders there."""
-    for override in overrides:
-        key, _, value = override.partition("=")
-        if key == "store.path":
-            if not value.strip("'\""):
-                raise ConfigError("store.path", "a folder", value, "Leave it out for ./store.")
-            path = Path(value)
-            blocking = next((p for p in [path, *path.parents] if p.exists() and not p.is_dir()), None)
-            if blocking is not None:
-                raise ConfigError(
-                    "store.path", "a folder, or a path where one can be created", value, f"{blocking} is a file."
-                )
 
 
 def command_line() -> str:

@@ -16,11 +16,13 @@ class Verb(ABC):
 
     Declared, as literals that are read before torch is imported: reads: the config groups and keys of config.yaml that
     it reads, beside its own; empty: all of a job. takes_jobs: whether it takes the several jobs of -m.
+    writes: whether it writes into the store whatever it finds there.
     keys: the class whose fields are its own keys, those of its YAML.
     """
 
     reads: ClassVar[tuple[str, ...]] = ()
     takes_jobs: ClassVar[bool] = False
+    writes: ClassVar[bool] = False
     keys: ClassVar[type[Fields]] = Fields
 
     @abstractmethod

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Gt, Lt
@@ -10,17 +11,22 @@ from rich.markup import escape
 from ablatent.cli.command_fields import check_command, check_preset
 from ablatent.cli.verb import Config, Verb
 from ablatent.core.declared import declared
-from ablatent.core.errors import AblatentError, ConfigError, DataError, did_you_mean
+from ablatent.core.disk import full_disk_named
+from ablatent.core.errors import AblatentError, DataError
 from ablatent.core.fields import Count, Fields, Positive, StageKey, Text, WeightsName, Whole
 from ablatent.core.instantiate import make
 from ablatent.core.progress import console
 from ablatent.inference.pretrained import Resolver
-from ablatent.store.artifacts import Damaged, Store, objects_of, verify
-from ablatent.store.identity import Key
+from ablatent.report.place import RECORD, check_out
+from ablatent.store.artifacts import Store
+from ablatent.store.identity import Key, SweepId
+from ablatent.store.layout import object_folders
+from ablatent.store.sweeps import newest_sweep, sweep_named
+from ablatent.store.verify import Damaged, verify
 from ablatent.sweep.executors import Executor
 from ablatent.sweep.plan import Composed, Job, Plan, effects, make_plan, stages_table
-from ablatent.sweep.run_sweep import newest_sweep, run
-from ablatent.tracking.base import Tracking
+from ablatent.sweep.run_sweep import run
+from ablatent.tracking.base import NoTracking, Tracking
 
 
 class JobsKeys(Fields):
@@ -28,6 +34,7 @@ class JobsKeys(Fields):
 
     title: Annotated[Text | None, "at the head of the report"]
     question: Annotated[Text | None, "that the sweep answers, at the head of the report"]
+    out: Annotated[Text | None, "folder of the report; null: the sweep's in the store"]
 
 
 class PlanVerb(Verb):
@@ -57,18 +64,39 @@ class RunVerb(Verb):
     keys = JobsKeys
 
     def __call__(self, jobs: Sequence[Composed], store: Store, config: Config, command: str) -> int:
+        out = _folder(config["out"])
         plan = checked_plan(jobs, store, everything=False)
         if not plan.stages:
             return 2 if any(job.refused for job in plan.jobs) else 0
         tracking: Tracking = make(config["tracking"], Tracking)
         executor: Executor = make(config["executor"], Executor)
-        return run(plan, store, config, command, executor, tracking, lambda sweep: write_report(store, sweep, tracking))
+        writable = store.is_writable()
+        if not writable:
+            if _missing(plan, store):
+                store.check_writable()  # raises, with the reason
+            tracking = NoTracking()
+            console.print(
+                f"[yellow]nothing can be written into {store.root}[/]: the sweep is recorded beside its report"
+            )
+
+        def record_elsewhere(sweep: SweepId) -> Path:
+            folder = Path("reports") / sweep if out is None else out
+            check_out(folder)
+            return folder / RECORD
+
+        def report(sweep: SweepId, record: Path) -> None:
+            from ablatent.report.finish import finish
+
+            finish(store.root, sweep, tracking, out if writable else record.parent, record)
+
+        return run(plan, store, config, command, executor, tracking, report, None if writable else record_elsewhere)
 
 
 class ReportKeys(Fields):
     """The keys of do=report."""
 
     sweep: Annotated[Text | None, "id of the sweep, below store/sweeps; null: the newest"]
+    out: Annotated[Text | None, "folder of the report; null: the sweep's in the store"]
 
 
 class ReportVerb(Verb):
@@ -79,7 +107,10 @@ class ReportVerb(Verb):
     keys = ReportKeys
 
     def __call__(self, jobs: Sequence[Composed], store: Store, config: Config, command: str) -> int:
-        write_report(store, config["sweep"] or newest_sweep(store))
+        from ablatent.report.finish import finish
+
+        typed = config["sweep"]
+        finish(store.root, newest_sweep(store.root) if typed is None else str(typed), out=_folder(config["out"]))
         return 0
 
 
@@ -99,9 +130,8 @@ class StatusVerb(Verb):
     def __call__(self, jobs: Sequence[Composed], store: Store, config: Config, command: str) -> int:
         from ablatent.sweep.status import print_status
 
-        if config["sweep"] is not None:
-            check_sweep(store, config["sweep"])
-        print_status(store, config["sweep"])
+        typed = config["sweep"]
+        print_status(store, None if typed is None else sweep_named(store.root, str(typed)))
         return 0
 
 
@@ -111,16 +141,20 @@ class VerifyVerb(Verb):
     reads = ("store",)
 
     def __call__(self, jobs: Sequence[Composed], store: Store, config: Config, command: str) -> int:
-        damaged, folders = 0, objects_of(store)
+        damaged, folders = 0, object_folders(store.root)
         for folder in folders:
             try:
-                verify(folder, folder.name, everything=True)
+                verify(folder, Key(folder.name), everything=True)
             except Damaged as e:
                 damaged += 1
-                store.set_aside(Key(folder.name), f"[red]damaged[/] {escape(str(e))}")
+                text = f"[red]damaged[/] {escape(str(e))}"
+                if store.is_writable():
+                    store.set_aside(Key(folder.name), text)
+                else:
+                    console.print(f"  {text} It stays where it is: the store can only be read.")
             except DataError as e:  # whole, but of a shape that this version does not know: it stays where it is
                 damaged += 1
-                console.print(f"  [red]unknown[/] {escape(str(e))}")
+                console.print(f"  [red]unknown[/] {escape(f'{folder}: {e}')}")
         console.print(f"{len(folders) - damaged} of {len(folders)} objects are whole")
         return 1 if damaged else 0
 
@@ -188,6 +222,7 @@ class ImportKeys(Fields):
 class ImportVerb(Verb):
     """Import weights of other programs into the store."""
 
+    writes = True
     reads = ("store",)
 
     keys = ImportKeys
@@ -228,9 +263,11 @@ def execute(jobs: Sequence[Composed], command: str) -> int:
     check_preset(config.get("preset") or {})
     check_command(config, declared(config["verb"], "reads"))
     store = Store(config["store"]["path"])
-    store.check_writable()
     verb: Verb = make(config["verb"], Verb)
-    return verb(jobs, store, config, command)
+    if verb.writes:
+        store.check_writable()
+    with full_disk_named(store.root):
+        return verb(jobs, store, config, command)
 
 
 def checked_plan(composed: Sequence[Composed], store: Store, everything: bool) -> Plan:
@@ -240,11 +277,11 @@ def checked_plan(composed: Sequence[Composed], store: Store, everything: bool) -
     """
     resolver = Resolver(store)
     plan = make_plan([_resolved(job, resolver) for job in composed])
-    found = {stage.key for stage in plan.stages.values() if store.folder(stage.key).exists()}
-    if everything or found != {stage.key for stage in plan.stages.values()}:
+    missing = _missing(plan, store)
+    if everything or missing:
         from ablatent.sweep.check import check_plan
 
-        check_plan(plan, lambda stage: stage.key in found)
+        check_plan(plan, lambda stage: stage.key not in missing)
     for reason, jobs in refusals(plan).items():
         named = f"job {jobs[0].index} {jobs[0].name}: " if len(plan.jobs) > 1 else ""
         if len(jobs) > 1:
@@ -262,6 +299,11 @@ def refusals(plan: Plan) -> dict[str, list[Job]]:
     return out
 
 
+def _missing(plan: Plan, store: Store) -> set[Key]:
+    """The keys of a plan's stages that the store does not have."""
+    return {stage.key for stage in plan.stages.values() if not store.folder(stage.key).exists()}
+
+
 def _resolved(job: Composed, resolver: Resolver) -> Composed:
     """The job with its references to the store resolved; refused where the store has no such artifact."""
     if job.refused is not None:
@@ -272,16 +314,10 @@ def _resolved(job: Composed, resolver: Resolver) -> Composed:
         return replace(job, refused=str(e))
 
 
-def check_sweep(store: Store, sweep: str) -> None:
-    """Raise ConfigError, which names `sweep`, unless the store has a sweep of that id."""
-    if not (store.root / "sweeps" / sweep / "plan.json").exists():
-        found = [p.parent.name for p in (store.root / "sweeps").glob("*/plan.json")]
-        raise ConfigError("sweep", f"a sweep of {store.root}", sweep, did_you_mean(sweep, found))
-
-
-def write_report(store: Store, sweep: str, tracking: Tracking | None = None) -> None:
-    """Write the report of a sweep from the store alone, and print its table. Raises ConfigError for other ids."""
-    from ablatent.report.finish import finish
-
-    check_sweep(store, sweep)
-    finish(store.root, sweep, tracking)
+def _folder(out: object) -> Path | None:
+    """The folder that was typed under `out`, None without one. Raises ConfigError for one that cannot be written."""
+    if out is None:
+        return None
+    folder = Path(str(out)).expanduser()
+    check_out(folder)
+    return folder

@@ -10,21 +10,29 @@ from ablatent.report.write import ReportPaths, write_report
 from ablatent.tracking.base import Tracking
 
 
-def finish(store_root: Path, sweep_id: str, tracking: Tracking | None = None) -> ReportPaths:
-    """Write and print everything of one sweep, with the overview of its tracker where it has one.
+def finish(
+    store_root: Path,
+    sweep_id: str,
+    tracking: Tracking | None = None,
+    out: Path | None = None,
+    record: Path | None = None,
+) -> ReportPaths:
+    """Print and write everything of one sweep, with the overview of its tracker where it has one.
 
-    Raises ConfigError for an unknown sweep. What is missing or damaged in the store is printed, and is no error.
+    out: the folder of the report, None for the store's; record: see `load_sweep`. Raises ConfigError for an unknown
+    sweep and for a folder that cannot be written, DiskFull for want of space; the tables are printed by then. What is
+    missing or damaged in the store is printed, and is no error.
     """
-    paths = write_report(store_root, sweep_id)
-    console.print(final_table(store_root, sweep_id))
-    broken = failures_table(store_root, sweep_id)
+    console.print(final_table(store_root, sweep_id, record))
+    broken = failures_table(store_root, sweep_id, record)
     if broken is not None:
         console.print(broken)
+    paths = write_report(store_root, sweep_id, out, record)
     for problem in paths.problems:
         console.print(f"report: {problem}", style="yellow", markup=False)
     console.print(f"report: {paths.html}", markup=False)
     if tracking is not None:
-        sweep = load_sweep(store_root, sweep_id)
+        sweep = load_sweep(store_root, sweep_id, record)
         line = tracking.write_overview(overview_of(sweep), paths.folder)
         if line is not None:
             console.print(line, markup=False)

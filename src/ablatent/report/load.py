@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ablatent.core.errors import ConfigError, DataError, did_you_mean
+from ablatent.core.errors import AblatentError, ConfigError, DataError
 from ablatent.report.metrics import ARROW
 from ablatent.report.model import UNREADABLE, JobResult, Stored, StoredScore, Sweep
-from ablatent.store.artifacts import MANIFEST
-from ablatent.store.records import JobFailure, JobRecord, Manifest, PlannedJob, PlannedStage, PlanRecord
+from ablatent.store.identity import Key, SweepId
+from ablatent.store.layout import PLAN, object_folder, sweep_folder
+from ablatent.store.records import JobFailure, JobRecord, PlannedJob, PlannedStage, PlanRecord
+from ablatent.store.sweeps import sweep_named
+from ablatent.store.verify import MANIFEST, read_manifest
 
 
 def axis_value(text: Any) -> Any:
@@ -27,22 +30,21 @@ def axis_value(text: Any) -> Any:
     return value if isinstance(value, bool | int | float | None) else text
 
 
-def _read_object(store: Path, key: str, planned: PlannedStage) -> Stored:
-    folder = store / "objects" / planned.kind / key
-    if not (folder / MANIFEST).is_file():
+def _read_object(store: Path, key: Key, planned: PlannedStage) -> Stored:
+    folder = object_folder(store, key)
+    if not (folder / MANIFEST).exists():
         return Stored(key, folder, planned, problem="not in the store")
     try:
-        manifest = Manifest.read(folder / MANIFEST)
-        if manifest.key != key:
-            raise DataError(f"it is the manifest of {manifest.key}")
-    except DataError as error:
+        return Stored(key, folder, planned, read_manifest(folder, key))
+    except AblatentError as error:
         return Stored(key, folder, planned, problem=f"its manifest is damaged ({error})")
-    return Stored(key, folder, planned, manifest)
 
 
 def _read_scores(stored: Stored) -> dict[str, StoredScore]:
     scores = {}
     for name, score in stored.json("scores.json")["metrics"].items():
+        if not isinstance(score.get("protocol") or {}, Mapping):
+            raise ValueError(f"{name}: expected a mapping as protocol")
         if score["value"] is not None and math.isfinite(score["value"]):
             std, better = score.get("std"), score["better"]
             scores[name] = StoredScore(
@@ -52,9 +54,9 @@ def _read_scores(stored: Stored) -> dict[str, StoredScore]:
                 notes=tuple(str(n) for n in score.get("notes") or ()),
                 label=str(score["label"]),
                 better=better if better in ARROW else None,
-                beside=score.get("beside"),
-                shown_in=score.get("shown_in", "report"),
-                remark=score.get("remark", ""),
+                beside=None if score.get("beside") is None else str(score["beside"]),
+                shown_in=str(score.get("shown_in", "report")),
+                remark=str(score.get("remark", "")),
                 stage=stored.key,
             )
     return scores
@@ -84,23 +86,21 @@ def _read_job(folder: Path, planned: PlannedJob, problems: list[str]) -> JobResu
     )
 
 
-def load_sweep(store_root: Path, sweep_id: str) -> Sweep:
-    """Read a sweep from the store alone. Raises ConfigError (key "sweep") when it has no readable plan of that name."""
+def load_sweep(store_root: Path, sweep_id: str, record: Path | None = None) -> Sweep:
+    """Read a sweep from the store alone. Raises ConfigError (key "sweep") when it has no readable plan of that name.
+
+    record: the folder with plan.json and jobs/, where it is not in the store.
+    """
     store = Path(store_root)
-    folder = store / "sweeps" / str(sweep_id)
-    if not (folder / "plan.json").is_file():
-        known = sorted((p.parent.name for p in store.glob("sweeps/*/plan.json")), reverse=True)
-        do = did_you_mean(sweep_id, known) or (
-            f"The newest is '{known[0]}'." if known else "This store holds no sweep yet."
-        )
-        raise ConfigError("sweep", f"a sweep in {store / 'sweeps'}", sweep_id, do)
+    sweep = sweep_named(store, sweep_id) if record is None else SweepId.typed(sweep_id, "sweep")
+    folder = record or sweep_folder(store, sweep)
     try:
-        plan = PlanRecord.read(folder / "plan.json")
+        plan = PlanRecord.read(folder / PLAN)
     except DataError as error:
-        raise ConfigError("sweep", "a sweep whose plan.json can be read", f"{sweep_id} ({error})") from error
+        raise ConfigError("sweep", f"a sweep whose {PLAN} can be read", f"{sweep} ({error})") from error
     problems: list[str] = []
     jobs = [_read_job(folder, planned, problems) for planned in plan.jobs]
-    objects = {key: _read_object(store, key, stage) for key, stage in plan.stages.items()}
+    objects: dict[str, Stored] = {key: _read_object(store, key, stage) for key, stage in plan.stages.items()}
     for stored in objects.values():
         wanted = any(j.built.get(stored.key) in ("built", "found") for j in jobs)
         if stored.problem and (wanted or "damaged" in stored.problem):
@@ -119,7 +119,7 @@ def load_sweep(store_root: Path, sweep_id: str) -> Sweep:
     axes = {a: [axis_value(v) for v in values] for a, values in plan.axes.items()}
     config: Mapping[str, Any] = next((job.config for job in jobs if job.config), {})
     return Sweep(
-        id=str(sweep_id),
+        id=sweep,
         folder=folder,
         created=plan.created,
         command=plan.command,

@@ -17,7 +17,15 @@ from ablatent.core.files import read_json, sha256
 from ablatent.report.metrics import ARROW, ordered
 from ablatent.store.records import FileRecord, JobFailure, Manifest, PlannedStage
 
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, DataError)  # what a damaged file can raise
+UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    DataError,
+)  # what a damaged file can raise
 HASHED_BELOW = 256 * 2**20  # bytes; larger files are checked by size here and by hash in do=verify
 
 
@@ -78,7 +86,7 @@ class Stored:
     @property
     def files(self) -> Mapping[str, FileRecord]:
         """Its files by name; empty where the manifest is not fine."""
-        return {} if self.manifest is None else self.manifest.files
+        return {} if self.manifest is None else dict[str, FileRecord](self.manifest.files.items())
 
     def has(self, name: str) -> bool:
         """Whether the manifest lists a file."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ablatent.core.files import write_atomic
 from ablatent.core.progress import seconds
 from ablatent.core.targets import TARGET, class_of
 from ablatent.report import cost, figures, images, judges, tables
@@ -88,7 +89,7 @@ def _task_figures(sweep: Sweep) -> list[Figure]:
         name = str(stored.config.get("task", {}).get(TARGET, stored.kind)).rsplit(".", 1)[-1]
         label = sweep.label(stored.key)
         caption = f"{name}: {label}" if label != stored.kind else name
-        found.append(Figure(f"task-{n}", caption, (stored.folder / "figure.png").read_bytes()))
+        found.append(Figure(f"task-{n}", caption, stored.file("figure.png").read_bytes()))
     return found
 
 
@@ -183,7 +184,7 @@ def gather(sweep: Sweep) -> Page:
         lead=guard("The summary", lambda: _lead(sweep), ""),
         main=guard("Results", lambda: tables.results(sweep, by_seed), empty),
         jobs=guard("Results by job", lambda: tables.results(sweep), empty) if by_seed else None,
-        remarks=_remarks(sweep, by_seed),
+        remarks=guard("Remarks", lambda: _remarks(sweep, by_seed), []),
         warnings=guard("Protocols", lambda: _warnings(sweep), []),
         protocols=guard("Protocols", lambda: tables.protocols(sweep), None),
         judges=guard("Judges", lambda: judges.judges_table(sweep), None),
@@ -216,6 +217,6 @@ def write_figures(page: Page, folder: Path) -> list[Path]:
     written = []
     for figure in [*page.axis_figures, *page.latent_figures, *page.curve_figures, *page.sheets, *page.task_figures]:
         path = folder / f"{figure.name.replace('/', '_')}.png"
-        path.write_bytes(figure.png)
+        write_atomic(path, figure.png)
         written.append(path)
     return written

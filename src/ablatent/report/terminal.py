@@ -11,12 +11,13 @@ from ablatent.report.model import show_value
 from ablatent.report.tables import failures, incomparable, shown_metrics
 
 
-def final_table(store_root: Path, sweep_id: str) -> RichTable:
+def final_table(store_root: Path, sweep_id: str, record: Path | None = None) -> RichTable:
     """One row a job: axes, the scores that are declared for the terminal (of a job without any: all), and seconds.
 
-    seconds: wall time of all stages that the job stands on, whoever built them. Raises ConfigError: unknown sweep.
+    seconds: wall time of all stages that the job stands on, whoever built them. record: see `load_sweep`. Raises
+    ConfigError: unknown sweep.
     """
-    sweep = load_sweep(store_root, sweep_id)
+    sweep = load_sweep(store_root, sweep_id, record)
     every = shown_metrics(sweep)
     metrics = [m for m in every if sweep.metrics[m].shown_in == "terminal"] or every  # a task has scores of its own
     bad = incomparable(sweep)
@@ -46,9 +47,9 @@ def final_table(store_root: Path, sweep_id: str) -> RichTable:
     return table
 
 
-def failures_table(store_root: Path, sweep_id: str) -> RichTable | None:
+def failures_table(store_root: Path, sweep_id: str, record: Path | None = None) -> RichTable | None:
     """Jobs that did not finish: job, status, stage, kind and message; None when all did."""
-    found = failures(load_sweep(store_root, sweep_id))
+    found = failures(load_sweep(store_root, sweep_id, record))
     if found is None:
         return None
     table = RichTable(

@@ -3,9 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from ablatent.core.disk import full_disk_named
+from ablatent.core.errors import ConfigError
 from ablatent.core.files import write_atomic
 from ablatent.report import html, markdown, page, tables
 from ablatent.report.load import load_sweep
+from ablatent.report.model import Sweep
+from ablatent.report.place import HTML, check_out
+
+SAFE = "What was built and measured is in the store: do=report writes the report again, out=FOLDER to another disk."
 
 
 @dataclass(frozen=True)
@@ -20,22 +26,32 @@ class ReportPaths:
     problems: list[str]
 
 
-def write_report(store_root: Path, sweep_id: str) -> ReportPaths:
-    """report.html, report.md, report.csv and figures/*.png into STORE/sweeps/ID/report.
+def write_report(store_root: Path, sweep_id: str, out: Path | None = None, record: Path | None = None) -> ReportPaths:
+    """report.html, report.md, report.csv and figures/*.png into STORE/sweeps/ID/report, or into the folder `out`.
 
-    Raises ConfigError (key "sweep") when the store holds no readable plan of that name, and nothing else for what is
-    missing or damaged in the store: the report says so in its place.
+    record: see `load_sweep`. Raises ConfigError: `sweep`, when the store holds no readable plan of that name; `out`,
+    for a folder with something else, and for one that cannot be written. Raises DiskFull for want of space. What is
+    missing or damaged in the store is no error: the report says so in its place.
     """
-    sweep = load_sweep(Path(store_root), sweep_id)
-    folder = sweep.folder / "report"
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / "report.csv", tables.csv_text(sweep).encode())
-    gathered = page.gather(sweep)
-    for old in (folder / "figures").glob("*.png"):  # figures of an earlier report of this sweep
-        old.unlink()
-    figures = page.write_figures(gathered, folder / "figures")
-    write_atomic(folder / "report.md", markdown.render(gathered).encode())
-    write_atomic(folder / "report.html", html.render(gathered).encode())
-    return ReportPaths(
-        folder, folder / "report.html", folder / "report.md", folder / "report.csv", figures, gathered.problems
-    )
+    sweep = load_sweep(Path(store_root), sweep_id, record)
+    folder = sweep.folder / "report" if out is None else out
+    if out is not None:
+        check_out(out)
+    try:
+        return _write(sweep, folder)
+    except OSError as error:
+        do = f"{error.strerror}: {error.filename}. Choose another by out=FOLDER."
+        raise ConfigError("out", "a folder for the report that can be written", str(folder), do) from None
+
+
+def _write(sweep: Sweep, folder: Path) -> ReportPaths:
+    with full_disk_named(folder, SAFE):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(folder / "report.csv", tables.csv_text(sweep).encode())
+        gathered = page.gather(sweep)
+        for old in (folder / "figures").glob("*.png"):  # figures of an earlier report of this sweep
+            old.unlink()
+        figures = page.write_figures(gathered, folder / "figures")
+        write_atomic(folder / "report.md", markdown.render(gathered).encode())
+        write_atomic(folder / HTML, html.render(gathered).encode())
+    return ReportPaths(folder, folder / HTML, folder / "report.md", folder / "report.csv", figures, gathered.problems)

@@ -9,15 +9,18 @@ from typing import Any
 
 from rich.table import Table
 
-from ablatent.core.errors import AblatentError, DataError
+from ablatent.core.errors import AblatentError
 from ablatent.core.progress import seconds
 from ablatent.core.values import without
 from ablatent.stages.graph import stages_of
 from ablatent.stages.job_fields import JobCheck
 from ablatent.stages.kind_base import Fingerprints
 from ablatent.stages.stage import Stage
-from ablatent.store.artifacts import MANIFEST, Store
-from ablatent.store.records import Manifest, PlannedJob, PlannedStage, PlanRecord
+from ablatent.store.artifacts import Store
+from ablatent.store.identity import SweepId
+from ablatent.store.layout import object_folder, object_keys
+from ablatent.store.records import PlannedJob, PlannedStage, PlanRecord
+from ablatent.store.verify import read_manifest
 from ablatent.sweep.combination_rules import apply_rules
 
 
@@ -75,7 +78,7 @@ class Plan:
                     axes[name].append(value)
         return axes
 
-    def record(self, sweep: str, created: str, command: str, verb: str) -> PlanRecord:
+    def record(self, sweep: SweepId, created: str, command: str, verb: str) -> PlanRecord:
         """The record of the plan, for sweeps/ID/plan.json. sweep: its id; created: ISO 8601; command: as typed."""
         jobs = [
             PlannedJob(
@@ -89,7 +92,7 @@ class Plan:
             )
             for job in self.jobs
         ]
-        stages = {key: PlannedStage(**stage.spec()) for key, stage in self.stages.items()}
+        stages = {stage.key: PlannedStage(**stage.spec()) for stage in self.stages.values()}
         return PlanRecord(
             id=sweep, created=created, command=command, verb=verb, axes=self.axes, jobs=jobs, stages=stages
         )
@@ -164,10 +167,10 @@ def _expected(stage: Stage, store: Store) -> float | None:
     """Seconds: the median of stored stages that differ in nothing but seed, steps and inputs, scaled by their steps."""
     steps, same = _steps(stage.config), without(stage.config, "seed", "steps")
     seen = []
-    for path in (store.root / "objects" / stage.kind).glob(f"*/{MANIFEST}"):
+    for key in object_keys(store.root, stage.kind):
         try:
-            manifest = Manifest.read(path)
-        except DataError:
+            manifest = read_manifest(object_folder(store.root, key), key)
+        except AblatentError:  # named where the object is needed
             continue
         if without(manifest.config, "seed", "steps") == same:
             seen.append(manifest.wall_seconds * steps / _steps(manifest.config))
@@ -177,6 +180,7 @@ def _expected(stage: Stage, store: Store) -> float | None:
 def _steps(config: Mapping[str, Any]) -> int:
     """The number of steps of a stage, 1 where it has none."""
     for name in ("training", "sampler"):
-        if isinstance(config.get(name), Mapping) and "steps" in config[name]:
-            return int(config[name]["steps"])
+        steps = config[name].get("steps") if isinstance(config.get(name), Mapping) else None
+        if isinstance(steps, int) and steps > 0:
+            return steps
     return 1

@@ -3,15 +3,16 @@
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
 
-from ablatent.core.errors import AblatentError
 from ablatent.core.files import write_json
 from ablatent.core.progress import console, seconds
 from ablatent.store.artifacts import Store
-from ablatent.store.identity import Key
+from ablatent.store.identity import SweepId
+from ablatent.store.layout import PLAN, sweep_folder
 from ablatent.store.records import JobFailure, JobRecord, JobStage, PlannedJob
 from ablatent.sweep.builder import Builder
 from ablatent.sweep.executors import Executor, StageOutcome
@@ -26,20 +27,22 @@ def run(
     command: str,
     executor: Executor,
     tracking: Tracking,
-    report: Callable[[str], None],
+    report: Callable[[SweepId, Path], None],
+    elsewhere: Callable[[SweepId], Path] | None = None,
 ) -> int:
     """Build every stage, record every job, and write the report, also after failures; the exit code.
 
     config: of any job, for store, runtime and verb; command: as typed, for the record; report: called with the sweep's
-    id at its end, also after an error. 1 where a job failed or was refused, else 0.
+    id and the folder of its record at its end, also after an error; elsewhere: that folder, where it is not the
+    store's. 1 where a job failed or was refused, else 0.
     """
     start = time.monotonic()
     created = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    sweep = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-    folder = store.root / "sweeps" / sweep
-    (folder / "jobs").mkdir(parents=True)
+    sweep = SweepId(f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}")
+    folder = sweep_folder(store.root, sweep) if elsewhere is None else elsewhere(sweep)
+    (folder / "jobs").mkdir(parents=True, exist_ok=True)
     planned = plan.record(sweep, created, command, config["do"])
-    write_json(folder / "plan.json", planned.to_json())
+    write_json(folder / PLAN, planned.to_json())
     console.print(stages_table(plan, store))
     builder = Builder(store, config["runtime"], sweep, config["store"]["on_code_change"], tracking)
     failed = []
@@ -55,7 +58,7 @@ def run(
     try:
         executor.run(plan, builder, finished)
     finally:
-        report(sweep)
+        report(sweep, folder)
     console.print(
         f"{len(plan.jobs) - len(failed)} of {len(plan.jobs)} jobs finished in {seconds(time.monotonic() - start)}"
     )
@@ -94,7 +97,7 @@ def track_job(
         tracked = TrackedJob(planned.index, planned.name, planned.axes, planned.config, planned.stages)
         with tracking.job_run(sweep, tracked, command) as run:
             for role, stage in job.stages.items():
-                if (stage.scored or stage.figure) and (found := store.find(Key(stage.key))) is not None:
+                if (stage.scored or stage.figure) and (found := store.find(stage.key)) is not None:
                     if stage.scored:
                         metrics = found.json("scores.json")["metrics"]
                         run.summary({name: score["value"] for name, score in metrics.items()})
@@ -112,11 +115,3 @@ def _show(run: Run, name: str, path: Any) -> None:
     from PIL import Image
 
     run.images(0, name, np.asarray(Image.open(path).convert("RGB")))
-
-
-def newest_sweep(store: Store) -> str:
-    """The id of the newest sweep. Raises AblatentError for a store without any."""
-    found = sorted(p.parent.name for p in (store.root / "sweeps").glob("*/plan.json"))
-    if not found:
-        raise AblatentError(f"sweep: expected a sweep below {store.root / 'sweeps'}; there is none. Run one first.")
-    return found[-1]
