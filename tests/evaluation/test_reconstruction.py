@@ -47,6 +47,39 @@ def test_ssim_of_equal_and_of_flat_images() -> None:
     assert score.protocol["data_range"] == 255
 
 
+def written_out_ssim(x: np.ndarray, y: np.ndarray) -> float:
+    """Equation 13 of Wang et al. 2004 in float64, one window of 11 px after the other, inside the image alone."""
+    steps = np.arange(-5, 6)
+    weights = np.exp(-(steps**2) / (2 * 1.5**2))
+    window = np.outer(weights, weights)
+    window /= window.sum()
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    values = []
+    for channel in range(3):
+        for i in range(x.shape[0] - 10):
+            for j in range(x.shape[1] - 10):
+                a, b = (image[i : i + 11, j : j + 11, channel].astype(np.float64) for image in (x, y))
+                mean_a, mean_b = (window * a).sum(), (window * b).sum()
+                var_a, var_b = (window * a * a).sum() - mean_a**2, (window * b * b).sum() - mean_b**2
+                covariance = (window * a * b).sum() - mean_a * mean_b
+                luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
+                values.append(luminance * (2 * covariance + c2) / (var_a + var_b + c2))
+    return float(np.mean(values))
+
+
+@pytest.mark.parametrize("shape", [(11, 11), (16, 24)])
+def test_ssim_takes_the_windows_inside_the_image(shape: tuple[int, int]) -> None:
+    """As scikit-image; a mirrored border, where the image is brightest here, would give another number."""
+    rng = np.random.default_rng(1)
+    x = rng.integers(0, 256, (2, *shape, 3), dtype=np.uint8)
+    y = np.clip(x + rng.normal(0, 60, x.shape), 0, 255).astype(np.uint8)
+    y[:, :3], y[:, -3:] = 255, 255
+    score = reconstruction_scores(x, y, NoPerceptual())["ssim"]
+    expected = np.mean([written_out_ssim(*pair) for pair in zip(x, y, strict=True)])
+    assert score.value == pytest.approx(expected, abs=1e-5)
+    assert score.protocol["border"] == "windows inside the image"
+
+
 def test_what_cannot_be_had_is_left_out_and_said() -> None:
     network = MeanAbsolute()
     network.smallest = 18

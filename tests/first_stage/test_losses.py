@@ -145,6 +145,55 @@ def test_adaptive_weight_is_bounded(model: KLAutoencoder, x: Tensor) -> None:
     assert float(logs["adaptive_weight"]) == pytest.approx(0.5e-3)
 
 
+def released_kl_loss(loss: AutoencoderLoss, x: Tensor, x_hat: Tensor, kl: Tensor, last_layer: nn.Parameter) -> Tensor:
+    """LPIPSWithDiscriminator of the released code, optimiser 0, written out: sums over an image's values, logvar 0."""
+    rec_loss = (x - x_hat).abs() + 0.5 * loss.perceptual(x, x_hat)[:, None, None, None]
+    nll_loss = rec_loss.sum() / len(x)
+    kl_loss = kl.sum() / len(x)
+    g_loss = -loss.discriminator(x_hat).mean()
+    nll_grads = torch.autograd.grad(nll_loss, last_layer, retain_graph=True)[0]
+    g_grads = torch.autograd.grad(g_loss, last_layer, retain_graph=True)[0]
+    d_weight = torch.norm(nll_grads) / (torch.norm(g_grads) + 1e-4)
+    d_weight = torch.clamp(d_weight, 0.0, 1e4).detach() * 0.5
+    return nll_loss + 1e-2 * kl_loss + d_weight * g_loss
+
+
+@pytest.mark.parametrize("score", [50.0, 1e-3])
+@pytest.mark.parametrize("size", [32, 64])
+def test_adaptive_max_of_sums_is_the_released_clamp_at_every_resolution(
+    model: KLAutoencoder, size: int, score: float
+) -> None:
+    """The critic's score scaled by `score`: without, and with a ratio beyond the clamp."""
+    model.double()
+    x, noise = torch.rand(2, 3, size, size).double() * 2 - 1, torch.randn(2, 4, size // 4, size // 4).double()
+    values: dict[str, tuple[Tensor, Tensor]] = {}
+    weights = {}
+    for reduction in ("sum", "mean"):
+        loss = make(regularizer_weight=1e-2, adaptive_reduction=reduction).double()
+        last = [m for m in loss.discriminator.modules() if isinstance(m, nn.Conv2d)][-1]
+        with torch.no_grad():
+            last.weight.mul_(score)
+        rec = model(x, noise)
+        ours, logs = loss.generator_loss(x, rec, model.last_layer(), 10)
+        m = model.moments(x)
+        released = released_kl_loss(loss, x, rec.x_hat, gaussian_kl(m.mean, 2 * m.std.log()), model.last_layer())
+        values[reduction], weights[reduction] = (ours * x[0].numel(), released), float(logs["adaptive_weight"])
+    torch.testing.assert_close(*values["sum"], rtol=1e-7, atol=0)  # scores and distances are float32
+    clamped = score < 1
+    assert (weights["sum"] == pytest.approx(0.5 * 1e4 / (3 * size**2))) == clamped
+    assert torch.allclose(*values["mean"], rtol=1e-6) != clamped, "the clamp would be 3 H W times looser"
+
+
+def test_at_256_pixels_the_published_clamp_is_a_twentieth() -> None:
+    """Equal to the released loss at 256² px, where 1e4 in sums is 0.0509 in means."""
+    x = torch.zeros(1, 3, 256, 256)
+    last_layer = nn.Parameter(torch.ones(3, 3, 1, 1))
+    x_hat = nn.functional.conv2d(torch.rand_like(x), last_layer)
+    loss = make(perceptual_weight=0.0, adaptive_reduction="sum", discriminator=nn.Conv2d(3, 1, 1), disc_weight=1.0)
+    _, logs = loss.generator_loss(x, Reconstruction(x_hat, torch.zeros(()), "kl"), last_layer, 10)
+    assert float(logs["adaptive_weight"]) == pytest.approx(0.0509, abs=5e-5)
+
+
 def test_the_critic_learns_to_tell_reconstructions(x: Tensor) -> None:
     loss = make(disc_start=0, disc_warmup=0)
     optimizer = torch.optim.Adam(loss.discriminator.parameters(), lr=1e-3, betas=(0.5, 0.9))

@@ -72,7 +72,7 @@ def reconstruction_scores(
     }
     extra: dict[str, dict[str, Any]] = {
         "psnr": {"data_range": 255},
-        "ssim": {"data_range": 255, "window": "gaussian, sigma 1.5, 11 px"},
+        "ssim": {"data_range": 255, "window": "gaussian, sigma 1.5, 11 px", "border": "windows inside the image"},
         "perceptual": {"network": perceptual.name, "digest": perceptual.digest},
     }
     common: dict[str, Any] = {"count": len(originals), "mean_over": "images", "versions": versions()}
@@ -83,7 +83,14 @@ def reconstruction_scores(
 
 
 def _ssim(fake: torch.Tensor, real: torch.Tensor) -> np.ndarray:
+    """Of each image (Wang et al. 2004): the mean over channels and over the windows that lie inside the image, as
+    scikit-image has it (gaussian_weights=True, sigma=1.5, use_sample_covariance=False); torchmetrics' own mean has the
+    windows over a mirrored border, too."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    value = structural_similarity_index_measure(fake, real, data_range=255.0, reduction="none")
-    return np.asarray(torch.as_tensor(value).reshape(-1).cpu().numpy())
+    border = SSIM_WINDOW // 2
+    _, full = structural_similarity_index_measure(
+        fake, real, data_range=255.0, reduction="none", return_full_image=True
+    )
+    inside = torch.as_tensor(full)[..., border:-border, border:-border]
+    return np.asarray(inside.mean(dim=(1, 2, 3)).cpu().numpy())

@@ -4,7 +4,7 @@ Esser et al. 2021, eq. 6-7, with the hinge loss; Rombach et al. 2022, appendix G
 """
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -55,10 +55,15 @@ class AutoencoderLoss(nn.Module):
     perceptual_batch: only the first so many images of a batch go through it, null for all.
     The critic trains from disc_start - disc_warmup and counts for the autoencoder from disc_start, so that it knows
     something when it begins to count; disc_start null turns it off. Its weight is
-    disc_weight * |grad nll| / (|grad g| + 1e-4), at most disc_weight * adaptive_max, gradients taken at the last layer.
+    disc_weight * min(|grad nll| / (|grad g| + 1e-4), adaptive_max), gradients taken at the last layer.
+    adaptive_reduction: that of nll, over the 3 H W values of an image, for which adaptive_max is meant: sum, as in the
+    released KL loss; mean, as in the released VQ loss. The released KL loss is 3 H W times this one in all its terms, so
+    with sum the ratio of gradients of means is at most adaptive_max / (3 H W).
     r1_weight: gamma of the critic's gradient penalty on real images, 0 for none; r1_every: only every so many steps,
     times as much (see `gradient_penalty`).
     """
+
+    neutral: ClassVar = {"adaptive_reduction": "mean"}
 
     def __init__(
         self,
@@ -81,6 +86,11 @@ class AutoencoderLoss(nn.Module):
             NotNegative, "gamma of the gradient penalty on real images (Mescheder et al. 2018 use 10); 0: none"
         ] = 0.0,
         r1_every: Annotated[Count, "steps from one gradient penalty to the next"] = 1,
+        adaptive_reduction: Annotated[
+            Literal["mean", "sum"],
+            "of the reconstruction error that adaptive_max is meant for: sum over the 3 H W values of an image, as in the"
+            " released KL loss, or mean, as in the released VQ loss",
+        ] = "mean",
     ) -> None:
         super().__init__()
         for name, choice, options in (("pixel", pixel, PIXEL), ("disc_loss", disc_loss, CRITIC)):
@@ -113,7 +123,8 @@ class AutoencoderLoss(nn.Module):
         self.pixel_weight, self.perceptual_weight = float(pixel_weight), float(perceptual_weight)
         self.perceptual_batch, self.regularizer_weight = perceptual_batch, float(regularizer_weight)
         self.disc_weight, self.disc_start, self.disc_warmup = float(disc_weight), disc_start, disc_warmup
-        self.adaptive_max, self.r1_weight, self.r1_every = float(adaptive_max), float(r1_weight), r1_every
+        self.adaptive_max, self.adaptive_reduction = float(adaptive_max), adaptive_reduction
+        self.r1_weight, self.r1_every = float(r1_weight), r1_every
 
     def train(self, mode: bool = True) -> "AutoencoderLoss":
         """Switch the critic; the perceptual network stays in evaluation mode (no dropout in a distance)."""
@@ -162,10 +173,10 @@ class AutoencoderLoss(nn.Module):
             if gradients is None:
                 gradients = [mean_over_ranks(_at(last_layer, x_hat, g)) for g in (g_nll, g_gen)]
             norms = {"last_layer_nll": gradients[0].norm(), "last_layer_generator": gradients[1].norm()}
-            ratio = norms["last_layer_nll"] / (
-                norms["last_layer_generator"] + 1e-4
-            )  # norms of means, not means of norms
-            weight = self.disc_weight * ratio.clamp(0.0, self.adaptive_max).detach()
+            # norms of means, not means of norms
+            ratio = norms["last_layer_nll"] / (norms["last_layer_generator"] + 1e-4)
+            limit = self.adaptive_max / (x[0].numel() if self.adaptive_reduction == "sum" else 1)
+            weight = self.disc_weight * ratio.clamp(0.0, limit).detach()
             value = nll.detach() + weight * generator.detach()
             slope = (x_hat * (g_nll + weight * g_gen)).sum()  # has the value's gradient
             loss = value + (slope - slope.detach()) + rest

@@ -10,7 +10,7 @@ class ReconstructionKind(StageKind):
     """Decided by its first stage, its reference, the metrics and the perceptual distance."""
 
     name = "reconstruction"
-    version = 2
+    version = 3
     reads = ("first_stage", "reference")
     scored = True
 

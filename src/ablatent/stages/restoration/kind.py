@@ -9,6 +9,7 @@ class RestorationKind(StageKind):
     """Decided by its task, the metrics and the perceptual distance."""
 
     name = "restoration"
+    version = 2
     reads = ("task",)
     scored = True
 
