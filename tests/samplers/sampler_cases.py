@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ablatent.core.types import Prediction
 from ablatent.samplers.base import DenoiseFn, Sampler
+from ablatent.samplers.grids import GRIDS
 from ablatent.schedules.base import NoiseSchedule
 from ablatent.schedules.cosine import Cosine
 from ablatent.schedules.linear import Linear
@@ -29,6 +30,9 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "ddpm_learned": ("ddpm", {"variance": "learned"}),
 }
 CASES = [*NAMES, *VARIANTS]
+
+ANY_STEPS = [grid for grid in GRIDS if grid != "compvis"]
+"""The grids that have every number of steps."""
 
 MEAN, STD = 0.7, 0.5
 """The Gaussian data."""

@@ -1,19 +1,19 @@
-"""Time grids: exactly S times for every S, strictly descending, and the formula of each."""
+"""Time grids: exactly S times for every S, strictly descending, and the formula of each (compvis: test_released.py)."""
 
 import numpy as np
 import pytest
 import torch
-from sampler_cases import cosine, linear
+from sampler_cases import ANY_STEPS, cosine, linear
 
 from ablatent.core.errors import ConfigError
 from ablatent.samplers.ddim import DDIM
-from ablatent.samplers.grids import GRIDS, RHO, time_grid
+from ablatent.samplers.grids import RHO, time_grid
 from ablatent.schedules.base import CLEAN
 
 WHOLE = ("trailing", "leading", "linspace")
 DOWN_TO_0 = ("leading", "linspace", "log_snr", "karras")
 NOT_AT_ZERO_SNR = ("log_snr", "karras")
-every_grid = pytest.mark.parametrize("grid", list(GRIDS))
+every_grid = pytest.mark.parametrize("grid", ANY_STEPS)
 
 
 @pytest.mark.parametrize("T", [1, 7, 100, pytest.param(1000, marks=pytest.mark.slow)])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from sampler_cases import (
+    ANY_STEPS,
     MEAN,
     NAMES,
     STD,
@@ -28,12 +29,11 @@ from ablatent.core.errors import ConfigError
 from ablatent.core.types import Prediction
 from ablatent.samplers.base import Sampler, threshold
 from ablatent.samplers.ddim import DDIM
-from ablatent.samplers.grids import GRIDS
 from ablatent.samplers.unipc import UniPC
 from ablatent.schedules.base import CLEAN
 
 SPREAD = [48, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 333, 501, 999, 1000))]
-STEPS_AND_GRIDS = [(n, "trailing") for n in (1, 2)] + [(7, grid) for grid in GRIDS]
+STEPS_AND_GRIDS = [(n, "trailing") for n in (1, 2)] + [(7, grid) for grid in ANY_STEPS] + [(8, "compvis")]
 SHARED = {f.name for f in fields(Sampler)}
 
 
@@ -64,7 +64,7 @@ def check_steps_and_calls(name: str, steps: int, grid: str) -> None:
     x = sampler(denoise, s, noises(1, (2, 1, 1, 1))[0], noise, on_step)
     assert [i for i, _ in seen] == list(range(steps))
     assert [t for _, t in seen] == sampler.times(s)[1:].tolist()
-    assert len(calls) == sampler.nfe() == make(name, 3).nfe(steps)
+    assert len(calls) == sampler.nfe() == make(name, 3, grid=grid).nfe(steps)
     assert all(len(set(t)) == 1 and len(t) == 2 and t[0] >= 0 for t in calls)
     assert len(set(drawn_at)) == len(drawn_at) and bool(drawn_at) == (sampler.stochastic and steps > 1)
     assert bool(torch.isfinite(x).all())

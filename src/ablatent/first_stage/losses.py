@@ -57,8 +57,8 @@ class AutoencoderLoss(nn.Module):
     something when it begins to count; disc_start null turns it off. Its weight is
     disc_weight * min(|grad nll| / (|grad g| + 1e-4), adaptive_max), gradients taken at the last layer.
     adaptive_reduction: that of nll, over the 3 H W values of an image, for which adaptive_max is meant: sum, as in the
-    released KL loss; mean, as in the released VQ loss. The released KL loss is 3 H W times this one in all its terms, so
-    with sum the ratio of gradients of means is at most adaptive_max / (3 H W).
+    released KL loss; mean, as in the released VQ loss. The released KL loss is this one times 3 H W in all its terms,
+    so with sum the ratio of gradients of means is at most adaptive_max / (3 H W).
     r1_weight: gamma of the critic's gradient penalty on real images, 0 for none; r1_every: only every so many steps,
     times as much (see `gradient_penalty`).
     """

@@ -79,9 +79,9 @@ class SolverState:
 class Sampler(ABC):
     """From noise to x_0 along a time grid. Frozen: its fields are its knobs and nothing else.
 
-    steps: number of intervals S, from 1 to T; grid: trailing | leading | linspace | quadratic | log_snr | karras (see
-    `grids`); start: share of the T times that is sampled, in (0, 1], from N(0, I) in any case (1: all, 0.8: the
-    noisiest fifth is skipped).
+    steps: number of intervals S, from 1 to T; grid: trailing | leading | compvis | linspace | quadratic | log_snr |
+    karras (see `grids`); start: share of the T times that is sampled, in (0, 1], from N(0, I) in any case (1: all,
+    0.8: the noisiest fifth is skipped).
     clip_x0: clamp each estimate of x_0 to [-clip_x0, clip_x0], or null; dynamic_threshold: clamp and scale it by a
     percentile of itself (see `threshold`), or null. After either, eps is taken anew from x_0. Both belong to pixel
     space, where 1.0 is the range of images; latents have no such range.
@@ -139,7 +139,7 @@ class Sampler(ABC):
         self._check_first(nodes_of(schedule, self.times(schedule))[0])
 
     def times(self, schedule: NoiseSchedule) -> Float64[np.ndarray, " S1"]:
-        """The S times and the clean state that a call visits."""
+        """The S times that a call visits, and where its last step ends: at the clean state, but for grid=compvis."""
         return time_grid(self.grid, schedule, self.steps, self.start)
 
     def nfe(self, steps: int | None = None) -> int:

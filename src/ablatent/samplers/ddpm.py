@@ -30,7 +30,7 @@ class DDPM(Sampler):
     true one. sigma_hat is DDIM's name for the larger noise (Song et al. 2021, section 5 and table 1): over the steps
     really taken it is the same number as beta. learned lies between the two in logarithm, where the network says
     (Nichol & Dhariwal 2021, eq. 15); a network that says a little more or less than [0, 1] is believed.
-    No noise is added in the last step, whichever.
+    No noise is added in the step to the clean state, whichever.
     """
 
     variance: Annotated[str, OneOf(VARIANCES), "of a step; learned: with diffusion.learned_variance"] = "beta_tilde"

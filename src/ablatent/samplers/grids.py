@@ -1,8 +1,9 @@
 """Which times a sampler visits: exactly S of them, strictly descending in [0, T-1], then the clean state.
 
 A grid is (schedule, used, steps) -> times, where `used` is how many of the T times are left after `start`: the first
-time is used - 1, except that leading starts lower. trailing, leading and linspace give whole times, by arithmetic on
-whole numbers, so that no rounding of T / S costs or adds a step; quadratic, log_snr and karras give real ones.
+time is used - 1, except that leading and compvis start lower; compvis does not reach the clean state (`ENDS`).
+trailing, leading, compvis and linspace give whole times, by arithmetic on whole numbers, so that no rounding of T / S
+costs or adds a step; quadratic, log_snr and karras give real ones.
 """
 
 from collections.abc import Callable
@@ -24,11 +25,29 @@ def trailing(schedule: NoiseSchedule, used: int, steps: int) -> Float64[np.ndarr
 
 
 def leading(schedule: NoiseSchedule, used: int, steps: int) -> Float64[np.ndarray, " S"]:
-    """floor(T i / S): ends at t = 0 and starts one stride *below* T, as the released DDIM and LDM code does.
+    """floor(T i / S): ends at t = 0 and starts one stride *below* T, as the released code of DDIM does (Song et al.
+    2021; that of latent diffusion is `compvis`).
 
     For comparison with published samples only: from pure noise it starts at a time whose x_t is not pure noise.
     """
     return (used * np.arange(steps - 1, -1, -1) // steps).astype(np.float64)
+
+
+def compvis(schedule: NoiseSchedule, used: int, steps: int) -> Float64[np.ndarray, " S"]:
+    """T i / S + 1: 981, 961 … 1 for 50 of 1,000 steps, from which the last step goes to t = 0.
+
+    What DDIM and PLMS visit in the released code of latent diffusion and stable diffusion v1
+    (make_ddim_timesteps with "uniform", and ddim_alphas_prev). For comparison with published samples only, as leading.
+    Raises ConfigError where T / S is no whole number of at least 2, since that code takes another number of steps
+    there, or none; and for one step, with which it would start from noise at t = 1.
+    """
+    stride, rest = divmod(used, steps)
+    if rest or stride < 2 or steps < 2:
+        expected = f"a divisor of {used} from 2 to {used // 2} with sampler.grid=compvis"
+        raise ConfigError(
+            "sampler.steps", expected, steps, "The released code has no such grid. Or use sampler.grid=leading."
+        )
+    return stride * np.arange(steps - 1.0, -1.0, -1.0) + 1.0
 
 
 def linspace(schedule: NoiseSchedule, used: int, steps: int) -> Float64[np.ndarray, " S"]:
@@ -82,11 +101,15 @@ Grid = Callable[[NoiseSchedule, int, int], np.ndarray]
 GRIDS: dict[str, Grid] = {
     "trailing": trailing,
     "leading": leading,
+    "compvis": compvis,
     "linspace": linspace,
     "quadratic": quadratic,
     "log_snr": log_snr,
     "karras": karras,
 }
+
+ENDS = {"compvis": 0.0}
+"""Where the last step of a grid ends, if not at the clean state."""
 
 
 def check_grid(name: str) -> None:
@@ -96,11 +119,12 @@ def check_grid(name: str) -> None:
 
 
 def time_grid(name: str, schedule: NoiseSchedule, steps: int, start: float = 1.0) -> Float64[np.ndarray, " S1"]:
-    """`steps` times and the clean state: (steps + 1,) float64, strictly descending, ending with CLEAN.
+    """`steps` times and where the last step ends: (steps + 1,) float64, strictly descending, ending with CLEAN (0 for
+    compvis).
 
     start: the share of the T times that is sampled; 0.8 leaves out the noisiest fifth and spends the same number of
-    steps on the rest (Nichol & Dhariwal 2021, figure 4). Raises ConfigError if there are fewer times than steps, or
-    if the grid cannot start at zero SNR and would have to.
+    steps on the rest (Nichol & Dhariwal 2021, figure 4). Raises ConfigError if there are fewer times than steps, if the
+    grid has no such number of steps, or if it cannot start at zero SNR and would have to.
     """
     check_grid(name)
     T = schedule.T
@@ -108,4 +132,4 @@ def time_grid(name: str, schedule: NoiseSchedule, steps: int, start: float = 1.0
     if not 1 <= steps <= used:
         why = "" if used == T else f" (sampler.start={start:g} leaves {used} of {T} times)"
         raise ConfigError("sampler.steps", f"an integer from 1 to {used}{why}", steps)
-    return np.append(GRIDS[name](schedule, used, steps), CLEAN)
+    return np.append(GRIDS[name](schedule, used, steps), ENDS.get(name, CLEAN))

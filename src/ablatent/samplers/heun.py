@@ -8,13 +8,14 @@ from torch import Tensor
 
 from ablatent.core.types import Prediction
 from ablatent.samplers.base import Sampler, SolverState
+from ablatent.samplers.grids import ENDS
 
 
 @dataclass(frozen=True)
 class Heun(Sampler):
     """d(x / alpha) / d(sigma / alpha) = eps, by the trapezoidal rule (Karras et al. 2022, algorithm 1, without churn).
 
-    Two denoiser calls a step, one in the last (to the clean state, where eps is undefined): 2S - 1.
+    Two denoiser calls a step, one in a last step to the clean state, where eps is undefined: 2S - 1.
     sigma / alpha is infinite at zero SNR, so a grid that starts there is refused.
     """
 
@@ -22,7 +23,7 @@ class Heun(Sampler):
     refuses_zero_snr: ClassVar[str] = "Heun's method integrates over sigma / alpha, which is infinite there."
 
     def nfe(self, steps: int | None = None) -> int:
-        return 2 * super().nfe(steps) - 1
+        return 2 * super().nfe(steps) - (self.grid not in ENDS)
 
     def step(
         self, state: SolverState, i: int, x: Float[Tensor, "b c h w"]
