@@ -23,7 +23,7 @@ def test_pixels_round_trip_all_grey_levels() -> None:
     assert unit.min() == -1 and unit.max() == 1
     assert np.array_equal(to_uint8(unit), pixels)
     assert to_uint8(np.array([[[[-3.0, 3.0, 0.0]]]])).ravel().tolist() == [0, 255, 128]
-    with pytest.raises(ValueError, match="finite"):
+    with pytest.raises(DataError, match="finite"):
         to_uint8(np.full((1, 1, 1, 1), np.nan))
 
 

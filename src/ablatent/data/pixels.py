@@ -4,6 +4,8 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Float32, Num, UInt8
 
+from ablatent.core.errors import DataError
+
 
 def to_unit(pixels: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, "n c h w"]:
     """8-bit pixels, 0..255, to [-1, 1], channels first, contiguous."""
@@ -13,8 +15,8 @@ def to_unit(pixels: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, "n c h 
 
 
 def to_uint8(x: Num[np.ndarray, "n c h w"]) -> UInt8[np.ndarray, "n h w c"]:
-    """[-1, 1] to 8-bit pixels, rounded to the nearest, clipped. Raises ValueError for NaN or infinity."""
+    """[-1, 1] to 8-bit pixels, rounded to the nearest, clipped. Raises DataError for NaN or infinity."""
     if not np.isfinite(x).all():
-        raise ValueError("to_uint8: expected finite values; got NaN or infinity")
+        raise DataError("images: expected finite values; got NaN or infinity, from weights or a sampler that diverged.")
     levels = np.clip(np.rint((x.astype(np.float32) + 1) * 127.5), 0, 255).astype(np.uint8)
     return np.ascontiguousarray(rearrange(levels, "n c h w -> n h w c"))

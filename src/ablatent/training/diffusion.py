@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from ablatent.conditioning.base import Conditioner
-from ablatent.core.errors import ConfigError, StageError
+from ablatent.core.errors import ConfigError
 from ablatent.core.fields import Count
 from ablatent.core.ranks import BatchShard
 from ablatent.core.rng import normal, stream
@@ -126,6 +126,8 @@ class DiffusionTrainee(NetworkTrainee):
     panel: gives the samples (H, W, 3) that are recorded at each validation, with whatever weights the network has.
     """
 
+    lr_keys: ClassVar[Mapping[str, str]] = dict.fromkeys(("loss", "grad_norm"), "optimizer.lr")
+
     def __init__(
         self,
         *,
@@ -165,6 +167,9 @@ class DiffusionTrainee(NetworkTrainee):
     def _losses(self, batch: Batch, t: Tensor, cond: Cond) -> Tensor:
         return self.loss(batch["z"], t, batch["eps"], cond)
 
+    def looks_at(self, step: int) -> bool:
+        return super().looks_at(step) or step in self.snapshots
+
     def after_step(self, step: int, recorder: Recorder) -> None:
         super().after_step(step, recorder)
         if step in self.snapshots:
@@ -185,10 +190,7 @@ class DiffusionTrainee(NetworkTrainee):
             losses.append(self._losses(batch, t, self.conditioner.embed(batch)))
             times.append(t)
         loss = torch.cat(losses)
-        if not torch.isfinite(loss).all():
-            raise StageError(
-                f"diffusion: the validation loss is {float(loss.mean())} at step {self.step}; lower the lr."
-            )
+        self.check_finite("validation loss", float(loss.mean()))
         parts = by_timestep(loss, torch.cat(times), self.denoiser.schedule.T)
         return {"validation/loss": float(loss.mean()), **{f"validation/{name}": v for name, v in parts.items()}}
 

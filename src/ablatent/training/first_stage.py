@@ -1,5 +1,6 @@
 """Training a first stage: autoencoder and critic, one step of each."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -81,6 +82,11 @@ def to_images(x: Tensor) -> np.ndarray:
 class FirstStageTrainee(Trainee):
     """A first stage and its loss (with its critic), one step of each per batch. validation: images (n, H, W, 3) uint8
     that are reconstructed at every validation."""
+
+    lr_keys: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("loss", "grad_norm"), "first_stage.training.lr"),
+        **dict.fromkeys(("critic", "disc_grad_norm"), "first_stage.training.disc_lr"),
+    }
 
     def __init__(
         self,
@@ -167,6 +173,7 @@ class FirstStageTrainee(Trainee):
         if not self.validates_at(step):
             return
         x_hat = reconstruct(self.model, self.validation, self.device)
+        self.check_finite("largest reconstructed value", float(x_hat.abs().max()))
         error = (to_tensor(self.validation) - x_hat.clamp(-1, 1)).square().mean((1, 2, 3)).clamp_min(1e-10)
         psnr = float((10 * torch.log10(4 / error)).mean())
         codebook = {f"codebook/{name}": value for name, value in self.model.epoch_stats().items()}

@@ -1,6 +1,6 @@
 """Training a judge: a network that learns the annotations of real images."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -9,7 +9,6 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from ablatent.core.errors import StageError
 from ablatent.core.ranks import BatchShard
 from ablatent.training.batches import Batch, epoch_rows
 from ablatent.training.first_stage import to_tensor
@@ -79,6 +78,8 @@ def _batch(images: np.ndarray, targets: np.ndarray) -> Batch:
 class JudgeTrainee(NetworkTrainee):
     """A network that learns to give the answers of a verdict. Batches: image, target."""
 
+    lr_keys: ClassVar[Mapping[str, str]] = dict.fromkeys(("loss", "grad_norm"), "judge.optimizer.lr")
+
     def __init__(
         self,
         network: nn.Module,
@@ -113,6 +114,5 @@ class JudgeTrainee(NetworkTrainee):
             for name, measure in (("loss", self.question.loss), ("right", self.question.right)):
                 sums[name] += float(measure(logits, batch["target"])) * len(logits)
             count += len(logits)
-        if not np.isfinite(sums["loss"]):
-            raise StageError(f"judge: the validation loss is not finite at step {self.step}; lower judge.optimizer.lr.")
+        self.check_finite("validation loss", sums["loss"])
         recorder.log(step, {f"validation/{name}": value / count for name, value in sums.items()})

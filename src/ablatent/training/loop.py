@@ -20,6 +20,7 @@ from ablatent.core.progress import console, track
 from ablatent.core.ranks import BatchShard, from_rank_zero, rank_device, this_shard
 from ablatent.training.batches import Batch, BatchAt
 from ablatent.training.checkpoint import Scratch, read_checkpoint, write_checkpoint
+from ablatent.training.divergence import FiniteSteps
 from ablatent.training.ranks import options_of
 from ablatent.training.record import Recorder
 from ablatent.training.sharded import gathered, optimizer_state
@@ -59,13 +60,18 @@ class _Batches(IterableDataset):
 class _Clock(pl.Callback):
     """Progress, logging and checkpoints, after every optimiser step."""
 
-    def __init__(self, bar: Any, recorder: Recorder, save: Callable[[], None], every: float):
-        self.bar, self.recorder, self.save, self.every = bar, recorder, save, every
+    def __init__(self, bar: Any, recorder: Recorder, save: Callable[[], None], every: float, finite: FiniteSteps):
+        self.bar, self.recorder, self.save, self.every, self.finite = bar, recorder, save, every, finite
         self.saved = time.monotonic()
         self.shown: dict[str, float] = {}
 
     def on_train_batch_end(self, trainer: pl.Trainer, trainee: Trainee, *_: Any) -> None:  # type: ignore[override]
         step = trainee.step
+        self.finite.add(step, trainee.logs)
+        # Before anything is made of the weights: curves, validations, snapshots, checkpoints, the end.
+        if step % self.recorder.every == 0 or trainee.looks_at(step):
+            scaler = trainee.scaler()
+            self.finite.look(None if scaler is None else float(scaler.get_scale()))
         logs = self.recorder.train(step, trainee.logs)
         trainee.after_step(step, self.recorder)
         if "train/loss" in logs:
@@ -96,10 +102,11 @@ def fit(
 
     Where there are several ranks, each calls this with the same arguments. All validate and draw panels in step, so
     that none waits for another; the recorder of the first alone writes. Raises StageError where there are not as many
-    processes as `runtime.devices`, for a checkpoint that cannot be read or is of another model, and where a training
-    ends early; KeyboardInterrupt where it was interrupted.
+    processes as `runtime.devices`, for a checkpoint that cannot be read or is of another model, where a training ends
+    early, and where it diverges (no checkpoint has such weights); KeyboardInterrupt where it was interrupted.
     """
     shard = trainee.shard = this_shard(runtime.grad_accum_steps)
+    trainee.title = title
     if shard.ranks != runtime.devices:
         raise StageError(f"{title}: expected runtime.devices={runtime.devices} processes; there are {shard.ranks}.")
     began = time.monotonic()
@@ -133,7 +140,7 @@ def fit(
             enable_progress_bar=False,
             enable_model_summary=False,
             use_distributed_sampler=False,
-            callbacks=[_Clock(bar, recorder, save, runtime.checkpoint_seconds)],
+            callbacks=[_Clock(bar, recorder, save, runtime.checkpoint_seconds, FiniteSteps(title, trainee.lr_keys))],
         )
         loader = DataLoader(_Batches(batch_at, shard, trainee.step, trainee.steps), batch_size=None)
         trainer.fit(trainee, loader)

@@ -1,5 +1,6 @@
 """Training the classifier of noisy latents that guides a sampler (Dhariwal & Nichol 2021, section 4 and appendix H)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -7,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ablatent.core.errors import StageError
 from ablatent.diffusion.loss import by_timestep
 from ablatent.samplers.guidance_classifier import NoisyLogits
 from ablatent.training.batches import Batch
@@ -31,6 +31,8 @@ class ClassifierTrainee(NetworkTrainee):
 
     Batches: z (normalised latents), u (uniform numbers that become times), eps, label. scores: the newest validation.
     """
+
+    lr_keys: ClassVar[Mapping[str, str]] = dict.fromkeys(("loss", "grad_norm"), "classifier.optimizer.lr")
 
     def __init__(
         self,
@@ -71,11 +73,7 @@ class ClassifierTrainee(NetworkTrainee):
         Raises StageError where the loss is not finite."""
         rows = [self._losses(self.on_device(batch)) for batch in self.validation]
         losses, correct, t = (torch.cat(parts) for parts in zip(*rows, strict=True))
-        if not bool(torch.isfinite(losses).all()):
-            raise StageError(
-                f"noisy_classifier: the validation loss is {float(losses.mean())} at step {self.step}; "
-                "lower classifier.optimizer.lr."
-            )
+        self.check_finite("validation loss", float(losses.mean()))
         by_noise = by_timestep(correct, t, self.logits.schedule.T, PARTS)
         self.scores = {
             "loss": float(losses.mean()),

@@ -1,8 +1,9 @@
 """What is trained: a model that knows how to take one optimiser step, and the skeleton that most trainings share."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
@@ -14,6 +15,7 @@ from ablatent.core.errors import StageError
 from ablatent.core.ranks import BatchShard, mean_over_ranks, several_ranks, whole_batch
 from ablatent.core.rng import stream
 from ablatent.training.batches import Batch
+from ablatent.training.divergence import diverged
 from ablatent.training.record import Recorder
 from ablatent.training.settings import Training
 from ablatent.training.sharded import average_gradients, clip_gradients, groups_of, load_optimizer_state, shard
@@ -29,13 +31,16 @@ class Trainee(pl.LightningModule):
     validation to the next.
     """
 
+    lr_keys: ClassVar[Mapping[str, str]] = dict.fromkeys(("loss", "grad_norm"), "the learning rate")
+    """Name of a logged value → key of the learning rate to lower where it is not finite: the training has diverged."""
+
     def __init__(self, seed: int, steps: int, validate_every: int) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.seed, self.steps, self.validate_every = seed, steps, validate_every
         self.step = 0
         self.logs: dict[str, Tensor | float] = {}
-        self.shard = BatchShard()
+        self.shard, self.title = BatchShard(), type(self).__name__
         self.pending_optimizers: list[dict[str, Any]] = []
         self.pending_scaler: dict[str, Any] = {}
 
@@ -93,6 +98,15 @@ class Trainee(pl.LightningModule):
     def validates_at(self, step: int) -> bool:
         """Whether there is a validation after so many steps."""
         return step % self.validate_every == 0 or step == self.steps
+
+    def looks_at(self, step: int) -> bool:
+        """Whether the weights after so many steps are used: validated, or kept."""
+        return self.validates_at(step)
+
+    def check_finite(self, what: str, value: float) -> None:
+        """Raise StageError where a value that a validation found, named by `what`, is not finite."""
+        if not math.isfinite(value):
+            raise diverged(self.title, self.step, {what: value}, self.lr_keys["loss"])
 
     def on_device(self, batch: Batch) -> Batch:
         """The batch on the device of the model."""
