@@ -117,6 +117,23 @@ def test_seeds_become_mean_and_spread(seeds: tuple[Path, str]) -> None:
     assert column(table, "PSNR [dB] ↑")[0].text == "24.31"  # one shared reconstruction has no spread over seeds
 
 
+def test_seeds_that_decide_nothing_are_not_counted(tmp_path: Path) -> None:
+    """Three jobs with the same stages are one result, not three that happen to agree."""
+    name = build(tmp_path, {"first_stage": ["kl", "vq"], "samples.seed": ["0", "1", "2"]})
+    plan = tmp_path / "sweeps" / name / "plan.json"
+    content = json.loads(plan.read_text())
+    for job in content["jobs"][1:3]:
+        job["stages"] = content["jobs"][0]["stages"]
+    plan.write_text(json.dumps(content))
+    for n in (1, 2):
+        record = tmp_path / "sweeps" / name / "jobs" / f"{n:03d}.json"
+        record.write_text(json.dumps({**json.loads((record.parent / "000.json").read_text()), "index": n}))
+    table = tables.results(load_sweep(tmp_path, name), by_seed=True)
+    cells = column(table, "seeds")
+    assert [c.text for c in cells] == ["1 of 3", "3 of 3"] and "decides nothing" in cells[0].hint
+    assert "±" not in column(table, "FID(quick) ↓")[0].text
+
+
 def test_different_protocols_are_not_compared(tmp_path: Path) -> None:
     sweep = load_sweep(tmp_path, build(tmp_path, {"first_stage": ["kl", "vq"]}, counts=[192, 64]))
     bad = tables.incomparable(sweep)

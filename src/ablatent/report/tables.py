@@ -114,6 +114,14 @@ def _score_column(rows: list[JobRow], metric: str, better: str | None, notes: li
     return cells
 
 
+def _seeds(row: JobRow) -> Cell:
+    """How many seeds of a setting were measured; jobs that share all stages are one result, whatever their seeds."""
+    measured = len({json.dumps(j.stages, sort_keys=True) for j in row.jobs if j.scores})
+    same = measured < sum(bool(j.scores) for j in row.jobs)
+    hint = "jobs that differ in their seeds alone share all stages here: their seed decides nothing" if same else ""
+    return Cell(f"{measured} of {len(row.jobs)}", hint=hint)
+
+
 def results(sweep: Sweep, by_seed: bool = False) -> TableData:
     """Jobs × metrics, with only the axes that vary; with `by_seed`, one row a setting: mean ± spread over seeds."""
     rows, axes = (seed_rows(sweep), sweep.plain_axes) if by_seed else (job_rows(sweep), list(sweep.axes))
@@ -131,7 +139,7 @@ def results(sweep: Sweep, by_seed: bool = False) -> TableData:
         states = sorted({j.status for j in row.jobs})
         status = [] if all_done else [Cell(", ".join(states), tone="ok" if states == ["finished"] else "bad")]
         if by_seed:
-            end = Cell(f"{sum(bool(j.scores) for j in row.jobs)} of {len(row.jobs)}")
+            end = _seeds(row)
         else:
             cost = sweep.job_seconds(row.jobs[0])
             end = Cell("–") if cost is None else Cell(seconds(cost), hint=f"{cost:.1f} s")
