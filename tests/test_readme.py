@@ -3,6 +3,7 @@
 `make demo` and `make test` are run by .ci/run.
 """
 
+import json
 import re
 import shlex
 
@@ -47,6 +48,9 @@ def test_command(command, folder, request, monkeypatch):
         from test_compvis import checkpoint
 
         torch.save({"state_dict": checkpoint()}, folder / "model.ckpt")
+        unet = {"in_channels": 3, "model_channels": 128, "channel_mult": [1, 1], "num_head_channels": 32}
+        described = {"model": {"params": {"unet_config": {"params": unet}}}}
+        (folder / "config.yaml").write_text(json.dumps(described))
     if words[0] == "run.py":
         if {"do=report", "do=status", "do=verify"} & set(words):
             folder, _ = request.getfixturevalue("swept")

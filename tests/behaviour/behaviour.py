@@ -122,7 +122,8 @@ def imported_bits(folder: Path) -> dict[str, str]:
 
     torch.save({"state_dict": checkpoint()}, folder / "model.ckpt")
     with _composer() as composer:
-        job = composer(["do=import", f"path={folder}/model.ckpt", "format=compvis", f"store.path={folder}/imported"])
+        source = [f"path={folder}/model.ckpt", "format=compvis", "interop.head_channels=32"]
+        job = composer(["do=import", *source, f"store.path={folder}/imported"])
     assert execute([job], "behaviour") == 0
     files = sorted((folder / "imported" / "objects").rglob("*.safetensors"))
     found = {f"{p.parents[1].name}/{p.name}": hashlib.sha256(p.read_bytes()).hexdigest() for p in files}

@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.metadata
-import os
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,8 @@ from safetensors.torch import save_file
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.hub import HubFolder
 from ablatent.core.pretrained import Pretrained
-from ablatent.core.weights import Found, PretrainedFile, digest_tensors, read_tensors, verify_digest
+from ablatent.core.tensor_files import read_tensors
+from ablatent.core.weights import Found, PretrainedFile, digest_tensors, verify_digest
 
 
 @pytest.fixture
@@ -76,35 +76,6 @@ def test_download_with_another_hash_is_refused(home: Path) -> None:
     with pytest.raises(DataError, match="SHA-256"):
         PretrainedFile(name="net", url=url, sha256="00").find()
     assert not any((home / "cache" / "ablatent").iterdir())
-
-
-class Payload:
-    def __init__(self, mark: Path):
-        self.mark = mark
-
-    def __reduce__(self):  # type: ignore[no-untyped-def]
-        return os.system, (f"touch {self.mark}",)
-
-
-@pytest.mark.parametrize("legacy", [False, True])
-def test_pickled_payload_is_refused_and_not_executed(tmp_path: Path, legacy: bool) -> None:
-    mark, file = tmp_path / "ran", tmp_path / "net.pth"
-    payload = {"w": torch.ones(2), "x": Payload(mark)}
-    torch.save(payload, file, _use_new_zipfile_serialization=not legacy)
-    with pytest.raises(DataError, match="nothing of it was executed"):
-        read_tensors(file)
-    assert not mark.exists()
-    torch.load(file, weights_only=False)  # the payload is live: it runs where it is trusted
-    assert mark.exists()
-
-
-def test_damaged_and_foreign_files_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "junk.pth").write_bytes(b"not weights at all")
-    (tmp_path / "junk.safetensors").write_bytes(b"not weights at all")
-    torch.save([torch.ones(1)], tmp_path / "list.pth")
-    for name in ("junk.pth", "junk.safetensors", "list.pth"):
-        with pytest.raises(DataError, match=name):
-            read_tensors(tmp_path / name)
 
 
 def test_digest_is_of_the_tensors_and_not_of_the_file(tmp_path: Path) -> None:

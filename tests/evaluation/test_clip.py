@@ -10,7 +10,8 @@ from PIL import Image
 
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.hub import HubFolder
-from ablatent.core.weights import digest_tensors, read_tensors
+from ablatent.core.tensor_files import read_tensors
+from ablatent.core.weights import digest_tensors
 from ablatent.evaluation.clip import ClipExtractor, ClipScore
 from ablatent.evaluation.features import extract
 from ablatent.evaluation.fid import FID

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ablatent.core.weights import read_tensors
+from ablatent.core.tensor_files import read_tensors
 from ablatent.evaluation import catalogue
 from ablatent.evaluation.__main__ import main
 from ablatent.evaluation.features import extract

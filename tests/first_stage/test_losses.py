@@ -189,7 +189,7 @@ def test_at_256_pixels_the_published_clamp_is_a_twentieth() -> None:
     x = torch.zeros(1, 3, 256, 256)
     last_layer = nn.Parameter(torch.ones(3, 3, 1, 1))
     x_hat = nn.functional.conv2d(torch.rand_like(x), last_layer)
-    loss = make(perceptual_weight=0.0, adaptive_reduction="sum", discriminator=nn.Conv2d(3, 1, 1), disc_weight=1.0)
+    loss = make(perceptual_weight=0.0, adaptive_reduction="sum", disc_weight=1.0)
     _, logs = loss.generator_loss(x, Reconstruction(x_hat, torch.zeros(()), "kl"), last_layer, 10)
     assert float(logs["adaptive_weight"]) == pytest.approx(0.0509, abs=5e-5)
 

@@ -18,8 +18,8 @@ from ablatent.store.artifacts import Store
 from commands import ROOT
 
 INTEROP = {
-    **dict.fromkeys(("heads", "head_channels", "beta_start", "beta_end", "scale_factor")),
-    **{"heads_first": True, "T": 1000, "null_label": True},
+    **dict.fromkeys(("heads", "beta_start", "beta_end", "scale_factor")),
+    **{"head_channels": 32, "heads_first": True, "T": 1000, "null_label": True},
 }
 
 

@@ -18,7 +18,8 @@ from ablatent.core.errors import ConfigError
 from ablatent.core.fields import Count, Digest, Text
 from ablatent.core.hub import HubFolder, quiet
 from ablatent.core.progress import track
-from ablatent.core.weights import Found, read_tensors, verify_digest
+from ablatent.core.tensor_files import read_tensors
+from ablatent.core.weights import Found, verify_digest
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
 # the text half of models that have another one; of all others, the model itself

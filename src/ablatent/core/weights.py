@@ -1,4 +1,4 @@
-"""Pretrained weights: finding the file, reading its tensors without running anything, and the tensors' digest.
+"""Pretrained weights: finding the file, and the digest of its tensors (`tensor_files` reads them).
 
 A pretrained network is identified by the digest of its converted tensors, not by the file that served them: the same
 network from a cache, a package or a download gives the same stage keys on every machine.
@@ -6,16 +6,12 @@ network from a cache, a package or a download gives the same stage keys on every
 
 import hashlib
 import os
-import pickle
-import re
 import urllib.error
 import urllib.request
-import warnings
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
@@ -27,14 +23,6 @@ from ablatent.core.pretrained import Origin, Pretrained
 from ablatent.core.progress import track
 
 CHUNK = 1 << 20
-# What trainings leave beside the tensors in checkpoints of Lightning: read as inert marks, never imported or called.
-BOOKKEEPING = (
-    "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
-    "numpy.core.multiarray.scalar",
-    "numpy._core.multiarray.scalar",
-    "numpy.dtype",
-    "_codecs.encode",
-)
 
 
 @dataclass(frozen=True)
@@ -149,64 +137,6 @@ class PretrainedFile(Pretrained):
 
     def _caches(self) -> str:
         return f"{', '.join(self.cache) or 'no file name'}: not in {', '.join(map(str, cache_folders()))}"
-
-
-class _Inert:
-    """Stands for a name of BOOKKEEPING: takes whatever a pickle gives it, and does nothing."""
-
-    def __init__(self, *given: Any):
-        del given
-
-    def __setstate__(self, state: Any) -> None:
-        del state
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a weights file, on the CPU: safetensors, TorchScript, or a pickled state dict of plain tensors,
-    alone or as the "state_dict" of a checkpoint.
-
-    Nothing in the file is executed: a pickle that holds anything but tensors, plain values and containers is refused,
-    except for the names of BOOKKEEPING. Raises DataError for such a file, for one that cannot be read, and for one that
-    holds no mapping from names to tensors.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        if _is_torchscript(path):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)  # deprecated, but published weights are stored so
-                return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
-        with torch.serialization.safe_globals([(_Inert, name) for name in BOOKKEEPING]):
-            state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        code = re.search(r"GLOBAL (\S+)", str(error))
-        raise DataError(
-            f"{path}: refused, nothing of it was executed: expected a state dict of plain tensors; the pickle asks for "
-            f"other code ({code[1] if code else str(error).splitlines()[0]}). Save it again as safetensors or as a "
-            "plain state dict."
-        ) from error
-    except Exception as error:  # each reader has its own types for a damaged file
-        raise DataError(
-            f"{path}: expected a weights file; it cannot be read ({type(error).__name__}: {error})."
-        ) from error
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
-    if not isinstance(state, Mapping) or not all(
-        isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()
-    ):
-        raise DataError(
-            f"{path}: expected a mapping from names to tensors; got {type(state).__name__} with other content."
-        )
-    return dict(state)
-
-
-def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any("/code/" in name for name in archive.namelist())
 
 
 def digest_tensors(state: Mapping[str, Tensor]) -> str:

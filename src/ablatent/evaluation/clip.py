@@ -18,7 +18,8 @@ from ablatent.core.fields import Count, Digest, Text
 from ablatent.core.hub import HubFolder, quiet
 from ablatent.core.progress import track
 from ablatent.core.rng import stream
-from ablatent.core.weights import Found, read_tensors, verify_digest
+from ablatent.core.tensor_files import read_tensors
+from ablatent.core.weights import Found, verify_digest
 from ablatent.evaluation.scores import CHANCE, Extractor, Metric, Score
 
 WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"

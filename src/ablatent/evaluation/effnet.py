@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.fields import Digest
-from ablatent.core.weights import PretrainedFile, read_tensors, verify_digest
+from ablatent.core.tensor_files import read_tensors
+from ablatent.core.weights import PretrainedFile, verify_digest
 from ablatent.evaluation.scores import Extractor
 
 SIZE = 224

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError, DataError, did_you_mean
 from ablatent.core.fields import Digest, OneOf
-from ablatent.core.weights import PretrainedFile, digest_tensors, read_tensors, verify_digest
+from ablatent.core.tensor_files import read_tensors
+from ablatent.core.weights import PretrainedFile, digest_tensors, verify_digest
 from ablatent.evaluation.scores import Extractor
 
 SIZE = 299

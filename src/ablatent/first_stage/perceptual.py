@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError, DataError, did_you_mean
 from ablatent.core.fields import Digest, OneOf
-from ablatent.core.weights import Found, PretrainedFile, read_tensors, verify_digest
+from ablatent.core.tensor_files import read_tensors
+from ablatent.core.weights import Found, PretrainedFile, verify_digest
 
 
 class Perceptual(nn.Module, ABC):

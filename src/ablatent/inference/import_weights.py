@@ -7,6 +7,7 @@ from typing import Any
 from ablatent.core.errors import ConfigError, DataError, did_you_mean
 from ablatent.core.files import sha256, write_json
 from ablatent.core.progress import console
+from ablatent.core.tensor_files import is_index, shards_of
 from ablatent.interop import compvis, diffusers
 from ablatent.interop.parts import DiffusionPart, FirstStagePart, Parts
 from ablatent.interop.published import Options
@@ -56,13 +57,14 @@ def path_and_format(config: Mapping[str, Any], what: str) -> tuple[Path, str]:
     return Path(str(config["path"])).expanduser(), str(config["format"])
 
 
-def read(path: Path, format_: str, options: Options) -> tuple[Parts, dict[str, Any]]:
-    """(parts that were read, their source: path, format, the SHA-256 of every file). Raises ConfigError, DataError."""
+def read(path: Path, format_: str, options: Options | None) -> tuple[Parts, dict[str, Any]]:
+    """(parts that were read, their source: path, format, the SHA-256 of every file); with options None the autoencoder
+    alone. Raises ConfigError, DataError."""
     if not path.exists():
         raise ConfigError("path", "a file or folder that exists", str(path))
     if format_ == "compvis":
         path = _only_file(path)
-        parts, files = compvis.read(path, options), [path]
+        parts, files = compvis.read(path, options), [*dict.fromkeys((path, *shards_of(path)))]
     else:
         parts, files = diffusers.read(path, options), diffusers.files_of(path)
     folder = path if path.is_dir() else path.parent
@@ -74,6 +76,9 @@ def _only_file(path: Path) -> Path:
     if path.is_file():
         return path
     files = sorted(p for p in path.iterdir() if p.suffix in FILES)
+    indices = sorted(p for p in path.iterdir() if is_index(p))
+    if len(indices) == 1 and set(files) <= set(shards_of(indices[0])):
+        return indices[0]
     if len(files) != 1:
         names = ", ".join(p.name for p in files) or "none"
         raise ConfigError("path", f"a file, or a folder with one ({', '.join(FILES)})", str(path), f"In it: {names}.")

@@ -60,7 +60,6 @@ def first_stage(node: Mapping[str, Any], store: Store) -> dict[str, Any]:
     """
     from ablatent.core.weights import PretrainedFile
     from ablatent.inference.import_weights import publish_first_stage, read, stored
-    from ablatent.interop.published import Options
 
     chosen = make(node, PretrainedFirstStage)
     if chosen.key is not None:
@@ -76,7 +75,7 @@ def first_stage(node: Mapping[str, Any], store: Store) -> dict[str, Any]:
             if chosen.sha256 is not None and not found.sha256.startswith(chosen.sha256):
                 raise ConfigError("first_stage.sha256", chosen.sha256, found.sha256, f"Other bytes in {found.path}.")
             path = found.path
-        parts, source = read(path, str(chosen.format), Options())
+        parts, source = read(path, str(chosen.format), None)
         if parts.first_stage is None:
             raise ConfigError("first_stage.path", "a file with an autoencoder", str(path))
         artifact, _ = publish_first_stage(store, parts.first_stage, source)

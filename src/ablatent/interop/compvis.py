@@ -16,14 +16,14 @@ from torch import Tensor
 from ablatent.conditioning.class_label import ClassLabel
 from ablatent.core.errors import DataError
 from ablatent.core.targets import TARGET, target_of
-from ablatent.core.weights import read_tensors
+from ablatent.core.tensor_files import read_tensors
 from ablatent.interop import text
 from ablatent.interop.compvis_names import autoencoder_entries, unet_entries
 from ablatent.interop.compvis_shapes import autoencoder_config, schedule_of, unet_config
 from ablatent.interop.layout import check_groups, fresh_buffers, on_meta
 from ablatent.interop.parts import EPS, DiffusionPart, FirstStagePart, Parts, diffusion_config, weights_of
 from ablatent.interop.published import Options
-from ablatent.interop.renaming import to_external, to_internal
+from ablatent.interop.renaming import check_finite, to_external, to_internal
 
 GROUPS = 32
 FIRST_STAGE, UNET, EMA, COND = "first_stage_model.", "model.diffusion_model.", "model_ema.", "cond_stage_model."
@@ -129,14 +129,15 @@ def _without_dots(name: str) -> str:
     return f"diffusion_model.{name}".replace(".", "")
 
 
-def read(path: Path, options: Options) -> Parts:
-    """The parts of a .ckpt or .safetensors file, without running anything of it. Raises DataError, ConfigError."""
+def read(path: Path, options: Options | None) -> Parts:
+    """The parts of a weights file, or of those of an index, without running anything of it; with options None the
+    autoencoder alone. Raises DataError, ConfigError."""
     found = split(read_tensors(path), str(path))
     parts = Parts(not_read=found.not_read)
     if found.first_stage:
         parts.first_stage = _first_stage(found, f"{path}: first stage")
-    if found.unet:
-        parts.diffusion = _diffusion(found, options, f"{path}: UNet", parts.notes)
+    if found.unet and options is not None:
+        parts.diffusion = _diffusion(found, options, path, parts.notes)
     return parts
 
 
@@ -149,15 +150,16 @@ def _first_stage(found: Split, what: str) -> FirstStagePart:
     return FirstStagePart(config, {**state, **fresh_buffers(model)})
 
 
-def _diffusion(found: Split, options: Options, what: str, notes: list[str]) -> DiffusionPart:
-    config, model, heads_note = unet_config(found.unet, options, what)
+def _diffusion(found: Split, options: Options, path: Path, notes: list[str]) -> DiffusionPart:
+    what = f"{path}: UNet"
+    config, model, heads_note = unet_config(found.unet, options, what, path)
     network = on_meta(config)
     check_groups(network, GROUPS, what)
     table, shapes = unet_entries(config, network, options.heads_first), network.state_dict()
     states = {"raw": to_internal(found.unet, table, shapes, what, found.prefixes["unet"])}
     if found.ema:
         states["ema"] = to_internal(averaged(found.ema, found.unet), table, shapes, f"{what}, its average")
-    schedule, source = schedule_of(found.betas, options, model.betas)
+    schedule, source = schedule_of(found.betas, options, model)
     scale, scale_source = options.scale_factor, "interop"
     if scale is None:
         scale, scale_source = (
@@ -187,6 +189,7 @@ def _classes(
             found.not_read[CLASS_ROWS] += 1
         return None, {}
     rows = rows.float().contiguous()
+    check_finite({CLASS_ROWS: rows}, "class embedding")
     if not options.null_label:
         rows = torch.cat([rows, torch.zeros_like(rows[:1])])
     dim = rows.shape[1]

@@ -3,15 +3,48 @@
 Attention of its autoencoders is given by resolutions of 256-pixel images, attention of its UNets by factors.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ablatent.core.errors import DataError
+from ablatent.interop.published import Published
 from ablatent.schedules.linear import Linear
 from ablatent.schedules.scaled_linear import ScaledLinear
 
 SIZE = 256
 Json = Mapping[str, Any]
+BESIDE = "config.yaml"
+
+
+def described_beside(
+    file: Path, ch: int, ch_mult: Sequence[int], context_dim: int | None, channels: int
+) -> Published | None:
+    """What the config.yaml beside a checkpoint says of its model; None where there is none, or of another shape."""
+    try:
+        model = yaml.safe_load((file.parent / BESIDE).read_bytes())["model"]["params"]
+        unet = model["unet_config"]["params"]
+        shape = (unet["model_channels"], list(unet["channel_mult"]), unet.get("context_dim"), unet["in_channels"])
+        heads, head_channels = (int(unet.get(name, -1)) for name in ("num_heads", "num_head_channels"))
+        betas = (float(model.get("linear_start", 1e-4)), float(model.get("linear_end", 2e-2)))
+        scale = float(model.get("scale_factor", 1.0))
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError):
+        return None
+    if shape != (ch, list(ch_mult), context_dim, channels) or max(heads, head_channels) < 1:
+        return None
+    return Published(
+        f"{BESIDE} beside it",
+        ch,
+        tuple(ch_mult),
+        context_dim=context_dim,
+        channels=channels,
+        heads=None if head_channels > 0 else heads,
+        head_channels=head_channels if head_channels > 0 else None,
+        betas=betas,
+        scale=scale,
+    )
 
 
 def first_stage_config(config: Json) -> dict[str, Any]:

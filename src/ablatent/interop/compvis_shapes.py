@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from ablatent.core.errors import DataError
 from ablatent.core.targets import TARGET, target_of
 from ablatent.first_stage.kl import KLAutoencoder
 from ablatent.first_stage.vq import VQAutoencoder
+from ablatent.interop.compvis_config import described_beside
 from ablatent.interop.layout import integer_multiples
 from ablatent.interop.published import Options, Published, published
 from ablatent.networks.unet import UNet
@@ -43,10 +45,13 @@ def autoencoder_config(state: Mapping[str, Tensor], what: str) -> dict[str, Any]
     return {TARGET: target_of(VQAutoencoder), **config, **codes, "restart_every": None, "init": "uniform"}
 
 
-def unet_config(state: Mapping[str, Tensor], options: Options, what: str) -> tuple[dict[str, Any], Published, str]:
+def unet_config(
+    state: Mapping[str, Tensor], options: Options, what: str, file: Path | None = None
+) -> tuple[dict[str, Any], Published, str]:
     """(node of the UNet of these tensors, the released model of that shape, where its heads come from).
 
-    Raises DataError where there is none, or one that cannot be built here.
+    file: they come from; a config.yaml beside it, of a UNet of that shape, stands for the released model. Raises
+    DataError where there is none, or one that cannot be built here, and ConfigError where nothing says its heads.
     """
     _need(state, what, "input_blocks.0.0.weight", "input_blocks.1.0.in_layers.2.weight")
     if "label_emb.weight" in state:
@@ -63,7 +68,8 @@ def unet_config(state: Mapping[str, Tensor], options: Options, what: str) -> tup
     total = _size(state, "input_blocks.0.0.weight", 1)
     out = _size(state, "out.2.weight", 0) or total
     context_dim = None if context is None else _size(state, context, 1)
-    model = published(ch, mult[1:], context_dim, total)
+    shape = (ch, mult[1:], context_dim, total)
+    model = (None if file is None else described_beside(file, *shape)) or published(*shape)
     heads, source = options.attention(model)
     described = ", ".join(f"{k}={v}" for k, v in heads.items() if v is not None)
     emb = state.get("input_blocks.1.0.emb_layers.1.weight")
@@ -136,13 +142,13 @@ def _need(state: Mapping[str, Tensor], what: str, *names: str) -> None:
         )
 
 
-def schedule_of(betas: Tensor | None, options: Options, model: tuple[float, float]) -> tuple[dict[str, Any], str]:
+def schedule_of(betas: Tensor | None, options: Options, model: Published) -> tuple[dict[str, Any], str]:
     """(schedule node, where it comes from): from the betas of the file, where it has them, else as published."""
-    start, end = options.beta_start or model[0], options.beta_end or model[1]
+    start, end = options.beta_start or model.betas[0], options.beta_end or model.betas[1]
     fields = {"T": options.T, "beta_start": start, "beta_end": end, "zero_terminal_snr": False}
     node = {TARGET: target_of(ScaledLinear), **fields}
     if betas is None or options.beta_start is not None or options.beta_end is not None:
-        return node, "interop" if options.beta_start or options.beta_end else "published"
+        return node, "interop" if options.beta_start or options.beta_end else model.name
     values = betas.double()
     ends = [float(f"{float(v):.6g}") for v in (values[0], values[-1])]
     line = torch.linspace(ends[0] ** 0.5, ends[1] ** 0.5, len(values), dtype=torch.float64) ** 2

@@ -9,7 +9,7 @@ from torch import Tensor
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.files import read_json
 from ablatent.core.targets import TARGET, target_of
-from ablatent.core.weights import read_tensors
+from ablatent.core.tensor_files import read_tensors, shards_of
 from ablatent.diffusion.parameterization import X0, Eps, Parameterization, V
 from ablatent.interop import diffusers_config as fields
 from ablatent.interop import text
@@ -27,14 +27,17 @@ from ablatent.schedules.scaled_linear import ScaledLinear
 CONFIG, SCHEDULER = "config.json", "scheduler_config.json"
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 TEXT, TEXT_WEIGHTS = "bert", ("model.safetensors", "pytorch_model.bin")
+VARIANTS = ("fp16", "bf16", "fp32")
+"""Of the same weights, which stand in file names: diffusion_pytorch_model.fp16.safetensors."""
 MODELS = {"vae": "first_stage", "vqvae": "first_stage", "unet": "diffusion"}
 _PARAMETERIZATIONS: dict[str, type[Parameterization]] = {"epsilon": Eps, "v_prediction": V, "sample": X0}
 _SCHEDULES: dict[str, type[NoiseSchedule]] = {"linear": Linear, "scaled_linear": ScaledLinear}
 
 
-def read(path: Path, options: Options) -> Parts:
-    """The parts of a folder, or of the folder of a file. Raises DataError, ConfigError."""
-    folder = path if path.is_dir() else path.parent
+def read(path: Path, options: Options | None) -> Parts:
+    """The parts of a folder, or of a file of weights and the config.json beside it; with options None the autoencoder
+    alone. Raises DataError, ConfigError."""
+    folder, chosen = _place(path)
     parts = Parts()
     models = [folder] if (folder / CONFIG).is_file() else [folder / name for name in MODELS if (folder / name).is_dir()]
     if not models:
@@ -43,13 +46,17 @@ def read(path: Path, options: Options) -> Parts:
         )
     scale = None
     for model in models:
-        settings, weights = _json(model / CONFIG), current(read_tensors(_weights(model)))
-        if fields.check(settings, str(model / CONFIG)) in fields.AUTOENCODERS:
+        settings = _json(model / CONFIG)
+        autoencoder = fields.check(settings, str(model / CONFIG)) in fields.AUTOENCODERS
+        if not autoencoder and options is None:
+            continue
+        weights = current(read_tensors(chosen or _weights(model)))
+        if autoencoder:
             parts.first_stage = _first_stage(settings, weights, model)
             scale = settings.get("scaling_factor", 0.18215)
-        else:
+        elif options is not None:
             parts.diffusion = _diffusion(settings, weights, model, options, parts.notes)
-    if parts.diffusion is not None:
+    if options is not None and parts.diffusion is not None:
         _scale(parts, options, scale)
     if parts.diffusion is not None and (folder / TEXT / CONFIG).is_file():
         _text(parts.diffusion, folder / TEXT, parts.notes)
@@ -61,9 +68,35 @@ def read(path: Path, options: Options) -> Parts:
 
 def files_of(path: Path) -> list[Path]:
     """The files that `read` reads, for the record."""
-    folder = path if path.is_dir() else path.parent
-    found = [folder, *(folder / name for name in (*MODELS, TEXT, "scheduler"))]
-    return [f / n for f in found for n in (CONFIG, SCHEDULER, *WEIGHTS, *TEXT_WEIGHTS) if (f / n).is_file()]
+    folder, chosen = _place(path)
+    found = [f for f in (folder, *(folder / name for name in (*MODELS, TEXT, "scheduler"))) if f.is_dir()]
+    files = [f / n for f in found for n in (CONFIG, SCHEDULER) if (f / n).is_file()]
+    for place in found:
+        names = TEXT_WEIGHTS if place.name == TEXT else WEIGHTS
+        weights = chosen or next(iter(_candidates(place, names)), None)
+        if weights is not None:
+            files += [f for f in dict.fromkeys((weights, *shards_of(weights))) if f not in files]
+    return files
+
+
+def _place(path: Path) -> tuple[Path, Path | None]:
+    """(the folder of a model or a pipeline, the file of its weights where the path names one)."""
+    if path.is_dir():
+        return path, None
+    of_weights = path.name != CONFIG and (path.parent / CONFIG).is_file()
+    return path.parent, path if of_weights else None
+
+
+def _candidates(folder: Path, names: Sequence[str]) -> list[Path]:
+    """The weights in a folder, the best first: as a file or as shards with an index, whole before reduced precision,
+    and in the order of `names`."""
+    found = []
+    for variant in ("", *VARIANTS):
+        for name in names:
+            stem, _, suffix = name.rpartition(".")
+            inner = f".{variant}" if variant else ""
+            found += [f"{stem}{inner}.{suffix}", f"{stem}.{suffix}.index{inner}.json"]
+    return [folder / name for name in found if (folder / name).is_file()]
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -83,11 +116,14 @@ def _text(part: DiffusionPart, folder: Path, notes: list[str]) -> None:
 
 
 def _weights(folder: Path, names: Sequence[str] = WEIGHTS) -> Path:
-    for name in names:
-        if (folder / name).is_file():
-            return folder / name
-    there = ", ".join(sorted(p.name for p in folder.iterdir())[:10])
-    raise DataError(f"{folder}: expected {' or '.join(names)}; got {there}.")
+    found = _candidates(folder, names)
+    if not found:
+        there = ", ".join(sorted(p.name for p in folder.iterdir())[:10]) or "an empty folder"
+        raise DataError(
+            f"{folder}: expected {' or '.join(names)}, also of a variant ({', '.join(VARIANTS)}), or its index; got "
+            f"{there}. Other files are read by path=FILE."
+        )
+    return found[0]
 
 
 def _first_stage(settings: Mapping[str, Any], weights: Mapping[str, Tensor], folder: Path) -> FirstStagePart:

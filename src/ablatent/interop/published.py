@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
+from ablatent.core.errors import ConfigError
+
 
 @dataclass(frozen=True)
 class Published:
@@ -53,27 +55,43 @@ MODELS = (
         "layout OpenImages", 128, (1, 2, 3, 4), context_dim=512, channels=3, head_channels=32, betas=(0.0015, 0.0205)
     ),
     Published("super-resolution", 160, (1, 2, 2, 4), channels=6, head_channels=32, betas=(0.0015, 0.0155)),
+    Published(
+        "text-to-image 256 (640 wide tokens)",
+        192,
+        (1, 2, 3, 5),
+        context_dim=640,
+        channels=3,
+        head_channels=32,
+        betas=(0.0015, 0.0195),
+    ),
+    Published(
+        "retrieval-augmented 768",
+        448,
+        (1, 2, 3, 4),
+        context_dim=768,
+        channels=16,
+        head_channels=32,
+        betas=(0.0015, 0.015),
+        scale=0.22765929,
+    ),
     Published("inpainting", 256, (1, 2, 3, 4), channels=7, heads=8, betas=(0.0015, 0.0205)),
     Published("semantic synthesis", 128, (1, 4, 8), channels=6, heads=8, betas=(0.0015, 0.0205)),
 )
 
 
 def published(ch: int, ch_mult: list[int], context_dim: int | None, channels: int) -> Published:
-    """The released model of that shape; where there is none, the default values: 8 heads where tokens are read, 32
-    channels a head elsewhere (the name then says so)."""
+    """The released model of that shape; where there is none, default betas and scale, without heads (the name then says
+    so): no value of these is so usual that it could be guessed."""
     for model in MODELS:
         same = (model.ch, model.ch_mult, model.context_dim) == (ch, tuple(ch_mult), context_dim)
         if same and model.channels in (None, channels):
             return model
-    heads, head_channels = (None, 32) if context_dim is None else (8, None)
     return Published(
         "the default values",
         ch,
         tuple(ch_mult),
         context_dim=context_dim,
         channels=channels,
-        heads=heads,
-        head_channels=head_channels,
         betas=(0.0015, 0.0195),
     )
 
@@ -102,7 +120,16 @@ class Options:
         return Options(**{k: v for k, v in node.items() if k in Options.__dataclass_fields__})
 
     def attention(self, model: Published) -> tuple[dict[str, int | None], str]:
-        """({heads, head_channels}, where they come from)."""
+        """({heads, head_channels}, where they come from). Raises ConfigError where neither says them."""
         if self.heads is not None or self.head_channels is not None:
             return {"heads": self.heads, "head_channels": self.head_channels}, "interop"
+        if model.heads is None and model.head_channels is None:
+            shape = f"ch={model.ch} ch_mult={list(model.ch_mult)} context_dim={model.context_dim}"
+            raise ConfigError(
+                "interop.head_channels",
+                "the channels of an attention head, or interop.heads, their number",
+                None,
+                f"The shapes ({shape}, {model.channels} channels) do not show it, and are no released model's. The "
+                "file's config.yaml has it as num_head_channels or num_heads; beside the file, it is read.",
+            )
         return {"heads": model.heads, "head_channels": model.head_channels}, model.name

@@ -125,8 +125,8 @@ def to_internal(
 ) -> dict[str, Tensor]:
     """Tensors of a format under our names, in our dtypes.
 
-    shapes: our state dict, on the meta device. Raises DataError that names what is missing, unexpected or of another
-    shape; what, prefix: of the message: the network, and what stands before each name in the file.
+    shapes: our state dict, on the meta device. Raises DataError that names what is missing, unexpected, of another
+    shape or not finite; what, prefix: of the message: the network, and what stands before each name in the file.
     """
     expected = {
         name: (part.shape, entry)
@@ -144,12 +144,21 @@ def to_internal(
     }
     if any(problems.values()):
         raise DataError(f"{what}: expected the {len(expected)} tensors of that network; got {_listed(problems)}.")
+    check_finite({prefix + name: external[name] for name in expected}, what)
     return {
         entry.name: entry.to_internal([external[name] for name in entry.external], shapes[entry.name].shape)
         .to(shapes[entry.name].dtype)
         .contiguous()
         for entry in table
     }
+
+
+def check_finite(tensors: Mapping[str, Tensor], what: str) -> None:
+    """Raise DataError that names the tensors with NaN or infinity."""
+    wrong = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
+    if wrong:
+        found = _listed({"with NaN or infinity": wrong})
+        raise DataError(f"{what}: expected finite weights; got {found}. Its training diverged, or the file is damaged.")
 
 
 def _listed(problems: Mapping[str, Sequence[str]]) -> str:
