@@ -10,10 +10,13 @@ from ablatent.first_stage.base import Reconstruction
 from ablatent.first_stage.discriminator import PatchGAN
 from ablatent.first_stage.kl import KLAutoencoder, gaussian_kl
 from ablatent.first_stage.losses import AutoencoderLoss, gradient_penalty, hinge, vanilla
+from ablatent.first_stage.perceptual import Perceptual
 
 
-class Edges(nn.Module):
+class Edges(Perceptual):
     """A real, small perceptual distance: squared difference of horizontal gradients; counts what it saw."""
+
+    name, smallest, digest = "edges", 2, None
 
     def __init__(self) -> None:
         super().__init__()

@@ -88,8 +88,8 @@ class AutoencoderLoss(nn.Module):
         r1_every: Annotated[Count, "steps from one gradient penalty to the next"] = 1,
         adaptive_reduction: Annotated[
             Literal["mean", "sum"],
-            "of the reconstruction error that adaptive_max is meant for: sum over the 3 H W values of an image, as in the"
-            " released KL loss, or mean, as in the released VQ loss",
+            "of the reconstruction error that adaptive_max bounds: sum over an image's 3 H W values (released KL) or"
+            " mean (released VQ)",
         ] = "mean",
     ) -> None:
         super().__init__()
