@@ -1,7 +1,7 @@
 """Class-conditional models (Rombach et al. 2022, appendix E: an embedding a class, read by cross-attention)."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ablatent.conditioning.base import Conditioner, Rows
 from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError, DataError
-from ablatent.core.fields import Count, Probability
+from ablatent.core.fields import Count, OneOf, Probability
 from ablatent.core.types import Cond
 
 
@@ -32,7 +32,7 @@ class ClassLabel(Conditioner):
         classes: int,
         dim: Annotated[Count, "width of the embedding"],
         inject: Annotated[
-            Literal["tokens", "vector"],
+            Annotated[str, OneOf(("tokens", "vector"))],
             "a context token for cross-attention (the paper), or added to the time embedding",
         ] = "tokens",
         dropout: Annotated[

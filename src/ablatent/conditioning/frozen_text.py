@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from ablatent.conditioning.source import Source
 from ablatent.conditioning.text_encoder import CaptionEncoder
 from ablatent.core.arrays import new_array
 from ablatent.core.errors import ConfigError, DataError
-from ablatent.core.fields import Count, Probability
+from ablatent.core.fields import Count, OneOf, Probability
 from ablatent.core.files import read_json, write_json
 from ablatent.core.types import Cond
 
@@ -45,7 +45,7 @@ class FrozenText(Conditioner):
         pretrained: bool,
         width: Annotated[Count | None, "of a trained linear map of the states; null: as they are"] = None,
         max_length: Annotated[int, Ge(2), "tokens a caption, both ends included"] = 77,
-        stored: Annotated[Literal["float16", "float32"], "precision of the cached states"] = "float16",
+        stored: Annotated[str, OneOf(("float16", "float32")), "precision of the cached states"] = "float16",
         dropout: Annotated[
             Probability, "probability of the null condition in training; 0.1 is common for classifier-free guidance"
         ] = 0.1,

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import torch.nn.functional as F
@@ -16,7 +16,7 @@ from ablatent.conditioning.base import Conditioner, Rows
 from ablatent.conditioning.source import Source
 from ablatent.conditioning.spatial import check_range, flip, no_map
 from ablatent.core.errors import ConfigError
-from ablatent.core.fields import NotNegative, Probability
+from ablatent.core.fields import NotNegative, OneOf, Probability
 from ablatent.core.types import Cond
 
 DEGRADATIONS = ("bicubic", "blur_noise")
@@ -43,7 +43,8 @@ class LowResolution(Conditioner):
         latent_shape: Sequence[int],
         factor: Annotated[int, Ge(2), "how many times smaller its side is"] = 4,
         degradation: Annotated[
-            Literal["bicubic", "blur_noise"], "blur_noise: blurred before, with noise and losses of JPEG after"
+            Annotated[str, OneOf(("bicubic", "blur_noise"))],
+            "blur_noise: blur before, noise and JPEG after",
         ] = "bicubic",
         blur: Annotated[
             Sequence[NotNegative], Len(2, 2), "[lowest, highest] sigma of the blur in pixels of the small image"

@@ -1,7 +1,7 @@
 """Inpainting: the image outside its hole, and the mask of the hole (Rombach et al. 2022, section 4.5)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -39,7 +39,7 @@ class MaskedImage(Conditioner):
         latent_shape: Sequence[int],
         encode: Encode,
         masks: Annotated[
-            Annotated[str, OneOf(KINDS)] | Literal["mixture"],
+            Annotated[str, OneOf(KINDS)] | Annotated[str, OneOf(("mixture",))],
             "generator of the masks; mixture: boxes, strokes or halves, equally often",
         ] = "mixture",
         fraction: Annotated[Range, "[lowest, highest] share of the image that boxes and strokes cover"] = (0.1, 0.5),

@@ -21,11 +21,11 @@ from annotated_types import Ge, Gt, Le, Len, Lt
 
 @dataclass(frozen=True, init=False)
 class OneOf:
-    """One of the names of a table, for example of the functions that they choose."""
+    """One of some names or numbers, for example those of a table of functions."""
 
-    names: tuple[str, ...]
+    names: tuple[Any, ...]
 
-    def __init__(self, names: Collection[str]):
+    def __init__(self, names: Collection[Any]):
         object.__setattr__(self, "names", tuple(names))
 
 
@@ -174,7 +174,7 @@ def choices(hint: Any) -> tuple[str, ...]:
     origin, args = get_origin(hint), get_args(hint)
     if origin is Literal:
         return tuple(str(a) for a in args)
-    names = tuple(name for rule in args[1:] if isinstance(rule, OneOf) for name in rule.names)
+    names = tuple(str(name) for rule in args[1:] if isinstance(rule, OneOf) for name in rule.names)
     inner = args[:1] if origin is Annotated else args if origin in (Union, UnionType) else ()
     return names + tuple(name for arg in inner for name in choices(arg))
 
@@ -183,7 +183,7 @@ def _bounded(base: Any, rules: Sequence[Any], plural: bool) -> str:
     """The words of a type with the metadata of Annotated."""
     for rule in rules:
         if isinstance(rule, OneOf):
-            return _listed(list(rule.names))
+            return _listed([str(name) for name in rule.names])
         if isinstance(rule, Matches):
             return rule.form
     text = wording(base, plural)

@@ -4,9 +4,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from ablatent.core.errors import DataError
+from ablatent.core.fields import OneOf
 from ablatent.data.base import TRAIN, VALIDATION, Annotations, Row
 from ablatent.data.files import ImageFiles, cached_per_file, first_of
 
@@ -20,7 +21,7 @@ class CocoCaptions(ImageFiles):
     Of the five captions of an image, its oldest (lowest id) is taken. Images without a caption are left out.
     """
 
-    year: Annotated[Literal[2014, 2017], "of the release"] = 2017
+    year: Annotated[int, OneOf((2014, 2017)), "of the release"] = 2017
 
     name: ClassVar[str] = "coco_captions"
     offers: ClassVar[tuple[str, ...]] = ("captions",)

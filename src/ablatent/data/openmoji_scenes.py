@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from annotated_types import Ge, Gt, Le, Lt
@@ -19,7 +19,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from ablatent.core.errors import ConfigError, DataError
-from ablatent.core.fields import Probability, Seed
+from ablatent.core.fields import OneOf, Probability, Seed
 from ablatent.core.rng import stream
 from ablatent.data.base import (
     TRAIN,
@@ -85,7 +85,7 @@ class OpenMojiScenes(ImageData):
     objects: Annotated[int, Ge(2), Le(40), "different objects"] = 24
     min_objects: Annotated[int, Ge(1), Le(4), "in a scene"] = 1
     max_objects: Annotated[int, Ge(1), Le(4), "in a scene"] = 2
-    background: Annotated[Literal["soft", "white"], "pale colours, or white"] = "soft"
+    background: Annotated[str, OneOf(("soft", "white")), "pale colours, or white"] = "soft"
     held_out: Annotated[Probability, "share of the pairs of objects that only validation shows"] = 0.1
     seed: Annotated[Seed, "of the scenes"] = 0
 

@@ -7,7 +7,7 @@ a CPU. stem 1 is the paper's architecture.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import torch.nn.functional as F
 from annotated_types import Len
@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError
-from ablatent.core.fields import Count, Probability, Whole
+from ablatent.core.fields import Count, OneOf, Probability, Whole
 from ablatent.first_stage.base import FirstStage
 from ablatent.networks.blocks import Downsample, ResBlock, SelfAttention2d, Upsample, norm
 
@@ -172,7 +172,7 @@ class Autoencoder(FirstStage):
         mid_blocks: Annotated[Whole, "residual blocks between levels and latents; the paper: 2"],
         mid_attention: Annotated[bool, "attention between them"],
         dropout: Annotated[Probability, "dropout inside the blocks"],
-        stem: Annotated[Literal[1, 2, 4], "pixels a side folded into channels at the input; the paper: 1"],
+        stem: Annotated[int, OneOf((1, 2, 4)), "pixels a side folded into channels at the input; the paper: 1"],
     ) -> None:
         super().__init__()
         architecture = Architecture(

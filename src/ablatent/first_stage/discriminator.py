@@ -1,13 +1,13 @@
 """Patch discriminator (Isola et al. 2017, appendix 6.1.2), without batch statistics: ranks and batch sizes agree."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError
-from ablatent.core.fields import Count
+from ablatent.core.fields import Count, OneOf
 from ablatent.networks.blocks import norm as group_norm
 
 _KERNEL = 4
@@ -24,7 +24,7 @@ class PatchGAN(nn.Module):
         self,
         ch: Annotated[Count, "channels of the first layer"] = 64,
         layers: Annotated[Count, "strided layers"] = 3,
-        norm: Annotated[Literal["group", "none"], "of the layers"] = "group",
+        norm: Annotated[str, OneOf(("group", "none")), "of the layers"] = "group",
         in_ch: Annotated[Count, "channels of the images"] = 3,
     ) -> None:
         super().__init__()

@@ -4,7 +4,7 @@ Esser et al. 2021, eq. 6-7, with the hinge loss; Rombach et al. 2022, appendix G
 """
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -87,7 +87,7 @@ class AutoencoderLoss(nn.Module):
         ] = 0.0,
         r1_every: Annotated[Count, "steps from one gradient penalty to the next"] = 1,
         adaptive_reduction: Annotated[
-            Literal["mean", "sum"],
+            Annotated[str, OneOf(("mean", "sum"))],
             "of the reconstruction error that adaptive_max bounds: sum over an image's 3 H W values (released KL) or"
             " mean (released VQ)",
         ] = "mean",

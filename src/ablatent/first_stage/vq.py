@@ -4,7 +4,7 @@ The latents handed to diffusion are the ones before quantisation; the decoder's 
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ablatent.core.fields import Count, NotNegative, Probability
+from ablatent.core.fields import Count, NotNegative, OneOf, Probability
 from ablatent.core.types import Moments
 from ablatent.first_stage.autoencoder import Autoencoder
 from ablatent.first_stage.base import Reconstruction
@@ -36,11 +36,11 @@ class VQAutoencoder(Autoencoder):
             NotNegative, "of the term that pulls the encoder to its codes (van den Oord et al. 2017, eq. 3)"
         ],
         restart_every: Annotated[Count | None, "steps after which codes that nothing chose start anew; null: never"],
-        init: Annotated[Literal["uniform", "data", "kmeans"], "of the codes"],
-        update: Annotated[Literal["gradient", "ema"], "of the codes"] = "gradient",
+        init: Annotated[str, OneOf(("uniform", "data", "kmeans")), "of the codes"],
+        update: Annotated[str, OneOf(("gradient", "ema")), "of the codes"] = "gradient",
         ema_decay: Annotated[Probability, "of the averages with update=ema"] = 0.99,
         beta_placement: Annotated[
-            Literal["paper", "legacy"], "legacy: on the other term, as in the released models"
+            Annotated[str, OneOf(("paper", "legacy"))], "legacy: on the other term, as in the released models"
         ] = "paper",
         **architecture: Any,
     ) -> None:

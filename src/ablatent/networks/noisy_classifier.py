@@ -1,7 +1,7 @@
 """The classifier that guides: the downward half of the U-Net and a pooling (Dhariwal & Nichol 2021, section 4)."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import torch.nn.functional as F
 from annotated_types import Len
@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError, did_you_mean
-from ablatent.core.fields import Count, Probability
+from ablatent.core.fields import Count, OneOf, Probability
 from ablatent.networks.blocks import Downsample, ResBlock, SelfAttention2d, norm
 from ablatent.networks.common import check_dropout, check_positive, head_count, level_factors
 from ablatent.networks.transformer import Attention, timestep_embedding, zero_init
@@ -45,7 +45,7 @@ class NoisyClassifier(nn.Module):
         attn_factors: Annotated[Sequence[Count], "downsampling factors of the levels with self-attention"],
         head_channels: Annotated[Count | None, "channels of an attention head; null where heads is given"],
         dropout: Annotated[Probability, "dropout inside the blocks"] = 0.0,
-        pool: Annotated[Literal["attention", "mean"], "how the last map becomes one vector"] = "attention",
+        pool: Annotated[str, OneOf(("attention", "mean")), "how the last map becomes one vector"] = "attention",
         heads: Annotated[Count | None, "attention heads; null where head_channels is given"] = None,
     ) -> None:
         super().__init__()

@@ -7,7 +7,7 @@ to 1. So x_0 and eps are combined with the same weights and stay consistent, wha
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol, TypeVar
 
 import torch
 from annotated_types import Len
@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ablatent.core.errors import ConfigError
+from ablatent.core.fields import OneOf
 from ablatent.core.types import Cond, Prediction
 from ablatent.samplers.base import DenoiseFn
 from ablatent.schedules.base import NoiseSchedule, is_real
@@ -134,7 +135,7 @@ class ClassifierFree(Guidance):
         Annotated[Sequence[float], Len(2, 2)] | None,
         "[lowest, highest] unit in which the prediction is guided; null: everywhere",
     ] = None
-    unit: Annotated[Literal["t", "sigma"], "of the interval: times, or sigma / alpha"] = "t"
+    unit: Annotated[str, OneOf(("t", "sigma")), "of the interval: times, or sigma / alpha"] = "t"
 
     neutral_scale: ClassVar[float | None] = 1
     uses_null: ClassVar[bool] = True

@@ -1,7 +1,7 @@
 """Autoguidance: away from a weaker version of the model itself (Karras et al. 2024)."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import torch
 from annotated_types import Ge
@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ablatent.core.errors import ConfigError
-from ablatent.core.fields import WeightsName
+from ablatent.core.fields import OneOf, WeightsName
 from ablatent.core.types import Prediction
 from ablatent.samplers.base import DenoiseFn
 from ablatent.samplers.guidance import Guidance, GuidanceInputs, check_scale, extrapolated, required
@@ -29,9 +29,9 @@ class AutoGuidance(Guidance):
 
     scale: Annotated[float, "1 samples the model as it is"]
     weights: Annotated[WeightsName, "of the worse model"] = "ema"
-    snapshot: Annotated[Annotated[int, Ge(1)] | Literal["first", "last"], "of the worse model: after so many steps"] = (
-        "first"
-    )
+    snapshot: Annotated[
+        Annotated[int, Ge(1)] | Annotated[str, OneOf(("first",))], "of the worse model: after so many steps"
+    ] = "first"
 
     neutral_scale: ClassVar[float | None] = 1
     uses_weak: ClassVar[bool] = True

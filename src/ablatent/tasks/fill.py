@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from ablatent.conditioning.masked_image import GREY
 from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
-from ablatent.core.fields import Count
+from ablatent.core.fields import Count, OneOf
 from ablatent.core.rng import normal
 from ablatent.core.types import Prediction
 from ablatent.data.pixels import to_uint8
@@ -99,7 +99,7 @@ class Fill(FigureTask):
     """
 
     method: Annotated[
-        Literal["auto", "blend", "model"],
+        Annotated[str, OneOf(("auto", "blend", "model"))],
         "blend: noise the known part into each step; model: trained to fill; auto: what the model can",
     ] = "auto"
     resample: Annotated[Count, "how often each step of blend is made (RePaint: 10)"] = 1

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import numpy as np
 from jaxtyping import UInt8
@@ -29,7 +29,7 @@ class Inpaint(Fill):
     restores: ClassVar[bool] = True
 
     mask: Annotated[
-        Annotated[str, OneOf(KINDS)] | Literal["mixture"],
+        Annotated[str, OneOf(KINDS)] | Annotated[str, OneOf(("mixture",))],
         "strokes, boxes, halves or one of these, another one for each image",
     ] = "strokes"
     file: Annotated[Text | None, "one mask for all: an image, white = fill"] = None

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 from annotated_types import Gt, Len, Lt
@@ -10,6 +10,7 @@ from jaxtyping import UInt8
 
 from ablatent.conditioning.masked_image import GREY
 from ablatent.core.errors import ConfigError, did_you_mean
+from ablatent.core.fields import OneOf
 from ablatent.schedules.base import is_real
 from ablatent.tasks.base import Condition, TaskContext, refuse_maps
 from ablatent.tasks.fill import Fill
@@ -26,7 +27,9 @@ class Outpaint(Fill):
     no ground truth to compare with: `step_at_border` above `step_inside` is a visible seam.
     """
 
-    sides: Annotated[Sequence[Literal["left", "right", "top", "bottom"]], Len(1), "that grow"] = ("right",)
+    sides: Annotated[Sequence[Annotated[str, OneOf(("left", "right", "top", "bottom"))]], Len(1), "that grow"] = (
+        "right",
+    )
     by: Annotated[float, Gt(0), Lt(1), "share of the side that is added on each"] = 0.5
 
     def __post_init__(self) -> None:
