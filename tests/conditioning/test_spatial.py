@@ -134,10 +134,22 @@ def test_small_pictures_that_somebody_brings() -> None:
         c.rows(Source(1, Annotations()))
 
 
+def test_masked_image_takes_shares_of_a_soft_mask() -> None:
+    c, s = made("masked_image"), source()
+    mask = np.zeros((N, SIZE, SIZE), dtype=np.float32)
+    mask[:, :, 4:8], mask[:, :, 8:] = 0.25, 1
+    rows = drawn(c, Source(N, s.annotations, s.pixels, masks=mask))
+    assert np.array_equal(rows["pixels"][:, :, :8], s.pixels[:, :, :8]) and (rows["pixels"][:, :, 8:] == 128).all()
+    x, unit = embedded(c, rows), s.pixels / 127.5 - 1
+    torch.testing.assert_close(x[:, 4], torch.from_numpy(2 * mask[:, ::4, ::4] - 1)[:, : x.shape[2], : x.shape[3]])
+    faint = torch.from_numpy(rearrange(unit * (1 - mask[..., None]), "b h w c -> b c h w")).float()
+    torch.testing.assert_close(x[:, :4], encode(faint))
+
+
 def test_masked_image_hides_what_is_to_be_filled() -> None:
     c, s = made("masked_image"), source()
     mask = np.zeros((N, SIZE, SIZE), dtype=np.uint8)
-    mask[:, 4:9, 8:16] = 255
+    mask[:, 4:9, 8:16] = 1
     s = Source(N, s.annotations, s.pixels, masks=mask)
     rows = drawn(c, s)
     assert s.pixels is not None and set(np.unique(rows["mask"])) == {0, 1}

@@ -6,13 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
+from ablatent.core.errors import ConfigError, DataError
+from ablatent.core.images import save_png
 from ablatent.core.tensor_files import read_tensors
+from ablatent.data.decode import SUFFIXES
 from ablatent.evaluation import catalogue
 from ablatent.evaluation.__main__ import main
 from ablatent.evaluation.features import extract
+from ablatent.evaluation.folders import FolderImages
 from ablatent.evaluation.inception import convert, resize_like_tensorflow
+from ablatent.inference.sampling import texts
 
 
 def smooth(n: int, seed: int, noise: float) -> np.ndarray:
@@ -94,6 +99,72 @@ def test_bad_folders_end_with_one_message(tmp_path: Path, capfd: pytest.CaptureF
         error = capfd.readouterr().err
         assert expected in error
         assert "Traceback" not in error
+
+
+def scores_of(real: Path, fake: Path, *more: str) -> dict[str, float]:
+    out = real.parent / "scores.json"
+    options = ["--extractor", "inception_192", "--metrics", "fid", "--json", str(out), "--device", "cpu"]
+    assert main([str(real), str(fake), *options, *more]) == 0
+    return {name: score["value"] for name, score in json.loads(out.read_text()).items()}
+
+
+def test_16_bit_grey_and_alpha_score_as_the_picture_that_they_are(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    grey = smooth(8, 0, 8).mean(axis=-1).astype(np.uint8)
+    shape = smooth(8, 3, 8)[..., 0]
+    icons = np.concatenate([smooth(8, 1, 8), shape[..., None]], axis=-1)
+    share = shape[..., None] / 255
+    white = np.rint(icons[..., :3] * share + 255 * (1 - share)).astype(np.uint8)
+    eight, sixteen = folder(tmp_path / "8", grey), folder(tmp_path / "16", grey.astype(np.uint16) * 257)
+    rgba, laid = folder(tmp_path / "rgba", icons), folder(tmp_path / "white", white)
+    assert abs(scores_of(eight, sixteen)["fid_192"]) < 1e-5
+    other = folder(tmp_path / "other", smooth(8, 2, 40))
+    assert scores_of(other, sixteen) == scores_of(other, eight)
+    assert abs(scores_of(laid, rgba)["fid_192"]) < 0.01
+    printed = capfd.readouterr().out
+    assert f"{rgba}: 8 (0000.png, …) with EXIF orientation, transparency" in printed
+    assert "--reader torch_fidelity" in printed
+    assert scores_of(laid, rgba, "--reader", "torch_fidelity")["fid_192"] > 0.5
+    protocols = [score["protocol"] for score in json.loads((tmp_path / "scores.json").read_text()).values()]
+    assert [p["reader"] for p in protocols] == ["torch_fidelity"]
+
+
+def test_each_reader_reads_as_it_says(tmp_path: Path) -> None:
+    exif, rgba = Image.Exif(), np.concatenate([smooth(1, 0, 8), smooth(1, 1, 8)[..., :1]], axis=-1)[0, :20]
+    exif[0x0112] = 6
+    Image.fromarray(rgba).save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as image:
+        plain, upright = np.asarray(image.convert("RGB")), np.asarray(ImageOps.exif_transpose(image))
+    share = upright[..., 3:] / 255
+    ours, theirs = FolderImages(tmp_path), FolderImages(tmp_path, "torch_fidelity")
+    assert np.abs(ours[:1][0] - (upright[..., :3] * share + 255 * (1 - share))).max() <= 1
+    assert np.array_equal(theirs[:1][0], plain) and (ours.size, theirs.size) == ((20, 32), (32, 20))
+    with pytest.raises(ConfigError, match="Did you mean 'torch_fidelity'"):
+        FolderImages(tmp_path, "torchfidelity")
+
+
+def test_all_formats_of_training_and_what_is_left_out(tmp_path: Path) -> None:
+    image = Image.fromarray(smooth(1, 0, 8)[0])
+    for i, suffix in enumerate(SUFFIXES):
+        image.save(tmp_path / f"{i:04d}{suffix}")
+    for i in range(3):
+        save_png(tmp_path / f"1{i}.png", np.asarray(image), texts({"keys": {}}, i, None))
+    save_png(tmp_path / "grid.png", np.zeros((70, 70, 3), np.uint8), texts({"keys": {}}, None, None))
+    (tmp_path / "._0000.png").write_bytes(b"\0\5\x16\7")
+    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / "more").mkdir()
+    images = FolderImages(tmp_path)
+    assert len(images) == len(SUFFIXES) + 3 and len(images[:]) == len(images)
+    found, used = len(images) + 4, len(images)
+    (line,) = images.describe()
+    assert line == (
+        f"{tmp_path}: {found} found, {used} used; left out: hidden: 1 (._0000.png), grid of do=sample: 1 (grid.png), "
+        "subfolders: 1 (more), other formats: 1 (notes.txt)"
+    )
+    save_png(tmp_path / "grid.png", np.zeros((70, 70, 3), np.uint8))
+    with pytest.raises(DataError, match=r"grid\.png 70x70"):
+        FolderImages(tmp_path)
 
 
 @pytest.fixture(scope="module")

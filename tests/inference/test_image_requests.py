@@ -173,7 +173,8 @@ def test_a_hybrid_fills_the_hole_and_leaves_the_rest(hybrid, files) -> None:
     assert not np.array_equal(answer.images[0][hole], picture[hole])
     mask = network.spatial[0][:, 3]  # after the three channels of the picture
     assert torch.equal(mask > 0, torch.from_numpy(hole).expand(2, -1, -1))
-    assert answer.metadata["task"] == INPAINT and answer.messages == ["the model fills holes of images: task=inpaint"]
+    expected = ["the model fills holes of images: task=inpaint", f"{files['mask']}: 50% of the image is filled"]
+    assert answer.metadata["task"] == INPAINT and answer.messages == expected
     check_node("task", answer.metadata["task"])
     assert request_of(Metadata.from_json({**answer.metadata, "index": None}, "")) == request, (
         "so that it can be repeated"

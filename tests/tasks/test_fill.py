@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 
 from ablatent.conditioning.base import ConditionInfo
+from ablatent.conditioning.mask_file import read_mask
 from ablatent.conditioning.none import NoConditioner
 from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
-from ablatent.core.images import read_mask
 from ablatent.core.rng import normal
 from ablatent.core.types import Prediction
 from ablatent.data.base import Annotations
@@ -167,6 +167,35 @@ def test_a_mask_must_fit(tmp_path) -> None:
     Image.fromarray(levels * 0).save(tmp_path / "m.png")
     with pytest.raises(ConfigError, match="all black"):
         read_mask(tmp_path / "m.png", (8, 6), "mask")
+
+
+def test_a_soft_mask_mixes_and_frees_a_latent_for_its_share_of_time() -> None:
+    ramp = np.tile(np.linspace(0, 1, 8, dtype=np.float32), (5, 8, 1))
+    mixed = composite(255 - IMAGES, IMAGES, ramp)
+    expected = ramp[..., None].astype(np.float64) * (255 - IMAGES) + (1 - ramp[..., None].astype(np.float64)) * IMAGES
+    assert np.abs(mixed - expected).max() <= 0.5 + 1e-4
+    assert np.array_equal(mixed[:, :, 0], IMAGES[:, :, 0]) and np.array_equal(mixed[:, :, 7], 255 - IMAGES[:, :, 7])
+    hidden = mask_out(IMAGES, ramp)
+    assert np.array_equal(hidden[:, :, :7], IMAGES[:, :, :7]) and (hidden[:, :, 7] == 128).all()
+    hole = latent_hole(ramp, (5, 3, 8, 8))
+    np.testing.assert_array_equal(hole[:, 0], ramp)
+    blend, x = Blend(S, torch.zeros(5, 3, 8, 8), hole, seed=7), torch.full((5, 3, 8, 8), 9.0)
+    for i, (t, from_column) in enumerate(((999.0, 7), (500.0, 4), (100.0, 1), (0.0, 1), (CLEAN, 1))):
+        free = blend(range(5), i, t, x, Prediction(x, x)) == 9
+        assert free[..., from_column:].all() and not free[..., :from_column].any()
+    assert np.allclose(mean_filled(IMAGES, ramp * 0 + 0.5)[0], 0.5 * (IMAGES[0] + IMAGES[0].mean((0, 1))), atol=1)
+
+
+def test_inpainting_takes_a_soft_mask_of_a_file(tmp_path) -> None:
+    levels = np.tile(np.array([0, 0, 64, 128, 192, 255, 255, 255], np.uint8), (8, 1))
+    Image.fromarray(levels).save(tmp_path / "m.png")
+    outcome = Inpaint(count=5, file=str(tmp_path / "m.png")).run(context(DDIM(steps=4)))
+    rows = outcome.images.reshape(5, 3, 8, 8, 3)
+    assert np.array_equal(rows[:, 2, :, :2], IMAGES[:, :, :2]) and outcome.scores["error_outside"] == 0
+    assert (rows[:, 1, :, 5:] == 128).all()
+    Image.fromarray(np.maximum(levels, 64)).save(tmp_path / "m.png")
+    soft = Inpaint(count=5, file=str(tmp_path / "m.png")).run(context(DDIM(steps=4)))
+    assert "error_outside" not in soft.scores and "psnr_hole" in soft.scores, "no pixel is kept whole"
 
 
 def test_a_larger_canvas_is_compared_by_its_corners() -> None:

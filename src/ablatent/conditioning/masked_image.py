@@ -24,9 +24,10 @@ GREY = 128
 class MaskedImage(Conditioner):
     """Latents of the image with grey in its hole, and the mask: 1 in the hole, -1 elsewhere.
 
-    A position of the latents is to be filled where any of its pixels is. masks, fraction: see `Masks`; a source with
-    masks of its own decides itself, and its images may be of another size than those of the training. The null
-    condition is an image that is masked everywhere.
+    A position of the latents is to be filled where any of its pixels is. Where a mask is between 0 and 1, the image is
+    fainter by that share, and the mask beside it has the greatest share of its pixels. masks, fraction: see `Masks`; a
+    source with masks of its own decides itself, and its images may be of another size than those of the training. The
+    null condition is an image that is masked everywhere.
     """
 
     needs = ("pixels",)
@@ -57,16 +58,16 @@ class MaskedImage(Conditioner):
         rows = {"pixels": np.asarray(source.pixels)}
         if source.masks is None:
             return rows
-        return {**rows, "mask": (source.masks > 0).astype(np.uint8)}
+        return {**rows, "mask": np.asarray(source.masks)}
 
     def draw(self, rows: Rows, rngs: Sequence[np.random.Generator]) -> Rows:
-        """With "mask", uint8 (n, H, W), 1 where the image is to be filled, and "pixels" with grey there."""
+        """With "mask", (n, H, W), the share to be filled from 0 to 1, and "pixels" with grey where it is 1."""
         pixels = flip(np.asarray(rows["pixels"]), rows["flipped"])
         if "mask" in rows:
             mask = flip(rows["mask"], rows["flipped"])
         else:
             mask = np.stack([self.masks(rng, self.size) for rng in rngs])
-        left = np.where(rearrange(mask, "n h w -> n h w 1") > 0, np.uint8(GREY), pixels)
+        left = np.where(rearrange(mask, "n h w -> n h w 1") >= 1, np.uint8(GREY), pixels)
         return {**rows, "pixels": left, "mask": mask}
 
     def shown(self, rows: Rows) -> UInt8[np.ndarray, "n H W 3"] | None:

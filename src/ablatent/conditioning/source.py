@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Real, UInt8
 
 from ablatent.core.declared import declared
 from ablatent.core.errors import ConfigError, did_you_mean
@@ -18,16 +18,16 @@ from ablatent.data.base import Annotations
 class Source:
     """n images with their annotations, or the conditions of n samples without any; parts that are not there are None.
 
-    masks: 1 where an inpainting model is to fill the image; low_resolution: small images that a model of
-    super-resolution enlarges. embeddings: folder of the captions' cached embeddings, for a frozen text encoder; None:
-    they are computed on access.
+    masks: 1 where an inpainting model is to fill the image, 0 where not, shares between; low_resolution: small images
+    that a model of super-resolution enlarges. embeddings: folder of the captions' cached embeddings, for a frozen text
+    encoder; None: they are computed on access.
     """
 
     n: int
     annotations: Annotations
     pixels: UInt8[np.ndarray, "n H W 3"] | None = None
     embeddings: Path | None = None
-    masks: UInt8[np.ndarray, "n H W"] | None = None
+    masks: Real[np.ndarray, "n H W"] | None = None
     low_resolution: UInt8[np.ndarray, "n h w 3"] | None = None
 
     def rows(self, index: Sequence[int] | np.ndarray) -> "Source":

@@ -3,15 +3,13 @@
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ablatent.core.errors import ConfigError
 from ablatent.core.files import write_atomic
 
-if TYPE_CHECKING:
-    from PIL import Image
+REQUEST_CHUNK = "ablatent"
+"""The PNG text chunk in which do=sample writes, as JSON, all that decides an image: "index" is null in the grid."""
 
 
 def grid(images: np.ndarray, columns: int, scale: int = 1, pad: int = 2) -> np.ndarray:
@@ -74,34 +72,6 @@ def save_gif(path: Path, frames: Sequence[np.ndarray], seconds: float = 4.0) -> 
         loop=0,
     )
     write_atomic(path, data.getvalue())
-
-
-def read_mask(path: Path, size: tuple[int, int], key: str) -> np.ndarray:
-    """uint8 (H, W) of an image file: 1 where it is white (128 and more). key: the config path that named the
-    file. Raises ConfigError for a file that is no image, for a mask of another size than (H, W) = size, and for one
-    without a pixel to fill or without one to keep."""
-    image = _opened(path, key).convert("L")
-    if image.size != (size[1], size[0]):
-        expected, got = f"a mask of the image's size, {size[1]}x{size[0]}", f"{image.width}x{image.height}"
-        raise ConfigError(key, expected, got, f"See {path}.")
-    mask = (np.asarray(image) >= 128).astype(np.uint8)
-    if mask.all() or not mask.any():
-        got = "all white" if mask.all() else "all black"
-        raise ConfigError(key, "a mask that is white where to fill, and black elsewhere", got, f"See {path}.")
-    return mask
-
-
-def _opened(path: Path, key: str) -> "Image.Image":
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image
-    except FileNotFoundError:
-        raise ConfigError(key, "an image file", str(path), "There is no such file.") from None
-    except (OSError, ValueError, Image.DecompressionBombError) as e:
-        raise ConfigError(key, "an image file", str(path), f"It cannot be read: {e}") from None
 
 
 def save_png(path: Path, image: np.ndarray, text: Mapping[str, str] | None = None) -> None:

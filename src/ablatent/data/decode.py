@@ -1,6 +1,9 @@
-"""From encoded images to RGB squares of 8-bit pixels, the same way for every data set. Free of torch."""
+"""The one way in which image files become pixels: upright, 8 bits, RGB, transparency on white. Free of torch."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +11,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
 from ablatent.core.errors import ConfigError, DataError, did_you_mean
+from ablatent.core.progress import console
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 FILTERS = {
@@ -18,6 +22,11 @@ FILTERS = {
 }
 ORIENTATION = 0x0112  # EXIF tag; from 5 on width and height change places
 SIDEWAYS = 5
+DARK = 1 << 12
+DARK_HINT = (
+    "16 bits with no level of 4096 or more, as 12-bit values are stored unscaled: nearly black. "
+    "If it should not be, multiply the levels by 16"
+)
 
 
 def check_option(key: str, value: str, options: tuple[str, ...]) -> None:
@@ -26,24 +35,67 @@ def check_option(key: str, value: str, options: tuple[str, ...]) -> None:
         raise ConfigError(f"data.{key}", f"one of {', '.join(options)}", value, did_you_mean(str(value), options))
 
 
-def read_image(source: Path | bytes, size: int, resize: str, name: str = "") -> UInt8[np.ndarray, "size size 3"]:
-    """An image as RGB: upright by EXIF, on white, middle square, resized by a filter of FILTERS.
+@dataclass
+class DarkImages:
+    """Counts, while a set is read, the images whose 16 bits hold 12-bit values or less, and says so once.
+
+    what: the set, in the message.
+    """
+
+    what: str
+    dark: dict[str, None] = field(default_factory=dict)
+
+    def look(self, image: Image.Image, name: str) -> None:
+        """Count an image, before its levels are reduced to 8 bits."""
+        if image.mode.startswith("I") and 0 < int(np.asarray(image).max()) < DARK:
+            self.dark[name] = None  # a set in the order in which they came
+
+    def say(self) -> None:
+        """Print how many there were, with the name of the first; nothing where there were none."""
+        if self.dark:
+            others = f" and {len(self.dark) - 1} others" if len(self.dark) > 1 else ""
+            console.print(f"  {self.what}: {next(iter(self.dark))}{others}: {DARK_HINT}", markup=False)
+
+
+@contextmanager
+def readable(name: str) -> Iterator[None]:
+    """Turns what Pillow raises for a file into a DataError that names it."""
+    try:
+        yield
+    # Pillow's decoders raise any of these for damaged files.
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise DataError(f"{name}: cannot be read as an image: {error}. Do: mend or remove the file") from error
+
+
+def open_upright(source: Path | bytes, name: str = "") -> Image.Image:
+    """An image as it is stored, turned upright by EXIF; the first frame of an animation.
 
     source: a file, or the bytes of one, which `name` calls in messages. A .npy file holds uint8 pixels as (3, h, w),
     (1, 3, h, w) or (h, w, 3). Raises DataError that names what cannot be read.
     """
-    name = name or str(source)
-    try:
+    with readable(name or str(source)):
         if isinstance(source, Path) and source.suffix == ".npy":
-            upright = _from_array(np.load(source, allow_pickle=False))
-        else:
-            with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as image:
-                image.load()
-                upright = ImageOps.exif_transpose(image)
-    # Pillow's decoders raise any of these for damaged files.
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise DataError(f"{name}: cannot be read as an image: {error}. Do: mend or remove the file") from error
-    rgb = to_rgb(upright)
+            return _from_array(np.load(source, allow_pickle=False))
+        with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as image:
+            image.load()
+            return ImageOps.exif_transpose(image)
+
+
+def read_rgb(source: Path | bytes, name: str = "", dark: DarkImages | None = None) -> Image.Image:
+    """An image as upright RGB of 8 bits, see `to_rgb`; counted in `dark` where it is. Raises DataError."""
+    name = name or str(source)
+    upright = open_upright(source, name)
+    if dark is not None:
+        dark.look(upright, name)
+    with readable(name):
+        return to_rgb(upright)
+
+
+def read_image(
+    source: Path | bytes, size: int, resize: str, name: str = "", dark: DarkImages | None = None
+) -> UInt8[np.ndarray, "size size 3"]:
+    """The middle square of an image, see `read_rgb`, resized by a filter of FILTERS. Raises DataError."""
+    rgb = read_rgb(source, name, dark)
     side = min(rgb.size)
     left, top = (rgb.width - side) / 2, (rgb.height - side) / 2
     # Cropping within the resize equals resizing the shorter side and cropping, without rounding the longer one.
@@ -53,23 +105,55 @@ def read_image(source: Path | bytes, size: int, resize: str, name: str = "") -> 
 
 def image_size(path: Path) -> tuple[int, int]:
     """(width, height) of the upright image, from the header alone. Raises DataError."""
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            return (height, width) if image.getexif().get(ORIENTATION, 1) >= SIDEWAYS else (width, height)
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: cannot be read as an image: {error}. Do: mend or remove the file") from error
+    with readable(str(path)), Image.open(path) as image:
+        return upright_size(image)
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """(width, height) of an opened image after it is turned upright."""
+    width, height = image.size
+    sideways = image.getexif().get(ORIENTATION, 1) >= SIDEWAYS and image.format != "TIFF"  # Pillow turns TIFF itself
+    return (height, width) if sideways else (width, height)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """RGB with transparency laid on white; 16-bit grey keeps its upper 8 bits (Pillow's conversion would clip it)."""
-    if image.mode.startswith("I"):
-        levels = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
-        return Image.fromarray(levels).convert("RGB")
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    return image.convert("RGB")
+    """RGB of 8 bits, with transparency laid on white. Raises ValueError for levels of an unknown range.
+
+    Of 16 bits, the upper 8 remain, as they do of an image in 16-bit colours (Pillow's own conversion of grey clips at
+    255). Real levels are shares of white where none is above 1 (scikit-image writes such), else levels of 255 (Pillow
+    does). CMYK is converted by formula; colour profiles are not applied.
+    """
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _to_eight_bits(image)
+    if image.mode == "La":
+        raise ValueError("expected grey levels apart from their transparency; got mode La, grey multiplied by it")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    key = image.info.get("transparency")
+    if isinstance(key, tuple) and max(key) > 255:  # of a PNG in 16-bit colours, of which Pillow keeps the upper 8 bits
+        image.info["transparency"] = tuple(level >> 8 for level in key)
+    rgba = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 or 32 bits, or of real levels, in 8; with an alpha channel where the file names a transparent level.
+
+    Integers of 32 bits must be within 16: nothing says what their white is.
+    """
+    levels = np.asarray(image)
+    low, high = levels.min(), levels.max()
+    if image.mode == "F":
+        if not (low >= 0 and high <= 255):  # false for NaN, too
+            raise ValueError(f"expected real levels from 0 to 1, or from 0 to 255; got {low:g} to {high:g}")
+        return Image.fromarray(np.rint(levels * (255 if high <= 1 else 1)).astype(np.uint8))
+    if low < 0 or high > 65535:
+        raise ValueError(f"expected integers from 0 to 65535; got {low} to {high}")
+    grey = Image.fromarray((levels.astype(np.int64) >> 8).astype(np.uint8))
+    key = image.info.get("transparency")
+    if not isinstance(key, int):
+        return grey
+    return Image.merge("LA", (grey, Image.fromarray(np.where(levels == key, 0, 255).astype(np.uint8))))
 
 
 def _from_array(levels: np.ndarray) -> Image.Image:

@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from ablatent.core.errors import ConfigError, DataError, did_you_mean
 from ablatent.core.fields import OneOf, Text
 from ablatent.data.base import TRAIN, VALIDATION, ImageData, Row
-from ablatent.data.decode import FILTERS, SUFFIXES, check_option, read_image
+from ablatent.data.decode import FILTERS, SUFFIXES, DarkImages, check_option, read_image
 from ablatent.data.hashing import file_digests
 
 T = TypeVar("T")
@@ -50,8 +50,10 @@ class ImageFiles(ImageData):
         return {"files": file_digests(self.folder, [r.id for r in rows], self.cache), "resize": self.resize}
 
     def images(self, rows: Sequence[Row]) -> Iterator[UInt8[np.ndarray, "size size 3"]]:
+        dark = DarkImages(self.name)
         for row in rows:
-            yield read_image(self.folder / row.id, self.size, self.resize)
+            yield read_image(self.folder / row.id, self.size, self.resize, dark=dark)
+        dark.say()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.fields import Text
 from ablatent.data.base import TRAIN, VALIDATION, Annotations, Row, check_fraction, split_by_hash
-from ablatent.data.decode import read_image
+from ablatent.data.decode import DarkImages, read_image
 from ablatent.data.files import ListedImages, cached_per_file
 from ablatent.data.hashing import file_digests
 
@@ -75,6 +75,7 @@ class LSUN(ListedImages):
         if not self.packed:
             yield from super().images(rows)
             return
+        dark = DarkImages(self.name)
         for part in PARTS:  # all rows of a split stand together
             wanted = [r.id.split("/", 1)[1] for r in rows if r.id.startswith(f"{part}/")]
             file = self.folder / self.database(part) / FILE
@@ -83,7 +84,8 @@ class LSUN(ListedImages):
                     value = transaction.get(key.encode())
                     if value is None:
                         raise DataError(f"{file}: expected the key {key}; it is gone.")
-                    yield read_image(bytes(value), self.size, self.resize, f"{file}, key {key}")
+                    yield read_image(bytes(value), self.size, self.resize, f"{file}, key {key}", dark)
+        dark.say()
 
     def annotate(self, rows: Sequence[Row]) -> Annotations:
         return Annotations()

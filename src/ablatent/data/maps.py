@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Num, UInt8
 from PIL import Image
 
 from ablatent.core.errors import ConfigError, DataError, did_you_mean
 from ablatent.core.progress import track
-from ablatent.data.decode import image_size
+from ablatent.data.decode import image_size, open_upright
 from ablatent.data.hashing import file_digests
 
 VOID = 255
@@ -98,7 +98,7 @@ def read_maps(
     maps = np.zeros((len(ids), size, size), dtype=np.uint8)
     with track("reading segmentation maps", len(ids), "maps") as bar:
         for one, name in zip(maps, map_names(folder, ids), strict=True):
-            numbers = _numbers(folder / name)
+            numbers = class_numbers(folder / name)
             one[...] = square(np.where(numbers == VOID, len(classes) - 1, numbers).astype(np.uint8), size)
             bar.advance()
     return maps
@@ -106,13 +106,13 @@ def read_maps(
 
 def _map_record(path: Path) -> str:
     """Digest of the bytes, width, height, and the largest number that is not 255."""
-    numbers = _numbers(path)
+    numbers = class_numbers(path)
     digest = hashlib.blake2b(path.read_bytes(), digest_size=32).hexdigest()
     return f"{digest} {numbers.shape[1]} {numbers.shape[0]} {numbers[numbers != VOID].max(initial=0)}"
 
 
-def square(numbers: UInt8[np.ndarray, "h w"], side: int) -> UInt8[np.ndarray, "{side} {side}"]:
-    """The middle square of a map at another size, as `read_image` cuts images, each pixel the nearest one."""
+def square(numbers: Num[np.ndarray, "h w"], side: int) -> Num[np.ndarray, "{side} {side}"]:
+    """The middle square of a map or mask at another size, cut as `read_image` cuts images: the nearest pixels."""
     height, width = numbers.shape
     short = min(height, width)
     left, top = (width - short) / 2, (height - short) / 2
@@ -120,15 +120,14 @@ def square(numbers: UInt8[np.ndarray, "h w"], side: int) -> UInt8[np.ndarray, "{
     return np.asarray(Image.fromarray(numbers).resize((side, side), Image.Resampling.NEAREST, box=box))
 
 
-def _numbers(path: Path) -> UInt8[np.ndarray, "h w"]:
-    try:
-        with Image.open(path) as image:
-            image.load()
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: cannot be read as an image: {error}. Do: mend or remove the file") from error
-    if image.mode not in ("L", "P"):
+def class_numbers(path: Path) -> UInt8[np.ndarray, "h w"]:
+    """The class of each pixel of a map file, upright by EXIF. Raises DataError for what is no map."""
+    image = open_upright(path)
+    numbers = np.asarray(image)
+    if image.mode not in ("1", "L", "P", "I", "I;16", "I;16B") or numbers.min() < 0 or numbers.max() > VOID:
+        got = f"mode {image.mode}" if numbers.ndim > 2 or image.mode == "F" else f"numbers up to {numbers.max()}"
         raise DataError(
-            f"{path}: expected a map of class numbers, a PNG of 8-bit greyscale or with a palette; got mode "
-            f"{image.mode}. Do: write the numbers, not colours"
+            f"{path}: expected a map of class numbers, 0 to {VOID}, a PNG of greyscale or with a palette; got {got}. "
+            "Do: write the numbers, not colours"
         )
-    return np.asarray(image)
+    return numbers.astype(np.uint8)

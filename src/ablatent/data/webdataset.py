@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.fields import Text
 from ablatent.data.base import TRAIN, VALIDATION, Annotations, Row, check_fraction, split_by_hash
-from ablatent.data.decode import SUFFIXES, read_image
+from ablatent.data.decode import SUFFIXES, DarkImages, read_image
 from ablatent.data.files import ImageFiles, cached_per_file
 from ablatent.data.hashing import file_digests
 
@@ -79,10 +79,12 @@ class WebDataset(ImageFiles):
         }
 
     def images(self, rows: Sequence[Row]) -> Iterator[UInt8[np.ndarray, "size size 3"]]:
+        dark = DarkImages(self.name)
         for row in rows:
             members = self.samples(row)
             place = next(members[s] for s in SUFFIXES if s in members)
-            yield read_image(self._read(row, place), self.size, self.resize, f"{self.folder}/{row.id}")
+            yield read_image(self._read(row, place), self.size, self.resize, f"{self.folder}/{row.id}", dark)
+        dark.say()
 
     def _read(self, row: Row, place: Place) -> bytes:
         with (self.folder / row.id.split(":", 1)[0]).open("rb") as f:

@@ -17,7 +17,7 @@ from ablatent.core.errors import AblatentError, ConfigError, DataError, did_you_
 from ablatent.core.files import write_json
 from ablatent.core.progress import console
 from ablatent.data.captions import read_captions
-from ablatent.evaluation.folders import FolderImages
+from ablatent.evaluation.folders import READERS, FolderImages
 
 if TYPE_CHECKING:
     from ablatent.evaluation.scores import Metric
@@ -29,10 +29,14 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m ablatent.evaluation",
         description="Score a folder of generated images against a folder of real ones.",
     )
-    out.add_argument("real", metavar="REAL_DIR", type=Path, help="PNG or JPEG images of one size")
-    out.add_argument("fake", metavar="FAKE_DIR", type=Path, help="PNG or JPEG images of the same size")
+    out.add_argument(
+        "real", metavar="REAL_DIR", type=Path, help="images of one size, of any format that training reads"
+    )
+    out.add_argument("fake", metavar="FAKE_DIR", type=Path, help="images of the same size")
     out.add_argument("--extractor", default="inception_2048", help="inception_2048 (default) or inception_192")
     out.add_argument("--metrics", default="fid,kid,precision_recall", help="also is_effnet_lite0, is, clip_score")
+    readers = "how files are read: ablatent (default), as training does; torch_fidelity, as its command does"
+    out.add_argument("--reader", default="ablatent", help=readers)
     captions = "of FAKE_DIR, for clip_score: txt (beside each image), or a .jsonl or .csv below it"
     out.add_argument("--captions", metavar="FILE", help=captions)
     out.add_argument("--weights", metavar="FILE", help="Inception weights of your own, of the expected digest")
@@ -55,10 +59,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(arguments: argparse.Namespace) -> int:
     """Check everything that is cheap, then extract, score and show. Raises ConfigError and DataError."""
     _check_options(arguments)
-    real, fake = FolderImages(arguments.real), FolderImages(arguments.fake)
+    real, fake = (FolderImages(folder, arguments.reader) for folder in (arguments.real, arguments.fake))
     if real.size != fake.size:
         sizes = [f"{images.folder}: {images.size[0]}x{images.size[1]} px" for images in (real, fake)]
         raise DataError(f"expected both folders to hold images of one size; got {sizes[0]}, {sizes[1]}.")
+
+    for line in (*real.describe(), *fake.describe()):
+        console.print(line, markup=False)
 
     import torch
 
@@ -82,7 +89,12 @@ def run(arguments: argparse.Namespace) -> int:
     texts = None if captions is None else lambda used: used.texts(captions, device)
     scored = score_features(metrics, extractor, sets["fake"], sets["real"], texts)
     scores = {name: s.to_dict() for name, s in scored.items()}
+    if arguments.reader != READERS[0]:
+        for score in scores.values():
+            score["protocol"]["reader"] = arguments.reader
     show(scores, arguments)
+    for images in (real, fake):
+        images.dark.say()
     if arguments.json is not None:
         write_json(arguments.json, scores)
     return 0

@@ -8,12 +8,11 @@ from typing import Any
 
 from ablatent.core.errors import AblatentError, ConfigError, DataError
 from ablatent.core.files import sha256
+from ablatent.core.images import REQUEST_CHUNK
 from ablatent.inference.request import MOST, Request
 from ablatent.store.identity import Key
 from ablatent.store.records import Record
 
-CHUNK = "ablatent"
-"""The PNG text chunk with all metadata, as JSON; the chunk `prompt` beside it is for other programs."""
 ANY_SIZE = 1 << 14
 """A side of images, and a number of threads or of images at once, larger than anybody has use for."""
 MODELS = ({"first_stage", "latents", "diffusion"}, {"first_stage", "imported"})
@@ -85,7 +84,7 @@ def metadata_of(path: Path) -> Metadata:
     try:
         with Image.open(path) as image:
             image.load()
-            found = Metadata.from_json(json.loads(image.info[CHUNK]), "its text")
+            found = Metadata.from_json(json.loads(image.info[REQUEST_CHUNK]), "its text")
         _check_ranges(found)
     except AblatentError as error:
         raise ConfigError("repeat", "a PNG file that do=sample wrote", str(path), f"{error} {do}") from None

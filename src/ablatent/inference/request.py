@@ -7,18 +7,17 @@ from typing import Any
 
 import numpy as np
 import yaml
-from jaxtyping import Shaped, UInt8
-from PIL import Image
+from jaxtyping import Float32, Shaped, UInt8
 
 from ablatent.conditioning.layout import parse_boxes
+from ablatent.conditioning.mask_file import read_mask
 from ablatent.conditioning.source import Source, class_index
 from ablatent.core.errors import ConfigError, DataError, did_you_mean
 from ablatent.core.files import sha256
-from ablatent.core.images import read_mask
 from ablatent.data.annotation_kinds import BUILT_IN, annotation_kind, titles
 from ablatent.data.base import Annotations
-from ablatent.data.decode import image_size, read_image
-from ablatent.data.maps import UNLABELLED, VOID, square
+from ablatent.data.decode import DarkImages, image_size, read_image
+from ablatent.data.maps import UNLABELLED, VOID, class_numbers, square
 from ablatent.tasks.base import Task
 from ablatent.tasks.fill import Fill
 
@@ -226,14 +225,9 @@ class RequestResolver:
         key: of the request, for errors. Raises ConfigError.
         """
         try:
-            with Image.open(path) as image:
-                image.load()
-        except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as e:
-            raise ConfigError(key, "an image file", str(path), f"It cannot be read: {e}") from None
-        if image.mode not in ("L", "P"):
-            do = "Save class indices, not colours."
-            raise ConfigError(key, "a map: an image in grey or with a palette", image.mode, do)
-        numbers, last = np.asarray(image), len(self.segments) - 1
+            numbers, last = class_numbers(path), len(self.segments) - 1
+        except DataError as e:
+            raise ConfigError(key, "a map: an image in grey or with a palette", str(path), str(e)) from None
         if self.segments[last] == UNLABELLED:
             numbers = np.where(numbers == VOID, last, numbers).astype(np.uint8)
         if (highest := int(numbers.max())) > last:
@@ -245,22 +239,25 @@ class RequestResolver:
         """The image of a file, prepared as training images are: its middle square, resized. Raises ConfigError."""
         try:
             width, height = image_size(path)
-            image = read_image(path, size, "lanczos")
+            dark = DarkImages("image")
+            image = read_image(path, size, "lanczos", dark=dark)
+            dark.say()
         except DataError as e:
             raise ConfigError("image", "an image file", str(path), str(e)) from None
         if (width, height) != (size, size):
             self.messages.append(f"{path}: {width}x{height} pixels; its middle square is used, in {size}x{size}")
         return image
 
-    def mask(self, request: Request) -> UInt8[np.ndarray, "size size"] | None:
-        """The mask of the request, cut and resized as its image, 1 = fill; None without. Raises ConfigError."""
+    def mask(self, request: Request) -> Float32[np.ndarray, "size size"] | None:
+        """The mask of the request, cut and resized as its image: shares to fill; None without. Raises ConfigError."""
         if request.mask is None or request.image is None:
             return None
         width, height = image_size(Path(request.image))
         mask = read_mask(Path(request.mask), (height, width), "mask")
         out = square(mask, self.size)
-        if out.all() or not out.any():
+        if out.min() == 1 or out.max() == 0:
             raise ConfigError("mask", "something to fill and something to keep in the middle square", request.mask)
+        self.messages.append(f"{request.mask}: {out.mean():.0%} of the image is filled")
         return out
 
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from ablatent.core.disk import full_disk_named
 from ablatent.core.errors import ConfigError
+from ablatent.core.images import REQUEST_CHUNK, grid, save_png
 from ablatent.core.progress import console
-from ablatent.inference.metadata import CHUNK, check_node, metadata_of, request_of
+from ablatent.inference.metadata import check_node, metadata_of, request_of
 from ablatent.inference.model_reference import ABOUT_SAMPLING, Reference, find
 from ablatent.inference.request import Request
 from ablatent.store.artifacts import Store
@@ -43,7 +44,6 @@ def sample_and_save(
     config: nodes sampler, guidance, task, samples, runtime; size: side of an imported model's images. Raises
     ConfigError for a folder that cannot be created, and for what does not fit the model.
     """
-    from ablatent.core.images import grid, save_png
     from ablatent.inference.pipeline import Pipeline
 
     with _made(folder):
@@ -84,8 +84,9 @@ def _made(folder: Path) -> Iterator[None]:
 
 
 def texts(metadata: Mapping[str, Any], index: int | None, prompt: str | None) -> dict[str, str]:
-    """The text chunks of an image: name → text. index: of the sample, None for the grid."""
-    chunks = {CHUNK: json.dumps({**metadata, "index": index}, sort_keys=True)}
+    """The text chunks of an image: name → text; `prompt` is for other programs. index: of the sample, None for the
+    grid."""
+    chunks = {REQUEST_CHUNK: json.dumps({**metadata, "index": index}, sort_keys=True)}
     return chunks if prompt is None else {**chunks, "prompt": prompt}
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Real, UInt8
 
 from ablatent.conditioning.base import ConditionInfo
 from ablatent.conditioning.source import Source
@@ -37,7 +37,7 @@ class TaskContext:
 
     draw: see `Draw`; features: images -> (n, d), of the evaluation's extractor; validation_source: validation images
     and their annotations, for tasks that start from some; conditions_of: what the samples of these indices are
-    conditioned on; mask: of a request, 1 = fill, for tasks that fill; max_conditions: number of distinct
+    conditioned on; mask: of a request, 1 = fill, 0 = keep, for tasks that fill; max_conditions: number of distinct
     conditions, None for any number.
     """
 
@@ -48,7 +48,7 @@ class TaskContext:
     features: Callable[[UInt8[np.ndarray, "n H W 3"]], Float[np.ndarray, "n d"]]
     validation_source: Source | None = None
     conditions_of: Callable[[Sequence[int]], Source] = _no_conditions
-    mask: UInt8[np.ndarray, "H W"] | None = None
+    mask: Real[np.ndarray, "H W"] | None = None
     max_conditions: int | None = None
 
     def first(self, count: int) -> Source:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Real, UInt8
 from torch import Tensor
 
 from ablatent.conditioning.masked_image import GREY
@@ -33,8 +33,10 @@ class Blend:
     """After each step, the kept part of the state is that of the noised image: what the model makes there is thrown
     away (Lugmayr et al. 2022, "RePaint", eq. 8; Song et al. 2021, "Score-based", appendix I.2).
 
-    z: latents of the images, a row a sample; hole: 1 where the model fills; seed: of the noise of the kept part, which
-    is new for each step and a function of seed, row and step. An `OnBatchStep`.
+    z: latents of the images, a row a sample; hole: 1 where the model fills, 0 where it does not; between them, the
+    share of time, up to the clean end, in which it does, so that little of the image changes where that is small (Levin
+    & Fried 2023, "Differential Diffusion", section 3). seed: of the noise of the kept part, which is new for each step
+    and a function of seed, row and step. An `OnBatchStep`.
     """
 
     schedule: NoiseSchedule
@@ -48,11 +50,11 @@ class Blend:
         eps = torch.from_numpy(normal(self.seed, "known", places, z.shape[1:], i)).to(z)
         times = torch.full((len(z),), t, dtype=torch.float64, device=z.device)
         noised = self.schedule.q_sample(z, times, eps).to(x_t)
-        return torch.where(hole > 0, x_t, noised)
+        return torch.where(hole > max(t, 0.0) / self.schedule.T, x_t, noised)
 
 
-def latent_hole(masks: UInt8[np.ndarray, "n H W"], shape: Sequence[int]) -> Float[Tensor, "n 1 h w"]:
-    """1 where any pixel of a latent's square is to be filled, so that all pixels of the other latents are known.
+def latent_hole(masks: Real[np.ndarray, "n H W"], shape: Sequence[int]) -> Float[Tensor, "n 1 h w"]:
+    """The greatest share to fill of the pixels of a latent's square, so that latents of 0 are known in all pixels.
 
     shape: of the latents, (…, h, w).
     """
@@ -61,20 +63,21 @@ def latent_hole(masks: UInt8[np.ndarray, "n H W"], shape: Sequence[int]) -> Floa
 
 
 def composite(
-    drawn: UInt8[np.ndarray, "n H W 3"], images: UInt8[np.ndarray, "n H W 3"], masks: UInt8[np.ndarray, "n H W"]
+    drawn: UInt8[np.ndarray, "n H W 3"], images: UInt8[np.ndarray, "n H W 3"], masks: Real[np.ndarray, "n H W"]
 ) -> UInt8[np.ndarray, "n H W 3"]:
-    """The drawn images inside the holes (masks > 0), the images themselves outside, pixel by pixel."""
-    return np.where(rearrange(masks, "n H W -> n H W 1") > 0, drawn, images)
+    """The drawn images inside the holes, the images themselves outside, mixed by the mask's share of each pixel."""
+    share = rearrange(masks, "n H W -> n H W 1").astype(np.float32)
+    return np.rint(share * drawn + (1 - share) * images).astype(np.uint8)
 
 
-def mask_out(images: UInt8[np.ndarray, "n H W 3"], masks: UInt8[np.ndarray, "n H W"]) -> UInt8[np.ndarray, "n H W 3"]:
-    """The images with grey in their holes, so that nothing of the hidden part reaches the model."""
-    return composite(np.full_like(images, GREY), images, masks)
+def mask_out(images: UInt8[np.ndarray, "n H W 3"], masks: Real[np.ndarray, "n H W"]) -> UInt8[np.ndarray, "n H W 3"]:
+    """The images with grey where nothing of them is kept (masks = 1), so that no hidden pixel reaches the model."""
+    return composite(np.full_like(images, GREY), images, (masks >= 1).astype(np.uint8))
 
 
-def steps_at_border(images: UInt8[np.ndarray, "n H W 3"], masks: UInt8[np.ndarray, "n H W"]) -> tuple[float, float]:
+def steps_at_border(images: UInt8[np.ndarray, "n H W 3"], masks: Real[np.ndarray, "n H W"]) -> tuple[float, float]:
     """Mean grey-level step (between neighbours of which one was filled, between neighbours of which none was)."""
-    x, m = images.astype(np.float64), masks.astype(np.int64)
+    x, m = images.astype(np.float64), (masks > 0).astype(np.int64)
     border, inside = [], []
     for axis in (1, 2):
         step = np.abs(np.diff(x, axis=axis)).mean(axis=-1)
@@ -135,8 +138,8 @@ class Fill(FigureTask):
     @abstractmethod
     def canvases(
         self, context: TaskContext, images: UInt8[np.ndarray, "n H W 3"]
-    ) -> tuple[UInt8[np.ndarray, "n H2 W2 3"], UInt8[np.ndarray, "n H2 W2"]]:
-        """(images to fill, masks: 1 = fill), on the canvas of the result."""
+    ) -> tuple[UInt8[np.ndarray, "n H2 W2 3"], Real[np.ndarray, "n H2 W2"]]:
+        """(images to fill, masks: 1 = fill, 0 = keep, shares between), on the canvas of the result."""
 
     def draw(self, context: TaskContext, source: Source, index: Sequence[int]) -> UInt8[np.ndarray, "n H W 3"]:
         images, masks = self.canvases(context, _pixels(source))
@@ -145,7 +148,7 @@ class Fill(FigureTask):
     def _drawn(
         self, context: TaskContext, images: np.ndarray, masks: np.ndarray, source: Source, index: Sequence[int]
     ) -> np.ndarray:
-        """The drawn images before pasting. The condition is that of the image itself, with its hole masked out."""
+        """The drawn images before pasting. The condition is that of the image itself, with its hole hidden."""
         given = replace(source, pixels=mask_out(images, masks), masks=masks)
         height, width = masks.shape[1:]
         x_T = prior(context.model, context.seed, index, context.model.first_stage.latent_shape(height, width))
@@ -163,14 +166,16 @@ class Fill(FigureTask):
         images, masks = self.canvases(context, _pixels(source))
         drawn = self._drawn(context, images, masks, source, range(source.n))
         filled, outside = composite(drawn, images, masks), masks == 0
-        border, inside = steps_at_border(filled, masks)
         restoration = self.restoration(filled, images, masks)
-        scores = {
-            "error_outside": float(_error(filled, images, outside).max()),
-            "error_outside_before_pasting": float(_error(drawn, images, outside).mean()),
-            "step_at_border": border,
-            "step_inside": inside,
-        }
+        scores = {}
+        if outside.any():  # a soft mask may keep no pixel whole
+            border, inside = steps_at_border(filled, masks)
+            scores = {
+                "error_outside": float(_error(filled, images, outside).max()),
+                "error_outside_before_pasting": float(_error(drawn, images, outside).mean()),
+                "step_at_border": border,
+                "step_inside": inside,
+            }
         if restoration is not None:
             baseline = f"psnr_hole_of_{restoration.baseline_name}"
             scores |= {"psnr_hole": psnr_inside(filled, images, masks)}
@@ -181,7 +186,8 @@ class Fill(FigureTask):
             "between a filled pixel and a known neighbour; step_inside: between known neighbours"
         )
         columns = ["image", "given", "filled"]
-        rows = np.stack([images, mask_out(images, masks), filled], axis=1)[: self.shown]
+        given = composite(np.full_like(images, GREY), images, masks)
+        rows = np.stack([images, given, filled], axis=1)[: self.shown]
         figure, names = rearrange(rows, "n k H W c -> (n k) H W c"), [str(i) for i in range(len(rows))]
         return TaskResult(images=figure, columns=columns, rows=names, scores=scores, note=note, restoration=restoration)
 
@@ -206,9 +212,9 @@ def psnr_inside(a: np.ndarray, b: np.ndarray, masks: np.ndarray) -> float:
     return float(10 * np.log10(255.0**2 / max(mse, 1e-2)))
 
 
-def mean_filled(images: UInt8[np.ndarray, "n H W 3"], masks: UInt8[np.ndarray, "n H W"]) -> np.ndarray:
+def mean_filled(images: UInt8[np.ndarray, "n H W 3"], masks: Real[np.ndarray, "n H W"]) -> np.ndarray:
     """The baseline: each hole in the mean colour of the rest of its image."""
-    known = rearrange(masks == 0, "n H W -> n H W 1")
+    known = rearrange(1 - masks.astype(np.float64), "n H W -> n H W 1")
     mean = (images * known).sum(axis=(1, 2)) / known.sum(axis=(1, 2))
     colour = to_uint8(rearrange(mean / 127.5 - 1, "n c -> n c 1 1"))
     return composite(np.broadcast_to(colour, images.shape), images, masks)

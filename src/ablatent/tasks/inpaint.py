@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Real, UInt8
 
+from ablatent.conditioning.mask_file import read_mask
 from ablatent.conditioning.masks import KINDS, Masks
 from ablatent.core.errors import ConfigError
 from ablatent.core.fields import OneOf, Text
 from ablatent.core.files import sha256 as file_sha256
-from ablatent.core.images import read_mask
 from ablatent.core.rng import stream
 from ablatent.tasks.base import Condition, Restoration, TaskContext
 from ablatent.tasks.fill import Fill, mean_filled
@@ -22,7 +22,7 @@ class Inpaint(Fill):
     """Validation images with a hole each, filled again, beside a baseline, the mean colour of the rest of the image.
 
     mask: strokes, boxes, halves or a mixture of them, another one for each image; file: an image file of one mask for
-    all in its place, white (128 and more) = fill, of the images' size; null: none.
+    all in its place, of the images' size, white = fill, grey = in part (see `read_mask`); null: none.
     """
 
     fills: ClassVar[bool] = True
@@ -48,7 +48,7 @@ class Inpaint(Fill):
 
     def canvases(
         self, context: TaskContext, images: UInt8[np.ndarray, "n H W 3"]
-    ) -> tuple[UInt8[np.ndarray, "n H W 3"], UInt8[np.ndarray, "n H W"]]:
+    ) -> tuple[UInt8[np.ndarray, "n H W 3"], Real[np.ndarray, "n H W"]]:
         size = (images.shape[1], images.shape[2])
         if context.mask is not None:
             return images, np.repeat(context.mask[None], len(images), axis=0)
