@@ -137,9 +137,9 @@ def test_each_reader_reads_as_it_says(tmp_path: Path) -> None:
     with Image.open(tmp_path / "a.png") as image:
         plain, upright = np.asarray(image.convert("RGB")), np.asarray(ImageOps.exif_transpose(image))
     share = upright[..., 3:] / 255
-    ours, theirs = FolderImages(tmp_path), FolderImages(tmp_path, "torch_fidelity")
-    assert np.abs(ours[:1][0] - (upright[..., :3] * share + 255 * (1 - share))).max() <= 1
-    assert np.array_equal(theirs[:1][0], plain) and (ours.size, theirs.size) == ((20, 32), (32, 20))
+    upright_rgb, plain_rgb = FolderImages(tmp_path), FolderImages(tmp_path, "torch_fidelity")
+    assert np.abs(upright_rgb[:1][0] - (upright[..., :3] * share + 255 * (1 - share))).max() <= 1
+    assert np.array_equal(plain_rgb[:1][0], plain) and (upright_rgb.size, plain_rgb.size) == ((20, 32), (32, 20))
     with pytest.raises(ConfigError, match="Did you mean 'torch_fidelity'"):
         FolderImages(tmp_path, "torchfidelity")
 
