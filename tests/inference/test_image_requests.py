@@ -68,6 +68,24 @@ def resolver(*needs: str, task: Task | None = None, **more) -> RequestResolver:
     )
 
 
+def test_image_and_soft_mask_are_upright_and_in_the_models_channels(tmp_path) -> None:
+    """A photo that was taken upright, in 16-bit grey, and its mask from the same camera."""
+    exif = Image.Exif()
+    exif[0x0112] = 6  # rows of the file are columns of the picture, from right to left
+    picture = np.arange(0, 256, 4, dtype=np.uint16).reshape(8, 8) * 257
+    Image.fromarray(picture).save(tmp_path / "image.png", exif=exif)
+    share = np.repeat(np.array([0, 0, 0, 0, 0, 102, 255, 255], np.uint8)[:, None], 8, axis=1)
+    Image.fromarray(share).save(tmp_path / "mask.png", exif=exif)
+    request = Request(image=str(tmp_path / "image.png"), mask=str(tmp_path / "mask.png"), n=1)
+    grey, colours = (resolver(task=Inpaint(), channels=channels) for channels in (1, 3))
+    expected = np.rot90((picture // 257).astype(np.uint8), -1)
+    assert np.array_equal(grey.source(request).pixels[0, ..., 0], expected)
+    assert np.array_equal(colours.source(request).pixels[0], np.repeat(expected[..., None], 3, axis=2))
+    mask = grey.mask(request)
+    assert np.allclose(mask, np.rot90(share, -1) / 255, atol=1e-6) and mask[0, :3].tolist() != mask[0, -3:].tolist()
+    assert grey.messages == [f"{request.mask}: 30% of the image is filled"]
+
+
 def test_a_map_is_the_image_where_no_picture_is_read(files) -> None:
     """By either key, with the same result; beside a picture, each has its own."""
     old, new = (Request(**{key: files["map"]}, n=1) for key in ("image", "map"))

@@ -168,7 +168,7 @@ class SampleKeys(Fields):
     class_: Annotated[Text | None, "a class by its name"]
     label: Annotated[Whole | None, "a class by its number"]
     image: Annotated[Text | None, "file of an image, for models and tasks that read one"]
-    mask: Annotated[Text | None, "file of a mask of the size of the image, white = fill"]
+    mask: Annotated[Text | None, "file of a mask of the size of the image, white = fill, grey = in part"]
     map: Annotated[Text | None, "file of a segmentation map"]
     boxes: Annotated[Text | None, "[[CLASS, x0, y0, x1, y1], …] in shares of the image from left and top"]
     annotations: Annotated[Mapping[str, Any] | None, "further annotations by name; a list gives values in turn"]

@@ -24,7 +24,7 @@ from ablatent.core.types import Cond
 Rows = dict[str, Any]
 """name → array of n rows, or a `RowLookup` that reads them on access."""
 Encode = Callable[[Tensor], Tensor]
-"""Images in [-1, 1], (b, 3, H, W) -> normalised latents (b, c, h, w) of the frozen first stage."""
+"""Images in [-1, 1], (b, C, H, W) -> normalised latents (b, c, h, w) of the frozen first stage."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Setting:
 
     classes, segments: number of classes of labels and boxes, and of segmentation maps (0: the data has none); size: of
     the images, in pixels; latent_shape: (c, h, w); encode: the frozen first stage. pretrained: whether
-    pretrained encoders may be loaded; False: they give zeros, to try shapes out.
+    pretrained encoders may be loaded; False: they give zeros, to try shapes out. channels: of the images, 3 or 1.
     """
 
     classes: int
@@ -42,6 +42,7 @@ class Setting:
     latent_shape: tuple[int, int, int]
     encode: Encode
     pretrained: bool = True
+    channels: int = 3
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class Conditioner(nn.Module, ABC):
         """The rows of one batch with what is random in them; rngs: a generator a row. Here: the rows as they are."""
         return rows
 
-    def shown(self, rows: Rows) -> UInt8[np.ndarray, "n H W 3"] | None:
+    def shown(self, rows: Rows) -> UInt8[np.ndarray, "n H W C"] | None:
         """The condition of each row (the result of `draw`) as an image for figures; None where it is not one."""
         return None
 

@@ -119,7 +119,7 @@ class Layout(Conditioner):
     def _corner(self, token: int) -> tuple[float, float]:
         return token % self.cells / (self.cells - 1), token // self.cells / (self.cells - 1)
 
-    def shown(self, rows: Rows) -> UInt8[np.ndarray, "n H W 3"] | None:
+    def shown(self, rows: Rows) -> UInt8[np.ndarray, "n H W C"] | None:
         """The boxes as coloured frames on white, a colour a class."""
         from PIL import Image, ImageDraw
 

@@ -17,6 +17,7 @@ from ablatent.conditioning.source import Source
 from ablatent.conditioning.spatial import check_range, flip, no_map
 from ablatent.core.errors import ConfigError
 from ablatent.core.fields import NotNegative, OneOf, Probability
+from ablatent.core.images import levels, picture
 from ablatent.core.types import Cond
 
 DEGRADATIONS = ("bicubic", "blur_noise")
@@ -33,14 +34,14 @@ class LowResolution(Conditioner):
     """
 
     needs = ("pixels",)
-    filled = ("size", "latent_shape")
-    spatial_channels = 3
+    filled = ("size", "latent_shape", "channels")
 
     def __init__(
         self,
         *,
         size: int,
         latent_shape: Sequence[int],
+        channels: int = 3,
         factor: Annotated[int, Ge(2), "how many times smaller its side is"] = 4,
         degradation: Annotated[
             Annotated[str, OneOf(("bicubic", "blur_noise"))],
@@ -71,7 +72,7 @@ class LowResolution(Conditioner):
         self.jpeg = None if jpeg is None else check_range("conditioner.jpeg", jpeg, 1, 100)
         self.size, self.small, self.factor, self.kind = size, size // factor, factor, degradation
         self.low_resolution_size = self.small
-        self.side = tuple(latent_shape[1:])
+        self.side, self.spatial_channels = tuple(latent_shape[1:]), channels
 
     def rows(self, source: Source) -> Rows:
         """The images; or the source's small ones, as they are."""
@@ -85,7 +86,7 @@ class LowResolution(Conditioner):
         return {"pixels": np.asarray(source.pixels)}
 
     def draw(self, rows: Rows, rngs: Sequence[np.random.Generator]) -> Rows:
-        """The small images, uint8 (n, s, s, 3), as "low" in place of the images."""
+        """The small images, uint8 (n, s, s, C), as "low" in place of the images."""
         kept = {k: v for k, v in rows.items() if k != "pixels"}
         if "pixels" in rows:
             pixels = np.asarray(rows["pixels"])
@@ -101,25 +102,25 @@ class LowResolution(Conditioner):
             "jpeg": self.jpeg,
         }
 
-    def _degraded(self, pixels: UInt8[np.ndarray, "H W 3"], rng: np.random.Generator) -> UInt8[np.ndarray, "s s 3"]:
-        image = Image.fromarray(np.ascontiguousarray(pixels))
+    def _degraded(self, pixels: UInt8[np.ndarray, "H W C"], rng: np.random.Generator) -> UInt8[np.ndarray, "s s C"]:
+        image = picture(pixels)
         if self.kind == "blur_noise":
             x, y = rng.uniform(*self.blur, size=2) * self.factor
             image = image.filter(ImageFilter.GaussianBlur((float(x), float(y))))
-        small = np.asarray(image.resize((self.small, self.small), Image.Resampling.BICUBIC))
+        small = levels(image.resize((self.small, self.small), Image.Resampling.BICUBIC))
         if self.kind == "bicubic":
             return small
         noisy = small + rng.uniform(*self.noise) * rng.standard_normal(small.shape)
         small = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
         return small if self.jpeg is None else _compressed(small, round(rng.uniform(*self.jpeg)))
 
-    def shown(self, rows: Rows) -> UInt8[np.ndarray, "n H W 3"] | None:
+    def shown(self, rows: Rows) -> UInt8[np.ndarray, "n H W C"] | None:
         """The small images, their pixels enlarged to blocks."""
         low = np.asarray(rows["low"])
         return low.repeat(self.factor, axis=1).repeat(self.factor, axis=2)
 
     def embed(self, batch: Mapping[str, Tensor]) -> Cond:
-        """batch["low"]: uint8 (b, s, s, 3)."""
+        """batch["low"]: uint8 (b, s, s, C)."""
         x = rearrange(batch["low"], "b h w c -> b c h w").float() / 127.5 - 1
         if x.shape[2:] != self.side:
             mode = "area" if x.shape[2] > self.side[0] else "bilinear"
@@ -130,8 +131,8 @@ class LowResolution(Conditioner):
         return no_map(like)
 
 
-def _compressed(image: UInt8[np.ndarray, "s s 3"], quality: int) -> UInt8[np.ndarray, "s s 3"]:
+def _compressed(image: UInt8[np.ndarray, "s s C"], quality: int) -> UInt8[np.ndarray, "s s C"]:
     data = io.BytesIO()
-    Image.fromarray(image).save(data, format="JPEG", quality=quality)
+    picture(image).save(data, format="JPEG", quality=quality)
     with Image.open(data) as compressed:
-        return np.asarray(compressed.convert("RGB"))
+        return levels(compressed)

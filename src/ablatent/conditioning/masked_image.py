@@ -32,13 +32,14 @@ class MaskedImage(Conditioner):
 
     needs = ("pixels",)
     fills = True
-    filled = ("size", "latent_shape", "encode")
+    filled = ("size", "latent_shape", "encode", "channels")
 
     def __init__(
         self,
         size: int,
         latent_shape: Sequence[int],
         encode: Encode,
+        channels: int = 3,
         masks: Annotated[
             Annotated[str, OneOf(KINDS)] | Annotated[str, OneOf(("mixture",))],
             "generator of the masks; mixture: boxes, strokes or halves, equally often",
@@ -50,7 +51,7 @@ class MaskedImage(Conditioner):
     ) -> None:
         super().__init__(dropout)
         self.size, self.downsample, self.encode = size, size // latent_shape[1], encode
-        self.masks = Masks(masks, fraction)
+        self.masks, self.channels = Masks(masks, fraction), channels
         self.spatial_channels = latent_shape[0] + 1
 
     def rows(self, source: Source) -> Rows:
@@ -70,12 +71,12 @@ class MaskedImage(Conditioner):
         left = np.where(rearrange(mask, "n h w -> n h w 1") >= 1, np.uint8(GREY), pixels)
         return {**rows, "pixels": left, "mask": mask}
 
-    def shown(self, rows: Rows) -> UInt8[np.ndarray, "n H W 3"] | None:
+    def shown(self, rows: Rows) -> UInt8[np.ndarray, "n H W C"] | None:
         """The image with a grey hole."""
         return np.asarray(rows["pixels"])
 
     def embed(self, batch: Mapping[str, Tensor]) -> Cond:
-        """batch: "pixels", uint8 (b, H, W, 3), and "mask", (b, H, W)."""
+        """batch: "pixels", uint8 (b, H, W, C), and "mask", (b, H, W)."""
         mask = rearrange(batch["mask"], "b h w -> b 1 h w").float()
         x = rearrange(batch["pixels"], "b h w c -> b c h w").float() / 127.5 - 1
         z = self.encode(x * (1 - mask))  # exactly zero, which no grey level is
@@ -86,6 +87,6 @@ class MaskedImage(Conditioner):
             return Cond()
         height, width = (self.downsample * side for side in like.spatial.shape[2:])
         shape, device = (1, height, width), like.spatial.device
-        pixels = torch.zeros(*shape, 3, dtype=torch.uint8, device=device)
+        pixels = torch.zeros(*shape, self.channels, dtype=torch.uint8, device=device)
         one = self.embed({"pixels": pixels, "mask": torch.ones(shape, device=device)}).spatial
         return Cond(spatial=repeat(one, "1 c h w -> n c h w", n=len(like.spatial)))

@@ -52,7 +52,7 @@ class Semantic(Conditioner):
     def draw(self, rows: Rows, rngs: Sequence[np.random.Generator]) -> Rows:
         return {**rows, "segmentation": flip(rows["segmentation"], rows["flipped"])}
 
-    def shown(self, rows: Rows) -> UInt8[np.ndarray, "n H W 3"] | None:
+    def shown(self, rows: Rows) -> UInt8[np.ndarray, "n H W C"] | None:
         """A colour a class."""
         return palette(self.segments)[np.asarray(rows["segmentation"])]
 

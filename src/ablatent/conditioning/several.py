@@ -59,7 +59,7 @@ class Several(Conditioner):
     def draw(self, rows: Rows, rngs: Sequence[np.random.Generator]) -> Rows:
         return {f"{name}.{k}": v for name, part in self for k, v in part.draw(_of(rows, name), rngs).items()}
 
-    def shown(self, rows: Rows) -> UInt8[np.ndarray, "n H W 3"] | None:
+    def shown(self, rows: Rows) -> UInt8[np.ndarray, "n H W C"] | None:
         """The first part that can be shown."""
         images = (part.shown(_of(rows, name)) for name, part in self)
         return next((p for p in images if p is not None), None)

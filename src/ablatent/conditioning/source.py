@@ -25,10 +25,10 @@ class Source:
 
     n: int
     annotations: Annotations
-    pixels: UInt8[np.ndarray, "n H W 3"] | None = None
+    pixels: UInt8[np.ndarray, "n H W C"] | None = None
     embeddings: Path | None = None
     masks: Real[np.ndarray, "n H W"] | None = None
-    low_resolution: UInt8[np.ndarray, "n h w 3"] | None = None
+    low_resolution: UInt8[np.ndarray, "n h w C"] | None = None
 
     def rows(self, index: Sequence[int] | np.ndarray) -> "Source":
         """The given rows, in that order; a row may come several times."""
@@ -68,10 +68,12 @@ def class_index(name: str, classes: Sequence[str], key: str) -> int:
     return found[0]
 
 
-def blank(n: int, canvas: tuple[int, int], classes: int, segments: int, needs: Sequence[str] = ()) -> Source:
+def blank(
+    n: int, canvas: tuple[int, int], classes: int, segments: int, needs: Sequence[str] = (), channels: int = 3
+) -> Source:
     """n white images of canvas = (height, width) with empty annotations of every kind: to try shapes out.
 
-    needs: names of annotations; those without a field of their own are zeros.
+    needs: names of annotations; those without a field of their own are zeros. channels: of the images.
     """
     annotations = Annotations(
         np.zeros(n, dtype=np.int64),
@@ -82,5 +84,5 @@ def blank(n: int, canvas: tuple[int, int], classes: int, segments: int, needs: S
         tuple(map(str, range(segments))),
         {name: np.zeros(n, dtype=np.float32) for name in needs if name not in BUILT_IN},
     )
-    pixels, masks = np.full((n, *canvas, 3), 255, dtype=np.uint8), np.zeros((n, *canvas), dtype=np.uint8)
+    pixels, masks = np.full((n, *canvas, channels), 255, dtype=np.uint8), np.zeros((n, *canvas), dtype=np.uint8)
     return Source(n, annotations, pixels, masks=masks)

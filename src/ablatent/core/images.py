@@ -3,24 +3,47 @@
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ablatent.core.files import write_atomic
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 REQUEST_CHUNK = "ablatent"
 """The PNG text chunk in which do=sample writes, as JSON, all that decides an image: "index" is null in the grid."""
 
 
-def grid(images: np.ndarray, columns: int, scale: int = 1, pad: int = 2) -> np.ndarray:
-    """Images side by side in rows of `columns`, on white.
+def as_rgb(images: np.ndarray) -> np.ndarray:
+    """(…, H, W, C) as RGB: grey (C = 1) three times, RGB as it is. A view."""
+    return np.broadcast_to(images, (*images.shape[:-1], 3)) if images.shape[-1] == 1 else images
 
-    images: uint8 (N, H, W, 3), N >= 1. scale: size of a pixel in the result. pad: white pixels around each.
+
+def picture(image: np.ndarray) -> "Image.Image":
+    """uint8 (H, W, 3), or (H, W, 1) or (H, W) as greyscale."""
+    from PIL import Image
+
+    grey = image.ndim == 3 and image.shape[-1] == 1
+    return Image.fromarray(np.ascontiguousarray(image[..., 0] if grey else image))
+
+
+def levels(image: "Image.Image") -> np.ndarray:
+    """uint8 (H, W, C) of a picture in RGB or grey: the inverse of `picture`."""
+    array = np.asarray(image)
+    return array[..., None] if array.ndim == 2 else array
+
+
+def grid(images: np.ndarray, columns: int, scale: int = 1, pad: int = 2) -> np.ndarray:
+    """Images side by side in rows of `columns`, on white, in RGB.
+
+    images: uint8 (N, H, W, C), C 3 or 1, N >= 1. scale: size of a pixel in the result. pad: white pixels around each.
     Returns uint8 (rows * (H * scale + pad) + pad, columns * (W * scale + pad) + pad, 3).
     Raises ValueError for other input.
     """
-    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8 or not len(images):
-        raise ValueError(f"grid: expected uint8 images (N, H, W, 3), N >= 1; got {images.dtype} {images.shape}")
+    if images.ndim != 4 or images.shape[-1] not in (1, 3) or images.dtype != np.uint8 or not len(images):
+        raise ValueError(f"grid: expected uint8 images (N, H, W, 3 or 1), N >= 1; got {images.dtype} {images.shape}")
     if columns < 1 or scale < 1 or pad < 0:
         raise ValueError(f"grid: expected columns, scale >= 1 and pad >= 0; got {columns}, {scale}, {pad}")
     large = images.repeat(scale, axis=1).repeat(scale, axis=2)
@@ -36,7 +59,7 @@ def grid(images: np.ndarray, columns: int, scale: int = 1, pad: int = 2) -> np.n
 def labelled(images: np.ndarray, columns: Sequence[str], rows: Sequence[str], scale: int = 1) -> np.ndarray:
     """A grid with a label above each column and before each row, black on white.
 
-    images: uint8 (len(rows) * len(columns), H, W, 3), row by row. Returns uint8 (height, width, 3). Raises ValueError
+    images: uint8 (len(rows) * len(columns), H, W, C), row by row. Returns uint8 (height, width, 3). Raises ValueError
     where the count does not fit.
     """
     from PIL import Image, ImageDraw, ImageFont
@@ -75,18 +98,17 @@ def save_gif(path: Path, frames: Sequence[np.ndarray], seconds: float = 4.0) -> 
 
 
 def save_png(path: Path, image: np.ndarray, text: Mapping[str, str] | None = None) -> None:
-    """Write uint8 (H, W, 3) or (H, W), atomically, with `text` as PNG metadata sorted by key.
+    """Write uint8 (H, W, 3), or (H, W, 1) or (H, W) in grey, atomically, with `text` as PNG metadata sorted by key.
 
     Equal pixels and text give equal bytes (no time stamp). Raises ValueError for other input.
     """
-    from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
-    if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[-1] == 3)):
-        raise ValueError(f"save_png: expected uint8 (H, W, 3) or (H, W); got {image.dtype} {image.shape}")
+    if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[-1] in (1, 3))):
+        raise ValueError(f"save_png: expected uint8 (H, W, 3 or 1) or (H, W); got {image.dtype} {image.shape}")
     info = PngInfo()
     for key, value in sorted((text or {}).items()):
         info.add_text(key, value)
     data = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(image)).save(data, format="PNG", pnginfo=info)
+    picture(image).save(data, format="PNG", pnginfo=info)
     write_atomic(path, data.getvalue())

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Int8, Int64, Shaped, UInt8
@@ -23,11 +23,14 @@ from ablatent.core.files import read_json, write_json
 from ablatent.core.progress import track
 from ablatent.data.annotation_kinds import BUILT_IN
 from ablatent.data.boxes import Box
+from ablatent.data.decode import in_channels
 
 TRAIN, VALIDATION = 0, 1
 SPLITS = {"train": TRAIN, "validation": VALIDATION}
 MIN_VALIDATION = 64
 PIXELS, ROWS = "pixels.npy", "rows.json"
+RGB, GREY = 3, 1
+CHANNELS = (RGB, GREY)
 
 
 @dataclass(frozen=True)
@@ -109,9 +112,10 @@ def _array_digest(array: Shaped[np.ndarray, "n ..."]) -> str:
 
 @dataclass(frozen=True)
 class Images:
-    """A prepared data set: pixels (N, H, W, 3) uint8 RGB, memory-mapped; split (N,); ids; row numbers of each flag."""
+    """A prepared data set: pixels (N, H, W, C) uint8, RGB or grey (C = 1), memory-mapped; split (N,); ids; row numbers
+    of each flag."""
 
-    pixels: UInt8[np.ndarray, "n h w 3"]
+    pixels: UInt8[np.ndarray, "n h w C"]
     split: Int8[np.ndarray, " n"]
     ids: list[str]
     flags: dict[str, list[int]] = field(default_factory=dict)
@@ -131,13 +135,16 @@ class ImageData(ABC):
     """Base of all data sets; constructor arguments are the keys of the YAML.
 
     size: side of the square images in pixels; limit: at most so many training images (None: all). Validation is cut
-    in the same proportion, but not below 64. A smaller limit takes a subset of what a larger one takes.
+    in the same proportion, but not below 64. A smaller limit takes a subset of what a larger one takes. channels: of
+    the images, 3 (RGB) or 1 (greyscale; of colours the luma of ITU-R BT.601).
     Constructing and fingerprinting read the source only: no prepared files, no torch.
     """
 
     size: Annotated[Count, "side of the square images in pixels"]
     limit: Annotated[Count | None, "training images at most; null: all"] = None
+    channels: Annotated[Literal[1, 3], "of the images: RGB, or greyscale"] = field(default=3, kw_only=True)
 
+    neutral: ClassVar = {"channels": 3}
     name: ClassVar[str] = ""
     credit: ClassVar[str] = ""
     """Whom to name wherever the images are shown."""
@@ -189,25 +196,24 @@ class ImageData(ABC):
 
     def images_digest(self, rows: Sequence[Row]) -> str:
         """Digest of what decides the images of these rows."""
-        return digest_of(
-            {
-                "set": self.name,
-                "version": self.version,
-                "size": self.size,
-                "rows": [[r.id, r.split, list(r.flags)] for r in rows],
-                "content": self.content(rows),
-            }
-        )
+        decides = {
+            "set": self.name,
+            "version": self.version,
+            "size": self.size,
+            "rows": [[r.id, r.split, list(r.flags)] for r in rows],
+            "content": self.content(rows),
+        }
+        # this came later: images in RGB have the digest that they had
+        return digest_of(decides if self.channels == RGB else {**decides, "channels": self.channels})
 
     def prepare(self, folder: Path) -> None:
         """Write pixels.npy and rows.json into `folder`. Raises DataError for an image that cannot be read."""
         rows = self.rows()
         folder.mkdir(parents=True, exist_ok=True)
-        shape = (len(rows), self.size, self.size, 3)
-        pixels = new_array(folder / PIXELS, np.uint8, shape)
+        pixels = new_array(folder / PIXELS, np.uint8, (len(rows), self.size, self.size, self.channels))
         with track(f"preparing {self.name}", len(rows), "images") as bar:
             for i, image in enumerate(self.images(rows)):
-                pixels[i] = image
+                pixels[i] = in_channels(image, self.channels)
                 bar.advance()
         pixels.flush()
         flags: dict[str, list[int]] = {}
@@ -228,11 +234,13 @@ def load_images(folder: Path) -> Images:
     if (
         pixels.dtype != np.uint8
         or pixels.ndim != 4
-        or pixels.shape[3] != 3
+        or pixels.shape[3] not in CHANNELS
         or len(pixels) != n
         or len(rows["split"]) != n
     ):
-        raise DataError(f"{folder}: expected {n} RGB uint8 images as {ROWS} says; got {pixels.dtype} {pixels.shape}")
+        raise DataError(
+            f"{folder}: expected {n} RGB or grey uint8 images as {ROWS} says; got {pixels.dtype} {pixels.shape}"
+        )
     return Images(pixels, np.asarray(rows["split"], dtype=np.int8), rows["ids"], rows["flags"])
 
 

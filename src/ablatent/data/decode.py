@@ -136,6 +136,11 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
 
 
+def in_channels(rgb: UInt8[np.ndarray, "h w 3"], channels: int) -> UInt8[np.ndarray, "h w C"]:
+    """RGB pixels in 3 channels as they are, or in 1, their luma by ITU-R BT.601: grey pixels keep their level."""
+    return rgb if channels == rgb.shape[-1] else np.asarray(Image.fromarray(rgb).convert("L"))[..., None]
+
+
 def _to_eight_bits(image: Image.Image) -> Image.Image:
     """Grey of 16 or 32 bits, or of real levels, in 8; with an alpha channel where the file names a transparent level.
 

@@ -7,13 +7,14 @@ import torch
 from einops import rearrange
 
 from ablatent.core.errors import DataError
+from ablatent.core.images import as_rgb
 from ablatent.core.progress import track
 from ablatent.evaluation.scores import Extractor
 
 
 @runtime_checkable
 class ImageArray(Protocol):
-    """An array of images, in memory or not: a length, and uint8 (n, H, W, 3) for a slice."""
+    """An array of images, in memory or not: a length, and uint8 (n, H, W, C) for a slice."""
 
     def __len__(self) -> int: ...
 
@@ -23,7 +24,9 @@ class ImageArray(Protocol):
 def extract(
     extractor: Extractor, images: ImageArray, device: torch.device | str, batch_size: int, title: str = "features"
 ) -> np.ndarray:
-    """float32 (N, d) features of uint8 (N, H, W, 3) images in [0, 255]; the batch size changes last bits only.
+    """float32 (N, d) features of uint8 (N, H, W, C) images in [0, 255]; the batch size changes last bits only.
+
+    Grey images (C = 1) are seen as RGB.
 
     Raises DataError for an empty set, images of another type or shape, and features that are not finite.
     """
@@ -33,9 +36,9 @@ def extract(
     features = np.empty((len(images), extractor.dim), dtype=np.float32)
     with track(title, len(images), "images") as bar:
         for start in range(0, len(images), batch_size):
-            batch = np.ascontiguousarray(images[start : start + batch_size])
+            batch = np.ascontiguousarray(as_rgb(images[start : start + batch_size]))
             if batch.dtype != np.uint8 or batch.ndim != 4 or batch.shape[-1] != 3:
-                raise DataError(f"{title}: expected uint8 images (N, H, W, 3); got {batch.dtype} {batch.shape}.")
+                raise DataError(f"{title}: expected uint8 images (N, H, W, C); got {batch.dtype} {batch.shape}.")
             tensor = rearrange(torch.from_numpy(batch), "b h w c -> b c h w").to(device)
             features[start : start + len(batch)] = extractor(tensor).float().cpu().numpy()
             bar.advance(len(batch))

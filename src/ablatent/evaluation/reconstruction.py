@@ -10,13 +10,13 @@ from jaxtyping import UInt8
 from ablatent.core.errors import DataError
 from ablatent.core.progress import track
 from ablatent.evaluation.scores import Score, versions
-from ablatent.first_stage.perceptual import Perceptual
+from ablatent.first_stage.perceptual import Perceptual, in_colours
 
 SSIM_WINDOW = 11
 
 
 def psnr(
-    originals: UInt8[np.ndarray, "n h w 3"], reconstructions: UInt8[np.ndarray, "n h w 3"], smallest_mse: float = 1e-2
+    originals: UInt8[np.ndarray, "n h w C"], reconstructions: UInt8[np.ndarray, "n h w C"], smallest_mse: float = 1e-2
 ) -> np.ndarray:
     """Peak signal-to-noise ratio of each image in dB, float64 (n,), data range 255.
 
@@ -28,8 +28,8 @@ def psnr(
 
 
 def reconstruction_scores(
-    originals: UInt8[np.ndarray, "n h w 3"],
-    reconstructions: UInt8[np.ndarray, "m p q 3"],
+    originals: UInt8[np.ndarray, "n h w C"],
+    reconstructions: UInt8[np.ndarray, "m p q C"],
     perceptual: Perceptual,
     device: torch.device | str = "cpu",
     batch_size: int = 32,
@@ -62,7 +62,8 @@ def reconstruction_scores(
             if with_ssim:
                 batches["ssim"].append(_ssim(y, x))
             if with_perceptual:
-                batches["perceptual"].append(network(x / 127.5 - 1, y / 127.5 - 1).cpu().numpy())
+                distance = network(in_colours(x / 127.5 - 1), in_colours(y / 127.5 - 1))
+                batches["perceptual"].append(distance.cpu().numpy())
             bar.advance(len(x))
     values |= {name: np.concatenate(parts).astype(np.float64) for name, parts in batches.items() if parts}
     shown: dict[str, dict[str, Any]] = {

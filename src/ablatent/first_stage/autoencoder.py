@@ -37,7 +37,7 @@ class Architecture:
     ch, ch_mult: width of level i is ch * ch_mult[i]; num_res_blocks: a level; z_channels: of the latents; attn_factors:
     downsample factors of the levels with self-attention; mid_blocks, mid_attention: residual blocks at the lowest
     resolution (the paper: 2), and whether attention follows the first; dropout: inside residual blocks, in [0, 1);
-    stem: see the module. Raises ConfigError for options that describe no network.
+    stem: see the module; image_channels: 3 (RGB) or 1 (grey). Raises ConfigError for options that describe no network.
     """
 
     ch: int
@@ -49,8 +49,10 @@ class Architecture:
     mid_attention: bool
     dropout: float
     stem: int
+    image_channels: int = 3
 
     def __post_init__(self) -> None:
+        positive("image_channels", self.image_channels)
         positive("ch", self.ch)
         positive("num_res_blocks", self.num_res_blocks)
         if self.stem not in STEMS:
@@ -108,7 +110,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.stem = architecture.stem
         ch = architecture.widths[0]
-        self.conv_in = nn.Conv2d(3 * self.stem**2, ch, 3, padding=1)
+        self.conv_in = nn.Conv2d(architecture.image_channels * self.stem**2, ch, 3, padding=1)
         body: list[nn.Module] = []
         for level, (width, factor) in enumerate(zip(architecture.widths, architecture.factors, strict=True)):
             if level > 0:
@@ -119,7 +121,7 @@ class Encoder(nn.Module):
         self.norm_out = norm(ch)
         self.conv_out = nn.Conv2d(ch, out_channels, 3, padding=1)
 
-    def forward(self, x: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b c h w"]:
+    def forward(self, x: Float[Tensor, "b C H W"]) -> Float[Tensor, "b c h w"]:
         """Feature maps of images in [-1, 1]."""
         h = rearrange(x, "b c (h s1) (w s2) -> b (c s1 s2) h w", s1=self.stem, s2=self.stem)
         h = self.body(self.conv_in(h))
@@ -143,9 +145,9 @@ class Decoder(nn.Module):
                 body.append(Upsample(ch))
         self.body = nn.Sequential(*body)
         self.norm_out = norm(ch)
-        self.conv_out = nn.Conv2d(ch, 3 * self.stem**2, 3, padding=1)
+        self.conv_out = nn.Conv2d(ch, architecture.image_channels * self.stem**2, 3, padding=1)
 
-    def forward(self, z: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 H W"]:
+    def forward(self, z: Float[Tensor, "b c h w"]) -> Float[Tensor, "b C H W"]:
         """Images, not clipped."""
         h = self.body(self.conv_in(z))
         h = self.conv_out(F.silu(self.norm_out(h)))
@@ -173,6 +175,7 @@ class Autoencoder(FirstStage):
         mid_attention: Annotated[bool, "attention between them"],
         dropout: Annotated[Probability, "dropout inside the blocks"],
         stem: Annotated[int, OneOf((1, 2, 4)), "pixels a side folded into channels at the input; the paper: 1"],
+        image_channels: Annotated[int, OneOf((1, 3)), "of the images: those of the data"] = 3,
     ) -> None:
         super().__init__()
         architecture = Architecture(
@@ -185,8 +188,9 @@ class Autoencoder(FirstStage):
             mid_attention=mid_attention,
             dropout=dropout,
             stem=stem,
+            image_channels=image_channels,
         )
-        self.latent_channels = z_channels
+        self.latent_channels, self.image_channels = z_channels, image_channels
         self.downsample = architecture.factors[-1]
         maps = self.moment_maps * z_channels
         self.encoder = Encoder(architecture, maps)
@@ -201,13 +205,13 @@ class Autoencoder(FirstStage):
             raise TypeError("the output convolution's weight is not a parameter")
         return weight
 
-    def encoded(self, x: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b m h w"]:
+    def encoded(self, x: Float[Tensor, "b C H W"]) -> Float[Tensor, "b m h w"]:
         """The encoder's maps of images in [-1, 1], m = moment_maps * z_channels of them; at least float32."""
         self.latent_shape(x.shape[-2], x.shape[-1])
         h = self.quant_conv(self.encoder(x))
         return h if h.dtype.itemsize >= 4 else h.float()
 
-    def decoded(self, z: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 H W"]:
+    def decoded(self, z: Float[Tensor, "b c h w"]) -> Float[Tensor, "b C H W"]:
         """Images of latents as the decoder takes them (already quantised for VQ); at least float32."""
         x_hat = self.decoder(self.post_quant_conv(z))
         return x_hat if x_hat.dtype.itemsize >= 4 else x_hat.float()

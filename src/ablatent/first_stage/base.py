@@ -21,7 +21,7 @@ class Reconstruction:
     detached scalars.
     """
 
-    x_hat: Float[Tensor, "b 3 H W"]
+    x_hat: Float[Tensor, "b C H W"]
     regularizer: Float[Tensor, ""]
     regularizer_name: str
     stats: dict[str, Tensor] = field(default_factory=dict)
@@ -30,7 +30,7 @@ class Reconstruction:
 class FirstStage(nn.Module, ABC):
     """Images in [-1, 1] to raw latents (`downsample` times smaller, `latent_channels` deep) and back.
 
-    trainable: whether it has parameters to train.
+    trainable: whether it has parameters to train; image_channels: of the images, 3 (RGB) or 1 (grey).
 
     Nothing here draws random numbers: noise and generators come from the caller, and all state that training
     changes is in the state dict, so that a resumed training equals an uninterrupted one bit for bit.
@@ -39,24 +39,25 @@ class FirstStage(nn.Module, ABC):
     latent_channels: int
     downsample: int
     trainable: bool
+    image_channels: int = 3
 
     @abstractmethod
-    def moments(self, x: Float[Tensor, "b 3 H W"]) -> Moments:
+    def moments(self, x: Float[Tensor, "b C H W"]) -> Moments:
         """Mean and standard deviation of the raw latents of images in [-1, 1]; std is 0 where it is deterministic."""
 
     @abstractmethod
-    def decode(self, z: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 H W"]:
+    def decode(self, z: Float[Tensor, "b c h w"]) -> Float[Tensor, "b C H W"]:
         """Images of raw latents, not clipped to [-1, 1]."""
 
     @abstractmethod
-    def forward(self, x: Float[Tensor, "b 3 H W"], noise: Float[Tensor, "b c h w"]) -> Reconstruction:
+    def forward(self, x: Float[Tensor, "b C H W"], noise: Float[Tensor, "b c h w"]) -> Reconstruction:
         """A training pass over images in [-1, 1]; `noise` ~ N(0, 1) in the shape of the latents."""
 
     @abstractmethod
     def last_layer(self) -> nn.Parameter:
         """The weight of the decoder's output convolution, where the adaptive weight compares gradients."""
 
-    def before_step(self, images: Sequence[Float[Tensor, "b 3 H W"]]) -> None:
+    def before_step(self, images: Sequence[Float[Tensor, "b C H W"]]) -> None:
         """Called before the training passes of each optimiser step with its batch, one tensor a micro-batch."""
 
     def forget_passes(self) -> None:

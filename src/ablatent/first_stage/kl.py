@@ -1,5 +1,7 @@
 """Autoencoder with a slight pull of its latents towards N(0, 1) (Rombach et al. 2022, section 3.1 "KL-reg.")."""
 
+from typing import ClassVar
+
 from einops import reduce
 from jaxtyping import Float
 from torch import Tensor
@@ -19,27 +21,28 @@ def gaussian_kl(mean: Float[Tensor, "b c h w"], logvar: Float[Tensor, "b c h w"]
 class KLAutoencoder(Autoencoder):
     """Latents are a diagonal Gaussian. Arguments: those of `Architecture`.
 
-    The regulariser is the KL divergence of a sample's latents divided by the 3*H*W values of its image, so that
+    The regulariser is the KL divergence of a sample's latents divided by the C*H*W values of its image, so that
     mean reconstruction error + kl_weight * regulariser is, up to one constant factor, the published
     sum of errors + kl_weight * sum of KL, and the published weight 1e-6 keeps its meaning.
     """
 
     moment_maps = 2
+    neutral: ClassVar = {"image_channels": 3}
 
     def _gaussian(self, x: Tensor) -> tuple[Tensor, Tensor]:
         mean, logvar = self.encoded(x).chunk(2, dim=1)
         return mean, logvar.clamp(LOGVAR_MIN, LOGVAR_MAX)
 
-    def moments(self, x: Float[Tensor, "b 3 H W"]) -> Moments:
+    def moments(self, x: Float[Tensor, "b C H W"]) -> Moments:
         """Mean and standard deviation of the latents of images in [-1, 1]."""
         mean, logvar = self._gaussian(x)
         return Moments(mean=mean, std=(0.5 * logvar).exp())
 
-    def decode(self, z: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 H W"]:
+    def decode(self, z: Float[Tensor, "b c h w"]) -> Float[Tensor, "b C H W"]:
         """Images of raw latents, not clipped."""
         return self.decoded(z)
 
-    def forward(self, x: Float[Tensor, "b 3 H W"], noise: Float[Tensor, "b c h w"]) -> Reconstruction:
+    def forward(self, x: Float[Tensor, "b C H W"], noise: Float[Tensor, "b c h w"]) -> Reconstruction:
         """Decode mean + std * noise; stats: KL per sample in nats, mean and standard deviations of the latents."""
         mean, logvar = self._gaussian(x)
         std = (0.5 * logvar).exp()

@@ -17,7 +17,7 @@ from ablatent.core.fields import Count, NotNegative, OneOf, Positive, Whole
 from ablatent.core.ranks import mean_over_ranks
 from ablatent.first_stage.base import Reconstruction
 from ablatent.first_stage.discriminator import PatchGAN
-from ablatent.first_stage.perceptual import Perceptual
+from ablatent.first_stage.perceptual import Perceptual, in_colours
 
 PIXEL = {"l1": F.l1_loss, "l2": F.mse_loss}
 
@@ -35,7 +35,7 @@ def vanilla(real: Tensor, fake: Tensor) -> Tensor:
 CRITIC = {"hinge": hinge, "vanilla": vanilla}
 
 
-def gradient_penalty(critic: nn.Module, x: Float[Tensor, "b 3 H W"]) -> Float[Tensor, ""]:
+def gradient_penalty(critic: nn.Module, x: Float[Tensor, "b C H W"]) -> Float[Tensor, ""]:
     """R1 of Mescheder et al. 2018, eq. 9, without its gamma / 2: the mean over real images of |grad_x D(x)|^2.
 
     D(x) is the sum of an image's patch logits. The gradient reaches the critic's parameters. In float32, since squared
@@ -143,7 +143,7 @@ class AutoencoderLoss(nn.Module):
 
     def generator_loss(
         self,
-        x: Float[Tensor, "b 3 H W"],
+        x: Float[Tensor, "b C H W"],
         rec: Reconstruction,
         last_layer: nn.Parameter,
         step: int,
@@ -194,7 +194,7 @@ class AutoencoderLoss(nn.Module):
         return loss, {k: v.detach() for k, v in logs.items()}
 
     def last_layer_gradients(
-        self, x: Float[Tensor, "b 3 H W"], rec: Reconstruction, last_layer: nn.Parameter, part: tuple[int, int]
+        self, x: Float[Tensor, "b C H W"], rec: Reconstruction, last_layer: nn.Parameter, part: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
         """Gradients at the last layer of reconstruction error and critic's score, of one part of a batch."""
         nll = self.pixel_weight * self.pixel(rec.x_hat, x)
@@ -204,7 +204,7 @@ class AutoencoderLoss(nn.Module):
         return _at(last_layer, rec.x_hat, g_nll), _at(last_layer, rec.x_hat, g_gen)
 
     def critic_loss(
-        self, x: Float[Tensor, "b 3 H W"], x_hat: Float[Tensor, "b 3 H W"], step: int
+        self, x: Float[Tensor, "b C H W"], x_hat: Float[Tensor, "b C H W"], step: int
     ) -> tuple[Float[Tensor, ""] | None, dict[str, Tensor]]:
         """The critic's loss on real images and reconstructions, with its logs; (None, {}) before it trains.
 
@@ -227,7 +227,7 @@ class AutoencoderLoss(nn.Module):
         k = len(range(part, first, parts))  # so many of them are in this part, at its beginning
         if self.perceptual is None or self.perceptual_weight == 0 or k == 0:
             return x_hat.new_zeros(())
-        distance: Tensor = self.perceptual(x[:k], x_hat[:k])
+        distance: Tensor = self.perceptual(in_colours(x[:k]), in_colours(x_hat[:k]))
         return distance.float().mean() * (k * parts / first)
 
     def _critic_score(self, x_hat: Tensor) -> Tensor:

@@ -46,6 +46,11 @@ class Perceptual(nn.Module, ABC):
         return super().train(False)
 
 
+def in_colours(x: Float[Tensor, "b C h w"]) -> Float[Tensor, "b 3 h w"]:
+    """Grey images (C = 1) as RGB, which perceptual networks see; RGB as it is."""
+    return x.expand(-1, 3, -1, -1)
+
+
 class NoPerceptual(Perceptual):
     """No perceptual distance: zeros."""
 

@@ -4,7 +4,7 @@ The latents handed to diffusion are the ones before quantisation; the decoder's 
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -27,6 +27,8 @@ class VQAutoencoder(Autoencoder):
     Every `restart_every` optimiser steps (null: never) codes that nothing chose since then restart from recent latents.
     beta, init, update, ema_decay, beta_placement: see `Codebook`; the others: see `Architecture`.
     """
+
+    neutral: ClassVar = {"image_channels": 3}
 
     def __init__(
         self,
@@ -56,7 +58,7 @@ class VQAutoencoder(Autoencoder):
             beta_placement=beta_placement,
         )
 
-    def moments(self, x: Float[Tensor, "b 3 H W"]) -> Moments:
+    def moments(self, x: Float[Tensor, "b C H W"]) -> Moments:
         """The latents before quantisation, with standard deviation 0."""
         z = self.encoded(x)
         return Moments(mean=z, std=torch.zeros_like(z))
@@ -72,11 +74,11 @@ class VQAutoencoder(Autoencoder):
         index = nearest_code(rearrange(z, "b c h w -> (b h w) c"), self.codebook.weight)
         return torch.bincount(index, minlength=self.codebook.n_embed)
 
-    def decode(self, z: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 H W"]:
+    def decode(self, z: Float[Tensor, "b c h w"]) -> Float[Tensor, "b C H W"]:
         """Images of raw latents, which are quantised first; not clipped. Gradients pass straight through."""
         return self.decoded(self.quantise(z).detach() + (z - z.detach()))
 
-    def forward(self, x: Float[Tensor, "b 3 H W"], noise: Float[Tensor, "b c h w"]) -> Reconstruction:
+    def forward(self, x: Float[Tensor, "b C H W"], noise: Float[Tensor, "b c h w"]) -> Reconstruction:
         """Quantise and decode; the latents are deterministic, so `noise` is not used."""
         z = self.encoded(x)
         z_q, loss = self.codebook(z)
@@ -89,7 +91,7 @@ class VQAutoencoder(Autoencoder):
         )
 
     @torch.no_grad()
-    def before_step(self, images: Sequence[Float[Tensor, "b 3 H W"]]) -> None:
+    def before_step(self, images: Sequence[Float[Tensor, "b C H W"]]) -> None:
         """The first batches give the codes, with init=data or kmeans."""
         if not bool(self.codebook.initialised):
             self.codebook.initialise([self.encoded(x) for x in images])

@@ -133,7 +133,7 @@ def gather(store: Store, artifact: Artifact, weights: str, snapshot: str | int) 
         raise ConfigError("key", "a diffusion stage with its first stage", artifact.key)
     latents = store.open(Key(artifact.manifest.inputs["latents"]))
     found = Diffusion(
-        network=_whole_network(artifact, int(first.json("summary.json")["latent_channels"])),
+        network=_whole_network(artifact, first),
         weights=_weights(artifact.path, ["ema", "raw"], snapshot),
         chosen=weights,
         schedule=config["schedule"],
@@ -165,12 +165,15 @@ def _weights(folder: Path, kinds: list[str], snapshot: str | int) -> dict[str, d
     return {kind: load_file(str(weights_path(folder, kind, snapshot))) for kind in kinds}
 
 
-def _whole_network(artifact: Artifact, latent_channels: int) -> dict[str, Any]:
+def _whole_network(artifact: Artifact, first_stage: Artifact) -> dict[str, Any]:
     """A diffusion stage's network node with the arguments that follow from its neighbours."""
     config, summary = stored_config(artifact), artifact.json("summary.json")
     learned = bool(config["learned_variance"])
+    latent_channels = int(first_stage.json("summary.json")["latent_channels"])
+    channels = int(stored_config(first_stage).get("image_channels", 3))
     with torch.device("meta"):
-        setting = dummy_inputs((latent_channels, 1, 1), 1, summary["classes"], summary.get("segments", 0))
+        counts = summary["classes"], summary.get("segments", 0)
+        setting = dummy_inputs((latent_channels, 1, 1), 1, *counts, channels)
         conditioner = make_conditioner(config["conditioner"], setting)
     return {
         **config["network"],

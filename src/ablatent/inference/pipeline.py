@@ -11,6 +11,7 @@ from jaxtyping import UInt8
 
 from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
+from ablatent.core.images import picture
 from ablatent.core.instantiate import make
 from ablatent.core.progress import track
 from ablatent.core.targets import TARGET, target_of
@@ -62,7 +63,7 @@ class SampleResult:
     objects given in Python are not described); messages: lines for the user.
     """
 
-    images: UInt8[np.ndarray, "n H W 3"]
+    images: UInt8[np.ndarray, "n H W C"]
     metadata: dict[str, Any]
     messages: list[str] = field(default_factory=list)
 
@@ -110,15 +111,13 @@ class Pipeline:
         steps: int | None = None,
         scale: float | None = None,
     ) -> list[Any]:
-        """n PIL images (of each prompt, where there are several).
+        """n PIL images (of each prompt, where there are several), of mode RGB, or L of a greyscale model.
 
         label: a class, by number or name; image, mask, map: files; annotations: further ones that the model reads, by
         name; task, sampler: for example tasks.inpaint.Inpaint(), samplers.ddpm.DDPM(). None: plain sampling, or
         Inpaint() of a model that fills holes; the sampler of the job. steps: of that sampler; scale: of the job's
         guidance, or of classifier-free guidance where it had none. Raises ConfigError for what the model does not read.
         """
-        from PIL import Image
-
         sampler_node, guidance = dict(self.config["sampler"]), dict(self.config["guidance"])
         if steps is not None:
             if sampler is not None:
@@ -155,7 +154,7 @@ class Pipeline:
             if e.key != "class":  # a keyword of Python: here the argument is `label`
                 raise
             raise ConfigError("label", e.expected, e.got, e.do) from None
-        return [Image.fromarray(image) for image in images]
+        return [picture(image) for image in images]
 
     @torch.no_grad()
     def answer(self, request: Request, task: Task | None = None, sampler: Sampler | None = None) -> SampleResult:
@@ -184,6 +183,7 @@ class Pipeline:
             low_resolution_size=model.conditioner.low_resolution_size,
             max_boxes=model.conditioner.max_boxes,
             fills=fills,
+            channels=model.first_stage.image_channels,
             messages=messages,
         )
         check_sampling_of(model, chosen, sampler, generator.guided.guidance, size)

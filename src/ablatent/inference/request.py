@@ -16,7 +16,7 @@ from ablatent.core.errors import ConfigError, DataError, did_you_mean
 from ablatent.core.files import sha256
 from ablatent.data.annotation_kinds import BUILT_IN, annotation_kind, titles
 from ablatent.data.base import Annotations
-from ablatent.data.decode import DarkImages, image_size, read_image
+from ablatent.data.decode import DarkImages, image_size, in_channels, read_image
 from ablatent.data.maps import UNLABELLED, VOID, class_numbers, square
 from ablatent.tasks.base import Task
 from ablatent.tasks.fill import Fill
@@ -130,8 +130,8 @@ class RequestResolver:
 
     needs: the parts of a source that the model (or the classifier that guides it) reads; classes, segments: names by
     index; size: side in pixels of its images; low_resolution_size: of those that it enlarges, None where it does not;
-    max_boxes: number that it reads; fills: whether it was trained to fill holes of images; messages: lines for the
-    user, to which it adds.
+    max_boxes: number that it reads; fills: whether it was trained to fill holes of images; channels: of its images, 3
+    or 1; messages: lines for the user, to which it adds.
     """
 
     task: Task
@@ -142,6 +142,7 @@ class RequestResolver:
     low_resolution_size: int | None = None
     max_boxes: int | None = None
     fills: bool = False
+    channels: int = 3
     messages: list[str] = field(default_factory=list)
 
     def image_and_map(self, request: Request) -> tuple[str | None, str | None, str]:
@@ -235,8 +236,9 @@ class RequestResolver:
             raise ConfigError(key, f"a map of the classes {named}", f"the class {highest}")
         return square(numbers, self.size)
 
-    def image(self, path: Path, size: int) -> UInt8[np.ndarray, "size size 3"]:
-        """The image of a file, prepared as training images are: its middle square, resized. Raises ConfigError."""
+    def image(self, path: Path, size: int) -> UInt8[np.ndarray, "size size C"]:
+        """The image of a file, prepared as training images are: its middle square, resized, in the channels of the
+        model's images. Raises ConfigError."""
         try:
             width, height = image_size(path)
             dark = DarkImages("image")
@@ -246,7 +248,7 @@ class RequestResolver:
             raise ConfigError("image", "an image file", str(path), str(e)) from None
         if (width, height) != (size, size):
             self.messages.append(f"{path}: {width}x{height} pixels; its middle square is used, in {size}x{size}")
-        return image
+        return in_channels(image, self.channels)
 
     def mask(self, request: Request) -> Float32[np.ndarray, "size size"] | None:
         """The mask of the request, cut and resized as its image: shares to fill; None without. Raises ConfigError."""

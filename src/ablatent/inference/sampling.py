@@ -13,7 +13,7 @@ import numpy as np
 
 from ablatent.core.disk import full_disk_named
 from ablatent.core.errors import ConfigError
-from ablatent.core.images import REQUEST_CHUNK, grid, save_png
+from ablatent.core.images import REQUEST_CHUNK, grid, levels, save_png
 from ablatent.core.progress import console
 from ablatent.inference.metadata import check_node, metadata_of, request_of
 from ablatent.inference.model_reference import ABOUT_SAMPLING, Reference, find
@@ -39,7 +39,7 @@ def sample(store: Store, config: Mapping[str, Any]) -> int:
 def sample_and_save(
     store: Store, reference: Reference, config: Mapping[str, Any], size: int | None, request: Request, folder: Path
 ) -> np.ndarray:
-    """Sample, write PNG files into a folder, and print where; the images, uint8 (n, H, W, 3).
+    """Sample, write PNG files into a folder, and print where; the images, uint8 (n, H, W, C).
 
     config: nodes sampler, guidance, task, samples, runtime; size: side of an imported model's images. Raises
     ConfigError for a folder that cannot be created, and for what does not fit the model.
@@ -120,7 +120,7 @@ def repeat(store: Store, config: Mapping[str, Any]) -> int:
     if index is None:
         return 0
     with Image.open(path) as image:
-        before = np.asarray(image.convert("RGB")).astype(np.int64)
+        before = levels(image).astype(np.int64)
     console.print(f"{folder}/{index:04d}.png: {_compared(before, images[index])}", markup=False, soft_wrap=True)
     return 0
 

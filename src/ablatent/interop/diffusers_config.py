@@ -114,8 +114,8 @@ def autoencoder_out(config: Json, groups: int, scale: float) -> dict[str, Any]:
     settings = {
         "_class_name": "AutoencoderKL",
         "act_fn": "silu",
-        "in_channels": 3,
-        "out_channels": 3,
+        "in_channels": config.get("image_channels", 3),
+        "out_channels": config.get("image_channels", 3),
         "down_block_types": down,
         "up_block_types": up,
         "block_out_channels": [config["ch"] * m for m in config["ch_mult"]],

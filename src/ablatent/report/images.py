@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ablatent.core.images import as_rgb
 from ablatent.report.model import UNREADABLE, Stored, StoredScore, Sweep
 
 GAP = 2  # white pixels between images
@@ -62,9 +63,10 @@ def png(image: np.ndarray) -> bytes:
 
 
 def tile(images: np.ndarray, columns: int) -> np.ndarray:
-    """(N, H, W, 3) uint8 -> one image, `columns` a row, enlarged by a whole factor to at least 48 px an image."""
+    """(N, H, W, C) uint8 -> one RGB image, `columns` a row, enlarged by a whole factor to at least 48 px an image."""
+    images = as_rgb(images)
     if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8 or not len(images):
-        raise ValueError(f"expected uint8 images (N, H, W, 3), got {images.dtype} {images.shape}")
+        raise ValueError(f"expected uint8 images (N, H, W, 3 or 1), got {images.dtype} {images.shape}")
     n, h, w, _ = images.shape
     columns = min(columns, n)
     zoom = max(1, math.ceil(48 / max(h, w)))

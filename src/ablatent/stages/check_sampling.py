@@ -106,7 +106,7 @@ def check_task(config: Config) -> None:
         try:
             model = make_first_stage(config["first_stage"])
             trained, shape = model.latent_shape(size, size), model.latent_shape(height, width)
-            setting = dummy_inputs(trained, size, *classes_of(config))
+            setting = dummy_inputs(trained, size, *classes_of(config), model.image_channels)
             network, conditioner = make_network(config, setting, bool(config["diffusion"]["learned_variance"]))
             cond = blank_condition(conditioner, 2, setting, (height, width))
             network(torch.zeros(2, *shape), torch.zeros(2), cond)

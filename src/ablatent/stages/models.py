@@ -75,17 +75,19 @@ def _denoiser(network: nn.Module, config: Mapping[str, Any], learned_variance: b
     return Denoiser(network, make(config["schedule"], NoiseSchedule), parameterization, learned_variance)
 
 
-def dummy_inputs(latent_shape: tuple[int, int, int], size: int, classes: int = 0, segments: int = 0) -> Setting:
+def dummy_inputs(
+    latent_shape: tuple[int, int, int], size: int, classes: int = 0, segments: int = 0, channels: int = 3
+) -> Setting:
     """A setting whose first stage and other pretrained encoders give zeros: to try shapes out.
 
-    latent_shape: (c, h, w); size: side of the images in pixels.
+    latent_shape: (c, h, w); size: side of the images in pixels; channels: of the images.
     """
-    channels, rows, columns = latent_shape
+    depth, rows, columns = latent_shape
 
     def encode(x: Tensor) -> Tensor:
-        return x.new_zeros(len(x), channels, x.shape[2] * rows // size, x.shape[3] * columns // size)
+        return x.new_zeros(len(x), depth, x.shape[2] * rows // size, x.shape[3] * columns // size)
 
-    return Setting(classes, segments, size, latent_shape, encode, False)
+    return Setting(classes, segments, size, latent_shape, encode, False, channels)
 
 
 def blank_condition(conditioner: Conditioner, n: int, setting: Setting, canvas: tuple[int, int] | None = None) -> Cond:
@@ -93,7 +95,8 @@ def blank_condition(conditioner: Conditioner, n: int, setting: Setting, canvas: 
 
     canvas: (height, width) of the images, None for the setting's.
     """
-    source = blank(n, canvas or (setting.size, setting.size), setting.classes, setting.segments, conditioner.needs)
+    canvas = canvas or (setting.size, setting.size)
+    source = blank(n, canvas, setting.classes, setting.segments, conditioner.needs, setting.channels)
     rows = {**conditioner.rows(source), "flipped": np.zeros(n, dtype=bool)}
     drawn = conditioner.draw(rows, [stream(0, "blank", i) for i in range(n)])
     device = torch.get_default_device()
@@ -114,7 +117,8 @@ def setting_of(
         return normalizer.normalize(first_stage.moments(x.to(device)).mean)
 
     size = latent_shape[1] * first_stage.downsample
-    return Setting(int(summary["classes"]), int(summary.get("segments", 0)), size, latent_shape, encode)
+    classes, segments = int(summary["classes"]), int(summary.get("segments", 0))
+    return Setting(classes, segments, size, latent_shape, encode, channels=first_stage.image_channels)
 
 
 def source_of(ctx: Context, images: Images) -> Source:

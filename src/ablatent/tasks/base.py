@@ -17,7 +17,7 @@ from ablatent.schedules.base import NoiseSchedule
 from ablatent.tasks.conditions import conditions
 from ablatent.tasks.generate import Model
 
-Draw = Callable[..., UInt8[np.ndarray, "n H W 3"]]
+Draw = Callable[..., UInt8[np.ndarray, "n H W C"]]
 """(initial states (n, c, h, w), sample indices, sampler, watch=None, source=None) -> images.
 
 The index of a row decides its step noise and its condition, unless source gives the conditions, a row an index; watch
@@ -45,7 +45,7 @@ class TaskContext:
     sampler: Sampler
     seed: int
     draw: Draw
-    features: Callable[[UInt8[np.ndarray, "n H W 3"]], Float[np.ndarray, "n d"]]
+    features: Callable[[UInt8[np.ndarray, "n H W C"]], Float[np.ndarray, "n d"]]
     validation_source: Source | None = None
     conditions_of: Callable[[Sequence[int]], Source] = _no_conditions
     mask: Real[np.ndarray, "H W"] | None = None
@@ -72,9 +72,9 @@ class Restoration:
     degraded, for the protocol.
     """
 
-    restored: UInt8[np.ndarray, "n H W 3"]
-    truth: UInt8[np.ndarray, "n H W 3"]
-    baseline: UInt8[np.ndarray, "n H W 3"]
+    restored: UInt8[np.ndarray, "n H W C"]
+    truth: UInt8[np.ndarray, "n H W C"]
+    baseline: UInt8[np.ndarray, "n H W C"]
     baseline_name: str
     baseline_label: str
     samples_per_image: int = 1
@@ -90,12 +90,12 @@ class TaskResult:
     of a task that has one right answer.
     """
 
-    images: UInt8[np.ndarray, "n H W 3"]
+    images: UInt8[np.ndarray, "n H W C"]
     columns: list[str]
     rows: list[str]
     scores: dict[str, float] = field(default_factory=dict)
     note: str = ""
-    frames: list[UInt8[np.ndarray, "H2 W2 3"]] = field(default_factory=list)
+    frames: list[UInt8[np.ndarray, "H2 W2 C"]] = field(default_factory=list)
     restoration: Restoration | None = None
 
 
@@ -133,7 +133,7 @@ class Task:
         """(height, width) in pixels of the images that it draws with a model of square images of this side."""
         return size, size
 
-    def draw(self, context: TaskContext, source: Source, index: Sequence[int]) -> UInt8[np.ndarray, "n H W 3"]:
+    def draw(self, context: TaskContext, source: Source, index: Sequence[int]) -> UInt8[np.ndarray, "n H W C"]:
         """One image for each row of the source, without figure and scores; index: of the samples, one a row.
 
         Raises ConfigError for a task that answers no requests.

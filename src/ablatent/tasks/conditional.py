@@ -16,6 +16,7 @@ from ablatent.conditioning.base import Rows
 from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError, did_you_mean
 from ablatent.core.fields import Count, Text
+from ablatent.core.images import as_rgb
 from ablatent.data.annotation_kinds import BUILT_IN, IMAGES, annotation_kind, titles
 from ablatent.samplers.base import Sampler
 from ablatent.tasks.base import Condition, FigureTask, Restoration, TaskContext, TaskResult, check_counts, distances
@@ -73,7 +74,7 @@ class Conditional(FigureTask):
     def image_steps(self, sampler: Sampler) -> int:
         return self.count * self.samples_per_image * sampler.steps
 
-    def draw(self, context: TaskContext, source: Source, index: Sequence[int]) -> UInt8[np.ndarray, "n H W 3"]:
+    def draw(self, context: TaskContext, source: Source, index: Sequence[int]) -> UInt8[np.ndarray, "n H W C"]:
         return context.draw(prior(context.model, context.seed, index), index, context.sampler, source=source)
 
     def run(self, context: TaskContext) -> TaskResult:
@@ -91,7 +92,8 @@ class Conditional(FigureTask):
             parts, columns = [shown[::per_image, None], *parts], ["condition", *columns]
         if source.pixels is not None:
             parts, columns = [*parts, np.asarray(source.pixels)[:, None]], [*columns, "truth"]
-        figure = rearrange(np.concatenate(parts, axis=1)[: self.shown], "k e H W c -> (k e) H W c")
+        table = np.concatenate([as_rgb(part) for part in parts], axis=1)  # the condition may have colours
+        figure = rearrange(table[: self.shown], "k e H W c -> (k e) H W c")
         note = f"Euclidean distance of features, means over {count} conditions with {per_image} samples each"
         note += ", sample j of each from one x_T" if self.same_noise else ""
         return TaskResult(

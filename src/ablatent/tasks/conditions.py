@@ -8,6 +8,7 @@ from PIL import Image
 
 from ablatent.conditioning.base import Conditioner, Rows
 from ablatent.conditioning.source import Source
+from ablatent.core.images import levels, picture
 from ablatent.core.rng import stream
 from ablatent.data.base import Annotations
 
@@ -40,7 +41,7 @@ def conditions(conditioner: Conditioner, source: Source, seed: int, indices: Seq
     return conditioner.draw({**rows, "flipped": flipped}, [stream(seed, "condition", i) for i in indices])
 
 
-def enlarged(rows: Rows, size: tuple[int, int]) -> UInt8[np.ndarray, "n H W 3"]:
+def enlarged(rows: Rows, size: tuple[int, int]) -> UInt8[np.ndarray, "n H W C"]:
     """The small images of a condition at this (height, width), by bicubic interpolation.
 
     Raises ValueError for a condition without any.
@@ -48,5 +49,5 @@ def enlarged(rows: Rows, size: tuple[int, int]) -> UInt8[np.ndarray, "n H W 3"]:
     small = next((v for name, v in rows.items() if name.split(".")[-1] == "low"), None)
     if small is None:
         raise ValueError("the condition has no small images")
-    images = [Image.fromarray(np.asarray(p)) for p in small]
-    return np.stack([np.asarray(p.resize(size[::-1], Image.Resampling.BICUBIC)) for p in images])
+    images = [picture(np.asarray(p)) for p in small]
+    return np.stack([levels(p.resize(size[::-1], Image.Resampling.BICUBIC)) for p in images])

@@ -63,19 +63,19 @@ def latent_hole(masks: Real[np.ndarray, "n H W"], shape: Sequence[int]) -> Float
 
 
 def composite(
-    drawn: UInt8[np.ndarray, "n H W 3"], images: UInt8[np.ndarray, "n H W 3"], masks: Real[np.ndarray, "n H W"]
-) -> UInt8[np.ndarray, "n H W 3"]:
+    drawn: UInt8[np.ndarray, "n H W C"], images: UInt8[np.ndarray, "n H W C"], masks: Real[np.ndarray, "n H W"]
+) -> UInt8[np.ndarray, "n H W C"]:
     """The drawn images inside the holes, the images themselves outside, mixed by the mask's share of each pixel."""
     share = rearrange(masks, "n H W -> n H W 1").astype(np.float32)
     return np.rint(share * drawn + (1 - share) * images).astype(np.uint8)
 
 
-def mask_out(images: UInt8[np.ndarray, "n H W 3"], masks: Real[np.ndarray, "n H W"]) -> UInt8[np.ndarray, "n H W 3"]:
+def mask_out(images: UInt8[np.ndarray, "n H W C"], masks: Real[np.ndarray, "n H W"]) -> UInt8[np.ndarray, "n H W C"]:
     """The images with grey where nothing of them is kept (masks = 1), so that no hidden pixel reaches the model."""
     return composite(np.full_like(images, GREY), images, (masks >= 1).astype(np.uint8))
 
 
-def steps_at_border(images: UInt8[np.ndarray, "n H W 3"], masks: Real[np.ndarray, "n H W"]) -> tuple[float, float]:
+def steps_at_border(images: UInt8[np.ndarray, "n H W C"], masks: Real[np.ndarray, "n H W"]) -> tuple[float, float]:
     """Mean grey-level step (between neighbours of which one was filled, between neighbours of which none was)."""
     x, m = images.astype(np.float64), (masks > 0).astype(np.int64)
     border, inside = [], []
@@ -137,11 +137,11 @@ class Fill(FigureTask):
 
     @abstractmethod
     def canvases(
-        self, context: TaskContext, images: UInt8[np.ndarray, "n H W 3"]
-    ) -> tuple[UInt8[np.ndarray, "n H2 W2 3"], Real[np.ndarray, "n H2 W2"]]:
+        self, context: TaskContext, images: UInt8[np.ndarray, "n H W C"]
+    ) -> tuple[UInt8[np.ndarray, "n H2 W2 C"], Real[np.ndarray, "n H2 W2"]]:
         """(images to fill, masks: 1 = fill, 0 = keep, shares between), on the canvas of the result."""
 
-    def draw(self, context: TaskContext, source: Source, index: Sequence[int]) -> UInt8[np.ndarray, "n H W 3"]:
+    def draw(self, context: TaskContext, source: Source, index: Sequence[int]) -> UInt8[np.ndarray, "n H W C"]:
         images, masks = self.canvases(context, _pixels(source))
         return composite(self._drawn(context, images, masks, source, index), images, masks)
 
@@ -212,7 +212,7 @@ def psnr_inside(a: np.ndarray, b: np.ndarray, masks: np.ndarray) -> float:
     return float(10 * np.log10(255.0**2 / max(mse, 1e-2)))
 
 
-def mean_filled(images: UInt8[np.ndarray, "n H W 3"], masks: Real[np.ndarray, "n H W"]) -> np.ndarray:
+def mean_filled(images: UInt8[np.ndarray, "n H W C"], masks: Real[np.ndarray, "n H W"]) -> np.ndarray:
     """The baseline: each hole in the mean colour of the rest of its image."""
     known = rearrange(1 - masks.astype(np.float64), "n H W -> n H W 1")
     mean = (images * known).sum(axis=(1, 2)) / known.sum(axis=(1, 2))

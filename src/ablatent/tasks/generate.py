@@ -41,7 +41,7 @@ class Model:
     tiling: Tiling | None = None
 
     @torch.no_grad()
-    def encode(self, images: UInt8[np.ndarray, "n H W 3"]) -> Float[Tensor, "n c h w"]:
+    def encode(self, images: UInt8[np.ndarray, "n H W C"]) -> Float[Tensor, "n c h w"]:
         """The mean latents of images, normalised."""
         parts = []
         for first in range(0, len(images), ENCODED):
@@ -51,7 +51,7 @@ class Model:
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
-        """Normalised latents (b, c, h, w) -> images (b, 3, H, W) in float32. Raises StageError for NaN and infinity."""
+        """Normalised latents (b, c, h, w) -> images (b, C, H, W) in float32. Raises StageError for NaN and infinity."""
         raw = self.normalizer.denormalize(z.float())
         with torch.autocast(self.device.type, enabled=False):
             x = self._decoded(raw)

@@ -44,7 +44,7 @@ class Img2Img(FigureTask):
     def image_steps(self, sampler: Sampler) -> int:
         return self.count * sampler.steps
 
-    def draw(self, context: TaskContext, source: Source, index: Sequence[int]) -> UInt8[np.ndarray, "n H W 3"]:
+    def draw(self, context: TaskContext, source: Source, index: Sequence[int]) -> UInt8[np.ndarray, "n H W C"]:
         if source.pixels is None:
             raise ConfigError("image", "the image to start from", None, "Give it by image=FILE.")
         return self._drawn(context, np.asarray(source.pixels), index, source)

@@ -32,7 +32,7 @@ class Inpaint(Fill):
         Annotated[str, OneOf(KINDS)] | Annotated[str, OneOf(("mixture",))],
         "strokes, boxes, halves or one of these, another one for each image",
     ] = "strokes"
-    file: Annotated[Text | None, "one mask for all: an image, white = fill"] = None
+    file: Annotated[Text | None, "one mask for all: an image, white = fill, grey = in part"] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -47,8 +47,8 @@ class Inpaint(Fill):
             read_mask(Path(self.file), (size, size), "task.file")
 
     def canvases(
-        self, context: TaskContext, images: UInt8[np.ndarray, "n H W 3"]
-    ) -> tuple[UInt8[np.ndarray, "n H W 3"], Real[np.ndarray, "n H W"]]:
+        self, context: TaskContext, images: UInt8[np.ndarray, "n H W C"]
+    ) -> tuple[UInt8[np.ndarray, "n H W C"], Real[np.ndarray, "n H W"]]:
         size = (images.shape[1], images.shape[2])
         if context.mask is not None:
             return images, np.repeat(context.mask[None], len(images), axis=0)

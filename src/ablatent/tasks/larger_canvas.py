@@ -53,7 +53,7 @@ class LargerCanvas(FigureTask):
     def image_steps(self, sampler: Sampler) -> int:
         return 2 * self.count * sampler.steps
 
-    def draw(self, context: TaskContext, source: Source, index: Sequence[int]) -> UInt8[np.ndarray, "n H W 3"]:
+    def draw(self, context: TaskContext, source: Source, index: Sequence[int]) -> UInt8[np.ndarray, "n H W C"]:
         return self._drawn(context, index, source)
 
     def _drawn(self, context: TaskContext, index: Sequence[int], source: Source | None) -> np.ndarray:
@@ -80,7 +80,7 @@ def apart(a: Float[np.ndarray, "m d"], b: Float[np.ndarray, "n d"]) -> float:
     return float(np.mean([distances(a[i::n], b[[j]]) for i in range(n) for j in range(n) if i != j]))
 
 
-def corners(images: UInt8[np.ndarray, "n H W 3"], height: int, width: int) -> UInt8[np.ndarray, "m h w 3"]:
-    """The four corners of each image, (4 n, h, w, 3), corner by corner; of smaller images what there is."""
+def corners(images: UInt8[np.ndarray, "n H W C"], height: int, width: int) -> UInt8[np.ndarray, "m h w C"]:
+    """The four corners of each image, (4 n, h, w, C), corner by corner; of smaller images what there is."""
     h, w = min(height, images.shape[1]), min(width, images.shape[2])
     return np.concatenate([images[:, y, x] for y in (slice(h), slice(-h, None)) for x in (slice(w), slice(-w, None))])

@@ -54,8 +54,8 @@ class Outpaint(Fill):
         return size + above + below, size + left + right
 
     def canvases(
-        self, context: TaskContext, images: UInt8[np.ndarray, "n H W 3"]
-    ) -> tuple[UInt8[np.ndarray, "n H2 W2 3"], UInt8[np.ndarray, "n H2 W2"]]:
+        self, context: TaskContext, images: UInt8[np.ndarray, "n H W C"]
+    ) -> tuple[UInt8[np.ndarray, "n H2 W2 C"], UInt8[np.ndarray, "n H2 W2"]]:
         rows, columns = self.borders(images.shape[1], images.shape[2])
         larger = np.pad(images, ((0, 0), rows, columns, (0, 0)), constant_values=GREY)
         kept = np.zeros(images.shape[:3], dtype=np.uint8)

@@ -31,5 +31,5 @@ class Sample(Task):
             do = "Choose conditioner=none, or task=sample."
             raise ConfigError("task", "a model without a condition", f"one of {got}", do)
 
-    def draw(self, context: TaskContext, source: Source, index: Sequence[int]) -> UInt8[np.ndarray, "n H W 3"]:
+    def draw(self, context: TaskContext, source: Source, index: Sequence[int]) -> UInt8[np.ndarray, "n H W C"]:
         return context.draw(prior(context.model, context.seed, index), index, context.sampler, source=source)

@@ -60,8 +60,8 @@ class Tiling:
 
 def decode_in_tiles(
     decode: Callable[[Tensor], Tensor], z: Float[Tensor, "b c h w"], tiling: Tiling, factor: int
-) -> Float[Tensor, "b 3 H W"]:
-    """decode(z), by tiles where z is larger than one: (b, 3, h * factor, w * factor), in the dtype that decode gives.
+) -> Float[Tensor, "b C H W"]:
+    """decode(z), by tiles where z is larger than one: (b, C, h * factor, w * factor), in the dtype that decode gives.
 
     decode: latents to images `factor` times larger. NaN of any tile are in the result.
     """

@@ -75,5 +75,5 @@ class Trajectory(FigureTask):
             frames=[self._frame(images) for images in x0],
         )
 
-    def _frame(self, images: UInt8[np.ndarray, "n H W 3"]) -> UInt8[np.ndarray, "H2 W2 3"]:
+    def _frame(self, images: UInt8[np.ndarray, "n H W C"]) -> UInt8[np.ndarray, "H2 W2 C"]:
         return grid(images, columns=self.count, scale=max(1, 128 // images.shape[1]))

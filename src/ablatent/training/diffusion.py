@@ -25,7 +25,7 @@ from ablatent.training.settings import EMAOptions, Training
 from ablatent.training.sharded import gathered
 from ablatent.training.trainee import NetworkTrainee, OptimizerFactory
 
-Panel = Callable[[], UInt8[np.ndarray, "H W 3"]]
+Panel = Callable[[], UInt8[np.ndarray, "H W C"]]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,7 +40,7 @@ class ImageBatches:
     """The batch of step n of a first-stage training, as the micro-batches of one rank: images in [-1, 1] and noise for
     their latents.
 
-    pixels: (n, H, W, 3) uint8; rows: those that are trained on; latent_shape: (c, h, w).
+    pixels: (n, H, W, C) uint8; rows: those that are trained on; latent_shape: (c, h, w).
     """
 
     def __init__(
@@ -70,17 +70,17 @@ class ImageBatches:
 
 
 def to_tensor(images: np.ndarray) -> Tensor:
-    """(n, H, W, 3) uint8 -> (n, 3, H, W) float32 in [-1, 1]."""
+    """(n, H, W, C) uint8 -> (n, C, H, W) float32 in [-1, 1]."""
     return torch.from_numpy(to_unit(np.asarray(images)))
 
 
 def to_images(x: Tensor) -> np.ndarray:
-    """(n, 3, H, W) in [-1, 1] -> (n, H, W, 3) uint8, clipped and rounded."""
+    """(n, C, H, W) in [-1, 1] -> (n, H, W, C) uint8, clipped and rounded."""
     return to_uint8(x.float().cpu().numpy())
 
 
 class FirstStageTrainee(Trainee):
-    """A first stage and its loss (with its critic), one step of each per batch. validation: images (n, H, W, 3) uint8
+    """A first stage and its loss (with its critic), one step of each per batch. validation: images (n, H, W, C) uint8
     that are reconstructed at every validation."""
 
     lr_keys: ClassVar[Mapping[str, str]] = {
@@ -191,7 +191,7 @@ def _means(logs: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def reconstruct(model: FirstStage, images: np.ndarray, device: torch.device | str, batch: int = 64) -> Tensor:
-    """Images (uint8) through encoder mean and decoder, in evaluation mode and float32: (n, 3, H, W), not clipped."""
+    """Images (uint8) through encoder mean and decoder, in evaluation mode and float32: (n, C, H, W), not clipped."""
     was = model.training
     model.eval()
     parts = []

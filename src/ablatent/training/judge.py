@@ -9,6 +9,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from ablatent.core.images import as_rgb
 from ablatent.core.ranks import BatchShard
 from ablatent.training.batches import Batch, epoch_rows
 from ablatent.training.first_stage import to_tensor
@@ -42,7 +43,7 @@ class JudgeBatches:
     """The batch of step n, as the micro-batches of one rank: augmented images in [-1, 1], and their
     targets.
 
-    pixels: (n, H, W, 3) uint8; targets: a row an image; maps of pixels (n, H, W) move with their image. rows: the
+    pixels: (n, H, W, C) uint8; targets: a row an image; maps of pixels (n, H, W) move with their image. rows: the
     trained ones.
     """
 
@@ -72,7 +73,7 @@ class JudgeBatches:
 
 
 def _batch(images: np.ndarray, targets: np.ndarray) -> Batch:
-    return {"image": to_tensor(images), "target": torch.from_numpy(np.ascontiguousarray(targets))}
+    return {"image": to_tensor(as_rgb(images)), "target": torch.from_numpy(np.ascontiguousarray(targets))}
 
 
 class JudgeTrainee(NetworkTrainee):

@@ -32,8 +32,9 @@ def check_network(config: Config) -> None:
     size, learned = int(config["data"]["size"]), bool(config["diffusion"]["learned_variance"])
     classes, segments = classes_of(config)
     with torch.device("meta"):
-        shape = model_of(config).latent_shape(size, size)
-        setting = dummy_inputs(shape, size, classes, segments)
+        model = model_of(config)
+        shape = model.latent_shape(size, size)
+        setting = dummy_inputs(shape, size, classes, segments, model.image_channels)
         parts = explained("network", lambda: make_network(config, setting, learned))
     check_weights_found(config["conditioner"])
     with trial_device(parameter_count(*parts)), torch.no_grad():
@@ -64,8 +65,9 @@ def diffusion_sizes(config: Config) -> list[Size]:
     side, training = int(config["data"]["size"]), config["training"]
     batch_size, learned = int(training["batch_size"]), bool(config["diffusion"]["learned_variance"])
     with torch.device("meta"):
-        shape = model_of(config).latent_shape(side, side)
-        setting = dummy_inputs(shape, side, *classes_of(config))
+        model = model_of(config)
+        shape = model.latent_shape(side, side)
+        setting = dummy_inputs(shape, side, *classes_of(config), model.image_channels)
         network, conditioner = make_network(config, setting, learned)
         count, beside = parameter_count(network), parameter_count(conditioner)
         like = blank_condition(conditioner, 1, setting)

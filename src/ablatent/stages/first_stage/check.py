@@ -2,6 +2,7 @@
 
 import torch
 
+from ablatent.core.errors import ConfigError
 from ablatent.core.instantiate import make
 from ablatent.first_stage.base import FirstStage
 from ablatent.first_stage.losses import AutoencoderLoss
@@ -23,6 +24,10 @@ def check_first_stage(config: Config) -> None:
     with torch.device("meta"):
         model = model_of(config)
         model.latent_shape(size, size)
+    channels = int(config["data"].get("channels", 3))
+    if model.image_channels != channels:
+        expected = f"{model.image_channels}, as the first stage has"
+        raise ConfigError("data.channels", expected, channels, "Or choose first_stage=kl, vq or identity.")
     check_weights_found(node)
     if model.trainable and "loss" in node:  # imported weights come without
         explained("first_stage.loss", lambda: make(node["loss"], AutoencoderLoss))
@@ -43,7 +48,7 @@ def first_stage_size(config: Config) -> Size:
         model = make_first_stage(node).eval()
 
         def saved(n: int) -> int:
-            x, noise = torch.zeros(n, 3, side, side), torch.zeros(n, *latent)
+            x, noise = torch.zeros(n, model.image_channels, side, side), torch.zeros(n, *latent)
             return saved_activation_bytes(model, lambda: model(x, noise), training["precision"])
 
         activations = for_batch(saved, batch_size)

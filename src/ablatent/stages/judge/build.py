@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ablatent.core.files import write_json
+from ablatent.core.images import as_rgb
 from ablatent.core.instantiate import make
 from ablatent.core.progress import track
 from ablatent.data.augment import ShiftMirror
@@ -79,11 +80,11 @@ def build(ctx: Context) -> None:
 
 @torch.no_grad()
 def judge(ctx: Context, verdict: Verdict, network: nn.Module, pixels: np.ndarray) -> np.ndarray:
-    """The network's answer for each image, a row an image. pixels: (n, H, W, 3) uint8."""
+    """The network's answer for each image, a row an image. pixels: (n, H, W, C) uint8."""
     size, parts = ctx.compute.batch_size, []
     with track(f"{ctx.title}: judging", len(pixels), "images") as bar:
         for i in range(0, len(pixels), size):
-            batch = to_tensor(pixels[i : i + size]).to(ctx.device)
+            batch = to_tensor(as_rgb(pixels[i : i + size])).to(ctx.device)
             parts.append(verdict.answers(network(batch)))
             bar.advance(len(batch))
     return np.concatenate(parts)

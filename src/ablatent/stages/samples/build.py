@@ -19,7 +19,7 @@ from ablatent.training.first_stage import to_images
 
 @torch.no_grad()
 def build(ctx: Context) -> None:
-    """images.npy and prior.npy (decoded x_T), (n, H, W, 3) uint8; grid.png; summary.json; conditions.json."""
+    """images.npy and prior.npy (decoded x_T), (n, H, W, C) uint8; grid.png; summary.json; conditions.json."""
     config, size = ctx.config, ctx.compute.batch_size
     sampler: Sampler = make(config["sampler"], Sampler)
     count, seed = int(config["count"]), int(config["seed"])

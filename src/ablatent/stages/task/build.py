@@ -22,9 +22,9 @@ RESTORED = ("restored.npy", "truth.npy", "baseline.npy")
 
 @torch.no_grad()
 def build(ctx: Context) -> None:
-    """figure.png, images.npy (n, H, W, 3) uint8 (row by row of the figure), animation.gif where the task has frames,
+    """figure.png, images.npy (n, H, W, C) uint8 (row by row of the figure), animation.gif where the task has frames,
     scores.json, summary.json; of a task that restores images, all of them, the true ones, and a baseline:
-    restored.npy, truth.npy, baseline.npy, (n, H, W, 3) uint8."""
+    restored.npy, truth.npy, baseline.npy, (n, H, W, C) uint8."""
     config = ctx.config
     task: FigureTask = make(config["task"], FigureTask)
     sampler: Sampler = make(config["sampler"], Sampler)
