@@ -11,14 +11,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from jaxtyping import Int8, Int64, Shaped, UInt8
 
 from ablatent.core.arrays import new_array
 from ablatent.core.errors import ConfigError, DataError
-from ablatent.core.fields import Count
+from ablatent.core.fields import Count, OneOf
 from ablatent.core.files import read_json, write_json
 from ablatent.core.progress import track
 from ablatent.data.annotation_kinds import BUILT_IN
@@ -142,7 +142,7 @@ class ImageData(ABC):
 
     size: Annotated[Count, "side of the square images in pixels"]
     limit: Annotated[Count | None, "training images at most; null: all"] = None
-    channels: Annotated[Literal[1, 3], "of the images: RGB, or greyscale"] = field(default=3, kw_only=True)
+    channels: Annotated[int, OneOf((1, 3)), "of the images: RGB, or greyscale"] = field(default=3, kw_only=True)
 
     neutral: ClassVar = {"channels": 3}
     name: ClassVar[str] = ""

@@ -1,12 +1,13 @@
 """Diffusion in pixel space: latents are the images (LDM-1 of the paper)."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError
+from ablatent.core.fields import OneOf
 from ablatent.core.types import Moments
 from ablatent.first_stage.base import FirstStage, Reconstruction
 
@@ -18,7 +19,7 @@ class IdentityFirstStage(FirstStage):
     trainable = False
     neutral: ClassVar = {"image_channels": 3}
 
-    def __init__(self, image_channels: Annotated[Literal[1, 3], "of the images: those of the data"] = 3) -> None:
+    def __init__(self, image_channels: Annotated[int, OneOf((1, 3)), "of the images: those of the data"] = 3) -> None:
         super().__init__()
         self.image_channels = self.latent_channels = image_channels
 
