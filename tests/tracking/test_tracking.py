@@ -3,9 +3,13 @@
 import inspect
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +17,12 @@ import pytest
 import yaml
 
 from ablatent.core.errors import ConfigError
-from ablatent.tracking.base import NoTracking, TrackedJob, Tracking, flat_axes
+from ablatent.tracking import wandb_runs
+from ablatent.tracking.base import NoTracking, Run, RunSpec, SweepOverview, TrackedJob, Tracking, flat_axes
 from ablatent.tracking.csv_files import CsvTracking
 from ablatent.tracking.tensorboard import TensorboardTracking
-from ablatent.tracking.wandb_runs import WandbTracking
+from ablatent.tracking.wandb_runs import WandbTracking, cut
+from ablatent.training.record import Recorder
 
 JOB = TrackedJob(
     index=3,
@@ -47,10 +53,14 @@ def use(tracking: Tracking, attempt: str = "one") -> dict[str, str]:
     return {"stage": stage.info()["id"], "job": job.info()["id"]}
 
 
+def leet(folder: Path, *options: str) -> list[str]:
+    """The lines that W&B's own reader prints of an offline run."""
+    command = [Path(sys.executable).with_name("wandb"), "leet", "inspect", folder, *options]
+    return subprocess.run([str(c) for c in command], capture_output=True, text=True, check=True).stdout.splitlines()
+
+
 def inspected(folder: Path) -> dict:
-    command = [Path(sys.executable).with_name("wandb"), "leet", "inspect", folder, "--summary", "--json"]
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)
+    return json.loads("\n".join(leet(folder, "--summary", "--json")))
 
 
 def test_axes_are_flat_scalars() -> None:
@@ -89,14 +99,69 @@ def test_csv_folder_holds_the_run(tmp_path: Path) -> None:
     assert job["summary"]["stages/first_stage/run"] == ids["stage"]
 
 
-def test_csv_resume_drops_rows_that_are_trained_again(tmp_path: Path) -> None:
-    tracking = CsvTracking(tmp_path)
-    for steps in ([1, 2, 3, 4], [3, 4, 5]):
+def killed_and_resumed(tracking: Tracking, folder: Path) -> Run:
+    """A training that was killed after step 40 and resumed at its checkpoint of step 30 up to 60; one row a ten steps."""
+    for begin, end in ((0, 40), (30, 60)):
         with tracking.stage_run("diffusion-aa", "diffusion", {}, "s", "t") as run:
-            for step in steps:
-                run.log(step, {"train/loss": step})
-    rows = Path(run.info()["dir"], "metrics.csv").read_text().split()[1:]
-    assert [int(r.split(",")[0]) for r in rows] == [1, 2, 3, 4, 5]
+            recorder = Recorder(folder, run)
+            recorder.truncate(begin)
+            for step in range(begin + 1, end + 1):
+                recorder.train(step, {"loss": 1 / step})
+            recorder.panel(end, "samples", IMAGE)
+            recorder.flush()
+    return run
+
+
+def losses(steps: tuple[int, ...]) -> list[tuple[int, float]]:
+    """(step, loss) of `killed_and_resumed`: means over ten steps."""
+    return [(s, pytest.approx(sum(1 / k for k in range(s - 9, s + 1)) / 10)) for s in steps]
+
+
+WHOLE = losses((10, 20, 30, 40, 50, 60))
+
+
+def test_csv_files_of_a_resumed_training_are_one_curve(tmp_path: Path) -> None:
+    run = killed_and_resumed(CsvTracking(tmp_path), tmp_path)
+    rows = [row.split(",") for row in Path(run.info()["dir"], "metrics.csv").read_text().split()[1:]]
+    assert [(int(step), float(value)) for step, _, value in rows] == WHOLE
+
+
+def test_tensorboard_events_of_a_resumed_training_are_one_curve(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = killed_and_resumed(TensorboardTracking(tmp_path), tmp_path)
+    events = EventAccumulator(run.info()["dir"])
+    events.Reload()
+    assert [(e.step, e.value) for e in events.Scalars("train/loss")] == WHOLE
+
+
+@pytest.mark.slow
+def test_offline_wandb_runs_of_a_killed_and_resumed_training_are_one_curve(tmp_path: Path) -> None:
+    """The first process is killed for good, with its run open; what W&B would upload is read back from disk."""
+    code = (
+        "import os, signal, sys; from pathlib import Path; sys.path.insert(0, sys.argv[2]); import test_tracking as t;"
+        "tracking = t.WandbTracking('offline', 'p', None, Path(sys.argv[1]));"
+        "opened = tracking.stage_run('diffusion-aa', 'diffusion', {}, 's', 't'); run = opened.__enter__();"
+        "recorder = t.Recorder(Path(sys.argv[1]), run); recorder.truncate(0);"
+        "[recorder.train(step, {'loss': 1 / step}) for step in range(1, 31)]; recorder.panel(30, 'samples', t.IMAGE);"
+        "recorder.flush(); [recorder.train(step, {'loss': 1 / step}) for step in range(31, 41)];"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path, Path(__file__).parent], check=False)
+    assert done.returncode == -9
+    (first,) = (tmp_path / "wandb").glob("offline-run-*")
+    tracking = WandbTracking("offline", "p", None, tmp_path)
+    with tracking.stage_run("diffusion-aa", "diffusion", {}, "s", "t") as run:
+        recorder = Recorder(tmp_path, run)
+        recorder.truncate(30)
+        for step in range(31, 61):
+            recorder.train(step, {"loss": 1 / step})
+    (folder,) = (tmp_path / "wandb").glob("offline-run-*")
+    assert folder != first and folder.name.endswith(run.spec.id)
+    records = [json.loads(line) for line in leet(folder, "--json")]
+    rows = [record["history"]["item"] for record in records if record["type"] == "history"]
+    assert [(row["_step"], row["train/loss"]) for row in rows if "train/loss" in row] == WHOLE
+    assert len(list((folder / "files" / "media" / "images").glob("samples_30_*.png"))) == 1
 
 
 @pytest.mark.parametrize("damage", [b"", b"\xff\x00", b"step,name,value\nx,y,z\n\n1", b"[]"])
@@ -201,11 +266,141 @@ def test_mode_auto(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert tracking.resolved_mode() == "offline"
 
 
+@pytest.mark.parametrize("mode", ["auto", "online"])
+@pytest.mark.parametrize("place", ["closed port", "silent server", "refusing server", "no key"])
+def test_a_server_that_cannot_be_used_stops_no_training(
+    place: str, mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Real sockets: nobody listens; somebody accepts and never answers; somebody answers with an error."""
+    monkeypatch.setattr(wandb_runs, "INIT_SECONDS", 2.0)
+    listener = socket.create_server(("127.0.0.1", 0))
+    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{listener.getsockname()[1]}")
+    if place != "no key":
+        monkeypatch.setenv("WANDB_API_KEY", "0123456789" * 4)
+    if place == "closed port":
+        listener.close()
+    if place == "refusing server":
+        handler = type("Refusing", (BaseHTTPRequestHandler,), {"do_POST": lambda self: self.send_error(403)})
+        server = HTTPServer(("127.0.0.1", 0), handler)
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.server_port}")
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    tracking, start = WandbTracking(mode, "p", None, tmp_path), time.monotonic()
+    ids = use(tracking)
+    assert time.monotonic() - start < 30
+    listener.close()
+    printed = " ".join(capsys.readouterr().out.split())
+    assert {p.name.rsplit("-", 1)[1] for p in (tmp_path / "wandb").glob("offline-run-*")} == set(ids.values())
+    assert not list((tmp_path / "wandb").glob("run-*")), "nothing of the attempts is left"
+    overview = tracking.write_overview(SweepOverview("sweep1", [], [], [], []), tmp_path)
+    assert overview is not None and f"wandb sync {tmp_path}/wandb/offline-run-*" in overview
+    if (place, mode) == ("no key", "auto"):
+        assert printed == "", "offline without a key is no trouble"
+    else:
+        assert printed.count("cannot be used") == 1
+        assert f"wandb sync {tmp_path}/wandb/offline-run-*" in printed
+
+
+@pytest.mark.slow
+def test_the_printed_command_finds_the_runs_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "my store"
+    tracking = WandbTracking("offline", "p", None, folder)
+    use(tracking)
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)  # where wandb is
+    (tmp_path / "elsewhere").mkdir()
+    command = f"{tracking.sync_command} --dry-run"
+    done = subprocess.run(
+        command, shell=True, cwd=tmp_path / "elsewhere", capture_output=True, text=True, check=True
+    )
+    output = done.stdout + done.stderr
+    assert all(path.name in output for path in (folder / "wandb").glob("offline-run-*")), output
+
+
+def test_a_server_that_is_gone_at_the_end_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """W&B gives up after FINISH_SECONDS with a TimeoutError: here it is raised at once."""
+    tracking = WandbTracking("offline", "p", None, tmp_path)
+    with tracking.stage_run("diffusion-aa", "diffusion", {}, "s", "t") as run:
+        finish = run.run.run.finish
+
+        def late(exit_code: int) -> None:
+            finish(exit_code)
+            raise TimeoutError
+
+        run.run.run.finish = late
+    assert f"wandb sync --include-online {run.info()['dir']}" in "".join(capsys.readouterr().out.split("\n"))
+    assert tracking.online is False
+
+
+def test_no_error_of_a_tracker_goes_further(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Full(Run):
+        """A disk that is full, in whatever is done."""
+
+        def log(self, *_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        images = summary = info = close = log
+
+    class FullTracking(CsvTracking):
+        def open(self, spec: RunSpec) -> Run:
+            return Full(spec)
+
+        write_overview = Full.log
+
+    class ClosedTracking(CsvTracking):
+        def open(self, spec: RunSpec) -> Run:
+            raise PermissionError("[/red] no folder")
+
+    for tracking, text in ((FullTracking(tmp_path), "No space left"), (ClosedTracking(tmp_path), "[/red] no folder")):
+        ids = use(tracking)
+        assert ids["stage"] and ids["job"]
+        printed = capsys.readouterr().out
+        assert printed.count("tracking failed") == 1 and text in printed
+
+
+def test_an_interrupt_inside_a_tracker_is_no_error_of_it(tmp_path: Path) -> None:
+    class Stopped(CsvTracking):
+        def open(self, spec: RunSpec) -> Run:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        use(Stopped(tmp_path))
+
+
+LONG = "first_stage.training.steps=1000 " * 8
+
+
+@pytest.mark.slow
+def test_names_over_the_limits_are_cut_and_stay_apart(tmp_path: Path) -> None:
+    tracking = WandbTracking("offline", "p", None, tmp_path)
+    for end in "ab":
+        with tracking.job_run("sweep" * 60, replace(JOB, name=LONG + end), "c"):
+            pass
+        with tracking.stage_run("key-" * 50 + end, "kind" * 30 + end, {}, "sweep" * 60, "one"):
+            pass
+    runs = [
+        next(r["run"] for line in leet(folder, "--json") if (r := json.loads(line))["type"] == "run")
+        for folder in (tmp_path / "wandb").glob("offline-run-*")
+    ]
+    assert len(runs) == len({run["display_name"] for run in runs}) == 4
+    assert all(len(run["display_name"]) <= 128 and len(run["run_group"]) <= 128 for run in runs)
+    assert all(len(text) <= 64 for run in runs for text in [*run["tags"], run["job_type"], run["run_id"]])
+    assert len({run["run_group"] for run in runs}) == 1, "one sweep stays one group"
+
+
+def test_cut() -> None:
+    assert cut("x" * 128, 128) == "x" * 128
+    assert len(cut("x" * 129, 128)) == 128
+    assert cut("x" * 129, 128) != cut("x" * 130, 128)
+
+
 def test_bad_options_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"tracking\.mode.*Did you mean 'offline'"):
         WandbTracking("ofline", "p", None, tmp_path)
-    with pytest.raises(ConfigError, match=r"tracking\.project"):
-        WandbTracking("auto", "", None, tmp_path)
+    for name in ("", "a/b", "a\\b", "a#b", "a?b", "a%b", "a:b", " a", "a\n", "x" * 129):
+        with pytest.raises(ConfigError, match=r"tracking\.project"):
+            WandbTracking("auto", name, None, tmp_path)
+    with pytest.raises(ConfigError, match=r"tracking\.entity"):
+        WandbTracking("auto", "p", "my/team", tmp_path)
+    WandbTracking("auto", "Größe 64 (v2) – x" + "x" * 100, "team", tmp_path)
 
 
 @pytest.mark.parametrize("name", ["none", "csv", "tensorboard", "wandb"])

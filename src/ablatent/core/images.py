@@ -112,3 +112,11 @@ def save_png(path: Path, image: np.ndarray, text: Mapping[str, str] | None = Non
     data = io.BytesIO()
     picture(image).save(data, format="PNG", pnginfo=info)
     write_atomic(path, data.getvalue())
+
+
+def load_png(path: Path) -> np.ndarray:
+    """uint8 (H, W, 3) of a file that `save_png` wrote."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))

@@ -32,8 +32,9 @@ def finish(
         console.print(f"report: {problem}", style="yellow", markup=False)
     console.print(f"report: {paths.html}", markup=False)
     if tracking is not None:
-        sweep = load_sweep(store_root, sweep_id, record)
-        line = tracking.write_overview(overview_of(sweep), paths.folder)
-        if line is not None:
-            console.print(line, markup=False)
+        with tracking.shielded():
+            sweep = load_sweep(store_root, sweep_id, record)
+            line = tracking.write_overview(overview_of(sweep), paths.folder)
+            if line is not None:
+                console.print(line, markup=False)
     return paths

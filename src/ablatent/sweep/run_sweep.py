@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-
 from ablatent.core.files import write_json
 from ablatent.core.progress import console, seconds
 from ablatent.store.artifacts import Store
@@ -91,23 +89,20 @@ def track_job(
 ) -> None:
     """Write one tracker run for a job: axes, every score, the figures of its stages; failed when the job failed.
 
-    An error of the tracker is printed, not raised.
+    An error of the tracker, or of what it would show, is printed, not raised.
     """
-    try:
-        tracked = TrackedJob(planned.index, planned.name, planned.axes, planned.config, planned.stages)
-        with tracking.job_run(sweep, tracked, command) as run:
-            for role, stage in job.stages.items():
-                if (stage.scored or stage.figure) and (found := store.find(stage.key)) is not None:
-                    if stage.scored:
-                        metrics = found.json("scores.json")["metrics"]
-                        run.summary({name: score["value"] for name, score in metrics.items()})
-                    if stage.figure:
-                        _show(run, role, found.path / stage.figure)
-            run.summary({"seconds": record.seconds, "status": record.status})
-            if record.status != "finished":
-                run.fail(record.error.message if record.error else "a stage that it needs failed")
-    except Exception as e:  # results must not be lost because a tracker cannot be reached
-        console.print(f"[yellow]tracking of job {job.index} failed[/]: {type(e).__name__}: {escape(str(e))}")
+    tracked = TrackedJob(planned.index, planned.name, planned.axes, planned.config, planned.stages)
+    with tracking.shielded(), tracking.job_run(sweep, tracked, command) as run:
+        for role, stage in job.stages.items():
+            if (stage.scored or stage.figure) and (found := store.find(stage.key)) is not None:
+                if stage.scored:
+                    metrics = found.json("scores.json")["metrics"]
+                    run.summary({name: score["value"] for name, score in metrics.items()})
+                if stage.figure:
+                    _show(run, role, found.path / stage.figure)
+        run.summary({"seconds": record.seconds, "status": record.status})
+        if record.status != "finished":
+            run.fail(record.error.message if record.error else "a stage that it needs failed")
 
 
 def _show(run: Run, name: str, path: Any) -> None:

@@ -1,7 +1,8 @@
 """Experiment trackers: one run per trained stage and one per sweep job, in W&B, TensorBoard, CSV files, or nowhere.
 
 Every run is a context: an exception inside it ends the run as failed and goes on to the caller, and the run is closed
-whatever happened, so that nothing of one job is left for the next. Trackers are imported when a run is opened.
+whatever happened, so that nothing of one job is left for the next. What the tracker itself raises goes no further than
+`Tracking.shielded`: no training hangs on a tracker. Trackers are imported when a run is opened.
 """
 
 import hashlib
@@ -15,10 +16,11 @@ from pathlib import Path
 from typing import Annotated, Any, SupportsFloat
 
 import numpy as np
+from rich.markup import escape
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.files import read_json, write_json
-from ablatent.core.progress import warn_once
+from ablatent.core.progress import console, warn_once
 
 Scalar = str | int | float | bool | None
 
@@ -127,6 +129,18 @@ class Tracking(ABC):
 
     def __init__(self, dir: Annotated[str | os.PathLike[str] | None, "folder of the runs"]):
         self.dir = None if dir is None else Path(dir).absolute()
+        self.failed = False  # an error of this tracker was printed
+
+    @contextmanager
+    def shielded(self) -> Iterator[None]:
+        """What a tracker does. Any exception inside is printed, the first one only, and goes no further."""
+        try:
+            yield
+        except Exception as error:
+            if not self.failed:
+                text = f"{self.backend}: {type(error).__name__}: {error}"
+                console.print(f"[yellow]tracking failed[/]: {escape(text)}. All else goes on; further errors are not shown")
+            self.failed = True
 
     @property
     def folder(self) -> Path:
@@ -137,7 +151,8 @@ class Tracking(ABC):
 
     @abstractmethod
     def open(self, spec: RunSpec) -> Run:
-        """Start a run; a run of the same id is resumed."""
+        """Start a run. It takes the place of an earlier one of the same id: a resumed training logs again what it had
+        logged up to its checkpoint."""
 
     def write_overview(self, overview: SweepOverview, folder: Path) -> str | None:
         """Write this tracker's overview of a sweep into a folder; a line that says where, None for trackers without."""
@@ -190,11 +205,15 @@ class Tracking(ABC):
 
     @contextmanager
     def _context(self, spec: RunSpec, stage: str | None) -> Iterator[Run]:
-        run = self.open(spec)
+        opened: Run = NoRun(spec)
+        with self.shielded():
+            opened = self.open(spec)
+        run = ShieldedRun(opened, self)
         try:
             run.summary(spec.summary)
             if stage is not None:
-                self._remember(stage, run)
+                with self.shielded():
+                    self._remember(stage, run)
             yield run
         except BaseException as error:  # also an interrupt ends the run as failed
             run.fail(f"{type(error).__name__}: {error}")
@@ -236,6 +255,38 @@ def stage_links(root: Path) -> Iterator[tuple[str, dict[str, dict[str, Any]]]]:
     """(key, backend → run) of every trained stage that has runs in trackers. root: of the store."""
     for path in sorted((root / "tracking" / "stages").glob("*.json")):
         yield path.stem, _links(path)
+
+
+class ShieldedRun(Run):
+    """A run whose errors end in `tracking.shielded`."""
+
+    def __init__(self, run: Run, tracking: Tracking):
+        super().__init__(run.spec)
+        self.run, self.tracking = run, tracking
+
+    def log(self, step: int, values: Mapping[str, SupportsFloat]) -> None:
+        with self.tracking.shielded():
+            self.run.log(step, values)
+
+    def images(self, step: int, name: str, image: np.ndarray) -> None:
+        with self.tracking.shielded():
+            self.run.images(step, name, image)
+
+    def summary(self, values: Mapping[str, Any]) -> None:
+        with self.tracking.shielded():
+            self.run.summary(values)
+
+    def fail(self, message: str) -> None:
+        self.run.fail(message)
+
+    def info(self) -> dict[str, Any]:
+        with self.tracking.shielded():
+            return self.run.info()
+        return super().info()
+
+    def close(self) -> None:
+        with self.tracking.shielded():
+            self.run.close()
 
 
 class NoRun(Run):

@@ -24,9 +24,7 @@ class CsvRun(Run):
         self.folder, self.values = folder, dict[str, Any]()
         self.metrics = folder / "metrics.csv"
         folder.mkdir(parents=True, exist_ok=True)
-        self.resumed = self.metrics.exists()
-        if not self.resumed:
-            self.metrics.write_text(f"{HEADER}\n")
+        self.metrics.write_text(f"{HEADER}\n")
         self._save("running")
 
     def _save(self, state: str) -> None:
@@ -37,12 +35,6 @@ class CsvRun(Run):
         write_atomic(self.folder / "run.json", text.encode())
 
     def log(self, step: int, values: Mapping[str, SupportsFloat]) -> None:
-        if self.resumed:  # steps after the last checkpoint are trained again: their old rows go
-            lines = self.metrics.read_text(errors="replace").splitlines()[1:]
-            rows = [line.split(",", 1) for line in lines]
-            kept = [",".join(row) for row in rows if row[0].isdecimal() and int(row[0]) < step]  # or damaged
-            write_atomic(self.metrics, "\n".join([HEADER, *kept, ""]).encode())
-            self.resumed = False
         with self.metrics.open("a", newline="") as f:
             csv.writer(f).writerows([step, name, float(value)] for name, value in values.items())
 

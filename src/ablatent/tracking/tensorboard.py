@@ -20,6 +20,8 @@ class TensorboardRun(Run):
 
         super().__init__(spec)
         self.folder = folder
+        for earlier in folder.glob("events.out.tfevents.*"):  # of a training that this run resumes
+            earlier.unlink()
         self.writer = SummaryWriter(log_dir=str(folder))
         self._text("config", spec.config)
 

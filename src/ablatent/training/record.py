@@ -1,6 +1,7 @@
 """The record of a training: rows of (step, name, value), kept with the artifact and mirrored to a tracker."""
 
 import csv
+import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -9,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from ablatent.core.files import sha256, sync, write_atomic
-from ablatent.core.images import save_png
+from ablatent.core.images import load_png, save_png
 
 CURVES = "curves.csv"
 HEADER = b"step,name,value\r\n"
@@ -50,7 +51,8 @@ class Recorder:
         self.rows: list[tuple[int, str, float]] = []
 
     def resume(self, files: Mapping[str, Mapping[str, Any]]) -> None:
-        """Go on from a checkpoint that kept these `files`: rows that were written after it are forgotten."""
+        """Go on from a checkpoint that kept these `files`: what was recorded after it is forgotten, and what came
+        before is logged to the tracker, whose run starts anew."""
         if not self.writes:
             return
         self.check()
@@ -58,6 +60,23 @@ class Recorder:
         kept = self.files.get(CURVES)
         whole = self.path.read_bytes()[: kept["size"]] if kept else HEADER
         write_atomic(self.path, whole)
+        self._track(whole)
+
+    def _track(self, curves: bytes) -> None:
+        """Log the rows of `curves` and the panels beside them to the tracker, in the order of steps."""
+        values: dict[int, dict[str, float]] = {}
+        for step, name, value in list(csv.reader(io.StringIO(curves.decode(), newline="")))[1:]:
+            values.setdefault(int(step), {})[name] = float(value)
+        panels: dict[int, list[tuple[str, Path]]] = {}
+        for path in (self.folder / name for name in sorted(self.files)):
+            if path.parent == self.panels:
+                name, _, step = path.stem.rpartition("-")
+                panels.setdefault(int(step), []).append((name, path))
+        for at in sorted({*values, *panels}):
+            if at in values:
+                self.tracker.log(at, values[at])
+            for name, path in panels.get(at, []):
+                self.tracker.images(at, name, load_png(path))
 
     def changed(self, state: Mapping[str, Any]) -> str | None:
         """The name of a file that is not, up to the size that a checkpoint kept of it, as it was then; else None."""
