@@ -7,9 +7,8 @@ inputs must be in the store. Exit code 0: the stage is in the store; 1: it faile
 import sys
 from pathlib import Path
 
-from rich.markup import escape
-
 from ablatent.core.errors import AblatentError
+from ablatent.core.escape import for_console
 from ablatent.core.progress import console
 
 
@@ -24,7 +23,7 @@ def main(path: str) -> int:
         spec = BuildRecord.read(Path(path))
         Builder(Store(spec.store), spec.runtime, spec.invocation)(Stage.of(spec.stage.to_json()))
     except AblatentError as e:
-        console.print(f"[red]error[/] {escape(str(e))}")
+        console.print(f"[red]error[/] {for_console(e)}")
         return 1
     return 0
 

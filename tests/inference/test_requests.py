@@ -23,6 +23,7 @@ from ablatent.tasks.inpaint import Inpaint
 from ablatent.tasks.sample import Sample
 from ablatent.tracking.base import run_id
 from commands import ROOT
+from hostile import HOSTILE
 
 RUNTIME = {"device": "cpu", "devices": 1, "compile": False, "threads": 1, "batch_size": 4, "checkpoint_seconds": 10.0}
 UGLY = [
@@ -44,11 +45,15 @@ UGLY = [
 
 
 def test_ugly_prompts_arrive_as_they_are_typed(tmp_path) -> None:
-    (tmp_path / "c.yaml").write_text("prompt: nothing\nsampler: {steps: 5}\n")
+    (tmp_path / "c.yaml").write_text("{prompt: x, title: x, question: x, samples: {prompts: x}, sampler: {steps: 5}}\n")
     with initialize_config_dir(config_dir=str(tmp_path), version_base="1.3"):
-        for prompt in UGLY:
-            cfg = compose("c", overrides=[quoted(f"prompt={prompt}")])
-            assert OmegaConf.to_container(cfg, resolve=True)["prompt"] == prompt
+        for prompt in [*UGLY, *HOSTILE]:
+            for key in ("prompt", "title", "question"):
+                cfg = compose("c", overrides=[quoted(f"{key}={prompt}")])
+                assert OmegaConf.to_container(cfg, resolve=True)[key] == prompt
+        cfg = compose("c", overrides=[quoted("samples.prompts=[a ${oc.env:HOME} cat, '${sampler.steps} dogs']")])
+        prompts = OmegaConf.to_container(cfg, resolve=True)["samples"]["prompts"]
+        assert prompts == ["a ${oc.env:HOME} cat", "${sampler.steps} dogs"]
 
 
 def test_other_words_are_left_alone() -> None:

@@ -2,17 +2,22 @@
 
 import csv
 import hashlib
+import io
 import json
 import re
+import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from report_store import NOTE, build, discs, sealed
 from rich.console import Console
 
 from ablatent.core.errors import ConfigError
+from ablatent.core.escape import one_line
 from ablatent.report import cost, figures, images, metrics, page, tables
 from ablatent.report.finish import finish
 from ablatent.report.load import axis_value, load_sweep
@@ -22,6 +27,7 @@ from ablatent.report.write import ReportPaths, write_report
 from ablatent.tracking.base import NoTracking
 from ablatent.tracking.wandb_runs import WandbTracking
 from ablatent.tracking.workspace import write_workspace
+from hostile import HOSTILE, Elements, rendered
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +80,78 @@ def test_text_of_the_store_is_escaped(broken: tuple[Path, str, ReportPaths]) -> 
     page = paths.html.read_text()
     assert "<decoder>" not in page and "&lt;decoder&gt;" in page
     assert "<here>" not in page
-    assert "non-finite loss in &lt;decoder> \\| step 40" in paths.markdown.read_text()
+    assert "non-finite loss in &lt;decoder&gt; \\| step 40" in paths.markdown.read_text()
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, list[str]]:
+    """A sweep whose title, question, command, axis, values and error are the texts of test_escape.HOSTILE."""
+    root = tmp_path_factory.mktemp("hostile")
+    axis = "a/..%2f|<b>$x$"
+    sweep = build(root, {axis: HOSTILE, "sampler.steps": ["5", "20"]}, failed=1)
+    path = root / "sweeps" / sweep / "plan.json"
+    plan = json.loads(path.read_text())
+    plan["command"] = f"python run.py {HOSTILE}\n```"
+    for job in plan["jobs"]:
+        job["config"] |= {"title": " ".join(HOSTILE), "question": HOSTILE[0] + HOSTILE[3]}
+    path.write_text(json.dumps(plan))
+    record = root / "sweeps" / sweep / "jobs" / "001.json"
+    record.write_text(record.read_text().replace("non-finite loss in <decoder>", HOSTILE[0] + HOSTILE[1] + "[/x]"))
+    return root, sweep, [one_line(text) for text in HOSTILE]
+
+
+def test_hostile_text_shows_in_every_format_and_does_nothing(
+    hostile: tuple[Path, str, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, sweep, texts = hostile
+    paths = finish(root, sweep)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert [p for p in paths.problems if "not in the store" not in p] == []
+    for shown in (Elements(paths.html.read_text()), rendered(paths.markdown.read_text())):
+        assert not [a for tag, a in shown.tags if tag == "img" and not str(a["src"]).startswith(("data:", "figures/"))]
+        assert not [a for _, a in shown.tags if any(name.startswith("on") for name in a)]
+        assert not {tag for tag, _ in shown.tags} & {"script", "b<", "del"}
+        flat = " ".join(shown.text.split())
+        assert all(" ".join(text.split()) in flat.replace("\x1b", "\\x1b").replace("\x07", "\\x07") for text in texts)
+    links = [str(a["src"]) for tag, a in rendered(paths.markdown.read_text()).tags if tag == "img"]
+    assert links and all((paths.folder / link).is_file() for link in links)
+    assert {p.parent for p in paths.figures} == {paths.folder / "figures"}
+    cells = [cell for row in csv.reader(paths.csv.open(newline="")) for cell in row]
+    assert not [cell for cell in cells if cell[:1] in tuple("=+-@\t") and axis_value(cell) == cell]
+    assert "[red]" in printed and "[/x]" in printed and "<img src=x" in printed
+
+
+@pytest.mark.parametrize("panels", [1, 3])
+@pytest.mark.parametrize("length", [5, 60, 300])
+def test_a_legend_of_eight_lines_lies_inside_its_figure(panels: int, length: int) -> None:
+    with figures._panels(panels) as (drawn, out):
+        for axes in drawn:
+            for n in range(8):
+                axes.plot([0, 1], [0, n], label=f"{n} " + "guidance=m " * (length // 11))
+    image = np.asarray(Image.open(io.BytesIO(out["png"])).convert("L"))
+    assert (image[:, :3] == 255).all() and (image[:, -3:] == 255).all()
+    assert (image[-2:] == 255).all() and not (image[-30:] == 255).all()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
+def test_no_table_scrolls_sideways_at_1400_pixels(hostile: tuple[Path, str, list[str]], tmp_path: Path) -> None:
+    axes = {"first_stage": ["kl", "vq"], "conditioner.parts.objects.dropout": ["0.1", "0.25"]}
+    axes |= {"guidance": ["classifier_free", "none"], "sampler.steps": ["5", "20"], "samples.seed": ["0", "1"]}
+    for root, sweep in [(tmp_path, build(tmp_path, axes, failed=5)), hostile[:2]]:
+        page = write_report(root, sweep).html.read_text()
+        page = re.sub('<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
+        script = (
+            "document.querySelectorAll('details').forEach(d => d.open = true);"
+            "document.title = 'wide ' + [...document.querySelectorAll('.scroll')]"
+            ".map(d => d.scrollWidth - d.clientWidth).join(' ') + ' ' + (document.body.scrollWidth - innerWidth > 0)"
+        )
+        (tmp_path / "page.html").write_text(page.replace("</body>", f"<script>{script}</script></body>"))
+        command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        command += ["--window-size=1400,2600", "--dump-dom", f"file://{tmp_path}/page.html"]
+        dumped = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+        wide = re.search("<title>wide ([^<]*)", dumped)
+        assert wide is not None and set(wide[1].split()) == {"0", "false"}, wide and wide[1]
 
 
 def test_markdown_links_every_figure(broken: tuple[Path, str, ReportPaths]) -> None:

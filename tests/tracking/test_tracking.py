@@ -100,7 +100,7 @@ def test_csv_folder_holds_the_run(tmp_path: Path) -> None:
 
 
 def killed_and_resumed(tracking: Tracking, folder: Path) -> Run:
-    """A training that was killed after step 40 and resumed at its checkpoint of step 30 up to 60; one row a ten steps."""
+    """A training that was killed after step 40 and resumed from step 30 up to 60; a row every ten steps."""
     for begin, end in ((0, 40), (30, 60)):
         with tracking.stage_run("diffusion-aa", "diffusion", {}, "s", "t") as run:
             recorder = Recorder(folder, run)
@@ -308,9 +308,7 @@ def test_the_printed_command_finds_the_runs_from_elsewhere(tmp_path: Path, monke
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)  # where wandb is
     (tmp_path / "elsewhere").mkdir()
     command = f"{tracking.sync_command} --dry-run"
-    done = subprocess.run(
-        command, shell=True, cwd=tmp_path / "elsewhere", capture_output=True, text=True, check=True
-    )
+    done = subprocess.run(command, shell=True, cwd=tmp_path / "elsewhere", capture_output=True, text=True, check=True)
     output = done.stdout + done.stderr
     assert all(path.name in output for path in (folder / "wandb").glob("offline-run-*")), output
 

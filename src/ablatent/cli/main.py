@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from rich.markup import escape
 
 from ablatent.cli.preflight import preflight
 from ablatent.cli.raw_overrides import check_verb, quoted, unquoted, value_of
 from ablatent.core.errors import AblatentError, ConfigError, did_you_mean
+from ablatent.core.escape import for_console
 from ablatent.core.options import ROOT_VARIABLE, SEARCHPATH_VARIABLE
 from ablatent.core.progress import console
 from ablatent.inference.model_reference import find, merge_overrides
@@ -24,10 +24,15 @@ if TYPE_CHECKING:
     from ablatent.sweep.plan import Composed
 
 
+_typed: list[str] = []
+"""The command line as typed; sys.argv is what Hydra reads."""
+
+
 def main(root: Path) -> None:
     """Run the command line of sys.argv through Hydra, and exit. root: the folder with conf/ and experiments/."""
     os.environ[ROOT_VARIABLE] = str(root)
     os.environ[SEARCHPATH_VARIABLE] = os.pathsep.join(typed_searchpath(sys.argv[1:]))
+    _typed[:] = sys.argv
     sys.argv[1:] = [quoted(a) for a in sys.argv[1:]]
     overrides = [a for a in sys.argv[1:] if not a.startswith("-") and "=" in a]
     multirun = any(a in ("-m", "--multirun") for a in sys.argv[1:])
@@ -40,7 +45,7 @@ def main(root: Path) -> None:
             overrides = merged
         preflight(root, overrides, multirun)
     except AblatentError as e:
-        console.print(f"[red]error[/] {escape(str(e))}", soft_wrap=True)
+        console.print(f"[red]error[/] {for_console(e)}", soft_wrap=True)
         sys.exit(2)
     hydra.main(config_path=str(root / "conf"), config_name="config", version_base="1.3")(one_job)()
 
@@ -81,8 +86,7 @@ def typed_searchpath(arguments: list[str]) -> list[str]:
 
 def command_line() -> str:
     """The command as typed, quoted for a shell, for reports."""
-    name = Path(sys.argv[0]).name
-    return shlex.join(["python", name, *sys.argv[1:]])
+    return shlex.join(["python", Path(_typed[0]).name, *_typed[1:]])
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -116,7 +120,7 @@ def finish(jobs: "list[Composed]") -> int:
     try:
         return execute(jobs, command_line())
     except AblatentError as e:
-        console.print(f"[red]error[/] {escape(str(e))}", soft_wrap=True)
+        console.print(f"[red]error[/] {for_console(e)}", soft_wrap=True)
         return 2
     except KeyboardInterrupt:
         console.print("interrupted; what was built is kept, the same command goes on from the last checkpoint")

@@ -17,19 +17,25 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from ablatent.core.declared import declared
 from ablatent.core.errors import ConfigError, did_you_mean
 
-AS_TYPED = ("prompt", "prompts", "class", "image", "mask", "map", "boxes", "out", "repeat", "model")
+AS_TYPED = (
+    *("prompt", "prompts", "class", "image", "mask", "map", "boxes", "out", "repeat", "model"),
+    *("title", "question"),
+)
+TEXTS = ("samples.prompts",)
+"""Keys of lists of texts: Hydra reads the list, and nothing in its texts is looked up."""
 BESIDE_REPEAT = ("do", "out", "repeat", "runtime", "store", "tracking")
 INSTEAD = {"samples.count": "n", "samples.seed": "seed", "samples.prompts": "prompt", "task.file": "mask"}
 
 
 def quoted(argument: str) -> str:
-    """An argument of the command line for Hydra: KEY="VALUE" for the keys of AS_TYPED, others unchanged."""
+    """An argument of the command line for Hydra: KEY="VALUE" for the keys of AS_TYPED, others unchanged, but for ${ in
+    TEXTS."""
     key, given, value = argument.partition("=")
-    if not given or key not in AS_TYPED:
+    if not given or key not in (*AS_TYPED, *TEXTS):
         return argument
     # OmegaConf would look up ${…}; a backslash before it, and twice as many where there were some, makes it plain text
     plain = re.sub(r"(\\*)\$\{", lambda m: m[1] * 2 + r"\${", value)
-    return f"{key}={QuotedString(plain, Quote.double).with_quotes()}"
+    return f"{key}={plain if key in TEXTS else QuotedString(plain, Quote.double).with_quotes()}"
 
 
 def value_of(overrides: Sequence[str], key: str) -> str | None:

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Gt, Lt
-from rich.markup import escape
 
 from ablatent.cli.command_fields import check_command, check_preset
 from ablatent.cli.verb import Config, Verb
 from ablatent.core.declared import declared
 from ablatent.core.disk import full_disk_named
 from ablatent.core.errors import AblatentError, DataError
+from ablatent.core.escape import for_console
 from ablatent.core.fields import Count, Fields, Positive, StageKey, Text, WeightsName, Whole
 from ablatent.core.instantiate import make
 from ablatent.core.progress import console
@@ -50,7 +50,7 @@ class PlanVerb(Verb):
         plan = checked_plan(jobs, store, everything=True)
         console.print(stages_table(plan, store))
         for axis, kinds in effects(plan).items():
-            console.print(f"{axis}: changes {', '.join(kinds) or 'no stage'}", markup=False)
+            console.print(for_console(f"{axis}: changes {', '.join(kinds) or 'no stage'}"))
         if plan.stages:
             console.print(sizes_table(plan))
         return 2 if any(job.refused for job in plan.jobs) else 0
@@ -147,14 +147,14 @@ class VerifyVerb(Verb):
                 verify(folder, Key(folder.name), everything=True)
             except Damaged as e:
                 damaged += 1
-                text = f"[red]damaged[/] {escape(str(e))}"
+                text = f"[red]damaged[/] {for_console(e)}"
                 if store.is_writable():
                     store.set_aside(Key(folder.name), text)
                 else:
                     console.print(f"  {text} It stays where it is: the store can only be read.")
             except DataError as e:  # whole, but of a shape that this version does not know: it stays where it is
                 damaged += 1
-                console.print(f"  [red]unknown[/] {escape(f'{folder}: {e}')}")
+                console.print(f"  [red]unknown[/] {for_console(f'{folder}: {e}')}")
         console.print(f"{len(folders) - damaged} of {len(folders)} objects are whole")
         return 1 if damaged else 0
 
@@ -286,7 +286,7 @@ def checked_plan(composed: Sequence[Composed], store: Store, everything: bool) -
         named = f"job {jobs[0].index} {jobs[0].name}: " if len(plan.jobs) > 1 else ""
         if len(jobs) > 1:
             named = "all jobs: " if len(jobs) == len(plan.jobs) else f"{len(jobs)} jobs, the first {named}"
-        console.print(f"[red]refused[/] {escape(named + reason)}")
+        console.print(f"[red]refused[/] {for_console(named + reason)}")
     return plan
 
 

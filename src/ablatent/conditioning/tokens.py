@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int32, Int64
 
 from ablatent.core.errors import ConfigError
+from ablatent.core.escape import for_console
 from ablatent.core.fields import Sha256
 from ablatent.core.hub import HubFolder
 from ablatent.core.progress import console
@@ -100,7 +101,7 @@ class Captions:
             f"[yellow]{len(new)} captions are longer than {length} tokens[/]; what stands behind the line is left out:"
         )
         for line in [*lines[:SHOWN], *more]:
-            console.print(line, markup=False)
+            console.print(for_console(line))
 
 
 def _short(text: str, end: bool = False) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ablatent.core.escape import one_line
 from ablatent.core.files import write_atomic
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def labelled(images: np.ndarray, columns: Sequence[str], rows: Sequence[str], sc
 
     if len(images) != len(rows) * len(columns):
         raise ValueError(f"labelled: expected {len(rows)} x {len(columns)} images; got {len(images)}")
+    columns, rows = [one_line(text) for text in columns], [one_line(text) for text in rows]
     cells, font = grid(images, len(columns), scale), ImageFont.load_default(size=11)
     left = 8 + int(max(font.getlength(row) for row in rows))
     page = Image.new("RGB", (left + cells.shape[1], 18 + cells.shape[0]), "white")

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from functools import cache
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
+
+from ablatent.core.escape import for_console
     BarColumn,
     MofNCompleteColumn,
     Progress,
@@ -17,7 +18,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-console = Console(highlight=False, soft_wrap=True)
+# no emoji: the caption ":cat:" is shown as it is
+console = Console(highlight=False, soft_wrap=True, emoji=False)
 if not console.is_terminal:
     console.width = 160  # a file has no width; tables must not be folded to 80 columns
 
@@ -25,7 +27,7 @@ if not console.is_terminal:
 @cache
 def warn_once(line: str) -> None:
     """Print a warning, unless this process has printed the same before."""
-    console.print(f"  [yellow]{escape(line)}[/]")
+    console.print(f"  [yellow]{for_console(line)}[/]")
 
 
 def seconds(value: float) -> str:

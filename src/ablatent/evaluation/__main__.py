@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from ablatent.core.errors import AblatentError, ConfigError, DataError, did_you_mean
+from ablatent.core.escape import for_console
 from ablatent.core.files import write_json
 from ablatent.core.progress import console
 from ablatent.data.captions import read_captions
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run(arguments)
     except AblatentError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error[/red] {escape(str(error))}")
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error[/red] {for_console(error)}")
         return 2
 
 
@@ -113,18 +113,20 @@ def show(scores: dict[str, dict[str, Any]], arguments: argparse.Namespace) -> No
     """A table of every score; below it what all protocols share, then the notes."""
     protocols = [score["protocol"] for score in scores.values()]
     shared = {k: v for k, v in protocols[0].items() if all(p.get(k) == v for p in protocols)} if protocols else {}
-    table = Table(title=f"{arguments.fake} (generated) against {arguments.real} (real)", title_justify="left")
+    table = Table(
+        title=for_console(f"{arguments.fake} (generated) against {arguments.real} (real)"), title_justify="left"
+    )
     for title, justify in (("score", "left"), ("value", "right"), ("±", "right"), ("protocol", "left")):
         table.add_column(title, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for name, score in scores.items():
         own = {k: v for k, v in score["protocol"].items() if k not in shared}
         std = "" if score["std"] is None else f"{score['std']:.3g}"
-        table.add_row(name, f"{score['value']:.6g}", std, escape(_words(own)))
+        table.add_row(for_console(name), f"{score['value']:.6g}", std, for_console(_words(own)))
     console.print(table)
-    console.print(escape(f"all: {_words(shared)}"))
+    console.print(for_console(f"all: {_words(shared)}"))
     for name, score in scores.items():
         for note in score["notes"]:
-            console.print(escape(f"note on {name}: {note}"))
+            console.print(for_console(f"note on {name}: {note}"))
 
 
 def _words(values: dict[str, Any]) -> str:

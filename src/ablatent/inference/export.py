@@ -13,6 +13,7 @@ from torch import Tensor
 from ablatent.conditioning.text_transformer import TextTransformer
 from ablatent.core.disk import full_disk_named
 from ablatent.core.errors import ConfigError
+from ablatent.core.escape import for_console
 from ablatent.core.files import read_json, write_atomic, write_json
 from ablatent.core.instantiate import make
 from ablatent.core.progress import console
@@ -49,7 +50,7 @@ def export_weights(store: Store, config: Mapping[str, Any]) -> int:
         shutil.rmtree(folder, ignore_errors=True)  # half of a model, in a folder that was new or empty
         raise
     for line in lines:
-        console.print(f"  {line}", soft_wrap=True)
+        console.print(for_console(f"  {line}"), soft_wrap=True)
     return 0
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ablatent.core.errors import ConfigError, DataError, did_you_mean
+from ablatent.core.escape import for_console
 from ablatent.core.files import sha256, write_json
 from ablatent.core.progress import console
 from ablatent.core.tensor_files import is_index, shards_of
@@ -37,10 +38,10 @@ def import_weights(store: Store, config: Mapping[str, Any]) -> int:
         found, new = publish_diffusion(store, parts.diffusion, source, first_stage)
         _print_imported(found, new, f"start a training from it: diffusion.init_from={found.key}")
     for line in parts.notes:
-        console.print(f"  does not follow from the shapes: {line}", soft_wrap=True)
+        console.print(for_console(f"  does not follow from the shapes: {line}"), soft_wrap=True)
     for name, count in sorted(parts.not_read.items()):
         unit = "files" if name.endswith("/") else "tensors"
-        console.print(f"  [yellow]not read[/] {name}: {count} {unit}", soft_wrap=True)
+        console.print(f"  [yellow]not read[/] {for_console(name)}: {count} {unit}", soft_wrap=True)
     return 0
 
 

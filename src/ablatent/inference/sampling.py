@@ -13,6 +13,7 @@ import numpy as np
 
 from ablatent.core.disk import full_disk_named
 from ablatent.core.errors import ConfigError
+from ablatent.core.escape import for_console
 from ablatent.core.images import REQUEST_CHUNK, grid, levels, save_png
 from ablatent.core.progress import console
 from ablatent.inference.metadata import check_node, metadata_of, request_of
@@ -49,13 +50,13 @@ def sample_and_save(
     with _made(folder):
         result = Pipeline(store, reference, config, size).answer(request)
         for line in result.messages:
-            console.print(f"  {line}", markup=False, soft_wrap=True)
+            console.print(for_console(f"  {line}"), soft_wrap=True)
         for index, image in enumerate(result.images):
             save_png(folder / f"{index:04d}.png", image, texts(result.metadata, index, request.caption(index)))
         columns = min(request.n, 8)
         scale = max(1, 64 // result.images.shape[1])
         save_png(folder / "grid.png", grid(result.images, columns, scale), texts(result.metadata, None, None))
-    console.print(f"{len(result.images)} images: {folder}/0000.png …, {folder}/grid.png", markup=False, soft_wrap=True)
+    console.print(for_console(f"{len(result.images)} images: {folder}/0000.png …, {folder}/grid.png"), soft_wrap=True)
     return result.images
 
 
@@ -121,7 +122,7 @@ def repeat(store: Store, config: Mapping[str, Any]) -> int:
         return 0
     with Image.open(path) as image:
         before = levels(image).astype(np.int64)
-    console.print(f"{folder}/{index:04d}.png: {_compared(before, images[index])}", markup=False, soft_wrap=True)
+    console.print(for_console(f"{folder}/{index:04d}.png: {_compared(before, images[index])}"), soft_wrap=True)
     return 0
 
 

@@ -3,21 +3,25 @@
 import io
 import json
 import math
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ablatent.core.escape import for_figure
 from ablatent.report.model import UNREADABLE, Stored, Sweep, show_value
 from ablatent.report.tables import JobRow, row_score, seed_rows
 from ablatent.schedules.base import NoiseSchedule
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe & Ito 2008: distinguishable with any colour vision
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31"]
+PANEL, CHARACTER = 3.9, 0.085  # inches: the width of a panel, and of a character of labels at most, on average
 RC: dict[str, Any] = {
     "font.size": 9,
     "axes.titlesize": 9.5,
@@ -40,20 +44,16 @@ def _panels(count: int, wide: int = 3) -> Iterator[tuple[list["Axes"], dict[str,
     rows = math.ceil(count / columns)
     out: dict[str, bytes] = {}
     with rc_context(RC):  # type: ignore[arg-type]  # the stubs list every key
-        width = 3.9 * max(columns, 2)
+        width = PANEL * max(columns, 2)
         figure = Figure(dpi=110, facecolor="white")
         FigureCanvasAgg(figure)
         grid = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
         for empty in grid[count:]:
             empty.set_axis_off()
         yield grid[:count], out
-        entries: dict[str, Any] = {}
-        for axes in grid[:count]:
-            for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-                entries.setdefault(label, handle)
+        legend = _legend(figure, grid[:count], width)
         # inches by hand: constrained layout takes longer than all the drawing
-        in_a_row = min(4, len(entries), int(width / (0.6 + 0.075 * max(map(len, entries), default=0)))) or 1
-        top, body, bottom = 0.3, 2.55 * rows - 0.7, 0.55 + 0.2 * math.ceil(len(entries) / in_a_row)
+        top, body, bottom = 0.3, 2.55 * rows - 0.7, 0.55 + legend
         height = top + body + bottom
         figure.set_size_inches(width, height)
         figure.subplots_adjust(
@@ -64,11 +64,31 @@ def _panels(count: int, wide: int = 3) -> Iterator[tuple[list["Axes"], dict[str,
             wspace=0.24,
             hspace=0.42,
         )
-        if entries:
-            figure.legend(entries.values(), entries.keys(), loc="lower center", ncols=in_a_row)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", metadata={"Software": None})
         out["png"] = buffer.getvalue()
+
+
+def _legend(figure: "Figure", panels: Sequence["Axes"], width: float) -> float:
+    """Draw one legend for all panels, in as many columns as fit; its height. width: of the figure, in inches."""
+    entries: dict[str, Any] = {}
+    for axes in panels:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    labels = [textwrap.fill(for_figure(label), int((width - 0.6) / CHARACTER)) for label in entries]
+    for columns in range(min(4, len(entries)), 0, -1):
+        legend = figure.legend(entries.values(), labels, loc="lower center", ncols=columns)
+        extent = legend.get_window_extent()
+        if extent.width <= width * figure.dpi or columns == 1:
+            return float(extent.height / figure.dpi)
+        legend.remove()
+    return 0.0
+
+
+def _title(text: str) -> str:
+    """The title of a panel: one line of its width, without its middle where it is longer."""
+    fits = int(PANEL / CHARACTER)
+    return for_figure(text if len(text) <= fits else f"{text[: fits // 2]}…{text[-(fits // 2 - 1) :]}")
 
 
 def smooth(values: np.ndarray, span: float) -> np.ndarray:
@@ -107,7 +127,7 @@ def curves(sweep: Sweep, kind: str) -> bytes | None:
             for n, (stored, values) in enumerate(found):
                 if name in values:
                     _draw_curve(axes, values[name], n, sweep.label(stored.key))
-            axes.set(title=name, xlabel="step")
+            axes.set(title=_title(name), xlabel="step")
     return out["png"]
 
 
@@ -139,7 +159,7 @@ def latents(sweep: Sweep) -> bytes | None:
             middle = (edges[:-1] + edges[1:]) / 2
             unit = np.exp(-(middle**2) / 2) / math.sqrt(2 * math.pi)
             axes.plot(middle, unit, color="black", ls="--", lw=1.1, label="N(0, 1)")
-            axes.set(title=sweep.label(stored.key), xlabel="normalised latent")
+            axes.set(title=_title(sweep.label(stored.key)), xlabel="normalised latent")
     return out["png"]
 
 
@@ -223,5 +243,5 @@ def over_axis(sweep: Sweep, axis: str) -> bytes | None:
                 axes.set_xscale("log")
             axes.set_xticks(positions, [f"{p:g}" for p in positions])
             axes.minorticks_off()
-            axes.set(title=sweep.metrics[metric].title, xlabel=axis)
+            axes.set(title=_title(sweep.metrics[metric].title), xlabel=for_figure(axis))
     return out["png"]

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ablatent.core.escape import for_console
 from ablatent.core.progress import console
 from ablatent.report.load import load_sweep
 from ablatent.report.overview import overview_of
@@ -29,12 +30,12 @@ def finish(
         console.print(broken)
     paths = write_report(store_root, sweep_id, out, record)
     for problem in paths.problems:
-        console.print(f"report: {problem}", style="yellow", markup=False)
-    console.print(f"report: {paths.html}", markup=False)
+        console.print(for_console(f"report: {problem}"), style="yellow")
+    console.print(for_console(f"report: {paths.html}"))
     if tracking is not None:
         with tracking.shielded():
             sweep = load_sweep(store_root, sweep_id, record)
             line = tracking.write_overview(overview_of(sweep), paths.folder)
             if line is not None:
-                console.print(line, markup=False)
+                console.print(for_console(line))
     return paths

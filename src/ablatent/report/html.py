@@ -1,9 +1,11 @@
 """The report as one HTML file that needs no network: style inline, images as data URIs."""
 
 import base64
+import re
 from importlib import resources
 
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup, escape
 
 from ablatent.report.page import JUDGES, LATENTS, Page
 
@@ -13,10 +15,15 @@ def data_uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
+def breakable(text: str) -> Markup:
+    """Escaped text that may go on in a new line after . _ = / @ and before a bracket: names of keys have no spaces."""
+    return Markup(re.sub(r"([._=/@])(?=[^\W\d])|(?<=\w)(?=\()", r"\1<wbr>", str(escape(text))))
+
+
 def render(page: Page) -> str:
     """The whole page; every text from the store is escaped."""
     text = resources.files("ablatent.report").joinpath("templates/report.html.j2").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["uri"] = data_uri
+    environment.filters |= {"uri": data_uri, "breakable": breakable}
     about = {"about_latents": LATENTS, "about_judges": JUDGES}
     return environment.from_string(text).render(page=page, sweep=page.sweep, **about)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ablatent.core.escape import one_line
 from ablatent.core.images import as_rgb
 from ablatent.report.model import UNREADABLE, Stored, StoredScore, Sweep
 
@@ -83,7 +84,7 @@ def sheet(strips: Sequence[Strip], columns: int = 1) -> bytes:
     font = ImageFont.load_default(size=13)
     opened = [Image.open(io.BytesIO(s.png)) for s in strips]
     columns = min(columns, len(strips))
-    width = math.ceil(max([p.width for p in opened] + [font.getlength(s.label) for s in strips]))
+    width = math.ceil(max([p.width for p in opened] + [font.getlength(one_line(s.label)) for s in strips]))
     rows = [range(n, min(n + columns, len(strips))) for n in range(0, len(strips), columns)]
     heights = [max(opened[k].height for k in row) + 34 for row in rows]
     page = Image.new("RGB", (columns * (width + 16) + 8, sum(heights) + 8), "white")
@@ -91,7 +92,7 @@ def sheet(strips: Sequence[Strip], columns: int = 1) -> bytes:
     top = 4
     for row, height in zip(rows, heights, strict=True):
         for n, k in enumerate(row):
-            draw.text((8 + n * (width + 16), top + 4), strips[k].label, fill="black", font=font)
+            draw.text((8 + n * (width + 16), top + 4), one_line(strips[k].label), fill="black", font=font)
             page.paste(opened[k], (8 + n * (width + 16), top + 24))
         top += height
     buffer = io.BytesIO()

@@ -1,47 +1,44 @@
 """The report as Markdown, with the images that lie beside it under figures/."""
 
+from ablatent.core.escape import fenced, for_markdown
 from ablatent.report.page import JUDGES, LATENTS, Figure, Page
 from ablatent.report.tables import TableData
 
 
-def _escape(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
-
-
 def markdown_table(value: TableData) -> str:
     """A pipe table: best values bold, footnotes as numbers in brackets, numbers to the right."""
-    lines = ["| " + " | ".join(_escape(c) for c in value.columns) + " |"]
+    lines = ["| " + " | ".join(for_markdown(c) for c in value.columns) + " |"]
     lines.append("|" + "|".join(" --- " if n < value.left else " ---: " for n in range(len(value.columns))) + "|")
     for row in value.rows:
         cells = []
         for cell in row:
-            text = f"**{_escape(cell.text)}**" if cell.best and cell.text else _escape(cell.text)
+            text = f"**{for_markdown(cell.text)}**" if cell.best and cell.text else for_markdown(cell.text)
             cells.append(text + "".join(f" [{n}]" for n in cell.notes))
         lines.append("| " + " | ".join(cells) + " |")
-    notes = [f"{n}. {_escape(note)}" for n, note in enumerate(value.notes, 1)]
+    notes = [f"{n}. {for_markdown(note)}" for n, note in enumerate(value.notes, 1)]
     return "\n".join([*lines, *([""] if notes else []), *notes])
 
 
 def _figures(figures: list[Figure]) -> list[str]:
-    return [f"![{f.caption}](figures/{f.name.replace('/', '_')}.png)" for f in figures]
+    return [f"![{for_markdown(f.caption)}](figures/{f.file})" for f in figures]
 
 
 def render(page: Page) -> str:
     """report.md: the whole report; its images are the files of `page.write_figures`."""
     sweep = page.sweep
     parts = [
-        f"# {page.title}",
-        page.question,
+        f"# {for_markdown(page.title)}",
+        for_markdown(page.question),
         page.lead,
-        f"Sweep `{sweep.id}`, {sweep.created}",
-        f"```\n{sweep.command}\n```",
+        f"Sweep {for_markdown(sweep.id)}, {for_markdown(sweep.created)}",
+        fenced(sweep.command),
     ]
-    parts += ["## Results", markdown_table(page.main), *(f"* {r}" for r in page.remarks)]
-    parts += [f"> **Not comparable.** {w}" for w in page.warnings]
+    parts += ["## Results", markdown_table(page.main), *(f"* {for_markdown(r)}" for r in page.remarks)]
+    parts += [f"> **Not comparable.** {for_markdown(w)}" for w in page.warnings]
     if page.failures:
         parts += ["## Jobs that did not finish", markdown_table(page.failures)]
     if page.problems:
-        parts += ["## What could not be read", "\n".join(f"* {_escape(p)}" for p in page.problems)]
+        parts += ["## What could not be read", "\n".join(f"* {for_markdown(p)}" for p in page.problems)]
     parts += _figures(page.axis_figures)
     if page.jobs:
         parts += ["### Job by job", markdown_table(page.jobs)]
@@ -51,7 +48,7 @@ def render(page: Page) -> str:
     if page.latents:
         parts += ["## Latents", LATENTS, markdown_table(page.latents), *_figures(page.latent_figures)]
     if "samples" in named:
-        parts += ["## Samples", page.samples.same_noise, *_figures([named["samples"]])]
+        parts += ["## Samples", for_markdown(page.samples.same_noise), *_figures([named["samples"]])]
     if page.task_figures:
         parts += ["## Tasks", *_figures(page.task_figures)]
     if page.curve_figures:
@@ -63,5 +60,5 @@ def render(page: Page) -> str:
     parts += ["## Cost", page.cost_line, markdown_table(page.by_kind)]
     if page.provenance:
         parts += ["## Provenance", markdown_table(page.provenance)]
-    parts += page.credits
+    parts += map(for_markdown, page.credits)
     return "\n\n".join(p for p in parts if p) + "\n"

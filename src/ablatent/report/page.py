@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ablatent.core.escape import file_name
 from ablatent.core.files import write_atomic
 from ablatent.core.progress import seconds
 from ablatent.core.targets import TARGET, class_of
@@ -26,11 +27,16 @@ JUDGES = (
 
 @dataclass(frozen=True)
 class Figure:
-    """One image: also a file under figures/. name: of that file; png: its bytes."""
+    """One image: also a file under figures/. name: of that file, any text; png: its bytes."""
 
     name: str
     caption: str
     png: bytes
+
+    @property
+    def file(self) -> str:
+        """The name of its file."""
+        return f"{file_name(self.name)}.png"
 
 
 @dataclass(kw_only=True)
@@ -216,7 +222,7 @@ def write_figures(page: Page, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for figure in [*page.axis_figures, *page.latent_figures, *page.curve_figures, *page.sheets, *page.task_figures]:
-        path = folder / f"{figure.name.replace('/', '_')}.png"
+        path = folder / figure.file
         write_atomic(path, figure.png)
         written.append(path)
     return written

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ablatent.core.escape import for_csv
 from ablatent.core.progress import seconds
 from ablatent.report.metrics import best_of, decimals
 from ablatent.report.model import JobResult, StoredScore, Sweep, show_value
@@ -243,11 +244,13 @@ def csv_text(sweep: Sweep) -> str:
     metrics = list(sweep.metrics)
     spread = [m for m in metrics if any(m in j.scores and j.scores[m].std is not None for j in sweep.jobs)]
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["index", "name", "status", *sweep.axes, *metrics, *(f"{m}_std" for m in spread), "seconds"])
+    names = [*sweep.axes, *metrics, *(f"{m}_std" for m in spread)]
+    writer.writerow(["index", "name", "status", *map(for_csv, names), "seconds"])
     for job in sweep.jobs:
-        axes = ["" if job.axes.get(a) is None else show_value(job.axes[a]) for a in sweep.axes]
+        axes = ["" if job.axes.get(a) is None else for_csv(show_value(job.axes[a])) for a in sweep.axes]
         values = [repr(job.scores[m].value) if m in job.scores else "" for m in metrics]
         stds = [repr(s.std) if (s := job.scores.get(m)) and s.std is not None else "" for m in spread]
         cost = sweep.job_seconds(job)
-        writer.writerow([job.index, job.name, job.status, *axes, *values, *stds, "" if cost is None else f"{cost:.3f}"])
+        seconds_ = "" if cost is None else f"{cost:.3f}"
+        writer.writerow([job.index, for_csv(job.name), job.status, *axes, *values, *stds, seconds_])
     return out.getvalue()

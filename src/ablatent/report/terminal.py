@@ -5,6 +5,7 @@ from pathlib import Path
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from ablatent.core.escape import one_line
 from ablatent.report.load import load_sweep
 from ablatent.report.metrics import best_of, decimals
 from ablatent.report.model import show_value
@@ -23,11 +24,11 @@ def final_table(store_root: Path, sweep_id: str, record: Path | None = None) -> 
     bad = incomparable(sweep)
     table = RichTable(header_style="bold", pad_edge=False, box=None)
     for axis in sweep.axes or ["job"]:
-        table.add_column(Text(axis), overflow="fold")
+        table.add_column(Text(one_line(axis)), overflow="fold")
     columns: list[list[Text]] = []
     for metric in metrics:
         about = sweep.metrics[metric]
-        table.add_column(Text(about.title), justify="right")
+        table.add_column(Text(one_line(about.title)), justify="right")
         values = [j.scores[metric].value if metric in j.scores else None for j in sweep.jobs]
         places = decimals(v for v in values if v is not None)
         best = best_of(values, None if metric in bad else about.better, places)
@@ -42,7 +43,10 @@ def final_table(store_root: Path, sweep_id: str, record: Path | None = None) -> 
         cost = sweep.job_seconds(job)
         status = [Text(job.status, style="" if job.status == "finished" else "red")] if unfinished else []
         table.add_row(
-            *(Text(a) for a in axes), *(c[n] for c in columns), "–" if cost is None else f"{cost:.1f}", *status
+            *(Text(one_line(a)) for a in axes),
+            *(c[n] for c in columns),
+            "–" if cost is None else f"{cost:.1f}",
+            *status,
         )
     return table
 
@@ -58,5 +62,5 @@ def failures_table(store_root: Path, sweep_id: str, record: Path | None = None) 
     for column in found.columns:
         table.add_column(column, overflow="fold")
     for row in found.rows:
-        table.add_row(*(Text(cell.text) for cell in row))
+        table.add_row(*(Text(one_line(cell.text)) for cell in row))
     return table

@@ -18,6 +18,7 @@ from typing import Any
 
 from ablatent.core.disk import DiskFull, full_disk_named
 from ablatent.core.errors import AblatentError, ConfigError, StageError
+from ablatent.core.escape import for_console
 from ablatent.core.files import read_json, read_word, sha256, sync, write_atomic, write_json
 from ablatent.core.progress import console
 from ablatent.store.identity import Key, digest
@@ -191,7 +192,7 @@ class Store:
         aside = self.root / "damaged" / f"{key}-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
         aside.parent.mkdir(parents=True, exist_ok=True)
         self.folder(key).rename(aside)
-        console.print(f"  {why} Set aside in {aside}; it will be built again.")
+        console.print(f"  {why} Set aside in {for_console(aside)}; it will be built again.")
 
     def open(self, key: Key) -> Artifact:
         """The checked artifact; StageError when it is not there."""

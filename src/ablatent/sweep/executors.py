@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rich.markup import escape
-
 from ablatent.core.errors import AblatentError
+from ablatent.core.escape import for_console
 from ablatent.core.progress import console
 from ablatent.stages.stage import Stage
 from ablatent.sweep.builder import Builder
@@ -51,7 +50,7 @@ class Inline(Executor):
         outcomes: dict[str, StageOutcome] = {}
         for job in plan.jobs:
             if len(plan.jobs) > 1:
-                console.print(f"[bold]job {job.index}[/] {escape(job.name)}")
+                console.print(f"[bold]job {job.index}[/] {for_console(job.name)}")
             start = time.monotonic()
             if job.refused is None:
                 for stage in job.stages.values():
@@ -74,7 +73,7 @@ def build_one(stage: Stage, builder: Builder, outcomes: Mapping[str, StageOutcom
         return StageOutcome("built" if built else "found", spent)
     except Exception as e:
         message = str(e) if isinstance(e, AblatentError) else f"{type(e).__name__}: {e}"
-        console.print(f"  {stage.key.short:<24} [red]failed[/]: {escape(message)}")
+        console.print(f"  {stage.key.short:<24} [red]failed[/]: {for_console(message)}")
         trace = "".join(traceback.format_exception(e))
         error = {"stage": stage.key, "kind": stage.kind, "message": message, "traceback": trace}
         return StageOutcome("failed", time.monotonic() - start, error)

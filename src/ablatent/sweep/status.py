@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from ablatent.core.declared import nodes_below
 from ablatent.core.errors import AblatentError, ConfigError
+from ablatent.core.escape import for_console
 from ablatent.core.files import read_json
 from ablatent.core.progress import console
 from ablatent.core.targets import TARGET, class_of
@@ -27,23 +27,25 @@ def print_status(store: Store, sweep: SweepId | None) -> None:
 
     A plan or record that cannot be read is named, and what it says is left out.
     """
-    objects = Table("objects", "kind", "bytes", title=f"store {store.root}", title_justify="left")
+    objects = Table("objects", "kind", "bytes", title=for_console(f"store {store.root}"), title_justify="left")
     for kind in sorted(p for p in (store.root / "objects").glob("*") if p.is_dir()):
         files = [f for f in kind.rglob("*") if f.is_file()]
-        objects.add_row(str(sum(1 for _ in kind.iterdir())), kind.name, f"{sum(f.stat().st_size for f in files):,}")
+        objects.add_row(
+            str(sum(1 for _ in kind.iterdir())), for_console(kind.name), f"{sum(f.stat().st_size for f in files):,}"
+        )
     console.print(objects)
     known = list(plans(store.root))
     _print_work(store.root, [plan for _, plan in known])
     for name, plan in reversed(known):
         statuses = [record.status for record in job_records(store.root, name)]
         counted = f"{statuses.count('finished')} of {len(plan.jobs)} jobs finished"
-        console.print(f"  sweep {name}: {counted}  {plan.command}", markup=False)
+        console.print(for_console(f"  sweep {name}: {counted}  {plan.command}"))
         if not (sweep_folder(store.root, name) / "report" / "report.html").exists():
             command = shlex.join(["python", "run.py", "do=report", f"sweep={name}", f"store.path={store.root}"])
-            console.print(f"    no report yet: it runs, or was stopped. Write one: {command}", markup=False)
+            console.print(for_console(f"    no report yet: it runs, or was stopped. Write one: {command}"))
         if name == sweep:
             for job in plan.jobs:
-                console.print(f"    {name}:{job.index}  {job.name}", markup=False)
+                console.print(for_console(f"    {name}:{job.index}  {job.name}"))
 
 
 def _print_work(root: Path, known: list[PlanRecord]) -> None:
@@ -55,20 +57,20 @@ def _print_work(root: Path, known: list[PlanRecord]) -> None:
         if folder not in useless:
             kept = ", has a checkpoint" if checkpoints_of(folder) else ""
             gone = ", of data that are not there as they were" if key in stale else ""
-            console.print(f"  {key}: {_state(folder / 'error.json')}{kept}{gone}")
+            console.print(for_console(f"  {key}: {_state(folder / 'error.json')}{kept}{gone}"))
     if useless:
         folders = shlex.join(map(str, useless))
         console.print(f"  builds of data that are not there as they were: {len(useless)}. To free their space:")
-        console.print(f"    rm -r {folders}", markup=False)
+        console.print(for_console(f"    rm -r {folders}"))
 
 
 def _state(error: Path) -> str:
     if not error.exists():
         return "unfinished"
     try:
-        return f"failed ({escape(str(read_json(error)['message']).splitlines()[0])})"
+        return f"failed ({str(read_json(error)['message']).splitlines()[0]})"
     except (OSError, ValueError, KeyError, TypeError, IndexError):
-        return f"failed ({escape(str(error))} is damaged)"
+        return f"failed ({error} is damaged)"
 
 
 def _of_other_data(keys: list[Key], known: list[PlanRecord]) -> Iterator[Key]:

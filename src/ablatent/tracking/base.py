@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Annotated, Any, SupportsFloat
 
 import numpy as np
-from rich.markup import escape
 
 from ablatent.core.errors import ConfigError
+from ablatent.core.escape import for_console
 from ablatent.core.files import read_json, write_json
 from ablatent.core.progress import console, warn_once
 
@@ -139,7 +139,9 @@ class Tracking(ABC):
         except Exception as error:
             if not self.failed:
                 text = f"{self.backend}: {type(error).__name__}: {error}"
-                console.print(f"[yellow]tracking failed[/]: {escape(text)}. All else goes on; further errors are not shown")
+                console.print(
+                    f"[yellow]tracking failed[/]: {for_console(text)}. All else goes on; further errors are not shown"
+                )
             self.failed = True
 
     @property

@@ -8,6 +8,7 @@ from typing import Any, SupportsFloat
 
 import numpy as np
 
+from ablatent.core.escape import file_name, for_csv
 from ablatent.core.files import write_atomic
 from ablatent.tracking.base import Run, RunSpec, Tracking
 
@@ -36,12 +37,12 @@ class CsvRun(Run):
 
     def log(self, step: int, values: Mapping[str, SupportsFloat]) -> None:
         with self.metrics.open("a", newline="") as f:
-            csv.writer(f).writerows([step, name, float(value)] for name, value in values.items())
+            csv.writer(f).writerows([step, for_csv(name), float(value)] for name, value in values.items())
 
     def images(self, step: int, name: str, image: np.ndarray) -> None:
         from PIL import Image
 
-        path = self.folder / "images" / f"{name.replace('/', '_')}-{step:07d}.png"
+        path = self.folder / "images" / f"{file_name(name)}-{step:07d}.png"
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(image).save(path)
 

@@ -12,9 +12,9 @@ from typing import Annotated, Any, SupportsFloat
 from urllib.parse import urlsplit
 
 import numpy as np
-from rich.markup import escape
 
 from ablatent.core.errors import ConfigError, did_you_mean
+from ablatent.core.escape import for_console
 from ablatent.core.fields import OneOf, Text
 from ablatent.core.progress import console
 from ablatent.tracking.base import Run, RunSpec, SweepOverview, Tracking
@@ -135,7 +135,9 @@ def wandb_has_key() -> bool:
             try:
                 found = netrc.netrc(path).authenticators(host)
             except (netrc.NetrcParseError, OSError, UnicodeDecodeError) as error:
-                console.print(f"[yellow]tracking[/]: no key is read from {escape(f'{path}: {error}')}", soft_wrap=True)
+                console.print(
+                    f"[yellow]tracking[/]: no key is read from {for_console(f'{path}: {error}')}", soft_wrap=True
+                )
                 return False
             return found is not None and bool(found[2])
     return False
@@ -203,8 +205,8 @@ class WandbTracking(Tracking):
 
     def _go_offline(self, reason: str, command: str) -> None:
         self.online = False
-        text = escape(f"the W&B server {server()} cannot be used: {reason}")
-        console.print(f"[yellow]tracking[/]: {text}\n  Runs are kept on this disk. Later: {escape(command)}")
+        text = for_console(f"the W&B server {server()} cannot be used: {reason}")
+        console.print(f"[yellow]tracking[/]: {text}\n  Runs are kept on this disk. Later: {for_console(command)}")
 
     def write_overview(self, overview: SweepOverview, folder: Path) -> str | None:
         path = write_workspace(overview, folder, self.project, self.entity)

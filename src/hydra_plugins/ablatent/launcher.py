@@ -53,12 +53,13 @@ class AblatentLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         # Hydra imports every plugin module at each start: what is heavy is imported here.
         from ablatent.cli.main import finish
+        from ablatent.core.escape import for_console
         from ablatent.core.progress import console
 
         try:
             jobs = self._compose([list(overrides) for overrides in job_overrides])
         except HydraException as e:
-            console.print(f"[red]error[/] {e}", soft_wrap=True)
+            console.print(f"[red]error[/] {for_console(e)}", soft_wrap=True)
             sys.exit(2)
         code = finish(jobs)
         if code:
