@@ -27,7 +27,7 @@ from ablatent.cli.override_targets import (
     typed_value,
 )
 from ablatent.cli.raw_overrides import value_of, verbs
-from ablatent.core.errors import AblatentError, ConfigError, did_you_mean
+from ablatent.core.errors import AblatentError, ConfigError, did_you_mean, synonym
 
 HYDRA_GROUPS = ("hydra",)
 
@@ -70,7 +70,9 @@ def preflight(root: Path, overrides: Sequence[str], multirun: bool) -> None:
                 f"+{key}",
                 "an existing key (options are never added: every key stands in conf/)",
                 typed_value(override),
-                by_last_part(root, key, keys, top_groups) or did_you_mean(key, [*groups, *keys]),
+                synonym(key, {*groups, *keys})
+                or by_last_part(root, key, keys, top_groups)
+                or did_you_mean(key, [*groups, *keys]),
             )
     plain = [o for o in parsed if o.key_or_group not in groups and not o.is_add() and not o.is_delete()]
     plain = [o for o in plain if o.key_or_group.split(".")[0] not in HYDRA_GROUPS]
@@ -177,8 +179,12 @@ def _unknown(
     """The error for a key that is not among the known ones, under these options."""
     key, typed = override.key_or_group, typed_value(override)
     top, last = key.split(".")[0], key.split(".")[-1]
+    near = synonym(key, {*known, *groups})
+    if others := [verb.name for verb in verbs(root).values() if top in verb.own and top not in known]:
+        do = f"It belongs to do={', do='.join(others)}. {near}".rstrip()
+        return ConfigError(key, f"a key that do={options.get('do', 'run')} reads", typed, do)
     if top not in known and "." not in key:
-        near = by_last_part(root, key, known, tops(root)[1]) or did_you_mean(key, known)
+        near = near or by_last_part(root, key, known, tops(root)[1]) or did_you_mean(key, known)
         return ConfigError(key, "a config group or key", typed, near)
     if form := option_form(key, typed, groups, there=False):
         return ConfigError(key, f"an option of a config group, chosen as {form}", typed)
@@ -186,10 +192,15 @@ def _unknown(
     inside = sorted(k for k in known if k.startswith(f"{top}.") and "._target_" not in k)
     siblings = [k for k in inside if k.count(".") == key.count(".")]
     listed = f" ({', '.join(siblings[:12])}{', …' if len(siblings) > 12 else ''})" if siblings else ""
-    near = by_last_part(root, last, inside, [])
+    near = near or by_last_part(root, last, inside, [])
     if not near and ".".join(key.split(".")[:2]) not in known:
         near = _elsewhere(root, top, key, groups.get(top, []))
-    return ConfigError(key, f"a key that exists{option}{listed}", typed, near or did_you_mean(key, inside or known))
+    return ConfigError(
+        key,
+        f"a key that exists{option}{listed}",
+        typed,
+        near or did_you_mean(key, inside or known) or by_last_part(root, last, known, []),
+    )
 
 
 def _elsewhere(root: Path, group: str, key: str, options: Sequence[str]) -> str:

@@ -109,6 +109,3 @@ def check_verb(root: Path, overrides: Sequence[str], multirun: bool) -> None:
             readable = [*verb.own, *verb.reads]
             do = did_you_mean(key, readable) or ("The model is as its job trained it." if "model" in verb.own else "")
             raise ConfigError(key, f"with do={name}: {', '.join(readable)}", value, do)
-        others = [other.name for other in known.values() if top in other.own]
-        if others and top not in verb.own and top not in verb.reads:
-            raise ConfigError(key, f"a key that do={name} reads", value, f"It belongs to do={', do='.join(others)}.")

@@ -1,7 +1,9 @@
 """Errors that say what was expected, what came, what to do, and which config key. Free of torch."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
+
+from ablatent.core.synonyms import WORDS, meant
 
 
 class AblatentError(Exception):
@@ -36,31 +38,32 @@ def short(value: object) -> str:
 
 def closest(word: str, options: Iterable[str]) -> str | None:
     """The option that is spelled most like `word`, or None when nothing is near."""
-    found = difflib.get_close_matches(str(word), [str(o) for o in options], n=1, cutoff=0.5)
+    cutoff = 0.5 if len(word) <= 4 else 0.6
+    found = difflib.get_close_matches(word, [str(o) for o in options], n=1, cutoff=cutoff)
     return found[0] if found else None
 
 
-# Spellings that people bring from elsewhere → ours.
-SYNONYMS = {
-    **{"learning_rate": "lr", "betas_schedule": "schedule", "cfg": "classifier_free", "cfg_scale": "scale"},
-    **{"square": "mse", "l2": "mse", "absolute": "l1", "mae": "l1", "smooth_l1": "huber"},
-    **{"given": "custom", "betas": "custom", "start_from": "init_from", "accumulate": "grad_accum_steps"},
-    **{"gradient_accumulation_steps": "grad_accum_steps", "accumulate_grad_batches": "grad_accum_steps"},
-    **{"others": "extra_decays", "ema_decay": "decay", "max_steps": "steps", "num_steps": "steps", "epsilon": "eps"},
-    **{
-        "num_inference_steps": "steps",
-        "guidance_scale": "scale",
-        "gradient_clip_val": "clip",
-        "each": "samples_per_image",
-    },
-}
+def synonym(word: str, known: Collection[str]) -> str:
+    """'Did you mean …?' for what others call by this word, or an empty string. known: keys and groups that exist."""
+    ours = meant(word, known)
+    return one_of(ours) if ours else ""
 
 
 def did_you_mean(word: str, options: Iterable[str]) -> str:
     """'Did you mean …?' for what others call by this word, else for the closest option, or an empty string."""
     known = [str(option) for option in options]
+    if ours := synonym(str(word), known):
+        return ours
     parent, _, last = str(word).rpartition(".")
-    ours = SYNONYMS.get(last, "")
-    near = next((o for o in known if o == (f"{parent}.{ours}" if parent else ours)), None) if ours else None
-    near = near or closest(word, known)
-    return f"Did you mean '{near}'?" if near else ""
+    beside = {o.rpartition(".")[2]: o for o in known if o.rpartition(".")[0] == parent}
+    near = WORDS.get(last) if WORDS.get(last) in beside else closest(last, beside)
+    if near is not None:
+        return one_of([beside[near]])
+    other = None if parent and beside else closest(str(word), known)  # in a node that exists, nothing of another
+    return one_of([other]) if other else ""
+
+
+def one_of(options: Sequence[str]) -> str:
+    """'Did you mean 'A', 'B' or 'C'?'."""
+    quoted = [f"'{option}'" for option in options]
+    return f"Did you mean {' or '.join([', '.join(quoted[:-1]), quoted[-1]] if quoted[1:] else quoted)}?"
