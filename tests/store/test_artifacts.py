@@ -91,7 +91,7 @@ def test_a_large_array_is_set_aside_by_verify_alone(tmp_path, monkeypatch, capsy
     artifact, _ = Store(tmp_path).get_or_build(KEY, toy(**{"mean.npy": "hello"}))
     (artifact.path / "mean.npy").write_text("hallo")
     assert Store(tmp_path).find(KEY) is not None, "checked by size"
-    assert VerifyVerb()([], Store(tmp_path), {}, "") == 1 and "0 of 1 objects are whole" in capsys.readouterr().out
+    assert VerifyVerb()([], Store(tmp_path), {}, "") == 1 and "0 of 1 object whole" in capsys.readouterr().out
     assert Store(tmp_path).find(KEY) is None and len(list((tmp_path / "damaged").iterdir())) == 1
 
 

@@ -6,7 +6,8 @@ import re
 import pytest
 import yaml
 
-from commands import ROOT, run
+from ablatent.cli.preflight import sweeps
+from commands import ROOT, inline, run
 
 # What is trained or drawn, and how often: as the head of each file says it.
 SHARED = {
@@ -53,3 +54,26 @@ def test_an_experiment_is_planned(tmp_path, name, preset):
     assert {kind: stages.get(kind) for kind in expected[name]} == expected[name], done.stdout
     last = {"first_stage", "task", "samples"} & {*expected[name]}
     assert jobs == max(stages[kind] for kind in last), "each job has something of its own"
+
+
+def test_the_sweep_of_an_experiment_needs_no_m(tmp_path):
+    """The same jobs; each is refused here, so that nothing is checked for long."""
+    overrides = ["experiments=first_stage", "do=plan", "preset=tiny", "data=digits", "sampler.steps=0"]
+    alone, several = (inline(tmp_path, *words, *overrides) for words in ([], ["-m"]))
+    assert alone.returncode == several.returncode == 2
+    assert alone.stdout == several.stdout and alone.stdout.count("refused job") == 6
+
+
+def test_only_an_experiment_with_a_sweep_is_one(tmp_path):
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "conf").symlink_to(ROOT / "conf")
+    (tmp_path / "experiments" / "single.yaml").write_text("# @package _global_\ntitle: x\n")
+    (tmp_path / "experiments" / "base.yaml").write_text(
+        "# @package _global_\nhydra: {sweeper: {params: {sampler.steps: '5,10'}}}\n"
+    )
+    (tmp_path / "experiments" / "on_top.yaml").write_text("# @package _global_\ndefaults: [base]\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ABLATENT_ROOT", str(tmp_path))
+        found = {name: sweeps(tmp_path, [f"experiments={name}"]) for name in ("single", "base", "on_top", "absent")}
+    assert found == {"single": False, "base": True, "on_top": True, "absent": False}
+    assert not sweeps(ROOT, ["experiments=first_stage", "do=report"]) and not sweeps(ROOT, ["preset=tiny"])

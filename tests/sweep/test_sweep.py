@@ -66,7 +66,7 @@ def test_status_and_verify(swept):
     folder, _ = swept
     assert "first_stage" in run(folder, "do=status").stdout
     done = run(folder, "do=verify")
-    assert done.returncode == 0 and re.search(r"(\d+) of \1 objects are whole", done.stdout)
+    assert done.returncode == 0 and re.search(r"(\d+) of \1 objects whole", done.stdout)
 
 
 def inspected(run_folder: Path) -> str:

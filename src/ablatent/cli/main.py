@@ -11,7 +11,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ablatent.cli.preflight import preflight
+from ablatent.cli.preflight import preflight, sweeps
 from ablatent.cli.raw_overrides import check_verb, quoted, unquoted, value_of
 from ablatent.core.errors import AblatentError, ConfigError, did_you_mean
 from ablatent.core.escape import for_console
@@ -38,6 +38,9 @@ def main(root: Path) -> None:
     multirun = any(a in ("-m", "--multirun") for a in sys.argv[1:])
     try:
         check_place(store_path(root, overrides))
+        if not multirun and sweeps(root, overrides):
+            multirun = True
+            sys.argv.insert(1, "-m")
         check_verb(root, overrides, multirun)
         if value_of(overrides, "do") == "sample":
             merged = prepend_job_overrides(root, overrides)

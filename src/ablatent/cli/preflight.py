@@ -80,6 +80,14 @@ def preflight(root: Path, overrides: Sequence[str], multirun: bool) -> None:
         _check_keys(root, groups, chosen, plain)
 
 
+def sweeps(root: Path, overrides: Sequence[str]) -> bool:
+    """Whether the typed experiment is a sweep (its hydra.sweeper.params), and the verb takes one: it needs no -m."""
+    name, verb = value_of(overrides, "experiments"), verbs(root).get(value_of(overrides, "do") or "run")
+    if name is None or verb is None or not verb.takes_jobs or not (root / "experiments" / f"{name}.yaml").is_file():
+        return False
+    return bool(_composed(root, {"experiments": name}, with_hydra=True).hydra.sweeper.params)
+
+
 def _groups(root: Path) -> Iterator[tuple[str, set[str]]]:
     """(group, option names) of every folder of conf/, and experiments. Options in a folder below are FOLDER/NAME."""
     for folder in [root / "conf", *(p for p in (root / "conf").rglob("*") if p.is_dir())]:
@@ -126,12 +134,12 @@ def _initials(name: str) -> str:
     return "".join(word[:1] for word in name.split("_"))
 
 
-def _composed(root: Path, options: dict[str, str]) -> DictConfig:
-    """The configuration with the given group options and nothing else."""
+def _composed(root: Path, options: dict[str, str], with_hydra: bool = False) -> DictConfig:
+    """The configuration with the given group options and nothing else. with_hydra: with Hydra's own node, too."""
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(config_dir=str(root / "conf"), version_base="1.3"):
-            return compose("config", overrides=[f"{k}={v}" for k, v in options.items()])
+            return compose("config", [f"{k}={v}" for k, v in options.items()], return_hydra_config=with_hydra)
     except (HydraException, OmegaConfBaseException) as e:
         raise AblatentError(f"configuration: {e}") from None
     finally:

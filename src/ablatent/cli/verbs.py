@@ -15,7 +15,7 @@ from ablatent.core.errors import AblatentError, DataError
 from ablatent.core.escape import for_console
 from ablatent.core.fields import Count, Fields, Positive, StageKey, Text, WeightsName, Whole
 from ablatent.core.instantiate import make
-from ablatent.core.progress import console
+from ablatent.core.progress import console, counted
 from ablatent.inference.pretrained import Resolver
 from ablatent.report.place import RECORD, check_out
 from ablatent.store.artifacts import Store
@@ -155,7 +155,7 @@ class VerifyVerb(Verb):
             except DataError as e:  # whole, but of a shape that this version does not know: it stays where it is
                 damaged += 1
                 console.print(f"  [red]unknown[/] {for_console(f'{folder}: {e}')}")
-        console.print(f"{len(folders) - damaged} of {len(folders)} objects are whole")
+        console.print(f"{len(folders) - damaged} of {counted(len(folders), 'object')} whole")
         return 1 if damaged else 0
 
 

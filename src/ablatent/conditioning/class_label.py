@@ -13,6 +13,7 @@ from ablatent.conditioning.base import Conditioner, Rows
 from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.fields import Count, OneOf, Probability
+from ablatent.core.progress import counted
 from ablatent.core.types import Cond
 
 
@@ -42,7 +43,10 @@ class ClassLabel(Conditioner):
         super().__init__(dropout)
         if classes < 1:
             raise ConfigError(
-                "conditioner", "data with class labels", f"{classes} classes", "Use conditioner=none or other data."
+                "conditioner",
+                "data with class labels",
+                counted(classes, "class", "classes"),
+                "Use conditioner=none or other data.",
             )
         if not isinstance(dim, int) or dim < 1:
             raise ConfigError("conditioner.dim", "an integer >= 1", dim)

@@ -20,6 +20,7 @@ from ablatent.conditioning.palette import palette
 from ablatent.conditioning.source import Source, class_index, data_with
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.fields import Count, Probability
+from ablatent.core.progress import counted
 from ablatent.core.types import Cond
 from ablatent.data.boxes import Box
 from ablatent.networks.encoder import TokenEncoder
@@ -60,7 +61,9 @@ class Layout(Conditioner):
     ) -> None:
         super().__init__(dropout)
         if classes < 1:
-            raise ConfigError("conditioner", "data with boxes of objects", f"{classes} classes", data_with("boxes"))
+            raise ConfigError(
+                "conditioner", "data with boxes of objects", counted(classes, "class", "classes"), data_with("boxes")
+            )
         if not isinstance(max_boxes, int) or max_boxes < 1:
             raise ConfigError("conditioner.max_boxes", "an integer >= 1", max_boxes)
         if not isinstance(vocabulary, int) or vocabulary < max(classes + 1, 17):

@@ -13,7 +13,7 @@ from ablatent.core.errors import ConfigError
 from ablatent.core.escape import for_console
 from ablatent.core.fields import Sha256
 from ablatent.core.hub import HubFolder
-from ablatent.core.progress import console
+from ablatent.core.progress import console, counted
 
 if TYPE_CHECKING:
     import tokenizers
@@ -98,7 +98,8 @@ class Captions:
         lines = [f"  …{_short(c[: len(c) - len(rest)], end=True)} | {_short(rest)}" for c, rest in new.items()]
         more = [] if len(lines) <= SHOWN else [f"  and {len(lines) - SHOWN} more"]
         console.print(
-            f"[yellow]{len(new)} captions are longer than {length} tokens[/]; what stands behind the line is left out:"
+            f"[yellow]{counted(len(new), 'caption is', 'captions are')} longer than {counted(length, 'token')}[/]; "
+            "what stands behind the line is left out:"
         )
         for line in [*lines[:SHOWN], *more]:
             console.print(for_console(line))

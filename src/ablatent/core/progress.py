@@ -8,8 +8,6 @@ from functools import cache
 
 from rich.console import Console
 from rich.progress import (
-
-from ablatent.core.escape import for_console
     BarColumn,
     MofNCompleteColumn,
     Progress,
@@ -17,6 +15,8 @@ from ablatent.core.escape import for_console
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from ablatent.core.escape import for_console
 
 # no emoji: the caption ":cat:" is shown as it is
 console = Console(highlight=False, soft_wrap=True, emoji=False)
@@ -39,6 +39,11 @@ def seconds(value: float) -> str:
     if value < 3600:
         return f"{int(value) // 60}m{int(value) % 60:02d}s"
     return f"{int(value) // 3600}h{int(value) % 3600 // 60:02d}m"
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """'1 job', '2 jobs', '1,000 jobs'. plural: of a noun that does not just take an s."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 class Bar:

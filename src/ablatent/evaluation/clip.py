@@ -16,7 +16,7 @@ from ablatent.conditioning.tokens import Captions, json_captions
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.fields import Count, Digest, Text
 from ablatent.core.hub import HubFolder, quiet
-from ablatent.core.progress import track
+from ablatent.core.progress import counted, track
 from ablatent.core.rng import stream
 from ablatent.core.tensor_files import read_tensors
 from ablatent.core.weights import Found, verify_digest
@@ -139,7 +139,7 @@ class ClipScore(Metric):
         """real: the embeddings of the captions, a row an image."""
         if real is None or len(fake) != len(real) or len(fake) < 2:
             expected = "a caption for each of at least 2 images"
-            raise DataError(f"{self.name}: expected {expected}; got {len(fake)} images.")
+            raise DataError(f"{self.name}: expected {expected}; got {counted(len(fake), 'image')}.")
         values, n = _scores(fake, real), len(fake)
         half = float(1.96 * values.std(ddof=1) / np.sqrt(n))
         protocol: dict[str, Any] = {

@@ -16,7 +16,7 @@ from ablatent.core.errors import ConfigError
 from ablatent.core.escape import for_console
 from ablatent.core.files import read_json, write_atomic, write_json
 from ablatent.core.instantiate import make
-from ablatent.core.progress import console
+from ablatent.core.progress import console, counted
 from ablatent.inference.import_weights import exported_kinds, path_and_format, stored
 from ablatent.interop import compvis, compvis_config, diffusers, text
 from ablatent.interop.parts import network_of
@@ -237,7 +237,7 @@ def _compvis(found: Gathered, folder: Path) -> list[str]:
     with (folder / "model.ckpt").open("wb") as f:  # its own opening of a file hides why it cannot be written
         torch.save({"state_dict": state}, f)
     write_atomic(folder / "config.yaml", (json.dumps(described, indent=2) + "\n").encode())
-    return [f"{folder}/model.ckpt: {len(state)} tensors", f"{folder}/config.yaml: for the reference code"]
+    return [f"{folder}/model.ckpt: {counted(len(state), 'tensor')}", f"{folder}/config.yaml: for the reference code"]
 
 
 def _diffusers(found: Gathered, folder: Path) -> list[str]:
@@ -277,4 +277,4 @@ def _model(folder: Path, config: Mapping[str, Any], state: dict[str, Tensor], na
     folder.mkdir(parents=True, exist_ok=True)
     save_file(state, str(folder / name), metadata={"format": "pt"})
     write_json(folder / diffusers.CONFIG, config)
-    return f"{folder}: {config['_class_name']}, {len(state)} tensors"
+    return f"{folder}: {config['_class_name']}, {counted(len(state), 'tensor')}"

@@ -7,7 +7,7 @@ from typing import Any
 from ablatent.core.errors import ConfigError, DataError, did_you_mean
 from ablatent.core.escape import for_console
 from ablatent.core.files import sha256, write_json
-from ablatent.core.progress import console
+from ablatent.core.progress import console, counted
 from ablatent.core.tensor_files import is_index, shards_of
 from ablatent.interop import compvis, diffusers
 from ablatent.interop.parts import DiffusionPart, FirstStagePart, Parts
@@ -40,8 +40,8 @@ def import_weights(store: Store, config: Mapping[str, Any]) -> int:
     for line in parts.notes:
         console.print(for_console(f"  does not follow from the shapes: {line}"), soft_wrap=True)
     for name, count in sorted(parts.not_read.items()):
-        unit = "files" if name.endswith("/") else "tensors"
-        console.print(f"  [yellow]not read[/] {for_console(name)}: {count} {unit}", soft_wrap=True)
+        unit = "file" if name.endswith("/") else "tensor"
+        console.print(f"  [yellow]not read[/] {for_console(name)}: {counted(count, unit)}", soft_wrap=True)
     return 0
 
 
@@ -142,7 +142,7 @@ def _learned(state: Mapping[str, Any]) -> int:
 def _print_imported(artifact: Artifact, new: bool, use: str) -> None:
     count = artifact.json("summary.json")["parameters"]
     word = "[green]imported[/]" if new else "found"
-    console.print(f"  {artifact.key.short:<24} {word}, {count:,} parameters; {use}", soft_wrap=True)
+    console.print(f"  {artifact.key.short:<24} {word}, {counted(count, 'parameter')}; {use}", soft_wrap=True)
 
 
 def exported_kinds() -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from ablatent.core.disk import full_disk_named
 from ablatent.core.errors import ConfigError
 from ablatent.core.escape import for_console
 from ablatent.core.images import REQUEST_CHUNK, grid, levels, save_png
-from ablatent.core.progress import console
+from ablatent.core.progress import console, counted
 from ablatent.inference.metadata import check_node, metadata_of, request_of
 from ablatent.inference.model_reference import ABOUT_SAMPLING, Reference, find
 from ablatent.inference.request import Request
@@ -56,7 +56,8 @@ def sample_and_save(
         columns = min(request.n, 8)
         scale = max(1, 64 // result.images.shape[1])
         save_png(folder / "grid.png", grid(result.images, columns, scale), texts(result.metadata, None, None))
-    console.print(for_console(f"{len(result.images)} images: {folder}/0000.png …, {folder}/grid.png"), soft_wrap=True)
+    images = counted(len(result.images), "image")
+    console.print(for_console(f"{images}: {folder}/0000.png …, {folder}/grid.png"), soft_wrap=True)
     return result.images
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ablatent.core.errors import DataError
+from ablatent.core.progress import counted
 from ablatent.core.targets import TARGET, target_of
 from ablatent.first_stage.kl import KLAutoencoder
 from ablatent.first_stage.vq import VQAutoencoder
@@ -137,8 +138,8 @@ def _need(state: Mapping[str, Tensor], what: str, *names: str) -> None:
     if missing:
         some = ", ".join(list(state)[:3])
         raise DataError(
-            f"{what}: expected tensors that show the architecture; got {len(state)} tensors ({some}, …), of which "
-            f"{len(missing)} missing: {', '.join(missing)}. Is it another format, or cut short?"
+            f"{what}: expected tensors that show the architecture; got {counted(len(state), 'tensor')} ({some}, "
+            f"…), of which {len(missing)} missing: {', '.join(missing)}. Is it another format, or cut short?"
         )
 
 

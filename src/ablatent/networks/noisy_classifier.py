@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError, did_you_mean
 from ablatent.core.fields import Count, OneOf, Probability
+from ablatent.core.progress import counted
 from ablatent.networks.blocks import Downsample, ResBlock, SelfAttention2d, norm
 from ablatent.networks.common import check_dropout, check_positive, head_count, level_factors
 from ablatent.networks.transformer import Attention, timestep_embedding, zero_init
@@ -52,7 +53,7 @@ class NoisyClassifier(nn.Module):
         check_positive(NODE, in_channels=in_channels, ch=ch, num_res_blocks=num_res_blocks)
         if classes < 2:
             do = "Use other data, or guidance=none."
-            raise ConfigError(NODE, "data with at least 2 classes", f"{classes} classes", do)
+            raise ConfigError(NODE, "data with at least 2 classes", counted(classes, "class", "classes"), do)
         factors = level_factors(NODE, ch_mult, attn_factors)
         check_dropout(NODE, dropout)
         if pool not in POOLS:

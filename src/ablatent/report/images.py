@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ablatent.core.escape import one_line
 from ablatent.core.images import as_rgb
+from ablatent.core.progress import counted
 from ablatent.report.model import UNREADABLE, Stored, StoredScore, Sweep
 
 GAP = 2  # white pixels between images
@@ -156,7 +157,7 @@ def samples(sweep: Sweep) -> SampleSets:
             about = stored.summary
             readers = {o.key for o in sweep.objects.values() if stored.key in o.inputs.values()}
             facts = [f"NFE {about['nfe']}"] if about.get("nfe") is not None else []
-            facts += [f"{about['count']} images"] if about.get("count") is not None else []
+            facts += [counted(about["count"], "image")] if about.get("count") is not None else []
             scores = _scores(sweep, stored.key, readers)
             facts += [text] if (text := _line(s for s in scores if s.shown_in == "terminal")) else []
             grid = Strip(label, png(tile(stored.array("images.npy")[: SIDE**2], SIDE)))

@@ -1,5 +1,6 @@
 """The judges of a sweep: what they are, what they learned from, how good they are on real held-out images."""
 
+from ablatent.core.progress import counted
 from ablatent.report.model import Sweep
 from ablatent.report.tables import Cell, TableData
 
@@ -22,7 +23,8 @@ def judges_table(sweep: Sweep) -> TableData | None:
                 Cell(str(config["verdict"]["_target_"]).rsplit(".", 1)[-1], hint=stored.key),
                 Cell(str(stored.data["source"]).rsplit(".", 1)[-1]),
                 Cell(
-                    f"{summary['trained_on']:,} images, {summary['steps']:,} steps, {summary['parameters'] / 1e6:.2f}M"
+                    f"{counted(summary['trained_on'], 'image')}, {counted(summary['steps'], 'step')}, "
+                    f"{summary['parameters'] / 1e6:.2f}M"
                 ),
                 Cell(f"{values['count']:,}"),
                 Cell("; ".join(found) + (f" ({calibrated})" if calibrated else "")),

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from ablatent.core.escape import file_name
 from ablatent.core.files import write_atomic
-from ablatent.core.progress import seconds
+from ablatent.core.progress import counted, seconds
 from ablatent.core.targets import TARGET, class_of
 from ablatent.report import cost, figures, images, judges, tables
 from ablatent.report.model import Sweep
@@ -73,12 +73,12 @@ class Page:
 
 def _lead(sweep: Sweep) -> str:
     states = [j.status for j in sweep.jobs]
-    counted = ", ".join(
-        f"{states.count(s)} {s}" for s in ("finished", "failed", "refused", "unfinished") if s in states
-    )
+    ends = ", ".join(f"{states.count(s)} {s}" for s in ("finished", "failed", "refused", "unfinished") if s in states)
     statuses = [cost.stage_status(sweep, k) for k in sweep.objects]
-    jobs = f"{len(states)} job{'s' if len(states) != 1 else ''}: {counted or 'none'}"
-    return f"{jobs} · {len(statuses)} stages: {statuses.count('built')} built, {statuses.count('found')} found"
+    jobs = f"{counted(len(states), 'job')}: {ends or 'none'}"
+    return (
+        f"{jobs} · {counted(len(statuses), 'stage')}: {statuses.count('built')} built, {statuses.count('found')} found"
+    )
 
 
 def _credits(sweep: Sweep) -> list[str]:

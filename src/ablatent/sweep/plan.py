@@ -2,26 +2,23 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import median
 from typing import Any
 
 from rich.table import Table
 
 from ablatent.core.errors import AblatentError
-from ablatent.core.progress import seconds
-from ablatent.core.values import without
+from ablatent.core.progress import counted, seconds
 from ablatent.stages.graph import stages_of
 from ablatent.stages.job_fields import JobCheck
 from ablatent.stages.kind_base import Fingerprints
 from ablatent.stages.stage import Stage
 from ablatent.store.artifacts import Store
 from ablatent.store.identity import SweepId
-from ablatent.store.layout import object_folder, object_keys
 from ablatent.store.records import PlannedJob, PlannedStage, PlanRecord
-from ablatent.store.verify import read_manifest
 from ablatent.sweep.combination_rules import apply_rules
+from ablatent.sweep.expected_time import ExpectedTime
 
 
 @dataclass(frozen=True)
@@ -127,20 +124,28 @@ def stages_table(plan: Plan, store: Store) -> Table:
     """The table of stages by kind: their number, those found, and the expected time of the rest."""
     found: Counter[str] = Counter()
     cost: dict[str, list[float | None]] = {}
+    expected_time = ExpectedTime(store, plan.stages)
     for stage in plan.stages.values():
         if store.folder(stage.key).exists():
             found[stage.kind] += 1
         else:
-            cost.setdefault(stage.kind, []).append(_expected(stage, store))
+            cost.setdefault(stage.kind, []).append(expected_time(stage))
     refused = sum(job.refused is not None for job in plan.jobs)
-    title = f"{len(plan.jobs)} jobs" + (f", {refused} refused" if refused else "")
+    title = counted(len(plan.jobs), "job") + (f", {refused} refused" if refused else "")
     out = Table("stages", "kind", "found", "to build", "expected", title=title, title_justify="left")
     for kind, count in counts(plan).items():
         todo = cost.get(kind, [])
-        expected = [c for c in todo if c is not None]
-        text = "–" if not todo else (seconds(sum(expected)) if len(expected) == len(todo) else "unknown")
-        out.add_row(str(count), kind, str(found[kind]), str(count - found[kind]), text)
+        out.add_row(str(count), kind, str(found[kind]), str(count - found[kind]), _summed(todo))
     return out
+
+
+def _summed(times: Sequence[float | None]) -> str:
+    """The sum of the known times, and how many are unknown."""
+    known = [time for time in times if time is not None]
+    unknown = len(times) - len(known)
+    if not known:
+        return "unknown" if unknown else "–"
+    return seconds(sum(known)) + (f" + {unknown} unknown" if unknown else "")
 
 
 def effects(plan: Plan) -> dict[str, list[str]]:
@@ -161,26 +166,3 @@ def effects(plan: Plan) -> dict[str, list[str]]:
                     kinds.setdefault(next(job.stages[role].kind for job in group if role in job.stages))
         out[axis] = list(kinds)
     return out
-
-
-def _expected(stage: Stage, store: Store) -> float | None:
-    """Seconds: the median of stored stages that differ in nothing but seed, steps and inputs, scaled by their steps."""
-    steps, same = _steps(stage.config), without(stage.config, "seed", "steps")
-    seen = []
-    for key in object_keys(store.root, stage.kind):
-        try:
-            manifest = read_manifest(object_folder(store.root, key), key)
-        except AblatentError:  # named where the object is needed
-            continue
-        if without(manifest.config, "seed", "steps") == same:
-            seen.append(manifest.wall_seconds * steps / _steps(manifest.config))
-    return median(seen) if seen else None
-
-
-def _steps(config: Mapping[str, Any]) -> int:
-    """The number of steps of a stage, 1 where it has none."""
-    for name in ("training", "sampler"):
-        steps = config[name].get("steps") if isinstance(config.get(name), Mapping) else None
-        if isinstance(steps, int) and steps > 0:
-            return steps
-    return 1

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ablatent.core.files import write_json
-from ablatent.core.progress import console, seconds
+from ablatent.core.progress import console, counted, seconds
 from ablatent.store.artifacts import Store
 from ablatent.store.identity import SweepId
 from ablatent.store.layout import PLAN, sweep_folder
@@ -58,7 +58,8 @@ def run(
     finally:
         report(sweep, folder)
     console.print(
-        f"{len(plan.jobs) - len(failed)} of {len(plan.jobs)} jobs finished in {seconds(time.monotonic() - start)}"
+        f"{len(plan.jobs) - len(failed)} of {counted(len(plan.jobs), 'job')} finished "
+        f"in {seconds(time.monotonic() - start)}"
     )
     return 1 if failed else 0
 

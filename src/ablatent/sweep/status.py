@@ -11,7 +11,7 @@ from ablatent.core.declared import nodes_below
 from ablatent.core.errors import AblatentError, ConfigError
 from ablatent.core.escape import for_console
 from ablatent.core.files import read_json
-from ablatent.core.progress import console
+from ablatent.core.progress import console, counted
 from ablatent.core.targets import TARGET, class_of
 from ablatent.data.base import ImageData
 from ablatent.stages.kind_base import Fingerprints
@@ -38,8 +38,8 @@ def print_status(store: Store, sweep: SweepId | None) -> None:
     _print_work(store.root, [plan for _, plan in known])
     for name, plan in reversed(known):
         statuses = [record.status for record in job_records(store.root, name)]
-        counted = f"{statuses.count('finished')} of {len(plan.jobs)} jobs finished"
-        console.print(for_console(f"  sweep {name}: {counted}  {plan.command}"))
+        finished = f"{statuses.count('finished')} of {counted(len(plan.jobs), 'job')} finished"
+        console.print(for_console(f"  sweep {name}: {finished}  {plan.command}"))
         if not (sweep_folder(store.root, name) / "report" / "report.html").exists():
             command = shlex.join(["python", "run.py", "do=report", f"sweep={name}", f"store.path={store.root}"])
             console.print(for_console(f"    no report yet: it runs, or was stopped. Write one: {command}"))
