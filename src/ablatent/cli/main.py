@@ -5,12 +5,13 @@ import re
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ablatent.cli.output import PipedOutput
 from ablatent.cli.preflight import preflight, sweeps
 from ablatent.cli.raw_overrides import check_verb, quoted, unquoted, value_of
 from ablatent.core.errors import AblatentError, ConfigError, did_you_mean
@@ -33,6 +34,7 @@ def main(root: Path) -> None:
     os.environ[ROOT_VARIABLE] = str(root)
     os.environ[SEARCHPATH_VARIABLE] = os.pathsep.join(typed_searchpath(sys.argv[1:]))
     _typed[:] = sys.argv
+    sys.stdout = cast(TextIO, PipedOutput(sys.stdout))
     sys.argv[1:] = [quoted(a) for a in sys.argv[1:]]
     overrides = [a for a in sys.argv[1:] if not a.startswith("-") and "=" in a]
     multirun = any(a in ("-m", "--multirun") for a in sys.argv[1:])
@@ -51,6 +53,7 @@ def main(root: Path) -> None:
         console.print(f"[red]error[/] {for_console(e)}", soft_wrap=True)
         sys.exit(2)
     hydra.main(config_path=str(root / "conf"), config_name="config", version_base="1.3")(one_job)()
+    sys.stdout.flush()  # here, where a reader that is gone is no error
 
 
 def prepend_job_overrides(root: Path, overrides: list[str]) -> list[str]:
