@@ -44,7 +44,13 @@ class Executor(ABC):
 
 @dataclass
 class Inline(Executor):
-    """Stages one after the other in this process, job by job."""
+    """Stages one after the other in this process, job by job.
+
+    fail_fast: true: no stage is begun after the first failure, and the jobs that lack one have failed; false: a failure
+    skips the stages below it alone.
+    """
+
+    fail_fast: bool = False
 
     def run(self, plan: Plan, builder: Builder, finished: OnJobFinished) -> None:
         outcomes: dict[str, StageOutcome] = {}
@@ -55,9 +61,16 @@ class Inline(Executor):
             if job.refused is None:
                 for stage in job.stages.values():
                     if stage.key not in outcomes:
-                        outcomes[stage.key] = build_one(stage, builder, outcomes)
+                        stopped = self.fail_fast and any(o.status == "failed" for o in outcomes.values())
+                        outcomes[stage.key] = not_begun(stage) if stopped else build_one(stage, builder, outcomes)
             roles = {role: outcomes[stage.key] for role, stage in job.stages.items()}
             finished(job, roles, time.monotonic() - start)
+
+
+def not_begun(stage: Stage) -> StageOutcome:
+    """The outcome of a stage after the first failure of a sweep that stops there."""
+    message = "not begun: the sweep stops at its first failure (executor.fail_fast=true)"
+    return StageOutcome("skipped", error={"stage": stage.key, "kind": "Skipped", "message": message, "traceback": ""})
 
 
 def build_one(stage: Stage, builder: Builder, outcomes: Mapping[str, StageOutcome]) -> StageOutcome:
