@@ -110,7 +110,7 @@ def test_what_is_cut_is_said_once() -> None:
     with console.capture() as printed:
         c.rows(captions("a red apple left of a bicycle", "short", "a red apple left of a bicycle"))
         c.rows(captions("a red apple left of a bicycle"))
-    assert printed.get().count("1 captions") == 1 and "a red apple left | of a bicycle" in printed.get()
+    assert printed.get().count("1 caption is") == 1 and "a red apple left | of a bicycle" in printed.get()
     ids, counts = c.tokenizer(["a red apple left of a bicycle", "short"], 6)
     assert ids.tolist() == [[101, 1037, 2417, 6207, 2187, 102], [101, 2460, 102, 0, 0, 0]] and counts.tolist() == [6, 3]
 

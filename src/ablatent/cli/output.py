@@ -14,8 +14,8 @@ class PipedOutput:
     command goes on from there. Python ignores SIGPIPE, which would also kill a training whose tracker is gone.
     """
 
-    def __init__(self, stream: TextIO):
-        self.stream = stream
+    def __init__(self, stream: Any):
+        self.stream: TextIO = stream
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)

@@ -25,8 +25,8 @@ NODES = {
 }
 """First parts of keys, and whole keys → our nodes and groups."""
 
-# Ours, as one or more keys → theirs. Of the keys those are named that exist in the composition; a key after an option
-# (GROUP=OPTION KEY) exists with some options alone.
+# Ours, as one or more keys → what others say. Of the keys those are named that exist in the composition; a key after
+# an option (GROUP=OPTION KEY) exists with some options alone.
 _KEYS = {
     "data.size": "size resolution image_size img_size image_resolution crop_size height width data.resolution "
     "data.image_size data.img_size data.crop_size network.image_size",
@@ -131,7 +131,7 @@ def _targets(ours: str) -> Iterator[str]:
             option = ""
 
 
-KEYS = {theirs: list(_targets(ours)) for ours, names in _KEYS.items() for theirs in names.split()}
+KEYS = {name: list(_targets(ours)) for ours, names in _KEYS.items() for name in names.split()}
 """Whole key of another program → ours, each perhaps with the option that it needs."""
 
 

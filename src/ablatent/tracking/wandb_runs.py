@@ -29,7 +29,7 @@ PROJECT = re.compile(r"(?!\s)[^/\\#?%:\x00-\x1f]+(?<!\s)")
 
 
 def cut(text: str, limit: int) -> str:
-    """The text in at most `limit` characters; what is cut off is told apart by 8 hex digits at the end."""
+    """The text in at most `limit` characters; 8 hex digits at the end stand for what is cut off."""
     if len(text) <= limit:
         return text
     return f"{text[: limit - 9]}-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
