@@ -5,7 +5,7 @@ import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from ablatent.core.errors import AblatentError
 from ablatent.core.escape import for_console
@@ -50,7 +50,7 @@ class Inline(Executor):
     skips the stages below it alone.
     """
 
-    fail_fast: bool = False
+    fail_fast: Annotated[bool, "begin no stage after the first failure"] = False
 
     def run(self, plan: Plan, builder: Builder, finished: OnJobFinished) -> None:
         outcomes: dict[str, StageOutcome] = {}

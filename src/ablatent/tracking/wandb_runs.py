@@ -15,7 +15,7 @@ import numpy as np
 
 from ablatent.core.errors import ConfigError, did_you_mean
 from ablatent.core.escape import for_console
-from ablatent.core.fields import OneOf, Text
+from ablatent.core.fields import Matches, OneOf
 from ablatent.core.progress import console
 from ablatent.tracking.base import Run, RunSpec, SweepOverview, Tracking
 from ablatent.tracking.workspace import write_workspace
@@ -24,8 +24,13 @@ INIT_SECONDS, FINISH_SECONDS = 20.0, 60.0
 """How long a server may take to accept a run, and to take the rest of it at its end."""
 NAME_LENGTH, TAG_LENGTH = 128, 64
 """W&B's limits, in characters: of names, groups, projects; of tags and job types."""
-PROJECT = re.compile(r"(?!\s)[^/\\#?%:\x00-\x1f]+(?<!\s)")
-"""The characters that W&B allows in the name of a project."""
+Name = Annotated[
+    str,
+    Matches(
+        r"(?!\s)[^/\\#?%:\x00-\x1f]{1,128}(?<!\s)", "1 to 128 characters without / \\ # ? % : and control characters"
+    ),
+]
+"""What W&B takes as the name of a project or an entity."""
 
 
 def cut(text: str, limit: int) -> str:
@@ -157,8 +162,8 @@ class WandbTracking(Tracking):
     def __init__(
         self,
         mode: Annotated[str, OneOf(("auto", "online", "offline")), "auto: online where there is a key"],
-        project: Annotated[Text, "of the runs"],
-        entity: Annotated[Text | None, "user or team; null: that of the key"],
+        project: Annotated[Name, "of the runs"],
+        entity: Annotated[Name | None, "user or team; null: that of the key"],
         dir: Annotated[str | os.PathLike[str], "of the runs"],
     ):
         if mode not in self.modes:
@@ -222,8 +227,8 @@ def end_service() -> None:
     wandb.teardown(exit_code=1)
 
 
-def check_name(key: str, name: Any) -> None:
+def check_name(key: str, name: str) -> None:
     """Raise ConfigError, which names the key, for what W&B does not take as the name of a project or an entity."""
-    if not isinstance(name, str) or len(name) > NAME_LENGTH or not PROJECT.fullmatch(name):
-        expected = f"1 to {NAME_LENGTH} characters without / \\ # ? % : and control characters"
-        raise ConfigError(key, expected, name)
+    rule = Name.__metadata__[0]  # type: ignore[attr-defined]  # typing does not show it
+    if not re.fullmatch(rule.pattern, name):
+        raise ConfigError(key, rule.form, name)
