@@ -68,8 +68,11 @@ def test_celeba_hq_images_arrays_and_lists(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"2\.png is in both"):
         with_both.rows()
     put(tmp_path / "in" / "train.txt", "9.png\n")
-    with pytest.raises(DataError, match=r"train\.txt, line 1.*0 fit '9\.png'"):
+    with pytest.raises(DataError, match=r"1 have none: train\.txt, line 1 \(9\.png\)"):
         with_both.rows()
+    put(tmp_path / "in" / "train.txt", "9.png\n0.png\n")
+    kept = CelebAHQ(root=str(tmp_path / "in"), train_list="train.txt", val_list="val.txt", on_missing="skip", **COMMON)
+    assert splits(kept)[0] == ["0.png"] and kept.counts().left_out == {"in no folder or list of a split": 4}
     np.save(tmp_path / "in" / "imgHQ00006.npy", np.zeros((2, 2)))
     with pytest.raises(DataError, match=r"imgHQ00006\.npy: cannot be read.*float64"):
         data.prepare(tmp_path / "c")
@@ -110,9 +113,13 @@ def test_lsun_databases(tmp_path: Path) -> None:
     with environment.begin(write=True) as transaction:
         transaction.put(keys["val"][0].encode(), b"no image")
     environment.close()
-    assert data.fingerprint().images != before.images
+    with pytest.raises(DataError, match=rf"1 cannot: val/{keys['val'][0]} \(cannot identify image file\)"):
+        data.fingerprint()
+    assert data.images_digest(data.rows()) != before.images
     with pytest.raises(DataError, match=f"church_outdoor_val_lmdb/data.mdb, key {keys['val'][0]}: cannot be read"):
         data.prepare(tmp_path / "out")
+    with pytest.raises(DataError, match="expected validation images"):
+        LSUN(root=str(tmp_path), category="church_outdoor", on_damaged="skip", **COMMON).fingerprint()
     (tmp_path / "bedroom_train_lmdb").mkdir()
     with pytest.raises(ConfigError, match="bedroom_val_lmdb beside"):
         LSUN(root=str(tmp_path), **COMMON)
@@ -205,8 +212,11 @@ def test_coco_takes_the_oldest_caption(tmp_path: Path) -> None:
     assert levels == {"train2017/a.jpg": 40, "train2017/b.jpg": 90, "val2017/c.jpg": 70}
     assert notes.captions == ["an image 4", "an image 9", "an image 7"] and notes.labels is None
     (tmp_path / "val2017" / "c.jpg").unlink()
-    with pytest.raises(DataError, match=r"c\.jpg: cannot be read"):
+    with pytest.raises(DataError, match=r"1 have none: val2017/c\.jpg"):
         data.fingerprint()
+    (tmp_path / "val2017" / "d.jpg").write_bytes(encoded(1, kind="JPEG"))
+    counts = CocoCaptions(root=str(tmp_path), on_missing="skip", **COMMON).counts()
+    assert (counts.train, counts.validation, counts.left_out) == (2, 0, {"without a caption": 2})
     put(tmp_path / "annotations" / "captions_val2017.json", '{"images": []}')
     with pytest.raises(DataError, match=r"captions_val2017\.json: expected COCO"):
         data.rows()

@@ -308,3 +308,14 @@ def test_models_by_job_key_and_run(tmp_path) -> None:
         with pytest.raises(ConfigError) as error:
             find(tmp_path, wrong)
         assert error.value.key == "model" and message in str(error.value)
+
+
+def test_the_classes_that_are_drawn_are_named_with_their_numbers() -> None:
+    for request, line in (
+        (Request(label=2, n=2), "class 2: bag"),
+        (Request(class_="T-shirt", n=2), "class 1: T-shirt"),
+        (Request(n=5), "classes 0: sneaker, 1: T-shirt, 2: bag"),
+    ):
+        chosen = resolver({"labels"})
+        chosen.source(request)
+        assert chosen.messages == [line]

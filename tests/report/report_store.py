@@ -183,9 +183,19 @@ class FakeStore:
             "reference", "train", {}, {"features.npy": npy(np.zeros((4, 4)))}
         )
         train = {"train/loss": 0.6, "validation/loss": 0.7, "train/lr": 1e-3, "train/grad_norm": 2.0}
-        files = {"curves.csv": curves(train, 3000, 10, len(first)), "summary.json": as_json({"steps": 3000})}
+        files = {
+            "curves.csv": curves(train, 3000, 10, len(first)),
+            "summary.json": as_json({"steps": 3000, "class_names": ["cat", "10"]}),
+        }
         roles["diffusion"] = self.put("diffusion", first, {"latents": roles["latents"]}, files)
-        about = {"count": count, "nfe": steps, "seconds": 20.0, "labels": None, "seed": seed, "latent_shape": shape}
+        about = {
+            "count": count,
+            "nfe": steps,
+            "seconds": 20.0,
+            "labels": [0, 1] * 96,
+            "seed": seed,
+            "latent_shape": shape,
+        }
         real = discs(20, 5 + seed)
         files = {"images.npy": npy(blur(real, 200 // steps, seed)), "summary.json": as_json(about)}
         files["prior.npy"] = npy(np.random.default_rng(seed).integers(0, 255, (20, 32, 32, 3)).astype(np.uint8))

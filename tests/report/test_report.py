@@ -434,3 +434,21 @@ def test_smoothing_is_debiased() -> None:
 def test_numeric_axes(broken: tuple[Path, str, ReportPaths], seeds: tuple[Path, str]) -> None:
     assert figures.numeric_axes(load_sweep(*broken[:2])) == ["sampler.steps"]
     assert figures.numeric_axes(load_sweep(*seeds)) == []
+
+
+def test_images_are_counted_and_classes_have_their_numbers(tmp_path: Path) -> None:
+    sweep = build(tmp_path, {"sampler.steps": ["5", "20"]})
+    plan = tmp_path / "sweeps" / sweep / "plan.json"
+    record = json.loads(plan.read_text())
+    node = {"_target_": "ablatent.data.image_folder.ImageFolder", "root": "photos"}
+    counts = {"found": 9, "train": 5, "validation": 1, "left_out": {"damaged": 3}, "others": {".heic": 2}}
+    for job in record["jobs"]:
+        job["config"]["data"], job["images"] = node, counts
+    plan.write_text(json.dumps(record))
+    paths = write_report(tmp_path, sweep)
+    assert paths.problems == []
+    text = paths.markdown.read_text()
+    assert text.count("| ImageFolder photos | 9 | 5 | 1 | 3 damaged | 2 .heic |") == 1
+    assert "classes 0: cat, 1: 10" in text
+    page = paths.html.read_text()
+    assert "3 damaged" in page and "2 .heic" in page and "classes 0: cat, 1: 10" in page

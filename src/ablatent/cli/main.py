@@ -14,7 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 from ablatent.cli.output import PipedOutput
 from ablatent.cli.preflight import preflight, sweeps
 from ablatent.cli.raw_overrides import check_verb, quoted, unquoted, value_of
-from ablatent.core.errors import AblatentError, ConfigError, did_you_mean
+from ablatent.core.declared import declared
+from ablatent.core.errors import AblatentError, ConfigError, MissingData, did_you_mean
 from ablatent.core.escape import for_console
 from ablatent.core.options import ROOT_VARIABLE, SEARCHPATH_VARIABLE
 from ablatent.core.progress import console
@@ -23,6 +24,8 @@ from ablatent.store.artifacts import check_format, check_place
 
 if TYPE_CHECKING:
     from ablatent.sweep.plan import Composed
+
+ROOT = "data.root"
 
 
 _typed: list[str] = []
@@ -98,8 +101,18 @@ def command_line() -> str:
 def plain(cfg: DictConfig) -> dict[str, Any]:
     """The resolved configuration as plain values. Raises AblatentError for one that is missing or unresolvable."""
     missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing == [ROOT]:
+        obtain = declared(cfg.data, "obtain", "")
+        raise MissingData(
+            ROOT, "a folder with the data", "???", f"Give it on the command line: {ROOT}=FOLDER. {obtain}"
+        )
     if missing:
         raise ConfigError(missing[0], "a value", "???", f"Give it on the command line: {missing[0]}=…")
+    return resolved(cfg)
+
+
+def resolved(cfg: DictConfig) -> dict[str, Any]:
+    """The configuration as plain values, "???" where one is missing. Raises AblatentError for an unresolvable one."""
     try:
         config: Any = OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as e:
@@ -115,6 +128,9 @@ def composed(overrides: list[str], cfg: DictConfig) -> "Composed":
 
     try:
         return Composed(overrides, plain(cfg))
+    except MissingData as e:
+        cfg.data.root = ""  # no object could be made of a node with a missing value
+        return Composed(overrides, resolved(cfg), str(e), without_data=True)
     except AblatentError as e:
         return Composed(overrides, {}, str(e))
 

@@ -24,6 +24,7 @@ from ablatent.store.layout import object_folders
 from ablatent.store.sweeps import newest_sweep, sweep_named
 from ablatent.store.verify import Damaged, verify
 from ablatent.sweep.executors import Executor
+from ablatent.sweep.image_counts import image_lines
 from ablatent.sweep.plan import Composed, Job, Plan, effects, make_plan, stages_table
 from ablatent.sweep.run_sweep import run
 from ablatent.tracking.base import NoTracking, Tracking
@@ -49,9 +50,9 @@ class PlanVerb(Verb):
 
         plan = checked_plan(jobs, store, everything=True)
         console.print(stages_table(plan, store))
-        for axis, kinds in effects(plan).items():
+        for axis, kinds in effects(plan).items() if plan.stages else ():
             console.print(for_console(f"{axis}: changes {', '.join(kinds) or 'no stage'}"))
-        if plan.stages:
+        if plan.stages or any(job.without_data for job in plan.jobs):
             console.print(sizes_table(plan))
         return 2 if any(job.refused for job in plan.jobs) else 0
 
@@ -257,7 +258,7 @@ class ExportVerb(Verb):
 
 def execute(jobs: Sequence[Composed], command: str) -> int:
     """Run the verb that the jobs name by `do`; the exit code. Raises AblatentError where no job could be composed."""
-    config = next((job.config for job in jobs if job.refused is None), None)
+    config = next((job.config for job in jobs if job.refused is None or job.without_data), None)
     if config is None:
         raise AblatentError("\n".join(dict.fromkeys(str(job.refused) for job in jobs)))
     check_preset(config.get("preset") or {})
@@ -282,6 +283,8 @@ def checked_plan(composed: Sequence[Composed], store: Store, everything: bool) -
         from ablatent.sweep.check import check_plan
 
         check_plan(plan, lambda stage: stage.key not in missing)
+    for line in image_lines(plan):
+        console.print(for_console(line))
     for reason, jobs in refusals(plan).items():
         named = f"job {jobs[0].index} {jobs[0].name}: " if len(plan.jobs) > 1 else ""
         if len(jobs) > 1:

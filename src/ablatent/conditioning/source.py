@@ -12,6 +12,7 @@ from ablatent.core.errors import ConfigError, did_you_mean
 from ablatent.core.options import options_of
 from ablatent.data.annotation_kinds import BUILT_IN, IMAGES, annotation_kind
 from ablatent.data.base import Annotations
+from ablatent.data.listing import folded
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,12 @@ def data_with(name: str) -> str:
 
 
 def class_index(name: str, classes: Sequence[str], key: str) -> int:
-    """The index of the class of that name, upper or lower case. Raises ConfigError(key) for no or several such."""
+    """The index of the class of that name, upper or lower case, whatever the form of its accents.
+
+    Raises ConfigError(key) for no or several such.
+    """
     exact = [i for i, c in enumerate(classes) if c == name]
-    found = exact or [i for i, c in enumerate(classes) if c.casefold() == name.strip().casefold()]
+    found = exact or [i for i, c in enumerate(classes) if folded(c).casefold() == folded(name.strip()).casefold()]
     if len(found) != 1:
         near = did_you_mean(name.casefold(), classes) or did_you_mean(name, classes)
         some = ", ".join(classes[:20]) + (", …" if len(classes) > 20 else "")

@@ -22,6 +22,10 @@ class ConfigError(AblatentError):
         super().__init__(f"{key}: expected {expected}; got {got!r}." + (f" {do}" if do else ""))
 
 
+class MissingData(ConfigError):
+    """A configuration whose data is not on this machine: what else it describes can still be shown."""
+
+
 class DataError(AblatentError):
     """Images, annotations or weights on disk that cannot be used."""
 

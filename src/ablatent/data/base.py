@@ -23,6 +23,7 @@ from ablatent.core.files import read_json, write_json
 from ablatent.core.progress import track
 from ablatent.data.annotation_kinds import BUILT_IN
 from ablatent.data.boxes import Box
+from ablatent.data.counts import BEYOND_LIMIT, Counts
 from ablatent.data.decode import in_channels
 
 TRAIN, VALIDATION = 0, 1
@@ -177,9 +178,32 @@ class ImageData(ABC):
     def annotate(self, rows: Sequence[Row]) -> Annotations:
         """Labels and captions of these rows, from the source."""
 
+    def chosen(self) -> tuple[list[Row], dict[str, int]]:
+        """(the rows that are used, reason → number of those that are not)."""
+        rows = self.all_rows()
+        used = limited(rows, self.limit)
+        return used, {BEYOND_LIMIT: len(rows) - len(used)}
+
     def rows(self) -> list[Row]:
-        """The rows that `limit` leaves."""
-        return limited(self.all_rows(), self.limit)
+        """The rows that are used: those that `limit` leaves."""
+        return self.chosen()[0]
+
+    def others(self) -> dict[str, int]:
+        """Kind → number of files of the source that are no images of the set."""
+        return {}
+
+    def counts(self) -> Counts:
+        """How many images are used, and why others are not."""
+        rows, left_out = self.chosen()
+        validation = sum(r.split == VALIDATION for r in rows)
+        return Counts(
+            found=len(rows) + sum(left_out.values()),
+            train=len(rows) - validation,
+            validation=validation,
+            left_out={reason: n for reason, n in left_out.items() if n},
+            others={kind: n for kind, n in self.others().items() if n},
+            classes=self.annotate(rows[:1]).classes,
+        )
 
     def annotations(self) -> Annotations:
         """Labels and captions, aligned with the prepared pixels."""
@@ -192,7 +216,15 @@ class ImageData(ABC):
     def fingerprint(self) -> Fingerprint:
         """Digests of the source, equal on every machine that has the same data."""
         rows = self.rows()
-        return Fingerprint(images=self.images_digest(rows), annotations=self.annotate(rows).digest())
+        self.check(rows)
+        return Fingerprint(images=self.images_digest(rows), annotations=self.annotations_digest(rows))
+
+    def check(self, rows: Sequence[Row]) -> None:  # noqa: B027  (sets that draw their images have nothing to check)
+        """Raise DataError for rows that cannot be used, before anything is planned with them."""
+
+    def annotations_digest(self, rows: Sequence[Row]) -> str:
+        """Digest of what is known of these rows."""
+        return self.annotate(rows).digest()
 
     def images_digest(self, rows: Sequence[Row]) -> str:
         """Digest of what decides the images of these rows."""

@@ -1,84 +1,135 @@
-"""Captions of an image folder: a .jsonl or .csv file, or a .txt beside each image. Free of torch."""
+"""Captions of an image folder: tables (.jsonl, .csv), or a file beside each image. Free of torch."""
 
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ablatent.core.errors import ConfigError, DataError, did_you_mean
+from ablatent.data.files import cached_per_file
+from ablatent.data.listing import Names, existing, folded, shortlist
 
-BESIDE = "txt"
-KEYS = ("file", "caption")
+BESIDE = ("txt", "caption")
+NO_CAPTION = "without a caption"
+FILES, CAPTIONS = ("file", "file_name"), ("caption", "text")
+"""Columns, or keys, of tables: our own names, and those of the folders that Hugging Face's datasets reads."""
 
 
-def caption_file(root: Path, captions: str) -> Path | None:
-    """The file that `captions` names, relative to root; None for ``txt``. Raises ConfigError when it is not there."""
-    if captions == BESIDE:
-        return None
+@dataclass(frozen=True)
+class Table:
+    """The captions of one table. lines: name of the file as it stands there → (line, caption), in order."""
+
+    path: Path
+    lines: Mapping[str, tuple[int, str]]
+
+    def names(self, name: str, root: Path) -> list[str]:
+        """The paths below root that a name may mean: from the folder of the table, or from root."""
+        folder = self.path.parent.relative_to(root).as_posix() if self.path.is_relative_to(root) else "."
+        return [name] if folder == "." else [f"{folder}/{name}", name]
+
+
+def caption_files(root: Path, captions: str, folders: Sequence[str] = ()) -> list[Path]:
+    """The tables that `captions` names, relative to root, else in each of the given folders below root that has one.
+
+    Empty for files beside the images. Raises ConfigError where there is none.
+    """
+    if captions in BESIDE:
+        return []
     path = root / Path(captions).expanduser()
     if path.suffix not in (".jsonl", ".csv"):
-        raise ConfigError("data.captions", f"null, '{BESIDE}', or a .jsonl or .csv file", captions)
-    if not path.is_file():
+        raise ConfigError("data.captions", f"null, {' or '.join(BESIDE)}, or a .jsonl or .csv file", captions)
+    found = [path] if path.is_file() else [root / f / captions for f in folders if (root / f / captions).is_file()]
+    if not found:
         near = [p.name for p in path.parent.iterdir() if p.is_file()] if path.parent.is_dir() else []
         raise ConfigError(
             "data.captions", f"an existing file; looked for {path}", captions, did_you_mean(path.name, near)
         )
-    return path
+    return found
 
 
-def read_captions(root: Path, captions: str, ids: Sequence[str]) -> list[str]:
-    """One caption for each image id (its path below root).
-
-    Raises DataError for a missing one, a malformed line, a line whose image is not there or has another one.
-    """
-    path = caption_file(root, captions)
-    if path is None:
-        files = {i: (root / i).with_suffix(".txt") for i in ids}
-        found = {i: _text(file).strip() for i, file in files.items() if file.is_file()}
-    else:
-        found = _found(root, path, set(ids))
-    missing = [i for i in ids if not found.get(i)]
-    if missing:
-        where = "a .txt beside each image" if path is None else str(path)
-        raise DataError(
-            f"data.captions: expected a caption for each of {len(ids)} images in {where}; {len(missing)} have none, "
-            f"the first is {missing[0]}. Do: give paths relative to {root}, or set data.captions=null"
-        )
+def read_captions(root: Path, captions: str, ids: Sequence[str], folders: Sequence[str] = ()) -> list[str]:
+    """One caption for each image id; see `found_captions`. Raises DataError for images without any."""
+    found = found_captions(root, captions, ids, folders)
+    if missing := [i for i in ids if i not in found]:
+        raise without_caption(root, captions, missing, len(ids))
     return [found[i] for i in ids]
 
 
-def _found(root: Path, path: Path, ids: set[str]) -> dict[str, str]:
-    """file → caption. ids: images that are there; the file may caption others that are."""
-    found: dict[str, str] = {}
-    for number, file, caption in _lines(path):
-        if file in found:
-            raise DataError(f"{path}, line {number}: expected one caption for each image; {file} has one above.")
-        if file not in ids and not (root / file).is_file():
-            near = did_you_mean(file, ids)
-            raise DataError(
-                f"{path}, line {number}: expected an image below {root}; {file!r} is not there. {near}".strip()
-            )
-        found[file] = caption
-    return found
+def found_captions(root: Path, captions: str, ids: Sequence[str], folders: Sequence[str] = ()) -> dict[str, str]:
+    """Image id (its path below root) → caption, of those that have one; see `caption_files`.
+
+    Accents may be written in another way in a table than on the disk. Raises DataError for malformed tables.
+    """
+    if captions in BESIDE:
+        beside = {i: existing(root, Path(i).with_suffix(f".{captions}").as_posix()) for i in ids}
+        texts = {i: _text(root / file).strip() for i, file in beside.items() if file is not None}
+    else:
+        found: dict[str, str] = {}
+        for table in (_table(path) for path in caption_files(root, captions, folders)):
+            for name, (_, caption) in table.lines.items():
+                for meant in reversed(table.names(name, root)):
+                    found[folded(meant)] = caption
+        texts = {i: found[folded(i)] for i in ids if folded(i) in found}
+    return {i: text for i, text in texts.items() if text}
+
+
+def without_image(root: Path, captions: str, there: Names, folders: Sequence[str] = ()) -> list[str]:
+    """The lines of tables that name no file, as 'TABLE, line 3 (NAME)'. there: the names of all files below root."""
+    lines = []
+    for table in (_table(path) for path in caption_files(root, captions, folders)):
+        for name, (number, _) in table.lines.items():
+            if all(there.find(meant) is None for meant in table.names(name, root)):
+                lines.append(f"{table.path.name}, line {number} ({name})")
+    return lines
+
+
+def without_caption(root: Path, captions: str, missing: Sequence[str], total: int) -> DataError:
+    """The error for images without a caption: how many of the total, and the first ten."""
+    where = f"a .{captions} beside each image" if captions in BESIDE else captions
+    return DataError(
+        f"data.captions: expected a caption for each of {total} images in {where}; {len(missing)} have none: "
+        f"{shortlist(missing)}. Do: give paths relative to {root}, leave these images out by data.on_missing=skip, or "
+        "set data.captions=null"
+    )
+
+
+@cached_per_file
+def _table(path: Path) -> Table:
+    lines: dict[str, tuple[int, str]] = {}
+    numbers: dict[str, int] = {}
+    doubled = []
+    try:
+        for number, name, caption in _lines(path):
+            if folded(name) in numbers:
+                doubled.append(f"line {number} ({name} has one in line {numbers[folded(name)]})")
+            numbers[folded(name)] = number
+            lines[name] = (number, caption)
+    except csv.Error as error:
+        raise DataError(f"{path}: expected a table of values with commas between them; {error}") from error
+    if doubled:
+        raise DataError(f"{path}: expected one caption for each image; {len(doubled)} have two: {shortlist(doubled)}.")
+    return Table(path, lines)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str, str]]:
     """(number, file, caption) of each line."""
-    expected = f"{path}: expected the keys {' and '.join(KEYS)}"
+    expected = f"{path}: expected the keys {' or '.join(FILES)}, and {' or '.join(CAPTIONS)}"
     with io.StringIO(_text(path), newline="") as f:
         if path.suffix == ".csv":
             reader = csv.DictReader(f)
-            if not set(KEYS) <= set(reader.fieldnames or ()):
-                raise DataError(f"{expected} in the first line; got {reader.fieldnames}")
+            names = reader.fieldnames or ()
+            if not all(set(names) & set(keys) for keys in (FILES, CAPTIONS)):
+                raise DataError(f"{expected}, in the first line, with commas between them; got {list(names)}")
             rows = ((reader.line_num, row) for row in reader)
         else:
             rows = ((n, _parse(path, n, line)) for n, line in enumerate(f, 1) if line.strip())
         for number, row in rows:
-            values = [row.get(k) for k in KEYS]
-            if not all(isinstance(v, str) for v in values):
-                raise DataError(f"{expected} with text in line {number}; got {row}")
-            yield number, Path(str(values[0]).strip()).as_posix(), str(values[1]).strip()
+            name, caption = (next((row[k] for k in keys if k in row), None) for keys in (FILES, CAPTIONS))
+            if not isinstance(name, str) or not isinstance(caption, str):
+                raise DataError(f"{expected}, with text in line {number}; got {row}")
+            yield number, Path(name.strip()).as_posix(), caption.strip()
 
 
 def _text(path: Path) -> str:

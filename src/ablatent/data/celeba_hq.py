@@ -24,6 +24,7 @@ class CelebAHQ(ListedImages):
     ] = 0.1
 
     name: ClassVar[str] = "celeba_hq"
+    obtain: ClassVar[str] = "CelebA-HQ: from github.com/switchablenorms/CelebAMask-HQ, whose CelebA-HQ-img is read."
     suffixes: ClassVar[tuple[str, ...]] = (*SUFFIXES, ".npy")
 
     def __post_init__(self) -> None:

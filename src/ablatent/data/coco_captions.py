@@ -9,7 +9,18 @@ from typing import Annotated, Any, ClassVar
 from ablatent.core.errors import DataError
 from ablatent.core.fields import OneOf
 from ablatent.data.base import TRAIN, VALIDATION, Annotations, Row
-from ablatent.data.files import ImageFiles, cached_per_file, first_of
+from ablatent.data.captions import NO_CAPTION
+from ablatent.data.decode import SUFFIXES, check_option
+from ablatent.data.files import (
+    FAULT_WAYS,
+    ImageFiles,
+    OnFault,
+    absent_images,
+    cached_per_file,
+    find_images,
+    first_of,
+)
+from ablatent.data.listing import list_files
 
 PARTS = {"train": TRAIN, "val": VALIDATION}
 
@@ -19,15 +30,19 @@ class CocoCaptions(ImageFiles):
     """train2017/ and val2017/ with annotations/captions_train2017.json and captions_val2017.json.
 
     Of the five captions of an image, its oldest (lowest id) is taken. Images without a caption are left out.
+    on_missing: error or skip, for captions whose image is not there.
     """
 
     year: Annotated[int, OneOf((2014, 2017)), "of the release"] = 2017
+    on_missing: Annotated[OnFault, "captions whose image is not there: error, or skip"] = "error"
 
     name: ClassVar[str] = "coco_captions"
+    obtain: ClassVar[str] = "COCO: train and val images with their annotations, from cocodataset.org."
     offers: ClassVar[tuple[str, ...]] = ("captions",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_option("on_missing", self.on_missing, FAULT_WAYS)
         for part in PARTS:
             first_of(self.folder, [f"{part}{self.year}"], "COCO's images")
             self.annotation_file(part)
@@ -37,11 +52,20 @@ class CocoCaptions(ImageFiles):
         return first_of(self.folder, [f"annotations/captions_{part}{self.year}.json"], "COCO's captions")
 
     def all_rows(self) -> list[Row]:
-        rows = []
+        rows, absent = [], list[str]()
         for part, split in PARTS.items():
-            names = sorted(_captions(self.annotation_file(part)))
-            rows += [Row(f"{part}{self.year}/{name}", split) for name in names]
+            there = set(list_files(self.folder / f"{part}{self.year}").files)
+            captioned = sorted(_captions(self.annotation_file(part)))
+            absent += [f"{part}{self.year}/{name}" for name in captioned if name not in there]
+            rows += [Row(f"{part}{self.year}/{name}", split) for name in captioned if name in there]
+        if absent and self.on_missing == "error":
+            raise absent_images(absent, self.folder)
         return rows
+
+    def chosen(self) -> tuple[list[Row], dict[str, int]]:
+        used, left_out = super().chosen()
+        images = find_images(self.folder, [f"{part}{self.year}" for part in PARTS], SUFFIXES)
+        return used, {NO_CAPTION: len(images) - len(used) - sum(left_out.values()), **left_out}
 
     def annotate(self, rows: Sequence[Row]) -> Annotations:
         of_folder = {f"{part}{self.year}": _captions(self.annotation_file(part)) for part in PARTS}

@@ -13,7 +13,8 @@ from PIL import Image, ImageOps
 from ablatent.core.errors import ConfigError, DataError, did_you_mean
 from ablatent.core.progress import console
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+# Of two images of one name in a shard the first is taken: new formats stand at the end.
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".jfif", ".gif", ".tif", ".tiff", ".avif", ".ppm", ".pgm")
 FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
     "bicubic": Image.Resampling.BICUBIC,

@@ -18,6 +18,7 @@ class FFHQ(ListedImages):
     """The numbered images, in one folder or in subfolders of a thousand; those from 60,000 on are validation."""
 
     name: ClassVar[str] = "ffhq"
+    obtain: ClassVar[str] = "FFHQ: images1024x1024 from github.com/NVlabs/ffhq-dataset."
 
     def default_split(self, ids: Sequence[str]) -> list[int]:
         numbers = [re.search(r"(\d+)\.\w+$", i) for i in ids]

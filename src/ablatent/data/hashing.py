@@ -1,8 +1,9 @@
-"""Digests of many files, remembered by size and time of change so that each file is read once. Free of torch."""
+"""Digests of many files, each read once: remembered by size, time of change and inode. Free of torch."""
 
 import hashlib
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ablatent.core.disk import DiskFull
@@ -12,6 +13,9 @@ from ablatent.core.progress import track
 
 # Clocks of file systems are coarse: a file that changed this shortly before it was read may change again unseen.
 CLOCK_MARGIN_NS = 2_000_000_000
+
+Identity = list[int]
+"""Size, time of change in ns and inode of a file: it is taken for the same while these are."""
 
 
 def file_digests(
@@ -29,25 +33,31 @@ def file_digests(
     Raises DataError for a file that cannot be read, ConfigError (data.cache) for a cache that cannot be written.
     """
     digest = digest or _digest
-    cached = _load(cache, root, purpose)
-    stats = {}
-    for name in names:
-        try:
-            stat = (root / name).stat()
-        except OSError as error:
-            raise DataError(f"{root / name}: cannot be read: {error}") from error
-        stats[name] = [stat.st_size, stat.st_mtime_ns]
+    cached = recall(cache, root, purpose)
+    stats = {name: identity(root / name) for name in names}
     start = time.time_ns()
-    todo = [n for n in names if n not in cached or cached[n][:2] != stats[n]]
+    todo = [n for n in names if n not in cached or cached[n][:-1] != stats[n]]
     fresh = {}
     with track("hashing images", len(todo), "files") as bar:
         for name in todo:
             fresh[name] = digest(root / name)
             bar.advance()
-    stable = {n: [*stats[n], d] for n, d in fresh.items() if stats[n][1] < start - CLOCK_MARGIN_NS}
-    if cache is not None and stable:
-        _save(cache, root, purpose, cached | stable)
-    return [fresh[n] if n in fresh else cached[n][2] for n in names]
+    remember(cache, root, purpose, {n: [*stats[n], d] for n, d in fresh.items() if settled(stats[n], start)})
+    return [fresh[n] if n in fresh else cached[n][-1] for n in names]
+
+
+def identity(path: Path) -> Identity:
+    """The identity of a file, through links. Raises DataError for one that is not there."""
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+
+
+def settled(of: Identity, start: int) -> bool:
+    """Whether a file that was read from `start` on (ns since 1970) cannot change again without another identity."""
+    return of[1] < start - CLOCK_MARGIN_NS
 
 
 def _digest(path: Path) -> str:
@@ -59,26 +69,31 @@ def _digest(path: Path) -> str:
 
 
 def _file(cache: str, root: Path, purpose: str) -> Path:
-    text = f"{root.resolve()}\n{purpose}" if purpose else str(root.resolve())
-    key = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    text = os.fsencode(root.resolve()) + (f"\n{purpose}".encode() if purpose else b"")
+    key = hashlib.blake2b(text, digest_size=16).hexdigest()
     return Path(cache).expanduser() / "file_digests" / f"{key}.json"
 
 
-def _load(cache: str | None, root: Path, purpose: str) -> dict[str, list]:
+def recall(cache: str | None, root: Path, purpose: str) -> dict[str, list]:
+    """Name → identity and record of the files below root, as `remember` wrote them; empty without a cache, or for one
+    that is damaged."""
     if cache is None:
         return {}
     try:
         found = read_json(_file(cache, root, purpose))
-        return {name: [int(size), int(time_), str(digest)] for name, (size, time_, digest) in found.items()}
+        return {name: [int(size), int(time), int(inode), about] for name, (size, time, inode, about) in found.items()}
     except (OSError, ValueError, TypeError, AttributeError):  # none, or damaged: the files are read again
         return {}
 
 
-def _save(cache: str, root: Path, purpose: str, digests: dict[str, list]) -> None:
+def remember(cache: str | None, root: Path, purpose: str, records: Mapping[str, list]) -> None:
+    """Add records to those of these files and this purpose. Raises ConfigError (data.cache) where it cannot."""
+    if cache is None or not records:
+        return
     path = _file(cache, root, purpose)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, digests)
+        write_json(path, {**recall(cache, root, purpose), **records})
     except (OSError, DiskFull) as error:
         raise ConfigError(
             "data.cache", f"a folder that can be written; {error}", cache, "Do: data.cache=null"

@@ -12,6 +12,7 @@ from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.fields import Text
 from ablatent.data.base import TRAIN, VALIDATION, Annotations, Row
 from ablatent.data.files import ImageFiles, cached_per_file, find_images, first_of
+from ablatent.data.listing import in_order, is_utf8
 
 SUFFIXES = (".jpeg", ".jpg")
 DEVKIT = "ILSVRC2012_devkit_t12/data"
@@ -19,6 +20,7 @@ DEVKIT = "ILSVRC2012_devkit_t12/data"
 LABELS = (f"{DEVKIT}/ILSVRC2012_validation_ground_truth.txt", "LOC_val_solution.csv")
 NAMES = ("LOC_synset_mapping.txt", "synset_words.txt")
 META = "meta.mat"
+PARTS = {"train": TRAIN, "val": VALIDATION}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,11 +35,15 @@ class ImageNet(ImageFiles):
     val_labels: Annotated[Text | None, "labels of a val/ without class folders; null: looked for"] = None
 
     name: ClassVar[str] = "imagenet"
+    obtain: ClassVar[str] = (
+        "ImageNet-1k: from image-net.org or Kaggle (imagenet-object-localization-challenge), with an account there."
+    )
+    published_classes: ClassVar[int] = 1000
     offers: ClassVar[tuple[str, ...]] = ("labels",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for part in ("train", "val"):
+        for part in PARTS:
             first_of(self.folder, [part], "ImageNet's images")
         if self.val_labels is not None and not (self.folder / self.val_labels).is_file():
             raise ConfigError(
@@ -46,9 +52,12 @@ class ImageNet(ImageFiles):
 
     def all_rows(self) -> list[Row]:
         rows = []
-        for part, split in (("train", TRAIN), ("val", VALIDATION)):
-            rows += [Row(i, split) for i in find_images(self.folder, [part], SUFFIXES)]
+        for part, split in PARTS.items():
+            rows += [Row(i, split) for i in find_images(self.folder, [part], SUFFIXES) if is_utf8(i)]
         return rows
+
+    def image_names(self) -> list[str]:
+        return find_images(self.folder, PARTS, SUFFIXES)
 
     def annotate(self, rows: Sequence[Row]) -> Annotations:
         wnids = self.wnids()
@@ -68,11 +77,11 @@ class ImageNet(ImageFiles):
         return Annotations(np.array(labels, dtype=np.int64), tuple(names.get(w, w) for w in wnids))
 
     def wnids(self) -> list[str]:
-        """The classes: the folders of train/, sorted. Raises ConfigError where there are none."""
-        found = sorted(p.name for p in (self.folder / "train").iterdir() if p.is_dir())
+        """The classes: the folders of train/, in order. Raises ConfigError where there are none."""
+        found = in_order(p.name for p in (self.folder / "train").iterdir() if p.is_dir() and p.name[0] != ".")
         if not found:
             raise ConfigError("data.root", "a folder with train/WNID/*.JPEG", self.root)
-        return found
+        return list(found)
 
     def labels_file(self) -> Path:
         """The file with the labels of a flat val/. Raises ConfigError that names all places."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from jaxtyping import UInt8
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.fields import Text
 from ablatent.data.base import TRAIN, VALIDATION, Annotations, Row, check_fraction, split_by_hash
+from ablatent.data.damage import problems_of
 from ablatent.data.decode import DarkImages, read_image
 from ablatent.data.files import ListedImages, cached_per_file
 from ablatent.data.hashing import file_digests
@@ -36,6 +38,7 @@ class LSUN(ListedImages):
     ] = 0.01
 
     name: ClassVar[str] = "lsun"
+    obtain: ClassVar[str] = "LSUN: one category by download.py of github.com/fyu/lsun, unzipped."
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -86,6 +89,25 @@ class LSUN(ListedImages):
                         raise DataError(f"{file}: expected the key {key}; it is gone.")
                     yield read_image(bytes(value), self.size, self.resize, f"{file}, key {key}", dark)
         dark.say()
+
+    def problems(self, rows: Sequence[Row]) -> dict[str, str]:
+        if not self.packed:
+            return super().problems(rows)
+        problems: dict[str, str] = {}
+        for part in PARTS:
+            names = [r.id for r in rows if r.id.startswith(f"{part}/")]
+            problems |= self._problems_in(self.folder / self.database(part) / FILE, names)
+        return problems
+
+    def _problems_in(self, file: Path, names: Sequence[str]) -> dict[str, str]:
+        one_by_one = Lock()  # a transaction is for one thread at a time
+        with _opened(file) as transaction:
+
+            def encoded(name: str) -> bytes:
+                with one_by_one:
+                    return bytes(transaction.get(name.split("/", 1)[1].encode()) or b"")
+
+            return problems_of(self.folder, names, self.cache, lambda name: file, encoded)
 
     def annotate(self, rows: Sequence[Row]) -> Annotations:
         return Annotations()

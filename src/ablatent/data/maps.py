@@ -12,6 +12,7 @@ from ablatent.core.errors import ConfigError, DataError, did_you_mean
 from ablatent.core.progress import track
 from ablatent.data.decode import image_size, open_upright
 from ablatent.data.hashing import file_digests
+from ablatent.data.listing import existing, shortlist
 
 VOID = 255
 """Pixels that belong to no class, in many published sets."""
@@ -30,15 +31,30 @@ def maps_folder(root: Path, maps: str) -> Path:
     return folder
 
 
+def with_maps(folder: Path, ids: Sequence[str]) -> dict[str, str]:
+    """Image id → its map, below the folder: the image's path with .png. Of images that have one.
+
+    Accents may be written in another way in the folder of the images.
+    """
+    maps = {i: existing(folder, Path(i).with_suffix(".png").as_posix()) for i in ids}
+    return {i: name for i, name in maps.items() if name is not None}
+
+
+def without_map(folder: Path, missing: Sequence[str], total: int) -> DataError:
+    """The error for images without a map: how many of the total, and the first ten."""
+    return DataError(
+        f"data.maps: expected a map for each of {total} images in {folder}; {len(missing)} have none: "
+        f"{shortlist(missing)}. Do: give each the path of its image, ending in .png, leave these images out by "
+        "data.on_missing=skip, or set data.maps=null"
+    )
+
+
 def map_names(folder: Path, ids: Sequence[str]) -> list[str]:
-    """The map of each image, below the folder: the image's path with .png. Raises DataError for a missing one."""
-    names = [Path(i).with_suffix(".png").as_posix() for i in ids]
-    if missing := [name for name in names if not (folder / name).is_file()]:
-        raise DataError(
-            f"data.maps: expected a map for each of {len(ids)} images in {folder}; {len(missing)} have none, the first "
-            f"is {missing[0]}. Do: give each the path of its image, ending in .png, or set data.maps=null"
-        )
-    return names
+    """The map of each image, below the folder. Raises DataError for missing ones."""
+    found = with_maps(folder, ids)
+    if missing := [i for i in ids if i not in found]:
+        raise without_map(folder, missing, len(ids))
+    return [found[i] for i in ids]
 
 
 def class_list(root: Path, classes: int | str | None) -> tuple[str, ...]:

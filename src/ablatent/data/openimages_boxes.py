@@ -16,6 +16,7 @@ from ablatent.data.files import ImageFiles, cached_per_file, first_of
 PARTS = {"train": TRAIN, "validation": VALIDATION}
 BOXES = ("{part}-annotations-bbox.csv", "oidv6-{part}-annotations-bbox.csv")
 CLASSES = ("class-descriptions-boxable.csv", "oidv7-class-descriptions-boxable.csv")
+OTHER_BOXES = "with fewer boxes than data.min_boxes or more than data.max_boxes"
 COLUMNS = ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax")
 
 
@@ -31,6 +32,8 @@ class OpenImagesBoxes(ImageFiles):
     max_boxes: Annotated[Count, "images with more are left out"] = 30
 
     name: ClassVar[str] = "openimages_boxes"
+    obtain: ClassVar[str] = "Open Images: images, boxes and class names from storage.googleapis.com/openimages."
+    published_classes: ClassVar[int] = 601
     offers: ClassVar[tuple[str, ...]] = ("boxes",)
 
     def __post_init__(self) -> None:
@@ -49,13 +52,22 @@ class OpenImagesBoxes(ImageFiles):
     def all_rows(self) -> list[Row]:
         rows = []
         for part, split in PARTS.items():
-            there = {p.stem for p in (self.folder / part).glob("*.jpg")}
+            there = self.downloaded(part)
             counts = {image: len(boxes) for image, boxes in _boxes(self.file(BOXES, part)).items() if image in there}
             chosen = sorted(image for image, n in counts.items() if self.min_boxes <= n <= self.max_boxes)
             rows += [Row(f"{part}/{image}.jpg", split) for image in chosen]
         if not rows:
             raise ConfigError("data.root", "images train/ID.jpg and validation/ID.jpg that have boxes", self.root)
         return rows
+
+    def downloaded(self, part: str) -> set[str]:
+        """The ids of the images of a part that are there."""
+        return {p.stem for p in (self.folder / part).glob("*.jpg")}
+
+    def chosen(self) -> tuple[list[Row], dict[str, int]]:
+        used, left_out = super().chosen()
+        there = sum(len(self.downloaded(part)) for part in PARTS)
+        return used, {OTHER_BOXES: there - len(used) - sum(left_out.values()), **left_out}
 
     def annotate(self, rows: Sequence[Row]) -> Annotations:
         file = self.file(CLASSES, "")

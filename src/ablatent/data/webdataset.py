@@ -18,6 +18,7 @@ from ablatent.data.base import TRAIN, VALIDATION, Annotations, Row, check_fracti
 from ablatent.data.decode import SUFFIXES, DarkImages, read_image
 from ablatent.data.files import ImageFiles, cached_per_file
 from ablatent.data.hashing import file_digests
+from ablatent.data.listing import is_utf8
 
 Place = tuple[int, int]
 """Where a member's bytes begin in its shard, and how many they are."""
@@ -42,6 +43,7 @@ class WebDataset(ImageFiles):
     ] = 0.01
 
     name: ClassVar[str] = "webdataset"
+    obtain: ClassVar[str] = "Shards of image-text pairs are made by github.com/rom1504/img2dataset, for example."
     offers: ClassVar[tuple[str, ...]] = ("captions", "labels")
 
     def __post_init__(self) -> None:
@@ -60,15 +62,21 @@ class WebDataset(ImageFiles):
         shard, key = row.id.split(":", 1)
         return _index(self.folder / shard)[key]
 
+    def image_names(self) -> list[str]:
+        return [*self._images_of(self.train), *self._images_of(self.validation)]
+
+    def _images_of(self, pattern: str) -> list[str]:
+        """SHARD:NAME of each sample with an image, of the shards that fit a pattern."""
+        return [f"{shard}:{key}" for shard in self.shards(pattern) for key in _image_keys(self.folder / shard)]
+
     def all_rows(self) -> list[Row]:
-        ids = {
-            split: [f"{shard}:{key}" for shard in self.shards(pattern) for key in _image_keys(self.folder / shard)]
-            for split, pattern in ((TRAIN, self.train), (VALIDATION, self.validation))
-        }
-        if ids[VALIDATION]:
-            return [Row(i, split) for split, names in ids.items() for i in names]
-        splits = split_by_hash(ids[TRAIN], self.validation_fraction)
-        return [Row(i, split) for i, split in zip(ids[TRAIN], splits, strict=True)]
+        train, validation = (
+            [i for i in self._images_of(pattern) if is_utf8(i)] for pattern in (self.train, self.validation)
+        )
+        if validation:
+            return [*(Row(i, TRAIN) for i in train), *(Row(i, VALIDATION) for i in validation)]
+        splits = split_by_hash(train, self.validation_fraction)
+        return [Row(i, split) for i, split in zip(train, splits, strict=True)]
 
     def content(self, rows: Sequence[Row]) -> Any:
         shards = sorted({r.id.split(":", 1)[0] for r in rows})
@@ -81,13 +89,19 @@ class WebDataset(ImageFiles):
     def images(self, rows: Sequence[Row]) -> Iterator[UInt8[np.ndarray, "size size 3"]]:
         dark = DarkImages(self.name)
         for row in rows:
-            members = self.samples(row)
-            place = next(members[s] for s in SUFFIXES if s in members)
-            yield read_image(self._read(row, place), self.size, self.resize, f"{self.folder}/{row.id}", dark)
+            yield read_image(self.encoded(row.id), self.size, self.resize, f"{self.folder}/{row.id}", dark)
         dark.say()
 
+    def place(self, row_id: str) -> Path:
+        return self.folder / row_id.split(":", 1)[0]
+
+    def encoded(self, row_id: str) -> bytes:
+        row = Row(row_id, TRAIN)
+        members = self.samples(row)
+        return self._read(row, next(members[s] for s in SUFFIXES if s in members))
+
     def _read(self, row: Row, place: Place) -> bytes:
-        with (self.folder / row.id.split(":", 1)[0]).open("rb") as f:
+        with self.place(row.id).open("rb") as f:
             f.seek(place[0])
             return f.read(place[1])
 

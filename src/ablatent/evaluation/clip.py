@@ -135,10 +135,14 @@ class ClipScore(Metric):
     def own_extractor(self) -> ClipExtractor:
         return self.extractor
 
+    @property
+    def min_images(self) -> int:
+        return 2
+
     def __call__(self, fake: Float[np.ndarray, "n d"], real: Float[np.ndarray, "m d"] | None) -> dict[str, Score]:
         """real: the embeddings of the captions, a row an image."""
-        if real is None or len(fake) != len(real) or len(fake) < 2:
-            expected = "a caption for each of at least 2 images"
+        if real is None or len(fake) != len(real) or len(fake) < self.min_images:
+            expected = f"a caption for each of at least {self.min_images} images"
             raise DataError(f"{self.name}: expected {expected}; got {counted(len(fake), 'image')}.")
         values, n = _scores(fake, real), len(fake)
         half = float(1.96 * values.std(ddof=1) / np.sqrt(n))

@@ -18,11 +18,15 @@ class FID(Metric):
     small when there are fewer images than dimensions.
     """
 
+    @property
+    def min_images(self) -> int:
+        return 2
+
     def __call__(self, fake: Float[np.ndarray, "n d"], real: Float[np.ndarray, "m d"] | None) -> dict[str, Score]:
         from torch_fidelity.metric_fid import fid_features_to_statistics
 
-        if real is None or min(len(fake), len(real)) < 2:
-            raise DataError(f"fid: expected at least 2 generated and 2 real images; got {counts(fake, real)}.")
+        if real is None or min(len(fake), len(real)) < self.min_images:
+            raise DataError(f"fid: expected at least {self.min_images} images a set; got {counts(fake, real)}.")
         a, b = (fid_features_to_statistics(torch.from_numpy(f.astype(np.float64))) for f in (fake, real))
         difference = a["mu"] - b["mu"]
         root = np.linalg.svd(_factor(fake, a["sigma"]) @ _factor(real, b["sigma"]).T, compute_uv=False).sum()

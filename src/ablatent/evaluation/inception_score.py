@@ -35,6 +35,10 @@ class InceptionScore(Metric):
     def own_extractor(self) -> Extractor:
         return self.extractor
 
+    @property
+    def min_images(self) -> int:
+        return 2
+
     def __post_init__(self) -> None:
         own = isinstance(self.extractor, InceptionExtractor) and self.extractor.layer == "logits_unbiased"
         if (self.name == "is") != own:
@@ -62,8 +66,8 @@ class InceptionScore(Metric):
     ) -> dict[str, Score]:
         from torch_fidelity.metric_isc import isc_features_to_metric
 
-        if len(fake) < 2:
-            raise DataError(f"{self.name}: expected at least 2 images; got {len(fake)}.")
+        if len(fake) < self.min_images:
+            raise DataError(f"{self.name}: expected at least {self.min_images} images; got {len(fake)}.")
         splits = min(self.splits, max(1, len(fake) // 10))
         result = isc_features_to_metric(torch.from_numpy(fake), splits, self.shuffle, self.seed)
         protocol = counts(fake, None) | {"splits": splits, "shuffle": self.shuffle, "seed": self.seed}

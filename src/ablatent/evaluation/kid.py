@@ -35,11 +35,15 @@ class KID(Metric):
             if getattr(self, name) < least:
                 raise ConfigError(f"evaluation.metrics.kid.{name}", f"an integer >= {least}", getattr(self, name))
 
+    @property
+    def min_images(self) -> int:
+        return 4
+
     def __call__(self, fake: Float[np.ndarray, "n d"], real: Float[np.ndarray, "m d"] | None) -> dict[str, Score]:
         from torch_fidelity.metric_kid import kid_features_to_metric
 
-        if real is None or min(len(fake), len(real)) < 4:
-            raise DataError(f"kid: expected at least 4 generated and 4 real images; got {counts(fake, real)}.")
+        if real is None or min(len(fake), len(real)) < self.min_images:
+            raise DataError(f"kid: expected at least {self.min_images} images a set; got {counts(fake, real)}.")
         size = min(self.subset_size, min(len(fake), len(real)) // 2)
         result = kid_features_to_metric(
             torch.from_numpy(fake),

@@ -24,10 +24,14 @@ class PrecisionRecall(Metric):
             if getattr(self, name) < 1:
                 raise ConfigError(f"evaluation.metrics.precision_recall.{name}", "an integer >= 1", getattr(self, name))
 
+    @property
+    def min_images(self) -> int:
+        return self.neighborhood + 1
+
     def __call__(self, fake: Float[np.ndarray, "n d"], real: Float[np.ndarray, "m d"] | None) -> dict[str, Score]:
         from torch_fidelity.metric_prc import prc_features_to_metric
 
-        least = self.neighborhood + 1
+        least = self.min_images
         if real is None or min(len(fake), len(real)) < least:
             raise DataError(f"precision_recall: expected at least {least} images a set; got {counts(fake, real)}.")
         result = prc_features_to_metric(

@@ -113,6 +113,11 @@ class Metric(ABC):
     unbiased: ClassVar[bool] = False
 
     @property
+    def min_images(self) -> int:
+        """The number of images below which it has no value, of each set that it compares."""
+        return 1
+
+    @property
     def own_extractor(self) -> Extractor | None:
         """The extractor it insists on, None when any will do (the evaluation's)."""
         return None

@@ -16,13 +16,17 @@ from ablatent.core.errors import ConfigError, DataError, did_you_mean
 from ablatent.core.files import sha256
 from ablatent.data.annotation_kinds import BUILT_IN, annotation_kind, titles
 from ablatent.data.base import Annotations
+from ablatent.data.counts import class_title
 from ablatent.data.decode import DarkImages, image_size, in_channels, read_image
+from ablatent.data.listing import shortlist
 from ablatent.data.maps import UNLABELLED, VOID, class_numbers, square
 from ablatent.tasks.base import Task
 from ablatent.tasks.fill import Fill
 
 MOST = 100_000
 """Images of one request, which are in memory together."""
+MAX_CLASSES = 20
+"""Classes that a message names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +212,13 @@ class RequestResolver:
         return Source(n, annotations, pixels, low_resolution=small)
 
     def _labels(self, request: Request) -> np.ndarray:
-        """The class of the request for all samples; classes in turn without one."""
+        """The class of the request for all samples; classes in turn without one. The user learns which they are."""
+        labels = self._chosen_labels(request)
+        drawn = [class_title(int(k), self.classes) for k in dict.fromkeys(labels.tolist())]
+        self.messages.append(f"{'classes' if len(drawn) > 1 else 'class'} {shortlist(drawn, MAX_CLASSES)}")
+        return labels
+
+    def _chosen_labels(self, request: Request) -> np.ndarray:
         if request.class_ is not None and request.class_.isdecimal() and request.class_ not in self.classes:
             do = f"A number is given by label={request.class_}."
             raise ConfigError("class", "the name of a class", request.class_, do)

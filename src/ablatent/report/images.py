@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ablatent.core.escape import one_line
 from ablatent.core.images import as_rgb
 from ablatent.core.progress import counted
+from ablatent.data.counts import class_title
 from ablatent.report.model import UNREADABLE, Stored, StoredScore, Sweep
 
 GAP = 2  # white pixels between images
@@ -145,6 +146,16 @@ def _same_noise(used: dict[str, Stored]) -> str:
     return f"The grids do not all start from the same x_T; image k is comparable only within a group. {parts}."
 
 
+def _classes(sweep: Sweep, stored: Stored) -> str:
+    """The classes of the samples that are shown, by number and name; empty where they have none."""
+    labels = stored.summary.get("labels")
+    inputs = [o for key in stored.inputs.values() if (o := sweep.objects.get(key)) is not None and not o.problem]
+    names = next((o.summary["class_names"] for o in inputs if o.summary.get("class_names")), None)
+    if not labels or not names:
+        return ""
+    return "classes " + ", ".join(class_title(k, names) for k in dict.fromkeys(labels[: SIDE**2]))
+
+
 def samples(sweep: Sweep) -> SampleSets:
     """The first SIDE² samples of each set, beside its decoded N(0, I) latents."""
     out, used = SampleSets(), dict[str, Stored]()
@@ -158,6 +169,7 @@ def samples(sweep: Sweep) -> SampleSets:
             readers = {o.key for o in sweep.objects.values() if stored.key in o.inputs.values()}
             facts = [f"NFE {about['nfe']}"] if about.get("nfe") is not None else []
             facts += [counted(about["count"], "image")] if about.get("count") is not None else []
+            facts += [text] if (text := _classes(sweep, stored)) else []
             scores = _scores(sweep, stored.key, readers)
             facts += [text] if (text := _line(s for s in scores if s.shown_in == "terminal")) else []
             grid = Strip(label, png(tile(stored.array("images.npy")[: SIDE**2], SIDE)))

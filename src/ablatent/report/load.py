@@ -82,6 +82,7 @@ def _read_job(folder: Path, planned: PlannedJob, problems: list[str]) -> JobResu
         status=status,
         error=error_,
         seconds=None if record is None else record.seconds,
+        images=planned.images,
         built={} if record is None else {s.key: s.status for s in record.stages.values()},
     )
 

@@ -48,7 +48,10 @@ def render(page: Page) -> str:
     if page.latents:
         parts += ["## Latents", LATENTS, markdown_table(page.latents), *_figures(page.latent_figures)]
     if "samples" in named:
-        parts += ["## Samples", for_markdown(page.samples.same_noise), *_figures([named["samples"]])]
+        details = "\n".join(
+            f"* {for_markdown(f'{card.label}: {card.detail}')}" for card in page.samples.cards if card.detail
+        )
+        parts += ["## Samples", for_markdown(page.samples.same_noise), details, *_figures([named["samples"]])]
     if page.task_figures:
         parts += ["## Tasks", *_figures(page.task_figures)]
     if page.curve_figures:
@@ -57,6 +60,8 @@ def render(page: Page) -> str:
         parts += ["## Judges", JUDGES, markdown_table(page.judges)]
     if page.protocols:
         parts += ["## Protocols", markdown_table(page.protocols)]
+    if page.data_sets:
+        parts += ["## Images", markdown_table(page.data_sets)]
     parts += ["## Cost", page.cost_line, markdown_table(page.by_kind)]
     if page.provenance:
         parts += ["## Provenance", markdown_table(page.provenance)]

@@ -151,6 +151,7 @@ class JobResult:
     seconds: float | None
     built: Mapping[str, str]  # key -> built | found | failed | skipped
     scores: dict[str, StoredScore] = field(default_factory=dict)
+    images: Mapping[str, Any] = field(default_factory=dict)  # see data.base.Counts
     lost: bool = False  # some of its scores are in no readable file any more
 
 

@@ -9,7 +9,7 @@ from ablatent.core.escape import file_name
 from ablatent.core.files import write_atomic
 from ablatent.core.progress import counted, seconds
 from ablatent.core.targets import TARGET, class_of
-from ablatent.report import cost, figures, images, judges, tables
+from ablatent.report import cost, data_sets, figures, images, judges, tables
 from ablatent.report.model import Sweep
 from ablatent.report.tables import TableData
 from ablatent.stages.options import needs_of
@@ -52,6 +52,7 @@ class Page:
     remarks: list[str]
     warnings: list[str]
     protocols: TableData | None
+    data_sets: TableData | None
     judges: TableData | None
     failures: TableData | None
     tracebacks: list[tuple[str, str]]
@@ -193,6 +194,7 @@ def gather(sweep: Sweep) -> Page:
         remarks=guard("Remarks", lambda: _remarks(sweep, by_seed), []),
         warnings=guard("Protocols", lambda: _warnings(sweep), []),
         protocols=guard("Protocols", lambda: tables.protocols(sweep), None),
+        data_sets=guard("The table of images", lambda: data_sets.data_sets_table(sweep), None),
         judges=guard("Judges", lambda: judges.judges_table(sweep), None),
         failures=guard("Failures", lambda: tables.failures(sweep), None),
         tracebacks=[(j.name, j.error.traceback) for j in sweep.jobs if j.error and j.error.traceback],

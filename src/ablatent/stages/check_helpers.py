@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from ablatent.conditioning.source import Source
-from ablatent.core.declared import nodes_below
-from ablatent.core.errors import AblatentError, ConfigError
+from ablatent.core.declared import declared, nodes_below
+from ablatent.core.errors import AblatentError, ConfigError, MissingData
 from ablatent.core.instantiate import make
 from ablatent.core.targets import class_of
 from ablatent.core.weights import Pretrained
@@ -41,12 +41,17 @@ def parameter_count(*modules: nn.Module) -> int:
 def classes_of(config: Config) -> tuple[int, int]:
     """The numbers of classes and of segments of a job's data, 0 where its conditioner reads nothing but images.
 
-    Raises ConfigError where the data lacks what the conditioner reads.
+    Of data that is not there, those that were published, or 1. Raises ConfigError where the data lacks what the
+    conditioner reads.
     """
     needs = needs_of(config["conditioner"]) - {IMAGES.name}
     if not needs:
         return 0, 0
-    annotations = make(config["data"], ImageData).outline()
+    try:
+        annotations = make(config["data"], ImageData).outline()
+    except MissingData:
+        classes = declared(config["data"], "published_classes", 1)
+        return classes, classes
     Source(1, annotations).check(sorted(needs))
     return len(annotations.classes), len(annotations.segments)
 

@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from ablatent.core.errors import AblatentError
 from ablatent.core.instantiate import make
 from ablatent.data.base import Fingerprint, ImageData
+from ablatent.data.counts import Counts
 from ablatent.stages.stage import Stage
 from ablatent.store.identity import Key, digest
 
@@ -24,17 +26,33 @@ Config = Mapping[str, Any]
 
 @dataclass
 class Fingerprints:
-    """Content digests of data sets, computed once per distinct configuration."""
+    """Content digests of data sets and what became of their images, once per distinct configuration.
 
-    found: dict[str, Fingerprint] = field(default_factory=dict)
+    found: digest of a node → both, or why the data cannot be used.
+    """
+
+    found: dict[str, tuple[Fingerprint, Counts] | AblatentError] = field(default_factory=dict)
 
     def of(self, config: Config) -> Fingerprint:
         """The digests of a data node. Raises ConfigError or DataError for data that is not there."""
+        return self._looked_at(config)[0]
+
+    def counts(self, config: Config) -> Counts:
+        """How many images of a data node are used, and why others are not. Raises as `of` does."""
+        return self._looked_at(config)[1]
+
+    def _looked_at(self, config: Config) -> tuple[Fingerprint, Counts]:
         name = digest(dict(config))
         if name not in self.found:
-            data: ImageData = make(config, ImageData)
-            self.found[name] = data.fingerprint()
-        return self.found[name]
+            try:
+                data: ImageData = make(config, ImageData)
+                self.found[name] = data.fingerprint(), data.counts()
+            except AblatentError as error:  # another job of these data need not look at all images again
+                self.found[name] = error
+        found = self.found[name]
+        if isinstance(found, AblatentError):
+            raise found
+        return found
 
 
 @dataclass

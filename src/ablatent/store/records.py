@@ -166,7 +166,8 @@ class PlannedStage(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedJob(Record):
-    """A job of a plan. axes: axis → the value as it was typed; stages: role → key; refused: why it cannot run."""
+    """A job of a plan. axes: axis → the value as it was typed; stages: role → key; refused: why it cannot run; images:
+    what became of those of its data, see `data.base.Counts`."""
 
     index: int
     name: str
@@ -175,6 +176,7 @@ class PlannedJob(Record):
     config: Mapping[str, Any]
     stages: Mapping[str, Key]
     refused: str | None
+    images: Mapping[str, Any] = dataclasses.field(default_factory=lambda: ABSENT)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,21 +6,32 @@ from typing import Any
 from rich.table import Table
 
 from ablatent.core.values import without
+from ablatent.data.base import Fingerprint
 from ablatent.stages.all_kinds import kinds_of
-from ablatent.stages.kind_base import Size
+from ablatent.stages.graph import stages_of
+from ablatent.stages.kind_base import Config, Fingerprints, Size
 from ablatent.store.identity import digest
 from ablatent.sweep.plan import Plan
 
 
+class UnseenData(Fingerprints):
+    """In place of the digests of data that is not there."""
+
+    def of(self, config: Config) -> Fingerprint:
+        return Fingerprint("unseen", "unseen")
+
+
 def sizes_of(plan: Plan) -> Iterator[Size]:
-    """The sizes of the networks of all jobs that were not refused, each distinct one once."""
+    """The sizes of the networks of all jobs, each distinct one once, but those that were refused for more than that
+    their data is not there."""
     seen: set[str] = set()
     for job in plan.jobs:
-        if job.refused is not None:
+        if job.refused is not None and not job.without_data:
             continue
+        stages = job.stages or stages_of(job.config, UnseenData())
         beside = {"first_stage": without(job.config["first_stage"], "seed"), "data": job.config["data"]}
         for kind in kinds_of(job.config):
-            stage = job.stages.get(kind.name)
+            stage = stages.get(kind.name)
             if stage is None:
                 continue
             name = digest({"kind": kind.name, "config": without(stage.config, "seed"), **beside})

@@ -3,20 +3,21 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.table import Table
 
-from ablatent.core.errors import AblatentError
+from ablatent.core.errors import AblatentError, MissingData
 from ablatent.core.progress import counted, seconds
+from ablatent.data.counts import Counts
 from ablatent.stages.graph import stages_of
 from ablatent.stages.job_fields import JobCheck
 from ablatent.stages.kind_base import Fingerprints
 from ablatent.stages.stage import Stage
 from ablatent.store.artifacts import Store
 from ablatent.store.identity import SweepId
-from ablatent.store.records import PlannedJob, PlannedStage, PlanRecord
+from ablatent.store.records import ABSENT, PlannedJob, PlannedStage, PlanRecord
 from ablatent.sweep.combination_rules import apply_rules
 from ablatent.sweep.expected_time import ExpectedTime
 
@@ -25,20 +26,21 @@ from ablatent.sweep.expected_time import ExpectedTime
 class Composed:
     """One job as Hydra composed it: its overrides and resolved configuration.
 
-    refused: why it could not be resolved, or None.
+    refused: why it could not be resolved, or None. without_data: that is because it does not say where its data is.
     """
 
     overrides: list[str]
     config: dict[str, Any]
     refused: str | None = None
+    without_data: bool = False
 
 
 @dataclass
 class Job:
     """One composition of a sweep.
 
-    axes: override → value, of those that differ between jobs; stages: role → stage; refused: why it cannot run, or
-    None.
+    axes: override → value, of those that differ between jobs; stages: role → stage; counts: what became of the images
+    of its data; refused: why it cannot run, or None. without_data: that is because its data is not there.
     """
 
     index: int
@@ -46,7 +48,9 @@ class Job:
     config: dict[str, Any]
     axes: dict[str, str] = field(default_factory=dict)
     stages: dict[str, Stage] = field(default_factory=dict)
+    counts: Counts | None = None
     refused: str | None = None
+    without_data: bool = False
 
     @property
     def name(self) -> str:
@@ -86,6 +90,7 @@ class Plan:
                 config=job.config,
                 stages={role: stage.key for role, stage in job.stages.items()},
                 refused=job.refused,
+                images=ABSENT if job.counts is None else asdict(job.counts) | {"classes": list(job.counts.classes)},
             )
             for job in self.jobs
         ]
@@ -97,7 +102,12 @@ class Plan:
 
 def make_plan(jobs: Sequence[Composed]) -> Plan:
     """The plan of these jobs; a job that breaks a rule is refused, with the reason, and the others are planned."""
-    plan = Plan([Job(i, job.overrides, job.config, refused=job.refused) for i, job in enumerate(jobs)])
+    plan = Plan(
+        [
+            Job(i, job.overrides, job.config, refused=job.refused, without_data=job.without_data)
+            for i, job in enumerate(jobs)
+        ]
+    )
     values = [dict(o.split("=", 1) for o in job.overrides if "=" in o) for job in plan.jobs]
     names = list(dict.fromkeys(name for v in values for name in v))
     varying = [name for name in names if len({v.get(name) for v in values}) > 1]
@@ -110,8 +120,9 @@ def make_plan(jobs: Sequence[Composed]) -> Plan:
             check(job.config)
             apply_rules(job.config)
             job.stages = stages_of(job.config, fingerprints)
+            job.counts = fingerprints.counts(dict(job.config["data"]))
         except AblatentError as e:
-            job.refused = str(e)
+            job.refused, job.without_data = str(e), isinstance(e, MissingData)
     return plan
 
 

@@ -18,6 +18,7 @@ from ablatent.core.errors import ConfigError, did_you_mean
 from ablatent.core.fields import Count, Text
 from ablatent.core.images import as_rgb
 from ablatent.data.annotation_kinds import BUILT_IN, IMAGES, annotation_kind, titles
+from ablatent.data.counts import class_title
 from ablatent.samplers.base import Sampler
 from ablatent.tasks.base import Condition, FigureTask, Restoration, TaskContext, TaskResult, check_counts, distances
 from ablatent.tasks.conditions import conditions
@@ -138,12 +139,12 @@ def spread(f: Float[np.ndarray, "k e d"]) -> dict[str, float]:
 
 
 def described(source: Source) -> list[str]:
-    """A short name for each row: its caption, its class, its other annotations, or its number."""
+    """A short name for each row: its caption, its class by number and name, its other annotations, or its number."""
     annotations = source.annotations
     if annotations.captions is not None:
         return [c if len(c) <= SHOWN else c[: SHOWN - 1] + "…" for c in annotations.captions]
     if annotations.labels is not None:
-        return [annotations.classes[int(label)] for label in annotations.labels]
+        return [class_title(int(label), annotations.classes) for label in annotations.labels]
     single = {name: values for name, values in annotations.extra.items() if np.ndim(values) == 1}
     if single:
         return [", ".join(f"{name} {values[i]:g}" for name, values in single.items()) for i in range(source.n)]

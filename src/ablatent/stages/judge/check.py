@@ -21,8 +21,13 @@ def check_judge(config: Config) -> None:
     judge = config["judge"]
     verdict = make(judge["verdict"], Verdict)
     make(judge["augment"], ShiftMirror)
-    annotations = make(config["data"], ImageData).annotations()
+    data = make(config["data"], ImageData)
+    annotations = data.annotations()
     verdict.check(annotations)
+    least, there = 2 if verdict.calibrates else 1, data.counts().validation
+    if there < least:
+        do = "Hold more images out, or choose judge=none."
+        raise ConfigError("judge", f"data with at least {least} validation images, which measure it", there, do)
     requested = requested_of(config)
     if not requested & set(verdict.condition_parts):
         name, readers = type(verdict).__name__, readers_of(config, verdict.condition_parts)

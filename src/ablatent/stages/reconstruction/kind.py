@@ -28,6 +28,9 @@ class ReconstructionKind(StageKind):
         return {self.name: self.stage(decides, inputs, job.images, job.data)}
 
     def checks(self, config: Config) -> Iterator[Check]:
+        from ablatent.stages.check_counts import check_reconstruction_count
         from ablatent.stages.check_helpers import evaluation_check
 
         yield evaluation_check(config)
+        what = {name: config[name] for name in ("data", "evaluation")}
+        yield Check("reconstruction count", what, lambda: check_reconstruction_count(config))

@@ -22,6 +22,9 @@ class ScoresKind(StageKind):
         return {self.name: self.stage(decides, inputs)}
 
     def checks(self, config: Config) -> Iterator[Check]:
+        from ablatent.stages.check_counts import check_sample_count
         from ablatent.stages.check_helpers import evaluation_check
 
         yield evaluation_check(config)
+        what = {name: config[name] for name in ("data", "evaluation", "samples")}
+        yield Check("sample count", what, lambda: check_sample_count(config))
