@@ -31,7 +31,7 @@ def test_every_job_is_refused_once_with_all_names(tmp_path: Path) -> None:
         (tmp_path / "photos" / name).write_bytes(b"text")
     done = inline(tmp_path, "-m", *PLAN, "data.root=photos", "seed=0,1,2")
     assert done.returncode == 2 and done.stdout.count("cannot identify image file") == 3, done.stdout
-    assert "job 0 seed=0; job 1 seed=1; job 2 seed=2: data.on_damaged: expected 27 images" in done.stdout
+    assert "all jobs: data.on_damaged: expected 27 images" in done.stdout
     assert "[red]c.png (" in done.stdout and r"d\n.png (" in done.stdout and "Traceback" not in done.stderr
     done = inline(tmp_path, *PLAN, "data.root=photos", "data.on_damaged=skip")
     assert done.returncode == 0, done.stdout
