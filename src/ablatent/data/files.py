@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
@@ -20,7 +20,7 @@ from ablatent.data.hashing import file_digests
 from ablatent.data.listing import Listing, Names, folded, is_utf8, list_files, printable, shortlist
 
 T = TypeVar("T")
-OnFault = Literal["error", "skip"]
+OnFault = Annotated[str, OneOf(("error", "skip"))]
 FAULT_WAYS = ("error", "skip")
 DAMAGED, OF_NO_SPLIT, NOT_UTF8 = "damaged", "in no folder or list of a split", "with a name that is not UTF-8"
 
