@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
-from ablatent.cli.main import main
+from ablatent.core.signals import end_on_signals
 
 if __name__ == "__main__":
+    end_on_signals()  # before the imports, which take seconds
+
+    from ablatent.cli.main import main
+
     main(Path(__file__).resolve().parent)

@@ -29,6 +29,8 @@ LONG = {
     "tests/stages/test_guidance_stage.py": 90,
     "tests/sweep/test_sweep.py::test_kill_9_and_resume_gives_the_same_bits": 90,
     "tests/sweep/test_devices.py": 80,
+    "tests/cli/test_launchers.py::test_a_sweep_by": 60,
+    "tests/cli/test_signals.py": 60,
     "tests/stages/test_judge_stage.py::test_one_judge_for_a_curve_over_guidance": 80,
     "tests/training/test_ranks.py": 80,
     "tests/sweep/test_sweep.py::test_the_2048_features_and_the_default_data": 70,

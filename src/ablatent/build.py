@@ -10,6 +10,7 @@ from pathlib import Path
 from ablatent.core.errors import AblatentError
 from ablatent.core.escape import for_console
 from ablatent.core.progress import console
+from ablatent.core.signals import end_on_signals
 
 
 def main(path: str) -> int:
@@ -31,4 +32,5 @@ def main(path: str) -> int:
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit("usage: python -m ablatent.build SPEC.json")
+    end_on_signals()  # before the imports, which take seconds
     sys.exit(main(sys.argv[1]))

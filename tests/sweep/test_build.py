@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from ablatent.build import main as build_spec
+from ablatent.core import blocks
 from ablatent.core.errors import DataError, StageError
 from ablatent.data.image_folder import ImageFolder
 from ablatent.stages import provenance
@@ -32,9 +33,14 @@ def code(monkeypatch):
     def write(ctx):
         code["wrote"].append(ctx.stage.kind)
         resumed = ctx.work.checkpoint.read_text() if ctx.work.checkpoint.exists() else "nothing"
+        kept = ctx.work.blocks("letters", "letters")
+        resumed = chr(kept["letter"][0]) if kept.done else resumed
         (ctx.work.files / "word").write_text(f"{code[ctx.stage.kind]} from {resumed}")
-        if code.get("die"):
+        if code.get("die") == "with a checkpoint":
             ctx.work.checkpoint.write_text(code[ctx.stage.kind])
+            raise KeyboardInterrupt
+        if code.get("die"):
+            kept.add(1, letter=np.array([ord(code[ctx.stage.kind])]))
             raise KeyboardInterrupt
 
     for kind in ("first_stage", "latents"):
@@ -65,8 +71,10 @@ def test_what_reads_a_stage_is_built_again_with_it(tmp_path, code, capsys):
 @pytest.mark.parametrize(
     ("on_code_change", "word"), [("warn", "B from A"), ("rebuild", "B from nothing"), ("error", None)]
 )
-def test_a_checkpoint_of_other_code(tmp_path, code, on_code_change, word):
-    code["die"] = True
+@pytest.mark.parametrize("left", ["with a checkpoint", "with a block"])
+def test_what_other_code_left(tmp_path, code, monkeypatch, left, on_code_change, word):
+    monkeypatch.setattr(blocks, "SECONDS", 0.0)
+    code["die"] = left
     with pytest.raises(KeyboardInterrupt):
         built_by(tmp_path, on_code_change, FIRST)
     code |= {"die": False, "first_stage": "B"}

@@ -12,33 +12,9 @@ from ablatent.core.errors import ConfigError
 from ablatent.stages.first_stage.kind import FirstStageKind
 from ablatent.sweep.check import check_batch
 from commands import SMALL, built, found, run, words
+from processes import descendants, gone
 
 TWO = ["first_stage=vq", *SMALL, "runtime.devices=2", "first_stage.training.steps=40", "runtime.checkpoint_seconds=0"]
-
-
-def descendants(pid: int) -> list[int]:
-    """Every living process below one, from /proc."""
-    parents = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:  # it ended meanwhile
-            continue
-        if fields[0] != "Z":
-            parents[int(stat.parent.name)] = int(fields[1])
-    below, level = [], [pid]
-    while level:
-        level = [child for child, parent in parents.items() if parent in level]
-        below += level
-    return below
-
-
-def gone(pid: int) -> bool:
-    """Ended, whether or not its end was noticed."""
-    try:
-        return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return True
 
 
 def written(store: Path) -> dict[str, int]:

@@ -6,6 +6,7 @@ import shlex
 import numpy as np
 import pytest
 from PIL import Image
+from report_store import build
 
 from ablatent.core.errors import DataError
 from ablatent.core.files import write_json
@@ -93,3 +94,14 @@ def test_a_sweep_without_a_report_says_which_command_writes_it(failed, tmp_path,
     assert words == ["do=report", f"sweep={SWEEP}", f"store.path={store.root}"]
     assert inline(tmp_path, *words).returncode == 0
     assert "no report yet" not in shown(store, capsys) and sweep_ids(store.root) == [SWEEP]
+
+
+def test_a_sweep_without_its_last_job_says_how_it_goes_on(tmp_path, capsys):
+    sweep = build(tmp_path, {"first_stage": ["kl", "vq"]})
+    (tmp_path / "FORMAT").write_text("2\n")
+    (tmp_path / "sweeps" / sweep / "jobs" / "001.json").unlink()
+    (tmp_path / "work" / f"samples-{'0' * 32}" / "blocks").mkdir(parents=True)
+    print_status(Store(tmp_path), None)
+    out = capsys.readouterr().out
+    assert "1 of 2 jobs finished" in out and "its command goes on" in out and f"do=report sweep={sweep}" in out
+    assert f"samples-{'0' * 32}: unfinished, has finished blocks" in out

@@ -1,6 +1,7 @@
 """A training that dies at the worst moment of a checkpoint resumes to the same weights and the same curves."""
 
 import shutil
+import signal
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from plain_folder import Folder
 
 from ablatent.core.disk import DiskFull
 from ablatent.core.errors import StageError
+from ablatent.core.signals import ENDING
 from ablatent.training import loop, record
 from ablatent.training.checkpoint import read_checkpoint, write_checkpoint
 from ablatent.training.loop import Runtime, fit
@@ -222,3 +224,38 @@ def test_a_checkpoint_of_another_model_says_so(tmp_path):
     )
     with pytest.raises(StageError, match=r"of another model .*rebuild"):
         train(tmp_path)
+
+
+@pytest.mark.parametrize("at", [7, 10, 23])
+def test_a_signal_leaves_a_checkpoint_at_any_step(tmp_path, monkeypatch, at):
+    """Also between two means of the curves, whose values are then in the checkpoint."""
+    whole = train(tmp_path / "whole")
+    kept, steps = [], []
+
+    class Counting(Line):
+        def after_step(self, step, recorder):
+            super().after_step(step, recorder)
+            steps.append(step)
+
+    def stop(text):
+        kept.append(text)
+        raise Died
+
+    with monkeypatch.context() as patched, pytest.raises(Died):
+        patched.setattr(loop, "stop_requested", lambda: steps[-1] == at)
+        patched.setattr(loop, "stop", stop)
+        train(tmp_path / "killed", Counting)
+    assert kept == [f"a checkpoint at step {at} of {STEPS}"]
+    assert train(tmp_path / "killed") == whole
+
+
+def test_signals_are_not_taken_over_in_a_training(tmp_path):
+    """Lightning's handler of SIGTERM ends the process with code 0, and its handler of SIGUSR1 requeues Slurm's job."""
+    before, seen = {number: signal.getsignal(number) for number in ENDING}, []
+
+    class Looking(Line):
+        def after_step(self, step, recorder):
+            seen.append({number: signal.getsignal(number) for number in ENDING})
+
+    train(tmp_path / "a", Looking)
+    assert seen == [before] * STEPS

@@ -4,10 +4,14 @@ import os
 import re
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import hydra
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -93,9 +97,10 @@ def typed_searchpath(arguments: list[str]) -> list[str]:
     return [path for value in values for path in re.findall(r"file://([^,\]'\"]+)", value)]
 
 
-def command_line() -> str:
-    """The command as typed, quoted for a shell, for reports."""
-    return shlex.join(["python", Path(_typed[0]).name, *_typed[1:]])
+def command_line(words: Sequence[str] = ()) -> str:
+    """A script and its arguments as a command, quoted for a shell, for reports. words: empty for the typed ones."""
+    words = words or _typed
+    return shlex.join(["python", Path(words[0]).name, *words[1:]])
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -135,22 +140,51 @@ def composed(overrides: list[str], cfg: DictConfig) -> "Composed":
         return Composed(overrides, {}, str(e))
 
 
-def finish(jobs: "list[Composed]") -> int:
-    """Run the verb of these jobs; the exit code. An AblatentError becomes one printed message and code 2."""
+def finish(jobs: "list[Composed]", command: str) -> int:
+    """Run the verb of these jobs; the exit code. An AblatentError becomes one printed message and code 2.
+
+    command: that gave them, for the record.
+    """
     from ablatent.cli.verbs import execute
 
     try:
-        return execute(jobs, command_line())
+        return execute(jobs, command)
     except AblatentError as e:
         console.print(f"[red]error[/] {for_console(e)}", soft_wrap=True)
         return 2
-    except KeyboardInterrupt:
-        console.print("interrupted; what was built is kept, the same command goes on from the last checkpoint")
-        return 130
+
+
+class JobFailed(HydraException):
+    """A job that another launcher than this package's ran, and that failed: Hydra tells its message, no traceback."""
 
 
 def one_job(cfg: DictConfig) -> None:
-    """Hydra's task function without -m."""
+    """Hydra's task function: of a command with one job, and of each job of a launcher that runs jobs one by one.
+
+    Ends the process of the first; raises JobFailed in the other, whose process belongs to the launcher.
+    """
     from hydra.core.hydra_config import HydraConfig
 
-    sys.exit(finish([composed(list(HydraConfig.get().overrides.task), cfg)]))
+    hydra_config = HydraConfig.get()
+    overrides = list(hydra_config.overrides.task)
+    if hydra_config.mode is RunMode.RUN:
+        sys.exit(finish([composed(overrides, cfg)], command_line()))
+    command = job_command(overrides)
+    if code := finish([composed(overrides, cfg)], command):
+        raise JobFailed(f"failed with exit code {code}: {command}")
+
+
+def tell_job(name: str, done: JobReturn) -> None:
+    """Print how a job of a launcher that runs jobs one by one ended, and where its report is."""
+    from ablatent.sweep.run_sweep import report_of
+
+    end = "finished" if done.status is JobStatus.COMPLETED else f"[red]failed[/]: {for_console(done._return_value)}"
+    command = job_command(list(done.overrides or []))
+    report = None if done.cfg is None else report_of(Path(done.cfg.store.path), command)
+    where = "" if report is None else f"; report: {report}"
+    console.print(f"job {for_console(name)}: {end}{for_console(where)}")
+
+
+def job_command(overrides: Sequence[str]) -> str:
+    """The command that runs one job of a sweep alone."""
+    return command_line(["run.py", *overrides])

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn, where
 
 from ablatent.conditioning.source import Source
+from ablatent.core.blocks import Blocks
 from ablatent.core.errors import ConfigError
 from ablatent.core.types import Cond
 
@@ -99,12 +100,19 @@ class Conditioner(nn.Module, ABC):
 
     @classmethod
     def cache(
-        cls, options: Mapping[str, Any], captions: Sequence[str], folder: Path, device: torch.device, title: str
+        cls,
+        options: Mapping[str, Any],
+        captions: Sequence[str],
+        folder: Path,
+        device: torch.device,
+        title: str,
+        blocks: Blocks,
     ) -> dict[str, Any]:
         """Write the embeddings of these captions into a folder, where `rows` finds them by `Source.embeddings`.
 
-        options: those that the class declares as `cached`, as objects; title: of the progress bar. Returns values
-        for the summary of the stage. Raises ConfigError for a class that declares options and has no `cache`.
+        options: those that the class declares as `cached`, as objects; title: of the progress bar; blocks: what is
+        finished of it, for a `cache` that takes long. Returns values for the summary of the stage. Raises ConfigError
+        for a class that declares options and has no `cache`.
         """
         raise ConfigError("conditioner", "a class with a `cache` for the options that it declares", cls.__name__)
 

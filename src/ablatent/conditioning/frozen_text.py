@@ -17,6 +17,7 @@ from ablatent.conditioning.row_lookup import RowLookup
 from ablatent.conditioning.source import Source
 from ablatent.conditioning.text_encoder import CaptionEncoder
 from ablatent.core.arrays import new_array
+from ablatent.core.blocks import Blocks
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.fields import Count, OneOf, Probability
 from ablatent.core.files import read_json, write_json
@@ -68,12 +69,18 @@ class FrozenText(Conditioner):
 
     @classmethod
     def cache(
-        cls, options: Mapping[str, Any], captions: Sequence[str], folder: Path, device: torch.device, title: str
+        cls,
+        options: Mapping[str, Any],
+        captions: Sequence[str],
+        folder: Path,
+        device: torch.device,
+        title: str,
+        blocks: Blocks,
     ) -> dict[str, Any]:
         """states.npy (u, max_length, dim), zeros behind the last token; counts.npy (u,): tokens that count;
         captions.json."""
         text = cls(pretrained=True, **options).to(device)
-        _, counts = text.encode(captions, title, folder)
+        _, counts = text.encode(captions, title, folder, blocks)
         return {
             "tokens": int(counts.sum()),
             "longest": int(counts.max(initial=0)),
@@ -101,21 +108,26 @@ class FrozenText(Conditioner):
         return {"state": RowLookup(states, index), "count": counts[index]}
 
     def encode(
-        self, captions: Sequence[str], title: str = "", into: Path | None = None
+        self, captions: Sequence[str], title: str = "", into: Path | None = None, blocks: Blocks | None = None
     ) -> tuple[Float[np.ndarray, "u l d"], Int64[np.ndarray, " u"]]:
         """(states, zeros behind the last token; number of tokens that count), a row a caption.
 
-        title: of the progress bar; into: a folder that keeps them; they are then memory-mapped.
+        title: of the progress bar; into: a folder that keeps them; they are then memory-mapped; blocks: what is
+        finished of it.
         """
+        blocks = Blocks() if blocks is None else blocks
         shape, dtype = (len(captions), self.length, self.encoder.dim), np.dtype(self.stored)
         states = np.zeros(shape, dtype)
         if into is not None:
             states = new_array(into / STATES, dtype, shape)
         counts = np.zeros(len(captions), dtype=np.int64)
-        for rows, given, count in self.encoder(captions, self.length, self.empty.device, title):
+        for rows, given, count in self.encoder(captions, self.length, self.empty.device, title, blocks.done):
             real = np.arange(given.shape[1]) < rearrange(count, "b -> b 1")
-            states[rows, : given.shape[1]] = given.cpu().numpy() * rearrange(real, "b l -> b l 1")
-            counts[rows] = count
+            padded = np.zeros((len(rows), *shape[1:]), dtype)
+            padded[:, : given.shape[1]] = given.cpu().numpy() * rearrange(real, "b l -> b l 1")
+            blocks.add(len(rows), rows=rows, states=padded, counts=count)
+        for part in blocks:
+            states[part["rows"]], counts[part["rows"]] = part["states"], part["counts"]
         if into is not None:
             states.flush()  # type: ignore[attr-defined]
             np.save(into / COUNTS, counts)

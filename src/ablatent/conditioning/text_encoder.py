@@ -39,11 +39,13 @@ class CaptionEncoder(ABC):
 
     @abstractmethod
     def __call__(
-        self, captions: Sequence[str], length: int, device: torch.device | str, title: str = ""
+        self, captions: Sequence[str], length: int, device: torch.device | str, title: str = "", done: int = 0
     ) -> Iterator[tuple[Int64[np.ndarray, " b"], Float[Tensor, "b l dim"], Int64[np.ndarray, " b"]]]:
-        """Batches of (rows of `captions`, states, number of tokens that count, at least one a row), in any order.
+        """Batches of (rows of `captions`, states, number of tokens that count, at least one a row), in any order that
+        is the same at each call.
 
-        l: of the longest in the batch, at most `length`; title: of the progress bar, none where it is empty.
+        l: of the longest in the batch, at most `length`; title: of the progress bar, none where it is empty; done: so
+        many captions are left out, the first whole batches.
         """
 
     def served(self) -> dict[str, Any]:
@@ -92,18 +94,19 @@ class TextEncoder(CaptionEncoder):
 
     @torch.no_grad()
     def __call__(
-        self, captions: Sequence[str], length: int, device: torch.device | str, title: str = ""
+        self, captions: Sequence[str], length: int, device: torch.device | str, title: str = "", done: int = 0
     ) -> Iterator[tuple[Int64[np.ndarray, " b"], Float[Tensor, "b l dim"], Int64[np.ndarray, " b"]]]:
         """Batches of (rows, states of the last layer, number of tokens that count); l: of the longest in the batch.
 
         The states of real tokens do not depend on the padding. title: of the progress bar; empty: the encoder's name.
+        done: so many captions are left out, the first whole batches.
         Raises ConfigError or DataError for weights that cannot be found, or are not those of the digest.
         """
         ids, counts = self.tokens(captions, length)
         self._load(device)
         order = np.argsort(counts, kind="stable")  # neighbours are of one length: little padding
-        with track(title or self.name, len(captions), "captions") as bar:
-            for first in range(0, len(order), BATCH):
+        with track(title or self.name, len(captions), "captions", done) as bar:
+            for first in range(done, len(order), BATCH):
                 rows = order[first : first + BATCH]
                 longest = int(counts[rows].max())
                 x = torch.from_numpy(ids[rows, :longest]).to(device).long()

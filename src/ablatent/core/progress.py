@@ -89,6 +89,11 @@ class Bar:
             console.print(f"  {self.title}: {counted}, {left} left {text}".rstrip())
             sys.stdout.flush()
 
+    def skip(self, n: int) -> None:
+        """Count n more units as done before, see `done`."""
+        self.first += n
+        self.advance(n)
+
     def close(self) -> None:
         """Take the bar off the terminal."""
         if self.rich is not None:

@@ -16,6 +16,7 @@ from ablatent.core.errors import AblatentError, ConfigError, DataError, did_you_
 from ablatent.core.escape import for_console
 from ablatent.core.files import write_json
 from ablatent.core.progress import console
+from ablatent.core.signals import end_on_signals
 from ablatent.data.captions import read_captions
 from ablatent.evaluation.folders import READERS, FolderImages
 
@@ -150,4 +151,5 @@ def _check_options(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
+    end_on_signals()
     sys.exit(main())

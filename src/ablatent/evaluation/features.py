@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from einops import rearrange
 
+from ablatent.core.blocks import Blocks
 from ablatent.core.errors import DataError
 from ablatent.core.images import as_rgb
 from ablatent.core.progress import track
@@ -22,26 +23,33 @@ class ImageArray(Protocol):
 
 
 def extract(
-    extractor: Extractor, images: ImageArray, device: torch.device | str, batch_size: int, title: str = "features"
+    extractor: Extractor,
+    images: ImageArray,
+    device: torch.device | str,
+    batch_size: int,
+    title: str = "features",
+    blocks: Blocks | None = None,
 ) -> np.ndarray:
     """float32 (N, d) features of uint8 (N, H, W, C) images in [0, 255]; the batch size changes last bits only.
 
     Grey images (C = 1) are seen as RGB.
 
-    Raises DataError for an empty set, images of another type or shape, and features that are not finite.
+    blocks: keeps what is finished, and has what an extraction of the same images that was killed had finished. Raises
+    DataError for an empty set, images of another type or shape, and features that are not finite.
     """
     if not len(images):
         raise DataError(f"{title}: expected at least one image; got none.")
     extractor.load(device)
-    features = np.empty((len(images), extractor.dim), dtype=np.float32)
-    with track(title, len(images), "images") as bar:
-        for start in range(0, len(images), batch_size):
+    blocks = Blocks() if blocks is None else blocks
+    with track(title, len(images), "images", blocks.done) as bar:
+        for start in range(blocks.done, len(images), batch_size):
             batch = np.ascontiguousarray(as_rgb(images[start : start + batch_size]))
             if batch.dtype != np.uint8 or batch.ndim != 4 or batch.shape[-1] != 3:
                 raise DataError(f"{title}: expected uint8 images (N, H, W, C); got {batch.dtype} {batch.shape}.")
             tensor = rearrange(torch.from_numpy(batch), "b h w c -> b c h w").to(device)
-            features[start : start + len(batch)] = extractor(tensor).float().cpu().numpy()
+            blocks.add(len(batch), features=extractor(tensor).float().cpu().numpy())
             bar.advance(len(batch))
+    features = blocks["features"]
     if not np.isfinite(features).all():
         raise DataError(f"{title}: {extractor.name} gave features that are not finite.")
     return features

@@ -7,6 +7,7 @@ import torch
 from einops import rearrange
 from jaxtyping import UInt8
 
+from ablatent.core.blocks import Blocks
 from ablatent.core.errors import DataError
 from ablatent.core.progress import track
 from ablatent.evaluation.scores import Score, versions
@@ -33,11 +34,13 @@ def reconstruction_scores(
     perceptual: Perceptual,
     device: torch.device | str = "cpu",
     batch_size: int = 32,
+    blocks: Blocks | None = None,
 ) -> dict[str, Score]:
     """psnr (dB, mean over images), ssim and perceptual distance (means), uint8 images in [0, 255].
 
     A score that cannot be had is left out and a note of psnr says why: no perceptual network, or images below its least
-    size or below SSIM's window of 11 px. Raises DataError unless both sets have the same shape and at least one image.
+    size or below SSIM's window of 11 px. blocks: keeps what is finished, see `extract`. Raises DataError unless
+    both sets have the same shape and at least one image.
     """
     if originals.shape != reconstructions.shape or not len(originals) or originals.dtype != np.uint8:
         raise DataError(f"reconstruction: expected equal sets; got {originals.shape} and {reconstructions.shape}.")
@@ -51,21 +54,24 @@ def reconstruction_scores(
     if perceptual.name != "none" and not with_perceptual:
         notes.append(f"no perceptual distance: {perceptual.name} needs {perceptual.smallest} px, not {smallest}")
     values["psnr"] = psnr(originals, reconstructions)
-    batches: dict[str, list[np.ndarray]] = {"ssim": [], "perceptual": []}
+    names = [name for name, wanted in (("ssim", with_ssim), ("perceptual", with_perceptual)) if wanted]
     network = perceptual.to(device) if with_perceptual else perceptual
-    with torch.inference_mode(), track("reconstruction scores", len(originals), "images") as bar:
-        for start in range(0, len(originals), batch_size):
+    blocks = Blocks() if blocks is None else blocks
+    with torch.inference_mode(), track("reconstruction scores", len(originals), "images", blocks.done) as bar:
+        for start in range(blocks.done, len(originals) if names else 0, batch_size):
             x, y = (
                 rearrange(torch.from_numpy(images[start : start + batch_size]), "b h w c -> b c h w").to(device).float()
                 for images in (originals, reconstructions)
             )
+            scored: dict[str, np.ndarray] = {}
             if with_ssim:
-                batches["ssim"].append(_ssim(y, x))
+                scored["ssim"] = _ssim(y, x)
             if with_perceptual:
                 distance = network(in_colours(x / 127.5 - 1), in_colours(y / 127.5 - 1))
-                batches["perceptual"].append(distance.cpu().numpy())
+                scored["perceptual"] = distance.cpu().numpy()
+            blocks.add(len(x), **scored)
             bar.advance(len(x))
-    values |= {name: np.concatenate(parts).astype(np.float64) for name, parts in batches.items() if parts}
+    values |= {name: blocks[name].astype(np.float64) for name in names}
     shown: dict[str, dict[str, Any]] = {
         "psnr": {"label": "PSNR [dB]", "better": "higher", "shown_in": "terminal"},
         "ssim": {"label": "SSIM", "better": "higher"},

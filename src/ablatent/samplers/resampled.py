@@ -29,6 +29,11 @@ class Resampled:
         """`inner` itself where nothing is repeated."""
         return inner if repeats == 1 else Resampled(inner, repeats)
 
+    @property
+    def steps(self) -> int:
+        """Steps of an image: each repetition counts as one."""
+        return self.inner.steps * self.repeats
+
     def check(self, schedule: NoiseSchedule) -> None:
         """Raise ConfigError where the sampler cannot run on this schedule."""
         self.inner.check(schedule)

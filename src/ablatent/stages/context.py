@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ablatent.core.blocks import Blocks
 from ablatent.core.errors import DataError
 from ablatent.core.instantiate import make
 from ablatent.data.base import ImageData, Images, load_images
@@ -89,6 +90,13 @@ class Context:
     def device(self) -> "torch.device":
         """The device on which this rank computes."""
         return device_of(self.runtime, self.rank)
+
+    def blocks(self, name: str) -> Blocks:
+        """What a killed build of this stage had finished of a long computation, and what this one finishes.
+
+        name: of the computation; batches of another size are another one, since they may differ in last bits.
+        """
+        return self.work.blocks(f"{name}-{self.compute.batch_size}", self.title)
 
     def recorder(self) -> "Recorder":
         """The recorder that writes the curves, panels and snapshots of a training."""

@@ -1,5 +1,6 @@
 """A trained model from the store, with its guidance and the conditions of its samples."""
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from ablatent.conditioning.source import Source, class_index
+from ablatent.core.blocks import Blocks
 from ablatent.core.instantiate import make
 from ablatent.core.progress import Bar
 from ablatent.data.base import Annotations
@@ -77,8 +79,16 @@ class Generator:
             fields["label"] = np.asarray(source.part("labels"))
         return generate(self.model, sampler, self.guided, draws, fields, on_step)
 
-    def drawing(self, seed: int, batch_size: int, bar: Bar) -> Draw:
-        """The `Draw` of a task's context. batch_size: samples at once; bar: advanced by the images of each step."""
+    def drawing(
+        self, seed: int, batch_size: int, bar: Bar, blocks: Callable[[str], Blocks] = lambda name: Blocks()
+    ) -> Draw:
+        """The `Draw` of a task's context.
+
+        batch_size: samples at once; bar: advanced by the images of each step; blocks: name of a drawing → what is
+        finished of it; drawings are named in the order of their calls. One that is watched is drawn from the start,
+        since what watches may keep what it sees.
+        """
+        numbers = itertools.count()
 
         def draw(
             x: Tensor,
@@ -87,8 +97,12 @@ class Generator:
             watch: OnBatchStep | None = None,
             source: Source | None = None,
         ) -> np.ndarray:
-            parts = self(used, Draws(seed, index, batch_size, x), source, advancing(bar, watch))
-            return np.concatenate([to_images(self.model.decode(z)) for _, z in parts])
+            kept = Blocks() if watch is not None else blocks(f"drawing-{next(numbers)}")
+            bar.skip(kept.done * used.steps)
+            draws = Draws(seed, index, batch_size, x, kept.done)
+            for _, z in self(used, draws, source, advancing(bar, watch)):
+                kept.add(len(z), images=to_images(self.model.decode(z)))
+            return kept["images"]
 
         return draw
 

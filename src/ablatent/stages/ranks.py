@@ -19,7 +19,7 @@ import time
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any, SupportsFloat
 
 import numpy as np
@@ -27,6 +27,7 @@ import numpy as np
 from ablatent.core.errors import AblatentError, StageError
 from ablatent.core.files import read_json, write_json
 from ablatent.core.progress import console
+from ablatent.core.signals import ENDING, end_on_signals, stop_requested, stoppable
 from ablatent.stages.context import Context, resolve_device, set_up_torch
 from ablatent.stages.stage import Stage
 from ablatent.store.artifacts import Store, Work
@@ -44,7 +45,12 @@ def several(stage: Stage, runtime: Mapping[str, Any]) -> bool:
 
 def build(ctx: Context) -> None:
     """Build a stage on runtime.devices ranks; its tracker run stays here. Raises StageError with a rank's message."""
-    folder = Path(mkdtemp(prefix="ablatent-ranks-"))
+    with stoppable(), TemporaryDirectory(prefix="ablatent-ranks-", ignore_cleanup_errors=True) as folder:
+        _train(ctx, Path(folder))
+
+
+def _train(ctx: Context, folder: Path) -> None:
+    """Start the agent and wait for it. folder: of the spec, and of what the ranks hand back."""
     work = {"key": ctx.work.key, "path": str(ctx.work.path.absolute()), "token": ctx.work.token}
     spec = {
         "stage": ctx.stage.spec(),
@@ -61,20 +67,21 @@ def build(ctx: Context) -> None:
         PARENT: str(os.getpid()),
     }
     command = [sys.executable, "-m", "ablatent.stages.ranks", str(folder / "spec.json")]
+    # a session of its own: what is typed on the terminal reaches this process, which passes it on
+    agent = subprocess.Popen(command, env=environment, start_new_session=True)
+    offset, ending = 0, False
     try:
-        agent = subprocess.Popen(command, env=environment)
-        offset = 0
-        try:
-            while agent.poll() is None:
-                time.sleep(0.1)
-                offset = _relay(folder, offset, ctx.run)
-        finally:
-            _end(agent)
-        _relay(folder, offset, ctx.run)
-        if agent.returncode != 0:
-            raise _failure(folder, ctx.title, agent.returncode)
+        while agent.poll() is None:
+            time.sleep(0.1)
+            offset = _relay(folder, offset, ctx.run)
+            if stop_requested() and not ending:
+                ending = True
+                agent.terminate()  # the ranks then leave their checkpoint
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _end(agent)
+    _relay(folder, offset, ctx.run)
+    if agent.returncode != 0:
+        raise _failure(folder, ctx.title, agent.returncode)
 
 
 def _end(agent: "subprocess.Popen[bytes]") -> None:
@@ -164,7 +171,13 @@ def follow(parent: int, leave: Path | None = None) -> None:
 
 
 def agent(path: Path) -> None:
-    """Run torchrun of this module, one rank for each device of this machine. path: of the spec."""
+    """Run torchrun of this module, one rank for each device of this machine. path: of the spec.
+
+    torchrun hands SIGTERM on to the ranks. Others of the signals that ask for an end are for the process above.
+    """
+    for number in ENDING:
+        if number is not signal.SIGTERM:
+            signal.signal(number, signal.SIG_IGN)
     follow(int(os.environ[PARENT]), leave=path.parent)
     os.environ[PARENT] = str(os.getpid())
     from torch.distributed.elastic.multiprocessing.api import SignalException
@@ -190,6 +203,7 @@ def agent(path: Path) -> None:
 
 def rank(path: Path) -> None:
     """Build one rank's part of the stage. path: of the spec; a failure is left beside it as failure-RANK.json."""
+    end_on_signals(quiet=True)
     number = int(os.environ["RANK"])
     follow(int(os.environ[PARENT]))
     console.quiet = number > 0

@@ -1,7 +1,7 @@
 """The store: artifacts that are whole or not there, built once whoever asks, checked when they are opened.
 
 objects/KIND/KEY/{manifest.json, …}   published, never changed afterwards
-work/KEY/{token, attempt, last.ckpt, error.json, files/}   a build in progress; survives a kill, so that it resumes
+work/KEY/{token, attempt, last.ckpt, blocks/, error.json, files/}   a build in progress, from which a killed one resumes
 locks/KEY   damaged/KEY-TIME   sweeps/ID   cache/
 """
 
@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ablatent.core.blocks import Blocks
 from ablatent.core.disk import DiskFull, full_disk_named
 from ablatent.core.errors import AblatentError, ConfigError, StageError
 from ablatent.core.escape import for_console
@@ -27,6 +28,7 @@ from ablatent.store.locks import locked
 from ablatent.store.records import Manifest
 from ablatent.store.verify import MANIFEST, Damaged, verify
 
+BLOCKS, SPENT = "blocks", "resumed_seconds"  # beside the files of a build
 FORMAT, FORMAT_FILE = 2, "FORMAT"
 """Of the store's layout, keys and names of files; the file stands at the root of the store."""
 
@@ -71,6 +73,30 @@ class Work:
     def checkpoint(self) -> Path:
         """The file from which a killed build resumes."""
         return self.path / CHECKPOINTS[0]
+
+    def blocks(self, name: str, title: str) -> Blocks:
+        """The finished part of a long computation of this build. name: of it; title: for messages."""
+        blocks = Blocks(self.path / BLOCKS / name, title, self.check)
+        if blocks.seconds:
+            write_atomic(self.path / SPENT, str(self.spent_before() + blocks.seconds).encode())
+        return blocks
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is anything that a killed build resumes from."""
+        return bool(checkpoints_of(self.path)) or (self.path / BLOCKS).exists()
+
+    def start_anew(self) -> None:
+        """Remove what a killed build left."""
+        for checkpoint in checkpoints_of(self.path):
+            checkpoint.unlink()
+        shutil.rmtree(self.path / BLOCKS, ignore_errors=True)
+        shutil.rmtree(self.files)
+        self.files.mkdir()
+
+    def spent_before(self) -> float:
+        """Seconds that killed builds had spent on what this one resumed from."""
+        return float(read_word(self.path / SPENT, r"\d+(\.\d+)?(e-?\d+)?") or 0)
 
     def check(self) -> None:
         """Call before every checkpoint and publish. Raises Superseded in an orphan of a killed build."""
@@ -232,7 +258,7 @@ class Store:
                 start = time.monotonic()
                 with full_disk_named(work.path):
                     build(work)
-                spent = time.monotonic() - start + self._spent_before(work)
+                spent = time.monotonic() - start + work.spent_before()
             except AblatentError as e:
                 self._leave_error(work, invocation, e)
                 raise
@@ -247,7 +273,8 @@ class Store:
         if path.exists() and not (path / "files").exists():  # left over by one that was killed after it had published
             shutil.rmtree(path)
         (path / "files").mkdir(parents=True, exist_ok=True)
-        (path / "error.json").unlink(missing_ok=True)
+        for name in ("error.json", SPENT):
+            (path / name).unlink(missing_ok=True)
         attempt = read_word(path / "attempt", "[0-9a-f]{12}")
         if attempt is None:
             attempt = uuid.uuid4().hex[:12]
@@ -255,10 +282,6 @@ class Store:
         token = uuid.uuid4().hex
         write_atomic(path / "token", token.encode())
         return Work(key, path, token, attempt)
-
-    def _spent_before(self, work: Work) -> float:
-        """Seconds that a killed build had spent up to the checkpoint that this one resumed from."""
-        return float(read_word(work.path / "resumed_seconds", r"\d+(\.\d+)?(e-?\d+)?") or 0)
 
     def _leave_error(self, work: Work, invocation: str, error: BaseException) -> None:
         trace = "".join(traceback.format_exception(error))

@@ -1,7 +1,6 @@
 """Building one stage: found in the store, or built, with tracking, provenance and a message."""
 
 import importlib
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,11 +14,10 @@ from ablatent.stages.context import Context, prepared, set_up_torch
 from ablatent.stages.provenance import record, stage_code
 from ablatent.stages.stage import Stage
 from ablatent.store.artifacts import Artifact, Store, Work
-from ablatent.store.layout import checkpoints_of
 from ablatent.tracking.base import NoTracking, Tracking
 
 BEGUN = "code"
-"""The name of the file beside a checkpoint with the digest of the code that began the build."""
+"""The name of the file beside checkpoint and blocks with the digest of the code that began the build."""
 
 
 @dataclass
@@ -75,10 +73,10 @@ class Builder:
         return stage_code(stage, {role: a.manifest.code or "" for role, a in inputs.items() if a is not None})
 
     def _begin(self, stage: Stage, work: Work) -> None:
-        """Record the code that begins this build; apply store.on_code_change where other code left a checkpoint."""
+        """Record the code that begins this build; apply store.on_code_change where other code left something."""
         mark, code = work.path / BEGUN, self._code(stage)
         begun = read_word(mark, r"\w+") or "unknown"  # where the mark is damaged
-        if checkpoints_of(work.path) and begun != code:
+        if work.begun and begun != code:
             text = f"{stage.key.short}: other code than this began it"
             if self.on_code_change == "error":
                 do = "Use store.on_code_change=rebuild to build it from the start."
@@ -88,10 +86,7 @@ class Builder:
                 write_atomic(mark, begun.encode())
                 return
             console.print(f"  {text}; it starts anew.")
-            for checkpoint in checkpoints_of(work.path):
-                checkpoint.unlink()
-            shutil.rmtree(work.files)
-            work.files.mkdir()
+            work.start_anew()
         write_atomic(mark, code.encode())
 
     def _still_good(self, found: Artifact, stage: Stage) -> bool:

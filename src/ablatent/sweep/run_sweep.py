@@ -12,6 +12,7 @@ from ablatent.store.artifacts import Store
 from ablatent.store.identity import SweepId
 from ablatent.store.layout import PLAN, sweep_folder
 from ablatent.store.records import JobFailure, JobRecord, JobStage, PlannedJob
+from ablatent.store.sweeps import plans
 from ablatent.sweep.builder import Builder
 from ablatent.sweep.executors import Executor, StageOutcome
 from ablatent.sweep.plan import Job, Plan, stages_table
@@ -111,3 +112,12 @@ def _show(run: Run, name: str, path: Any) -> None:
     from PIL import Image
 
     run.images(0, name, np.asarray(Image.open(path).convert("RGB")))
+
+
+def report_of(root: Path, command: str) -> Path | None:
+    """The report of the newest sweep in the store at `root` that this command made; None where there is none."""
+    for sweep, plan in plans(root):
+        report = sweep_folder(root, sweep) / "report" / "report.html"
+        if plan.command == command and report.exists():
+            return report
+    return None

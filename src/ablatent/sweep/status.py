@@ -15,11 +15,14 @@ from ablatent.core.progress import console, counted
 from ablatent.core.targets import TARGET, class_of
 from ablatent.data.base import ImageData
 from ablatent.stages.kind_base import Fingerprints
-from ablatent.store.artifacts import Store
+from ablatent.store.artifacts import BLOCKS, Store
 from ablatent.store.identity import Key, SweepId
 from ablatent.store.layout import checkpoints_of, sweep_folder, work_folder, work_keys
 from ablatent.store.records import PlannedStage, PlanRecord
 from ablatent.store.sweeps import job_records, plans
+
+LEFT = {"last.ckpt": "a checkpoint", BLOCKS: "finished blocks"}
+"""What a killed build leaves to go on from."""
 
 
 def print_status(store: Store, sweep: SweepId | None) -> None:
@@ -40,6 +43,8 @@ def print_status(store: Store, sweep: SweepId | None) -> None:
         statuses = [record.status for record in job_records(store.root, name)]
         finished = f"{statuses.count('finished')} of {counted(len(plan.jobs), 'job')} finished"
         console.print(for_console(f"  sweep {name}: {finished}  {plan.command}"))
+        if len(statuses) < len(plan.jobs):
+            console.print("    running, or ended before its last job: its command goes on")
         if not (sweep_folder(store.root, name) / "report" / "report.html").exists():
             command = shlex.join(["python", "run.py", "do=report", f"sweep={name}", f"store.path={store.root}"])
             console.print(for_console(f"    no report yet: it runs, or was stopped. Write one: {command}"))
@@ -55,7 +60,9 @@ def _print_work(root: Path, known: list[PlanRecord]) -> None:
     for key in work_keys(root):
         folder = work_folder(root, key)
         if folder not in useless:
-            kept = ", has a checkpoint" if checkpoints_of(folder) else ""
+            left = ["a checkpoint"] if checkpoints_of(folder) else []
+            left += ["finished blocks"] if (folder / BLOCKS).exists() else []
+            kept = f", has {' and '.join(left)}" if left else ""
             gone = ", of data that are not there as they were" if key in stale else ""
             console.print(for_console(f"  {key}: {_state(folder / 'error.json')}{kept}{gone}"))
     if useless:

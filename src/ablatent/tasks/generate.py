@@ -103,12 +103,14 @@ class Guided:
 @dataclass(frozen=True)
 class Draws:
     """Which samples are drawn. seed, indices: decide each sample's noise; batch_size: samples at once, which changes
-    nothing but memory; x: their initial states (n, c, h, w), None for x_T ~ N(0, I), drawn from seed and index."""
+    nothing but memory; x: their initial states (n, c, h, w), None for x_T ~ N(0, I), drawn from seed and index; done:
+    so many are left out, whole batches from the first on, which were drawn before."""
 
     seed: int
     indices: Sequence[int]
     batch_size: int
     x: Float[Tensor, "n c h w"] | None = None
+    done: int = 0
 
 
 OnBatchStep = Callable[[Sequence[int], int, float, Tensor, Prediction], Tensor]
@@ -141,7 +143,7 @@ def generate(
     sampler's, called after each step of each batch.
     """
     schedule, size = model.denoiser.schedule, draws.batch_size
-    for first in range(0, len(draws.indices), size):
+    for first in range(draws.done, len(draws.indices), size):
         rows = slice(first, first + size)
         part = draws.indices[rows]
         batch = {k: torch.from_numpy(np.asarray(v[rows])).to(model.device) for k, v in fields.items()}

@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader, IterableDataset
 from ablatent.core.errors import StageError
 from ablatent.core.files import write_atomic
 from ablatent.core.progress import console, track
-from ablatent.core.ranks import BatchShard, from_rank_zero, rank_device, this_shard
+from ablatent.core.ranks import BatchShard, from_rank_zero, rank_device, several_ranks, this_shard
+from ablatent.core.signals import stop, stop_requested, stoppable
 from ablatent.training.batches import Batch, BatchAt
 from ablatent.training.checkpoint import Scratch, read_checkpoint, write_checkpoint
 from ablatent.training.divergence import FiniteSteps
@@ -77,12 +78,21 @@ class _Clock(pl.Callback):
         if "train/loss" in logs:
             self.shown = {"loss": logs["train/loss"]}
         self.bar.advance(1, **self.shown)
-        # Only where no mean is pending, so that the curves, too, are those of an uninterrupted training.
-        if step % self.recorder.every == 0 and step < trainee.steps:
-            due = torch.tensor(time.monotonic() - self.saved >= self.every, dtype=torch.uint8, device=trainee.device)
-            if bool(from_rank_zero(due)):  # one clock for all ranks, since all take part in a checkpoint
-                self.save()
-                self.saved = time.monotonic()
+        if step < trainee.steps and self._due(step, trainee.device):
+            self.save()
+            self.saved = time.monotonic()
+            if stop_requested():
+                stop(f"a checkpoint at step {step} of {trainee.steps}")
+
+    def _due(self, step: int, device: torch.device) -> bool:
+        """Whether a checkpoint is due after this step: now and then, and where a signal asks for the end."""
+        if not several_ranks() and stop_requested():
+            return True
+        if step % self.recorder.every:
+            return False
+        due = stop_requested() or time.monotonic() - self.saved >= self.every
+        # one clock for all ranks, since all take part in a checkpoint
+        return bool(from_rank_zero(torch.tensor(due, dtype=torch.uint8, device=device)))
 
 
 def fit(
@@ -103,7 +113,8 @@ def fit(
     Where there are several ranks, each calls this with the same arguments. All validate and draw panels in step, so
     that none waits for another; the recorder of the first alone writes. Raises StageError where there are not as many
     processes as `runtime.devices`, for a checkpoint that cannot be read or is of another model, where a training ends
-    early, and where it diverges (no checkpoint has such weights); KeyboardInterrupt where it was interrupted.
+    early, and where it diverges (no checkpoint has such weights). A signal that asks for the end leaves a checkpoint,
+    see `core.signals`.
     """
     shard = trainee.shard = this_shard(runtime.grad_accum_steps)
     trainee.title = title
@@ -120,6 +131,7 @@ def fit(
             "optimizers": [optimizer_state(o) for o in trainee.trainer.optimizers],
             "extra": gathered(trainee.resume_state()),
             "scaler": {} if trainee.scaler() is None else trainee.scaler().state_dict(),
+            "pending": recorder.pending,
         }
         # Rows first: a resume drops those after its checkpoint, but could not bring back any that are missing.
         recorder.flush()
@@ -142,10 +154,11 @@ def fit(
             use_distributed_sampler=False,
             callbacks=[_Clock(bar, recorder, save, runtime.checkpoint_seconds, FiniteSteps(title, trainee.lr_keys))],
         )
+        # Lightning's own handlers would end the process with code 0, or requeue it in Slurm: see core/signals.py.
+        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
         loader = DataLoader(_Batches(batch_at, shard, trainee.step, trainee.steps), batch_size=None)
-        trainer.fit(trainee, loader)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+        with stoppable():
+            trainer.fit(trainee, loader)
     recorder.flush()
     if trainee.step != trainee.steps:
         raise StageError(f"{title}: expected {trainee.steps} steps, {trainee.step} were taken.")
@@ -182,6 +195,7 @@ def _resume(trainee: Trainee, scratch: Scratch, recorder: Recorder, title: str) 
     trainee.step = step = state["step"]
     trainee.pending_optimizers, trainee.pending_scaler = state["optimizers"], state.get("scaler", {})
     recorder.resume(state["files"])
+    recorder.take_up(state.get("pending", {}))
     if recorder.writes:
         write_atomic(spent, str(state["seconds"]).encode())
     console.print(f"  {title}: resumed at step {step} of {trainee.steps}")

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -47,7 +47,7 @@ class Recorder:
         self.folder, self.check, self.writes = folder, check, writes
         self.files: dict[str, dict[str, Any]] = {}
         """What was written so far: name → size and SHA-256, which checkpoints keep."""
-        self.sums: dict[str, list[float]] = {}
+        self.values: dict[str, list[Tensor | float]] = {}
         self.rows: list[tuple[int, str, float]] = []
 
     def resume(self, files: Mapping[str, Mapping[str, Any]]) -> None:
@@ -93,13 +93,22 @@ class Recorder:
     def train(self, step: int, values: Mapping[str, Tensor | float]) -> dict[str, float]:
         """One step's values, each named train/NAME; returns the means when they are due, else an empty dict."""
         for name, value in values.items():
-            self.sums.setdefault(f"train/{name}", []).append(value)  # type: ignore[arg-type]
+            self.values.setdefault(f"train/{name}", []).append(value)
         if step % self.every:
             return {}
-        means = {name: float(sum(float(v) for v in values) / len(values)) for name, values in self.sums.items()}
-        self.sums.clear()
+        means = {name: sum(values) / len(values) for name, values in self.pending.items()}
+        self.values.clear()
         self.log(step, means)
         return means
+
+    @property
+    def pending(self) -> dict[str, list[float]]:
+        """The training values since the last mean, by name: of a checkpoint between two means, for its resume."""
+        return {name: [float(v) for v in values] for name, values in self.values.items()}
+
+    def take_up(self, values: Mapping[str, Sequence[float]]) -> None:
+        """Go on with what was `pending` at a checkpoint."""
+        self.values = {name: list(own) for name, own in values.items()}
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Rows of values by name, after so many steps; they reach the file at the next `flush`."""

@@ -47,12 +47,14 @@ class ParsedOnce:
 class AblatentLauncher(Launcher):
     """Composes every job and hands them over together. A failed job does not stop the others; the exit code tells."""
 
+    tells = True  # for the sweeper
+
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context, self.config = hydra_context, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         # Hydra imports every plugin module at each start: what is heavy is imported here.
-        from ablatent.cli.main import finish
+        from ablatent.cli.main import command_line, finish
         from ablatent.core.escape import for_console
         from ablatent.core.progress import console
 
@@ -61,7 +63,7 @@ class AblatentLauncher(Launcher):
         except HydraException as e:
             console.print(f"[red]error[/] {for_console(e)}", soft_wrap=True)
             sys.exit(2)
-        code = finish(jobs)
+        code = finish(jobs, command_line())
         if code:
             # Hydra would raise only the first failure; the table of failures was printed already.
             sys.exit(code)

@@ -18,6 +18,7 @@ def build(ctx: Context) -> None:
         raise ConfigError("conditioner", "data with captions", "data without captions")
     nodes = {name: value for name, value in ctx.config.items() if name != TARGET}
     options = {name: make(value, object) if isinstance(value, Mapping) else value for name, value in nodes.items()}
-    summary = kind.cache(options, sorted({*captions, ""}), ctx.work.files, ctx.device, ctx.title)
+    blocks = ctx.work.blocks("embeddings", ctx.title)
+    summary = kind.cache(options, sorted({*captions, ""}), ctx.work.files, ctx.device, ctx.title, blocks)
     counts = {"captions": len(set(captions)), "images": len(captions)}
     write_json(ctx.work.files / "summary.json", {**counts, **summary})

@@ -81,10 +81,10 @@ def build(ctx: Context) -> None:
 @torch.no_grad()
 def judge(ctx: Context, verdict: Verdict, network: nn.Module, pixels: np.ndarray) -> np.ndarray:
     """The network's answer for each image, a row an image. pixels: (n, H, W, C) uint8."""
-    size, parts = ctx.compute.batch_size, []
-    with track(f"{ctx.title}: judging", len(pixels), "images") as bar:
-        for i in range(0, len(pixels), size):
+    size, blocks = ctx.compute.batch_size, ctx.blocks("answers")
+    with track(f"{ctx.title}: judging", len(pixels), "images", blocks.done) as bar:
+        for i in range(blocks.done, len(pixels), size):
             batch = to_tensor(as_rgb(pixels[i : i + size])).to(ctx.device)
-            parts.append(verdict.answers(network(batch)))
+            blocks.add(len(batch), answers=verdict.answers(network(batch)))
             bar.advance(len(batch))
-    return np.concatenate(parts)
+    return blocks["answers"]

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from einops import rearrange
 
 from ablatent.core.arrays import new_array
 from ablatent.core.errors import StageError
@@ -34,16 +35,21 @@ def build(ctx: Context) -> None:
         name: new_array(ctx.work.files / f"{name}.npy", np.float32, (views, len(pixels), *shape))
         for name in ("mean", "std")
     }
-    with track(ctx.title, views * len(pixels), "images") as bar:
-        for view in range(views):
-            for i in range(0, len(pixels), size):
-                batch = pixels[i : i + size]
-                moments = model.moments(to_tensor(batch[:, :, ::-1] if view else batch).to(ctx.device))
-                if not bool(torch.isfinite(moments.mean).all() and torch.isfinite(moments.std).all()):
-                    raise StageError(f"{ctx.title}: the encoder gave values that are not finite (image {i} and on).")
-                arrays["mean"][view, i : i + size] = moments.mean.cpu().numpy()
-                arrays["std"][view, i : i + size] = moments.std.cpu().numpy()
-                bar.advance(len(batch))
+    blocks = ctx.blocks("moments")
+    with track(ctx.title, views * len(pixels), "images", blocks.done) as bar:
+        while blocks.done < views * len(pixels):
+            view, i = divmod(blocks.done, len(pixels))
+            batch = pixels[i : i + size]
+            moments = model.moments(to_tensor(batch[:, :, ::-1] if view else batch).to(ctx.device))
+            if not bool(torch.isfinite(moments.mean).all() and torch.isfinite(moments.std).all()):
+                raise StageError(f"{ctx.title}: the encoder gave values that are not finite (image {i} and on).")
+            blocks.add(len(batch), mean=moments.mean.cpu().numpy(), std=moments.std.cpu().numpy())
+            bar.advance(len(batch))
+    first = 0
+    for part in blocks:
+        for name, rows in part.items():
+            rearrange(arrays[name], "view n ... -> (view n) ...")[first : first + len(rows)] = rows
+        first += len(part["mean"])
     rows = images.indices("train")
     mean, std = (np.concatenate(list(arrays[name][:, rows])) for name in ("mean", "std"))
     normalizer = LatentNormalizer.fit(mean, std, ctx.config["normalizer"])

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from einops import rearrange
 
 from ablatent.core.files import write_json
 from ablatent.core.instantiate import make
@@ -28,17 +29,19 @@ def build(ctx: Context) -> None:
     model = load_first_stage(ctx.input("first_stage"), ctx.device)
     images = ctx.images()
     originals = images.pixels[chosen_rows(images, "validation", config["count"])]
-    parts, counts = [], []
-    with track(ctx.title, len(originals), "images") as bar:
-        for i in range(0, len(originals), ctx.compute.batch_size):
+    blocks = ctx.blocks("images")
+    with track(ctx.title, len(originals), "images", blocks.done) as bar:
+        for i in range(blocks.done, len(originals), ctx.compute.batch_size):
             batch = originals[i : i + ctx.compute.batch_size]
             z = model.moments(to_tensor(batch).to(ctx.device)).mean
-            parts.append(to_images(model.decode(z)))
-            counts.append(model.code_counts(z))
+            counts = model.code_counts(z)
+            used = {} if counts is None else {"codes": rearrange(counts, "k -> 1 k").cpu().numpy()}
+            blocks.add(len(batch), images=to_images(model.decode(z)), **used)
             bar.advance(len(batch))
-    restored = np.concatenate(parts)
-    scores = reconstruction_scores(originals, restored, make(config["perceptual"], Perceptual), ctx.device)
-    scores |= _codebook(counts, len(originals))
+    restored = blocks["images"]
+    perceptual = make(config["perceptual"], Perceptual)
+    scores = reconstruction_scores(originals, restored, perceptual, ctx.device, blocks=ctx.blocks("scores"))
+    scores |= _codebook([part["codes"] for part in blocks if "codes" in part], len(originals))
     real = np.load(ctx.input("reference").path / "features.npy")
     metrics = {name: make(metric, Metric) for name, metric in config["metrics"].items()}
     extractor = make(config["extractor"], Extractor)
@@ -51,12 +54,14 @@ def build(ctx: Context) -> None:
     np.save(ctx.work.files / "images.npy", restored[:SHOWN])
 
 
-def _codebook(counts: list[torch.Tensor | None], images: int) -> dict[str, Score]:
-    """How many of the codes these images use, and how evenly; nothing for a first stage without a codebook."""
-    found = [c for c in counts if c is not None]
-    if not found:
+def _codebook(counts: list[np.ndarray], images: int) -> dict[str, Score]:
+    """How many of the codes these images use, and how evenly; nothing for a first stage without a codebook.
+
+    counts: of each code, (rows, codes), to be summed.
+    """
+    if not counts:
         return {}
-    total = torch.stack(found).sum(dim=0)
+    total = torch.from_numpy(np.concatenate(counts)).sum(dim=0)
     usage, perplexity = code_use(total)
     protocol = {"count": images, "codes": len(total), "latents": int(total.sum())}
     return {

@@ -25,7 +25,8 @@ def build(ctx: Context) -> None:
     images = ctx.images()
     rows = chosen_rows(images, config["split"], config["count"])
     extractor = make(config["extractor"], Extractor)
-    features = extract(extractor, images.pixels[rows], ctx.device, ctx.compute.batch_size, ctx.title)
+    pixels, size = images.pixels[rows], ctx.compute.batch_size
+    features = extract(extractor, pixels, ctx.device, size, ctx.title, ctx.blocks("features"))
     np.save(ctx.work.files / "features.npy", features)
     np.save(ctx.work.files / "rows.npy", rows)
     write_json(ctx.work.files / "summary.json", {"count": len(rows), "split": config["split"], **extractor.protocol()})

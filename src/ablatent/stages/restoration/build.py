@@ -26,20 +26,20 @@ def build(ctx: Context) -> None:
     restored, truth, baseline = (np.load(task.path / name) for name in RESTORED)
     protocol = {"real": "the true images", "degradation": summary["degradation"]}
     scores: dict[str, Score] = {}
-    scores |= _scores(ctx, restored, truth, summary["samples_per_image"], protocol)
-    for name, score in _scores(ctx, baseline, truth, summary["samples_per_image"], protocol).items():
+    scores |= _scores(ctx, "restored", restored, truth, summary["samples_per_image"], protocol)
+    for name, score in _scores(ctx, "baseline", baseline, truth, summary["samples_per_image"], protocol).items():
         scores[f"{name}_of_{summary['baseline']}"] = score.yardstick(name, summary["baseline_label"])
     write_json(ctx.work.files / "scores.json", {"metrics": as_json(scores)})
 
 
 def _scores(
-    ctx: Context, images: np.ndarray, truth: np.ndarray, samples_per_image: int, protocol: dict[str, Any]
+    ctx: Context, title: str, images: np.ndarray, truth: np.ndarray, samples_per_image: int, protocol: dict[str, Any]
 ) -> dict[str, Score]:
-    """samples_per_image: rows of one true image, of which sets take the first, so that no image is in the real set
-    twice. protocol: added to that of each score."""
+    """title: which images these are. samples_per_image: rows of one true image, of which sets take the first, so that
+    no image is in the real set twice. protocol: added to that of each score."""
     extractor, perceptual = make(ctx.config["extractor"], Extractor), make(ctx.config["perceptual"], Perceptual)
     metrics = {name: make(metric, Metric) for name, metric in ctx.config["metrics"].items()}
-    scores = reconstruction_scores(truth, images, perceptual, ctx.device)
+    scores = reconstruction_scores(truth, images, perceptual, ctx.device, blocks=ctx.blocks(title))
     if len(images) // samples_per_image >= MIN_SET:
         scores |= score_features(
             metrics,

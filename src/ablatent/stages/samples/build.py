@@ -25,16 +25,16 @@ def build(ctx: Context) -> None:
     count, seed = int(config["count"]), int(config["seed"])
     generator = load_generator(ctx.inputs, config, lambda needs: validation_source(ctx, needs))
     model, guidance, source = generator.model, generator.guided.guidance, generator.source(range(count))
-    images, priors = [], []
-    start = time.monotonic()
-    with track(ctx.title, count * sampler.steps, "image steps") as bar:
-        for x_T, z in generator(sampler, Draws(seed, range(count), size), source, advancing(bar)):
-            images.append(to_images(model.decode(z)))
-            priors.append(to_images(model.decode(x_T)))
+    blocks = ctx.blocks("images")
+    draws = Draws(seed, range(count), size, done=blocks.done)
+    start = time.monotonic() - blocks.seconds
+    with track(ctx.title, count * sampler.steps, "image steps", blocks.done * sampler.steps) as bar:
+        for x_T, z in generator(sampler, draws, source, advancing(bar)):
+            blocks.add(len(z), images=to_images(model.decode(z)), priors=to_images(model.decode(x_T)))
     spent = time.monotonic() - start
-    drawn = np.concatenate(images)
+    drawn = blocks["images"]
     np.save(ctx.work.files / "images.npy", drawn)
-    np.save(ctx.work.files / "prior.npy", np.concatenate(priors))
+    np.save(ctx.work.files / "prior.npy", blocks["priors"])
     save_png(ctx.work.files / "grid.png", grid(drawn[:64], columns=8, scale=2), {"stage": ctx.stage.key})
     _write_conditions(ctx, model, source)
     write_json(

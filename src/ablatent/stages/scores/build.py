@@ -54,7 +54,8 @@ def cached_features(ctx: Context, extractor: Extractor, images: np.ndarray, titl
     key = Key(f"features-{content.hexdigest()}")
 
     def write(work: Work) -> None:
-        features = extract(extractor, images, ctx.device, ctx.compute.batch_size, f"{ctx.title}: features of {title}")
+        size, about = ctx.compute.batch_size, f"{ctx.title}: features of {title}"
+        features = extract(extractor, images, ctx.device, size, about, work.blocks(f"features-{size}", about))
         np.save(work.files / "features.npy", features)
 
     artifact, _ = ctx.store.get_or_build(key, write)

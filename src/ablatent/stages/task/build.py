@@ -38,7 +38,7 @@ def build(ctx: Context) -> None:
         source = source_of(ctx, prepared).rows(rows)
 
     with track(ctx.title, task.image_steps(sampler), "image steps") as bar:
-        draw = generator.drawing(seed, size, bar)
+        draw = generator.drawing(seed, size, bar, ctx.blocks)
 
         def features(drawn: np.ndarray) -> np.ndarray:
             return cached_features(ctx, extractor, drawn, "images")
