@@ -6,7 +6,7 @@ import pytest
 from annotated_types import Ge, Gt, Le, Len, Lt
 
 from ablatent.cli.reference import page
-from ablatent.core.fields import Betas, Count, Matches, OneOf, Seed, fits, wording
+from ablatent.core.fields import Betas, Count, Matches, OneOf, Positive, Seed, fits, wording
 from ablatent.core.schema import leaves, places_of
 from ablatent.stages.job_fields import JobCheck, job_fields
 from commands import ROOT
@@ -17,6 +17,7 @@ from mistakes import compositions, mistakes
 @pytest.mark.parametrize(
     "hint, right, wrong, words",
     [
+        (Positive, [1, 0.5], [0, True, None], "a number above 0"),
         (Count, [1, 7], [0, -1, True, 1.0, "1", None, float("nan")], "an integer of at least 1"),
         (Seed, [0, 2**63 - 1], [-1, 2**63], "an integer of at least 0"),
         (Annotated[float, Gt(0)], [1, 0.5], [0, -1, True, float("inf"), "x"], "a number above 0"),

@@ -42,7 +42,7 @@ MISTAKES = {
     "do=plann": ["do", "Did you mean 'plan'"],
     "do=import format=compvis": ["path", "path=…"],
     "do=import path=file format=compviss": ["format", "Did you mean 'compvis'"],
-    "do=import path=file format=compvis": ["file", "cannot be read"],
+    "do=import path=file format=compvis": ["file: expected a weights file", "empty"],
     "do=export path=out format=compvis": ["key", "first_stage-…"],
     "first_stage=pretrained": ["first_stage.key", "do=import"],
     "diffusion.init_from=imported-00": ["diffusion.init_from", "imported-00"],

@@ -19,7 +19,7 @@ MEANT = {
     **dict.fromkeys(["epochs=1", "max_epochs=1", "num_train_steps=1", "trainer.max_steps=1"], "training.steps"),
     **dict.fromkeys(["batch_size=1", "train_batch_size=1", "data.batch_size=1"], "training.batch_size"),
     **{"ema_decay=0.9": "training.ema.decay", "num_workers=2": "runtime.threads", "seed_everything=1": "seed"},
-    **{"gpus=2": "runtime.devices", "devices=2": "runtime.devices", "output_dir=x": "store.path"},
+    **{"gpus=2": "runtime.devices", "devices=2": "runtime.devices", "output_dir=x": "out' or 'store.path"},
     **{"fp16=true": "runtime.precision", "mixed_precision=bf16": "runtime.precision", "dataset=digits": "data"},
     **{"model=unet": "network", "model.ch=3": "network.ch", "model.channels=3": "network.ch"},
     **{"vae.ch=3": "first_stage.ch", "vae.learning_rate=1": "first_stage.training.lr", "n=4": "samples.count"},

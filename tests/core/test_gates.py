@@ -97,7 +97,6 @@ def test_a_module_beside_the_conf_of_a_user_is_taken(module, variable, tmp_path,
         "verb._target_=os.getcwd",
         "executor._target_=os.getcwd",
         "sampler._target_=ablatent.samplers.guidance.NoGuidance",
-        "title={_target_:os.mkdir,path:made}",
         "preset.training.steps={_target_:os.mkdir,path:made}",
     ],
 )

@@ -13,8 +13,9 @@ from ablatent.store.records import Manifest
 
 def artifact(target: str) -> Artifact:
     config = {"sampler": {"_target_": target, "steps": 3}, "seed": 0}
-    about = {"kind": "samples", "key": "samples-0", "attempt": "0", "files": {}, "created": "now", "wall_seconds": 0.0}
-    return Artifact(Key("samples-0"), Path(), Manifest(**about, config=config))
+    key = Key(f"samples-{'0' * 32}")
+    about = {"kind": "samples", "key": key, "attempt": "0", "files": {}, "created": "now", "wall_seconds": 0.0}
+    return Artifact(key, Path(), Manifest(**about, config=config))
 
 
 @pytest.mark.parametrize("place", ["samplers.ddim.DDIM", "samplers.deterministic.DDIM", "gone.DDIM"])

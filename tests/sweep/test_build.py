@@ -121,7 +121,7 @@ def test_a_spec_that_is_none_is_one_sentence(tmp_path, text, capsys):
 
 @pytest.mark.parametrize("on_code_change", ["warn", "rebuild"])
 def test_a_damaged_mark_of_the_code_counts_as_other_code(tmp_path, code, on_code_change, capsys):
-    code["die"] = True
+    code["die"] = "with a checkpoint"
     with pytest.raises(KeyboardInterrupt):
         built_by(tmp_path, on_code_change, FIRST)
     (Store(tmp_path).work_folder(FIRST.key) / "code").write_bytes(b"\xff")

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from report_store import sealed
 
 from ablatent.stages.stage import Stage
 from ablatent.store.artifacts import Store
@@ -33,7 +34,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
             **{"wall_seconds": 10.0, "version": stage.version, "config": stage.config, "inputs": stage.inputs},
             "data": {**stage.digests, "source": "x"},
         }
-        (folder / "manifest.json").write_text(json.dumps(manifest))
+        (folder / "manifest.json").write_text(json.dumps(sealed(manifest)))
     return store
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 from ablatent.core.progress import console
 from ablatent.stages.check_counts import check_reconstruction_count, check_sample_count
 from ablatent.stages.kind_base import Fingerprints
+from ablatent.store.identity import SweepId
 from ablatent.store.records import PlanRecord
 from ablatent.sweep.image_counts import image_lines
 from ablatent.sweep.plan import Composed, make_plan
@@ -120,7 +121,11 @@ def test_the_preset_for_own_images_can_be_planned(tmp_path: Path) -> None:
 def test_the_record_of_a_plan_has_the_counts(tmp_path: Path) -> None:
     images(tmp_path, [f"{c}/{i}.png" for c in ("cat", "dog") for i in range(12)])
     overrides = ["preset=tiny", "data=image_folder", f"data.root={tmp_path}", "data.cache=null"]
-    record = make_plan([Composed([], composed(*overrides))]).record("id", "now", "command", "run").to_json()
+    record = (
+        make_plan([Composed([], composed(*overrides))])
+        .record(SweepId("20261124-101500-a1b2"), "now", "command", "run")
+        .to_json()
+    )
     again = PlanRecord.from_json(json.loads(json.dumps(record)), "plan.json")
     assert again.jobs[0].images["found"] == 24 and again.jobs[0].images["classes"] == ["cat", "dog"]
     old = json.loads(json.dumps(record))

@@ -101,12 +101,16 @@ def test_csv_folder_holds_the_run(tmp_path: Path) -> None:
 
 def killed_and_resumed(tracking: Tracking, folder: Path) -> Run:
     """A training that was killed after step 40 and resumed from step 30 up to 60; a row every ten steps."""
+    files: dict = {}
     for begin, end in ((0, 40), (30, 60)):
         with tracking.stage_run("diffusion-aa", "diffusion", {}, "s", "t") as run:
             recorder = Recorder(folder, run)
-            recorder.truncate(begin)
+            recorder.resume(files)
             for step in range(begin + 1, end + 1):
                 recorder.train(step, {"loss": 1 / step})
+                if step == 30:
+                    recorder.flush()
+                    files = dict(recorder.files)
             recorder.panel(end, "samples", IMAGE)
             recorder.flush()
     return run

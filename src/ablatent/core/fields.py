@@ -81,10 +81,12 @@ Count = Annotated[int, Ge(1)]
 Whole = Annotated[int, Ge(0)]
 """A number of things, or steps, of which there may be none."""
 Seed = Annotated[int, Ge(0), Lt(2**63)]
-Positive = Annotated[float, Gt(0)]
-NotNegative = Annotated[float, Ge(0)]
-Share = Annotated[float, Ge(0), Le(1)]
-Probability = Annotated[float, Ge(0), Lt(1)]
+Number = float | int
+"""Where whole numbers are written without a point."""
+Positive = Annotated[Number, Gt(0)]
+NotNegative = Annotated[Number, Ge(0)]
+Share = Annotated[Number, Ge(0), Le(1)]
+Probability = Annotated[Number, Ge(0), Lt(1)]
 """With which something is dropped: not always."""
 Betas = Annotated[Sequence[Probability], Len(2, 2)]
 """Decay rates of Adam's first and second moment."""
@@ -150,6 +152,8 @@ def wording(hint: Any, plural: bool = False) -> str:
     origin, args = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return _bounded(args[0], args[1:], plural)
+    if origin in (Union, UnionType) and set(args) == {float, int}:
+        return wording(float, plural)
     if origin in (Union, UnionType):
         words = [wording(a, plural) for a in args if a is not NoneType]
         return " or ".join([*words, *(["null"] if NoneType in args else [])])

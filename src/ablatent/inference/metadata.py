@@ -10,13 +10,20 @@ from ablatent.core.errors import AblatentError, ConfigError, DataError
 from ablatent.core.files import sha256
 from ablatent.core.images import REQUEST_CHUNK
 from ablatent.inference.request import MOST, Request
+from ablatent.stages.diffusion.kind import DiffusionKind
+from ablatent.stages.first_stage.kind import FirstStageKind
+from ablatent.stages.imported.kind import ImportedKind
+from ablatent.stages.latents.kind import LatentsKind
 from ablatent.store.identity import Key
 from ablatent.store.records import Record
 
 ANY_SIZE = 1 << 14
 """A side of images, and a number of threads or of images at once, larger than anybody has use for."""
-MODELS = ({"first_stage", "latents", "diffusion"}, {"first_stage", "imported"})
-"""The stages that make a model."""
+TRAINED, IMPORTED = (
+    {kind.name for kind in kinds}
+    for kinds in ((FirstStageKind, LatentsKind, DiffusionKind), (FirstStageKind, ImportedKind))
+)
+"""The stages that make a model of this store, and one of another program."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +115,7 @@ def _check_ranges(found: Metadata) -> None:
     if not whole or not (samples.get("decode_overlap") == 0 or _counts(samples.get("decode_overlap"))):
         raise DataError("samples: expected weights, snapshot, decode_tile and decode_overlap of a model.")
     model = {role for role, key in found.keys.items() if role == key.kind}
-    if found.keys.keys() != model or not any(model >= roles for roles in MODELS):
+    if found.keys.keys() != model or not any(model >= roles for roles in (TRAINED, IMPORTED)):
         raise DataError("keys: expected the stages of a model, each by its kind.")
 
 

@@ -286,7 +286,7 @@ class Store:
     def _leave_error(self, work: Work, invocation: str, error: BaseException) -> None:
         trace = "".join(traceback.format_exception(error))
         note = {"invocation": invocation, "time": time.time(), "message": str(error), "traceback": trace}
-        if isinstance(error, DiskFull) and not checkpoints_of(work.path):
+        if isinstance(error, DiskFull) and not work.begun:
             shutil.rmtree(work.path, ignore_errors=True)  # half files, which take the space that others need
         with suppress(OSError, DiskFull):
             work.path.mkdir(exist_ok=True)
