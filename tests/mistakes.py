@@ -12,7 +12,8 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.fields import fits
-from ablatent.core.schema import Field, check_value, leaves, places_of
+from ablatent.core.schema import Field, leaves, places_of
+from ablatent.core.validation import check_value
 from ablatent.stages.job_fields import job_fields
 from commands import ROOT
 from composing import composed

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 from ablatent.core.errors import ConfigError
 from ablatent.core.instantiate import make
 from ablatent.core.options import ROOT_VARIABLE, SEARCHPATH_VARIABLE
-from ablatent.core.schema import check_targets
+from ablatent.core.validation import check_targets
 from ablatent.samplers.base import Sampler
 from commands import ROOT, inline
 

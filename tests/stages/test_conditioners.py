@@ -17,8 +17,8 @@ from PIL import Image
 from ablatent import load
 from ablatent.cli.preflight import preflight
 from ablatent.core.errors import ConfigError
-from ablatent.core.schema import check_value
 from ablatent.core.targets import class_of
+from ablatent.core.validation import check_value
 from ablatent.stages.job_fields import job_fields
 from ablatent.stages.models import (
     blank_condition,

@@ -12,7 +12,7 @@ import yaml
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.instantiate import make
-from ablatent.core.schema import check_value
+from ablatent.core.validation import check_value
 from ablatent.data.augment import ShiftMirror
 from ablatent.evaluation.judges import Verdict
 from ablatent.stages.agreement.kind import AgreementKind

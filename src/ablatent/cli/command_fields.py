@@ -14,8 +14,9 @@ import yaml
 from ablatent.core.errors import ConfigError, did_you_mean
 from ablatent.core.fields import Fields, Text
 from ablatent.core.options import conf_folder
-from ablatent.core.schema import Field, check_value, fields_of, leaves
+from ablatent.core.schema import Field, fields_of, leaves
 from ablatent.core.targets import class_of
+from ablatent.core.validation import check_value
 from ablatent.core.values import get
 from ablatent.stages.job_fields import job_fields
 

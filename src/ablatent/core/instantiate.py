@@ -7,8 +7,8 @@ import hydra.utils
 from hydra.errors import InstantiationException
 
 from ablatent.core.errors import AblatentError, ConfigError
-from ablatent.core.schema import check_targets
 from ablatent.core.targets import TARGET, class_of
+from ablatent.core.validation import check_targets
 
 T = TypeVar("T")
 

@@ -32,7 +32,8 @@ from ablatent.core.fields import (
     WeightsName,
     Whole,
 )
-from ablatent.core.schema import Field, check_value, fields_of
+from ablatent.core.schema import Field, fields_of
+from ablatent.core.validation import check_value
 
 if TYPE_CHECKING:
     from torch.nn import Module

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ablatent.core.rng import stream
-from ablatent.core.schema import check_targets
 from ablatent.core.targets import TARGET, class_of
+from ablatent.core.validation import check_targets
 from ablatent.stages.context import Context
 
 if TYPE_CHECKING:

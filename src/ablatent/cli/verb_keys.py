@@ -1,0 +1,85 @@
+"""The keys that single verbs read, beside those of a job: their types, ranges and meanings."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from annotated_types import Gt, Lt
+
+from ablatent.core.fields import Count, Fields, Positive, StageKey, Text, WeightsName, Whole
+
+
+class JobsKeys(Fields):
+    """The keys of verbs of jobs."""
+
+    title: Annotated[Text | None, "at the head of the report"]
+    question: Annotated[Text | None, "that the sweep answers, at the head of the report"]
+    out: Annotated[Text | None, "folder of the report; null: the sweep's in the store"]
+
+
+class ReportKeys(Fields):
+    """The keys of do=report."""
+
+    sweep: Annotated[Text | None, "id of the sweep, below store/sweeps; null: the newest"]
+    out: Annotated[Text | None, "folder of the report; null: the sweep's in the store"]
+
+
+class StatusKeys(Fields):
+    """The keys of do=status."""
+
+    sweep: Annotated[Text | None, "id of a sweep whose jobs are listed; null: none"]
+
+
+class SampleKeys(Fields):
+    """The keys of do=sample."""
+
+    model: Annotated[Text | None, "SWEEP:JOB, the key of a diffusion or imported stage, or a W&B run id"]
+    prompt: Annotated[str | None, "one prompt, for models that read captions"]
+    prompts: Annotated[Text | None, "a text file with one prompt a line"]
+    class_: Annotated[Text | None, "a class by its name"]
+    label: Annotated[Whole | None, "a class by its number"]
+    image: Annotated[Text | None, "file of an image, for models and tasks that read one"]
+    mask: Annotated[Text | None, "file of a mask of the size of the image, white = fill, grey = in part"]
+    map: Annotated[Text | None, "file of a segmentation map"]
+    boxes: Annotated[Text | None, "[[CLASS, x0, y0, x1, y1], …] in shares of the image from left and top"]
+    annotations: Annotated[Mapping[str, Any] | None, "further annotations by name; a list gives values in turn"]
+    n: Annotated[Count, "images, of each prompt"]
+    out: Annotated[Text | None, "folder of the PNG files; null: a new one below samples/"]
+    repeat: Annotated[Text | None, "a PNG file of do=sample, which is made again"]
+    size: Annotated[Count | None, "side in pixels of the images of an imported model; null: 256"]
+
+
+class ImportOptions(Fields):
+    """The keys of `interop` with do=import."""
+
+    heads: Annotated[Count | None, "attention heads of the UNet"]
+    head_channels: Annotated[Count | None, "channels of an attention head of the UNet"]
+    heads_first: Annotated[bool, "rows of fused query, key and value are ordered by head first"]
+    T: Annotated[Count | None, "times of the schedule"]
+    beta_start: Annotated[float, Gt(0), Lt(1), "variance of the first step"] | None
+    beta_end: Annotated[float, Gt(0), Lt(1), "variance of the last step"] | None
+    scale_factor: Annotated[Positive | None, "by which raw latents are multiplied"]
+    null_label: Annotated[bool, "the last row of a class embedding is the null class"]
+
+
+class ExportOptions(Fields):
+    """The keys of `interop` with do=export."""
+
+    weights: Annotated[WeightsName, "which weights, to diffusers"]
+    snapshot: Annotated[Count | Literal["last"], "of the weights: after so many steps"]
+
+
+class ImportKeys(Fields):
+    """The keys of do=import."""
+
+    path: Annotated[Text | None, "the file or folder to read"]
+    format: Annotated[Text | None, "of the file: compvis or diffusers"]
+    interop: Annotated[ImportOptions, "what does not follow from the file; null: as in the released model"]
+
+
+class ExportKeys(Fields):
+    """The keys of do=export."""
+
+    path: Annotated[Text | None, "the folder to write"]
+    format: Annotated[Text | None, "of the files: compvis or diffusers"]
+    key: Annotated[StageKey | None, "of the first_stage, diffusion or imported stage"]
+    interop: Annotated[ExportOptions, "which weights"]
