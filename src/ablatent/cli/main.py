@@ -43,7 +43,7 @@ def main(root: Path) -> None:
     _typed[:] = sys.argv
     sys.stdout = cast(TextIO, PipedOutput(sys.stdout))
     sys.argv[1:] = [quoted(a) for a in sys.argv[1:]]
-    overrides = [a for a in sys.argv[1:] if not a.startswith("-") and "=" in a]
+    overrides = [a for a in sys.argv[1:] if not a.startswith("-") and ("=" in a or a.startswith("~"))]
     multirun = any(a in ("-m", "--multirun") for a in sys.argv[1:])
     try:
         check_place(store_path(root, overrides))

@@ -68,6 +68,19 @@ def check_target(override: Override, options: Sequence[str], top: Iterable[str])
     raise ConfigError(f"{'+' if added else ''}{group}", expected, override.input_line, do)
 
 
+def check_deleted(override: Override) -> None:
+    """Raise ConfigError for ~KEY, unless it is an entry of an open mapping: all other keys are read."""
+    key = override.package or override.key_or_group
+    if not is_entry(key):
+        expected = "a key that can be left out: an entry of evaluation.metrics, of conditioner.parts or of stages"
+        raise ConfigError(f"~{override.key_or_group}", expected, override.input_line, "All other keys are read.")
+
+
+def is_entry(key: str) -> bool:
+    """Whether a key is that of an entry of an open mapping."""
+    return any(re.fullmatch(place, key.rpartition(".")[0]) for place in OPEN.values())
+
+
 def check_experiment(root: Path, name: str, top: Iterable[str]) -> None:
     """Raise ConfigError for a key at the top of an experiment's file that config.yaml does not have.
 
@@ -90,6 +103,8 @@ def check_value(override: Override, cfg: Mapping[str, Any], groups: Mapping[str,
     value = get(cfg, key)
     linked = re.fullmatch(r"\$\{(\w+)\}", value) if isinstance(value, str) else None
     node = isinstance(value, Mapping) or (linked is not None and linked[1] in groups)
+    if typed.startswith("{") and isinstance(value, Mapping):
+        check_entries(key, override.value(), value)
     if typed.lstrip("'\"").startswith(("{", "${")) or (not node and typed in ("null", "")):
         return
     group = linked[1] if linked else top
@@ -103,10 +118,19 @@ def check_value(override: Override, cfg: Mapping[str, Any], groups: Mapping[str,
     else:
         form = option_form(key, typed, groups, there=True)
     if form:
-        do = f"Leave it out by '~{form.partition('=')[0]}'." if typed == "null" and "@" in form else ""
+        do = f"Leave it out by '~{form.partition('=')[0]}'." if typed == "null" and is_entry(key) else ""
         raise ConfigError(key, f"an option of a config group, chosen as {form}", typed, do)
     keys = [f"{key}.{name}" for name in value if name != "_target_"] if isinstance(value, Mapping) else []
     raise ConfigError(key, f"values for its keys ({', '.join(keys[:8])}{', …' if len(keys) > 8 else ''})", typed)
+
+
+def check_entries(key: str, typed: Any, node: Mapping[str, Any]) -> None:
+    """Raise ConfigError for a key of a typed mapping that the node at `key`, into which it is merged, does not have."""
+    for name in map(str, typed if isinstance(typed, Mapping) else ()):
+        if name not in node:
+            form = next((FORMS[g].format("NAME", "OPTION") for g, p in OPEN.items() if re.fullmatch(p, key)), "")
+            do = f"An option is added by {form}." if form else did_you_mean(name, node)
+            raise ConfigError(f"{key}.{name}", f"a key of {key} ({', '.join(node) or 'it has none'})", typed[name], do)
 
 
 def option_form(key: str, typed: str, groups: Mapping[str, Sequence[str]], there: bool) -> str:

@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ablatent.cli.command_fields import check_preset_key
 from ablatent.cli.override_targets import (
     by_last_part,
+    check_deleted,
     check_experiment,
     check_target,
     check_value,
@@ -54,6 +55,8 @@ def preflight(root: Path, overrides: Sequence[str], multirun: bool) -> None:
         if override.is_sweep_override() and not multirun:
             do = f"Sweep over several with: python run.py -m {key}=…; a text with commas needs quotes of its own."
             raise ConfigError(key, "one value", typed_value(override), do)
+        if override.is_delete():
+            check_deleted(override)
         if key in groups:
             check_target(override, groups[key], top_groups)
             at = "" if override.package is None else f"@{override.package}"
