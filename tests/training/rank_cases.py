@@ -24,6 +24,7 @@ from ablatent.diffusion.weighting import VelocityMSE
 from ablatent.first_stage.discriminator import PatchGAN
 from ablatent.first_stage.kl import KLAutoencoder
 from ablatent.first_stage.losses import AutoencoderLoss
+from ablatent.first_stage.perceptual import Perceptual
 from ablatent.first_stage.vq import VQAutoencoder
 from ablatent.networks.unet import UNet
 from ablatent.schedules.linear import Linear
@@ -72,7 +73,7 @@ class Folder:
         pass
 
 
-class Distance(nn.Module):
+class Distance(Perceptual):
     """In place of LPIPS: one number an image."""
 
     def __init__(self) -> None:

@@ -37,7 +37,7 @@ class DiffusionTraining(Training):
     """
 
     loss: Annotated[Literal["mse", "l1", "huber"], "of the output of the network"]
-    ema: Annotated[EMAOptions, "averages of the weights"]
+    ema: Annotated[EMAOptions | Mapping[str, Any], "averages of the weights"]
     snapshots: Annotated[Sequence[Count], "steps after which weights are kept, beside the last"]
 
     key: ClassVar[str] = "training"
