@@ -45,7 +45,7 @@ PHASES = {
     "checking the command": ("ablatent.cli.main:preflight", KL),
     "composing": ("ablatent.cli.main:composed", KL),
     "composing in several processes": ("ablatent.cli.main:composed", ["-m", "seed=0,1,2,3", *KL]),
-    "planning": ("ablatent.cli.verbs:make_plan", KL),
+    "planning": ("ablatent.cli.checked_plan:make_plan", KL),
     "checks": ("ablatent.sweep.check:check_plan", ["do=plan", *KL]),
     "latents": ("ablatent.stages.latents.build:build", [*KL, "latents.normalizer=scalar"]),
     "reference": ("ablatent.stages.reference.build:build", [*KL, "evaluation.reference_count=31"]),

@@ -74,7 +74,7 @@ def examples() -> dict[str, str]:
 
 
 def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    paths = os.pathsep.join(str(folder / part) for part in ("src", "own"))
+    paths = os.pathsep.join(str(folder / part) for part in ("src", ""))
     env = os.environ | {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "200"}
     env["ABLATENT_STORE"] = str(folder / "scratch")
     command = [sys.executable, *arguments]

@@ -48,7 +48,7 @@ def test_an_experiment_is_planned(tmp_path, name, preset):
     assert "refused" not in done.stdout and "first_stage" in done.stdout
     swept = {axis: values for axis, values in axes(name).items() if preset is None or axis != "preset"}
     jobs = len(list(itertools.product(*swept.values())))
-    assert jobs > 1 and done.stdout.startswith(f"{jobs} jobs\n"), done.stdout
+    assert jobs > 1 and re.search(rf"^{jobs} jobs$", done.stdout, re.M), done.stdout
     stages = {kind: int(number) for number, kind in re.findall(r"^│ (\d+) +│ (\w+)", done.stdout, re.M)}
     expected = SHARED if preset is None else SHARED_IN_TINY
     assert {kind: stages.get(kind) for kind in expected[name]} == expected[name], done.stdout

@@ -1,9 +1,7 @@
 """The plan of a command's jobs, with every job that cannot run refused."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-from ablatent.core.errors import AblatentError
 from ablatent.core.escape import for_console
 from ablatent.core.progress import console
 from ablatent.inference.pretrained import Resolver
@@ -18,8 +16,7 @@ def checked_plan(composed: Sequence[Composed], store: Store, everything: bool) -
 
     everything: check also where all stages are in the store already, which takes an import of torch.
     """
-    resolver = Resolver(store)
-    plan = make_plan([_resolved(job, resolver) for job in composed])
+    plan = make_plan(composed, Resolver(store))
     missing = missing_stages(plan, store)
     if everything or missing:
         from ablatent.sweep.check import check_plan
@@ -47,13 +44,3 @@ def refusals(plan: Plan) -> dict[str, list[Job]]:
 def missing_stages(plan: Plan, store: Store) -> set[Key]:
     """The keys of a plan's stages that the store does not have."""
     return {stage.key for stage in plan.stages.values() if not store.folder(stage.key).exists()}
-
-
-def _resolved(job: Composed, resolver: Resolver) -> Composed:
-    """The job with its references to the store resolved; refused where the store has no such artifact."""
-    if job.refused is not None:
-        return job
-    try:
-        return replace(job, config=resolver(job.config))
-    except AblatentError as e:
-        return replace(job, refused=str(e))

@@ -57,6 +57,7 @@ def preflight(root: Path, overrides: Sequence[str], multirun: bool) -> None:
             raise ConfigError(key, "one value", typed_value(override), do)
         if override.is_delete():
             check_deleted(override)
+            continue
         if key in groups:
             check_target(override, groups[key], top_groups)
             at = "" if override.package is None else f"@{override.package}"

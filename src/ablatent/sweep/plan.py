@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -33,6 +33,10 @@ class Composed:
     config: dict[str, Any]
     refused: str | None = None
     without_data: bool = False
+
+
+Resolve = Callable[[Mapping[str, Any]], dict[str, Any]]
+"""From a job's configuration to the one with stored stages in it. Raises an AblatentError where there is none."""
 
 
 @dataclass
@@ -100,8 +104,11 @@ class Plan:
         )
 
 
-def make_plan(jobs: Sequence[Composed]) -> Plan:
-    """The plan of these jobs; a job that breaks a rule is refused, with the reason, and the others are planned."""
+def make_plan(jobs: Sequence[Composed], resolve: Resolve = dict) -> Plan:
+    """The plan of these jobs; a job that breaks a rule is refused, with the reason, and the others are planned.
+
+    resolve: puts stored stages in the place of references to them, after values were checked.
+    """
     plan = Plan(
         [
             Job(i, job.overrides, job.config, refused=job.refused, without_data=job.without_data)
@@ -118,6 +125,7 @@ def make_plan(jobs: Sequence[Composed]) -> Plan:
             continue
         try:
             check(job.config)
+            job.config = resolve(job.config)
             apply_rules(job.config)
             job.stages = stages_of(job.config, fingerprints)
             job.counts = fingerprints.counts(dict(job.config["data"]))
