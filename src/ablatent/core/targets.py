@@ -22,15 +22,15 @@ def check_module(key: str, module: str, also: Sequence[str] = ()) -> None:
     """
     top = module.partition(".")[0]
     allowed = top == PACKAGE or any(module == name or module.startswith(f"{name}.") for name in also)
-    if not allowed and not any(_is_inside(top, folder) for folder in project_folders()):
+    if not allowed and not any(_is_inside(module, folder) for folder in project_folders()):
         places = " or ".join([PACKAGE, *also])
         do = "A package of your own stands beside your conf/ folder."
         raise ConfigError(key, f"a class of {places}, or of the package beside your conf/", module, do)
 
 
-def _is_inside(top: str, folder: Path) -> bool:
+def _is_inside(module: str, folder: Path) -> bool:
     """Whether a module that is imported by that name lies in the folder, or in src/ below it."""
-    file = file_of(top)
+    file, top = file_of(module), module.partition(".")[0]
     return file is not None and any(
         file.is_relative_to(place / top) or file == place / f"{top}.py" for place in (folder, folder / "src")
     )
