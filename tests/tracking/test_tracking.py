@@ -143,12 +143,14 @@ def test_tensorboard_events_of_a_resumed_training_are_one_curve(tmp_path: Path) 
 def test_offline_wandb_runs_of_a_killed_and_resumed_training_are_one_curve(tmp_path: Path) -> None:
     """The first process is killed for good, with its run open; what W&B would upload is read back from disk."""
     code = (
-        "import os, signal, sys; from pathlib import Path; sys.path.insert(0, sys.argv[2]); import test_tracking as t;"
+        "import json, os, signal, sys; from pathlib import Path;"
+        "sys.path.insert(0, sys.argv[2]); import test_tracking as t;"
         "tracking = t.WandbTracking('offline', 'p', None, Path(sys.argv[1]));"
         "opened = tracking.stage_run('diffusion-aa', 'diffusion', {}, 's', 't'); run = opened.__enter__();"
-        "recorder = t.Recorder(Path(sys.argv[1]), run); recorder.truncate(0);"
+        "recorder = t.Recorder(Path(sys.argv[1]), run); recorder.resume({});"
         "[recorder.train(step, {'loss': 1 / step}) for step in range(1, 31)]; recorder.panel(30, 'samples', t.IMAGE);"
-        "recorder.flush(); [recorder.train(step, {'loss': 1 / step}) for step in range(31, 41)];"
+        "recorder.flush(); Path(sys.argv[1], 'kept.json').write_text(json.dumps(recorder.files));"
+        "[recorder.train(step, {'loss': 1 / step}) for step in range(31, 41)];"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path, Path(__file__).parent], check=False)
@@ -157,7 +159,7 @@ def test_offline_wandb_runs_of_a_killed_and_resumed_training_are_one_curve(tmp_p
     tracking = WandbTracking("offline", "p", None, tmp_path)
     with tracking.stage_run("diffusion-aa", "diffusion", {}, "s", "t") as run:
         recorder = Recorder(tmp_path, run)
-        recorder.truncate(30)
+        recorder.resume(json.loads((tmp_path / "kept.json").read_text()))
         for step in range(31, 61):
             recorder.train(step, {"loss": 1 / step})
     (folder,) = (tmp_path / "wandb").glob("offline-run-*")
