@@ -146,7 +146,7 @@ def publish(store, key, files):
             path = work.files / name
             np.save(path, value) if name.endswith(".npy") else path.write_text(json.dumps(value))
 
-    store.get_or_build(Key(key), write)
+    store.get_or_build(key, write)
 
 
 @pytest.mark.slow
@@ -174,8 +174,9 @@ def test_real_pictures_get_their_own_scores_and_other_conditions_get_chance(tmp_
     for key, conditions in {"own": known, "other": known.rows(order)}.items():
         files = {"images.npy": pixels, "conditions_segmentation.npy": conditions.segmentation}
         files |= {"conditions.json": {"boxes": conditions.boxes}, "summary.json": {"labels": None, "captions": None}}
-        publish(store, f"samples-{key}", files)
-        scored = builder(AgreementKind().stage({}, {"samples": Key(f"samples-{key}"), "judge": made.key}))[0]
+        samples = Key(f"samples-{key.encode().hex():0>32}")
+        publish(store, samples, files)
+        scored = builder(AgreementKind().stage({}, {"samples": samples, "judge": made.key}))[0]
         scores = scored.json("scores.json")["metrics"]
         assert set(scores) == names | {f"{name}_chance" for name in names}
         for name in names:
