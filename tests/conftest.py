@@ -145,7 +145,18 @@ def small_sweep(tmp_path_factory):
 @pytest.fixture(scope="session")
 def swept(small_sweep, tmp_path_factory):
     """(folder, finished process) of the small sweep, for all tests that look at a store."""
-    folder, done = small_sweep
+    return copied(small_sweep, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def own_sweep(small_sweep, tmp_path_factory):
+    """As `swept`, for the tests of one file alone: those that leave other sweeps, or half of one, in the store."""
+    return copied(small_sweep, tmp_path_factory)
+
+
+def copied(sweep, tmp_path_factory):
+    """(folder, finished process) of a copy of a finished sweep."""
+    folder, done = sweep
     copy = tmp_path_factory.mktemp("swept")
     shutil.copytree(folder, copy, dirs_exist_ok=True)
     return copy, done

@@ -44,8 +44,8 @@ def test_a_sweep_by(tmp_path, first_stages, launcher):
     assert "Traceback" not in text
 
 
-def test_a_sweep_without_failures_ends_with_code_0(swept):
-    folder, _ = swept
+def test_a_sweep_without_failures_ends_with_code_0(own_sweep):
+    folder, _ = own_sweep
     done = run(folder, "-m", "first_stage=kl,vq", *SMALL, "hydra/launcher=basic")
     assert done.returncode == 0 and done.stdout.count(": finished; report: store/sweeps/") == 2, done.stdout
 

@@ -74,8 +74,8 @@ def wait_until(condition, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("phase", PHASES)
-def test_a_signal_in(swept, phase):
-    folder, _ = swept
+def test_a_signal_in(own_sweep, phase):
+    folder, _ = own_sweep
     place, overrides = PHASES[phase]
     number = ENDING[list(PHASES).index(phase) % len(ENDING)]
     done = python(folder, "-c", AT, str(ROOT), place, str(int(number)), *overrides, timeout=60)
@@ -83,16 +83,16 @@ def test_a_signal_in(swept, phase):
     wait_until(lambda: not working_in(folder), 5)
 
 
-def test_a_signal_while_a_model_is_used(swept):
-    folder, _ = swept
+def test_a_signal_while_a_model_is_used(own_sweep):
+    folder, _ = own_sweep
     sweep = sorted(p.name for p in (folder / "store" / "sweeps").iterdir())[0]
     place, overrides = "ablatent.stages.generator:generate", ["do=sample", f"model={sweep}:0", "runtime=cpu"]
     done = python(folder, "-c", AT, str(ROOT), place, str(int(signal.SIGHUP)), *overrides, timeout=60)
     ended(done, signal.SIGHUP)
 
 
-def test_a_signal_while_one_stage_is_built(swept):
-    folder, _ = swept
+def test_a_signal_while_one_stage_is_built(own_sweep):
+    folder, _ = own_sweep
     plan = json.loads(sorted((folder / "store" / "sweeps").glob("*/plan.json"))[0].read_text())
     stage = plan["stages"][plan["jobs"][0]["stages"]["samples"]]
     spec = {"stage": {**stage, "config": {**stage["config"], "count": 13}}, "store": "store"}

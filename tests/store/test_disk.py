@@ -105,8 +105,8 @@ def test_a_store_that_can_only_be_read_is_shown_and_reported(read_only, tmp_path
 
 
 @pytest.mark.slow
-def test_a_store_that_can_only_be_read_serves_found_sweeps_and_samples(read_only, swept, tmp_path):
-    folder, _ = swept
+def test_a_store_that_can_only_be_read_serves_found_sweeps_and_samples(read_only, own_sweep, tmp_path):
+    folder, _ = own_sweep
     store = f"store.path={read_only(folder / 'store')}"
     plan = min((folder / "store" / "sweeps").glob("*/plan.json"))  # that of the small sweep
     for command in (
@@ -125,8 +125,8 @@ def test_a_store_that_can_only_be_read_serves_found_sweeps_and_samples(read_only
 
 
 @pytest.mark.slow
-def test_samples_on_a_full_disk(small_disk, swept):
-    folder, _ = swept
+def test_samples_on_a_full_disk(small_disk, own_sweep):
+    folder, _ = own_sweep
     plan = min((folder / "store" / "sweeps").glob("*/plan.json"))  # that of the small sweep
     (small_disk / "ballast").write_bytes(bytes(shutil.disk_usage(small_disk).free - 40_000))
     done = run(folder, "do=sample", f"model={plan.parent.name}:0", "n=40", f"out={small_disk}/images", "runtime=cpu")
