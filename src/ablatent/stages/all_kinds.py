@@ -37,11 +37,6 @@ def kinds_of(config: Mapping[str, Any]) -> list[StageKind]:
     return list(ordered(kinds))
 
 
-def kind_named(name: str) -> StageKind | None:
-    """The built-in kind of that name, or None."""
-    return next((kind for kind in built_in() if kind.name == name), None)
-
-
 def ordered(kinds: Iterable[StageKind]) -> Iterator[StageKind]:
     """Each kind after those that it reads: all that read none first. Raises ConfigError for a circle."""
     waiting = {kind.name: kind for kind in kinds}

@@ -21,9 +21,6 @@ from ablatent.store.layout import checkpoints_of, sweep_folder, work_folder, wor
 from ablatent.store.records import PlannedStage, PlanRecord
 from ablatent.store.sweeps import job_records, plans
 
-LEFT = {"last.ckpt": "a checkpoint", BLOCKS: "finished blocks"}
-"""What a killed build leaves to go on from."""
-
 
 def print_status(store: Store, sweep: SweepId | None) -> None:
     """Print objects by kind, builds in progress, sweeps; the jobs of the named sweep too.
