@@ -7,15 +7,21 @@ compared to. Times may be real: networks accept them, and log-SNR grids need the
 
 import math
 from collections.abc import Callable
+from typing import Annotated
 
 import numpy as np
 import torch
+from annotated_types import Ge, Gt, Lt
 from einops import rearrange
 from jaxtyping import Float, Float64, Real
 from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError
 
+Times = Annotated[int, Ge(2), "times of the diffusion"]
+FirstBeta = Annotated[float, Gt(0), Lt(1), "variance of the first step"]
+LastBeta = Annotated[float, Gt(0), Lt(1), "variance of the last step, from beta_start on"]
+ZeroTerminalSnr = Annotated[bool, "rescale to no signal at the last time (Lin et al. 2024)"]
 CLEAN = -1.0
 """The time of the clean state: alpha 1, sigma 0. One step below the first noisy time, t = 0."""
 

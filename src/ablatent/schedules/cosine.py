@@ -3,11 +3,11 @@
 from typing import Annotated
 
 import numpy as np
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Gt, Lt
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.fields import NotNegative
-from ablatent.schedules.base import NoiseSchedule, check_steps_of_time, is_real
+from ablatent.schedules.base import NoiseSchedule, Times, ZeroTerminalSnr, check_steps_of_time, is_real
 
 
 class Cosine(NoiseSchedule):
@@ -18,10 +18,10 @@ class Cosine(NoiseSchedule):
 
     def __init__(
         self,
-        T: Annotated[int, Ge(2), "times of the diffusion"],
+        T: Times,
         s: Annotated[NotNegative, "offset of Nichol and Dhariwal 2021, eq. 17"],
         max_beta: Annotated[float, Gt(0), Lt(1), "largest variance of a step"],
-        zero_terminal_snr: Annotated[bool, "rescale to no signal at the last time (Lin et al. 2024)"],
+        zero_terminal_snr: ZeroTerminalSnr,
     ):
         check_steps_of_time(T)
         if not (is_real(s) and s >= 0):

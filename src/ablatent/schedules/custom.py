@@ -7,7 +7,7 @@ import numpy as np
 from annotated_types import Gt, Len, Lt
 
 from ablatent.core.errors import ConfigError
-from ablatent.schedules.base import NoiseSchedule, is_real
+from ablatent.schedules.base import NoiseSchedule, ZeroTerminalSnr, is_real
 
 
 class Custom(NoiseSchedule):
@@ -16,7 +16,7 @@ class Custom(NoiseSchedule):
     def __init__(
         self,
         betas: Annotated[Sequence[Annotated[float, Gt(0), Lt(1)]], Len(2), "variance of each step"],
-        zero_terminal_snr: Annotated[bool, "rescale to no signal at the last time (Lin et al. 2024)"],
+        zero_terminal_snr: ZeroTerminalSnr,
     ):
         if isinstance(betas, str) or not isinstance(betas, Sequence) or not betas:
             raise ConfigError("schedule.betas", "a list of numbers such as [0.1, 0.2, 0.3]", betas)

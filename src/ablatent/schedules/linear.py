@@ -1,13 +1,18 @@
 """The linear schedule of DDPM."""
 
-from typing import Annotated
-
 import numpy as np
-from annotated_types import Ge, Gt, Lt
 from jaxtyping import Float64
 
 from ablatent.core.errors import ConfigError
-from ablatent.schedules.base import NoiseSchedule, check_steps_of_time, is_real
+from ablatent.schedules.base import (
+    FirstBeta,
+    LastBeta,
+    NoiseSchedule,
+    Times,
+    ZeroTerminalSnr,
+    check_steps_of_time,
+    is_real,
+)
 
 
 def check_betas(beta_start: float, beta_end: float) -> None:
@@ -31,10 +36,10 @@ class Linear(NoiseSchedule):
 
     def __init__(
         self,
-        T: Annotated[int, Ge(2), "times of the diffusion"],
-        beta_start: Annotated[float, Gt(0), Lt(1), "variance of the first step"],
-        beta_end: Annotated[float, Gt(0), Lt(1), "variance of the last step, from beta_start on"],
-        zero_terminal_snr: Annotated[bool, "rescale to no signal at the last time (Lin et al. 2024)"],
+        T: Times,
+        beta_start: FirstBeta,
+        beta_end: LastBeta,
+        zero_terminal_snr: ZeroTerminalSnr,
     ):
         check_betas(beta_start, beta_end)
         super().__init__(linear_betas(check_steps_of_time(T), beta_start, beta_end), zero_terminal_snr)

@@ -1,10 +1,6 @@
 """The schedule of latent diffusion, which its released code calls "linear"."""
 
-from typing import Annotated
-
-from annotated_types import Ge, Gt, Lt
-
-from ablatent.schedules.base import NoiseSchedule, check_steps_of_time
+from ablatent.schedules.base import FirstBeta, LastBeta, NoiseSchedule, Times, ZeroTerminalSnr, check_steps_of_time
 from ablatent.schedules.linear import check_betas, linear_betas
 
 
@@ -16,10 +12,10 @@ class ScaledLinear(NoiseSchedule):
 
     def __init__(
         self,
-        T: Annotated[int, Ge(2), "times of the diffusion"],
-        beta_start: Annotated[float, Gt(0), Lt(1), "variance of the first step"],
-        beta_end: Annotated[float, Gt(0), Lt(1), "variance of the last step, from beta_start on"],
-        zero_terminal_snr: Annotated[bool, "rescale to no signal at the last time (Lin et al. 2024)"],
+        T: Times,
+        beta_start: FirstBeta,
+        beta_end: LastBeta,
+        zero_terminal_snr: ZeroTerminalSnr,
     ):
         check_betas(beta_start, beta_end)
         super().__init__(linear_betas(check_steps_of_time(T), beta_start**0.5, beta_end**0.5) ** 2, zero_terminal_snr)

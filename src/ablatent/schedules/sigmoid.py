@@ -3,11 +3,18 @@
 from typing import Annotated
 
 import numpy as np
-from annotated_types import Ge, Gt, Lt
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.fields import Positive
-from ablatent.schedules.base import NoiseSchedule, check_steps_of_time, is_real
+from ablatent.schedules.base import (
+    FirstBeta,
+    LastBeta,
+    NoiseSchedule,
+    Times,
+    ZeroTerminalSnr,
+    check_steps_of_time,
+    is_real,
+)
 from ablatent.schedules.linear import check_betas
 
 
@@ -21,11 +28,11 @@ class Sigmoid(NoiseSchedule):
 
     def __init__(
         self,
-        T: Annotated[int, Ge(2), "times of the diffusion"],
-        beta_start: Annotated[float, Gt(0), Lt(1), "variance of the first step"],
-        beta_end: Annotated[float, Gt(0), Lt(1), "variance of the last step, from beta_start on"],
+        T: Times,
+        beta_start: FirstBeta,
+        beta_end: LastBeta,
         width: Annotated[Positive, "the sigmoid is taken from -width to width"],
-        zero_terminal_snr: Annotated[bool, "rescale to no signal at the last time (Lin et al. 2024)"],
+        zero_terminal_snr: ZeroTerminalSnr,
     ):
         check_betas(beta_start, beta_end)
         if not (is_real(width) and width > 0):
