@@ -4,7 +4,7 @@ The downward half of a U-Net of ADM blocks; for pixels also the upward half, wit
 """
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +29,13 @@ class JudgeBackbone(nn.Module):
     """
 
     def __init__(
-        self, outputs: int, ch: int, ch_mult: Sequence[int], num_res_blocks: int, stem: int, dropout: float
+        self,
+        outputs: int,
+        ch: Annotated[Count, "channels of the first level"],
+        ch_mult: Annotated[Sequence[Count], Len(1), "channels of level i: ch * ch_mult[i]"],
+        num_res_blocks: Annotated[Count, "residual blocks of a level"],
+        stem: Annotated[Count, "pixels a side that are folded into channels at the input"],
+        dropout: Annotated[Probability, "dropout inside the blocks"],
     ) -> None:
         super().__init__()
         for name, value in {"ch": ch, "num_res_blocks": num_res_blocks, "stem": stem, "outputs": outputs}.items():
@@ -39,6 +45,7 @@ class JudgeBackbone(nn.Module):
             raise ConfigError("judge.network.ch_mult", "a list of integers >= 1, one a level", list(ch_mult))
         if not 0 <= dropout < 1:
             raise ConfigError("judge.network.dropout", "a number in [0, 1)", dropout)
+        self.num_res_blocks, self.rate = num_res_blocks, dropout
         self.stem, self.factor = stem, stem * 2 ** (len(ch_mult) - 1)
         self.widths = [ch * mult for mult in ch_mult]
         self.conv_in = nn.Conv2d(COLOURS * stem**2, self.widths[0], 3, padding=1)
@@ -75,18 +82,10 @@ class JudgeNet(JudgeBackbone):
     Arguments as in `JudgeBackbone`; outputs: number of logits.
     """
 
-    def __init__(
-        self,
-        outputs: int,
-        ch: Annotated[Count, "channels of the first level"],
-        ch_mult: Annotated[Sequence[Count], Len(1), "channels of level i: ch * ch_mult[i]"],
-        num_res_blocks: Annotated[Count, "residual blocks of a level"],
-        stem: Annotated[Count, "pixels a side that are folded into channels at the input"],
-        dropout: Annotated[Probability, "dropout inside the blocks"],
-    ) -> None:
-        super().__init__(outputs, ch, ch_mult, num_res_blocks, stem, dropout)
+    def __init__(self, outputs: int, **backbone: Any) -> None:
+        super().__init__(outputs, **backbone)
         self.norm_out = norm(self.widths[-1])
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(self.rate)
         self.head = nn.Linear(2 * self.widths[-1], outputs)
 
     def forward(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b outputs"]:
@@ -99,21 +98,13 @@ class JudgeNet(JudgeBackbone):
 class PixelNet(JudgeBackbone):
     """One logit an output for each pixel. Arguments as in `JudgeBackbone`; outputs: number of logits."""
 
-    def __init__(
-        self,
-        outputs: int,
-        ch: Annotated[Count, "channels of the first level"],
-        ch_mult: Annotated[Sequence[Count], Len(1), "channels of level i: ch * ch_mult[i]"],
-        num_res_blocks: Annotated[Count, "residual blocks of a level"],
-        stem: Annotated[Count, "pixels a side that are folded into channels at the input"],
-        dropout: Annotated[Probability, "dropout inside the blocks"],
-    ) -> None:
-        super().__init__(outputs, ch, ch_mult, num_res_blocks, stem, dropout)
+    def __init__(self, outputs: int, **backbone: Any) -> None:
+        super().__init__(outputs, **backbone)
         self.ups, self.back = nn.ModuleList(), nn.ModuleList()
         before = self.widths[-1]
         for width in self.widths[-2::-1]:
             self.ups.append(Upsample(before))
-            self.back.append(_blocks(before + width, width, num_res_blocks, dropout))
+            self.back.append(_blocks(before + width, width, self.num_res_blocks, self.rate))
             before = width
         self.norm_out = norm(before)
         self.conv_out = nn.Conv2d(before, outputs * self.stem**2, 3, padding=1)
