@@ -298,3 +298,29 @@ def test_patch_critic_has_the_parameters_of_the_paper_and_refuses_bad_options() 
     for change in ({"ch": 0}, {"layers": 0}, {"norm": "batch"}):
         with pytest.raises(ConfigError, match=r"first_stage\.loss\.discriminator"):
             PatchGAN(**change)
+
+
+def test_one_pass_of_the_critic_gives_both_losses_what_separate_passes_do(model: KLAutoencoder, x: Tensor) -> None:
+    """Values and gradients of autoencoder and critic; neither loss reaches the other's parameters."""
+    gradients: dict[str, list[Tensor]] = {}
+    for name in ("shared", "separate"):
+        loss = make(disc_start=0)
+        parameters = [*model.parameters(), *loss.discriminator.parameters()]
+        for p in parameters:
+            p.grad = None
+        rec = model(x, torch.zeros(4, 4, 8, 8))
+        shared = loss.critic_pass(x, rec.x_hat) if name == "shared" else None
+        if shared is not None:
+            real, fake = loss.discriminator(x), loss.discriminator(rec.x_hat.detach())
+            torch.testing.assert_close((shared.real, shared.fake), (real, fake))
+        total, logs = loss.generator_loss(x, rec, model.last_layer(), 10, critic=shared)
+        total.backward()
+        assert all(p.grad is None for p in loss.discriminator.parameters())
+        trained = [p for p in model.parameters() if p.grad is not None]
+        own = [p.grad.clone() for p in trained]
+        value, critic_logs = loss.critic_loss(x, rec.x_hat.detach(), 10, shared)
+        value.backward(inputs=list(loss.discriminator.parameters()))
+        assert all(torch.equal(p.grad, g) for p, g in zip(trained, own, strict=True))
+        gradients[name] = [total.detach(), value.detach(), *own, *(p.grad for p in loss.discriminator.parameters())]
+        assert logs["generator"] == -critic_logs["logits_fake"]
+    torch.testing.assert_close(gradients["shared"], gradients["separate"], rtol=1e-5, atol=1e-7)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ablatent.core.errors import ConfigError
 from ablatent.core.fields import Count, OneOf, Probability, Whole
 from ablatent.first_stage.base import FirstStage
-from ablatent.networks.blocks import Downsample, ResBlock, SelfAttention2d, Upsample, norm
+from ablatent.networks.blocks import Downsample, ResBlock, SelfAttention2d, Upsample, fast_convolutions, norm
 
 STEMS = (1, 2, 4)
 
@@ -120,6 +120,7 @@ class Encoder(nn.Module):
         self.body = nn.Sequential(*body, architecture.middle())
         self.norm_out = norm(ch)
         self.conv_out = nn.Conv2d(ch, out_channels, 3, padding=1)
+        fast_convolutions(self)
 
     def forward(self, x: Float[Tensor, "b C H W"]) -> Float[Tensor, "b c h w"]:
         """Feature maps of images in [-1, 1]."""
@@ -146,6 +147,7 @@ class Decoder(nn.Module):
         self.body = nn.Sequential(*body)
         self.norm_out = norm(ch)
         self.conv_out = nn.Conv2d(ch, architecture.image_channels * self.stem**2, 3, padding=1)
+        fast_convolutions(self)
 
     def forward(self, z: Float[Tensor, "b c h w"]) -> Float[Tensor, "b C H W"]:
         """Images, not clipped."""

@@ -4,6 +4,7 @@ Esser et al. 2021, eq. 6-7, with the hinge loss; Rombach et al. 2022, appendix G
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import torch
@@ -46,6 +47,27 @@ def gradient_penalty(critic: nn.Module, x: Float[Tensor, "b C H W"]) -> Float[Te
         x = x.detach().float().requires_grad_()
         (slope,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
     return reduce(slope.square(), "b c h w -> b", "sum").mean()
+
+
+@dataclass(frozen=True)
+class CriticPass:
+    """One pass of the critic over images and their reconstructions, which both losses of a step can share.
+
+    x_hat: the reconstructions that it saw, a leaf of the graph; real, fake: its logits, at least float32.
+    """
+
+    x_hat: Float[Tensor, "b C H W"]
+    real: Float[Tensor, "b 1 h w"]
+    fake: Float[Tensor, "b 1 h w"]
+
+    def score(self) -> tuple[Float[Tensor, ""], Float[Tensor, "b C H W"]]:
+        """What the autoencoder makes small, the negative mean logit of reconstructions, and its gradient at them.
+
+        No gradient reaches the critic's parameters; the graph stays for the critic's own loss.
+        """
+        score = -self.fake.mean()
+        (slope,) = torch.autograd.grad(score, self.x_hat, retain_graph=True)
+        return score.detach(), slope
 
 
 class AutoencoderLoss(nn.Module):
@@ -149,12 +171,13 @@ class AutoencoderLoss(nn.Module):
         step: int,
         part: tuple[int, int] = (0, 1),
         gradients: Sequence[Tensor] | None = None,
+        critic: CriticPass | None = None,
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """The autoencoder's loss and its parts (detached). Without gradients (validation) the critic is left out.
 
         part: (p, of how many): x has the samples p, p + parts, … of a batch, of which the loss is the mean over its
         parts. gradients: those of the whole batch that decide the critic's weight (`last_layer_gradients`);
-        None: those of this part, averaged over ranks.
+        None: those of this part, averaged over ranks. critic: of x and rec.x_hat; None: made here where it is needed.
         """
         x_hat = rec.x_hat
         pixel = self.pixel(x_hat, x)
@@ -166,10 +189,9 @@ class AutoencoderLoss(nn.Module):
         rest = self.regularizer_weight * rec.regularizer
         if self.counts(step) and torch.is_grad_enabled():
             active = zero + 1.0
-            generator = -self._critic_score(x_hat)
             # Each critic is differentiated once, at x_hat; the last layer and then the whole autoencoder reuse that.
             (g_nll,) = torch.autograd.grad(nll, x_hat)
-            (g_gen,) = torch.autograd.grad(generator, x_hat)
+            generator, g_gen = (self.critic_pass(x, x_hat) if critic is None else critic).score()
             if gradients is None:
                 gradients = [mean_over_ranks(_at(last_layer, x_hat, g)) for g in (g_nll, g_gen)]
             norms = {"last_layer_nll": gradients[0].norm(), "last_layer_generator": gradients[1].norm()}
@@ -177,7 +199,7 @@ class AutoencoderLoss(nn.Module):
             ratio = norms["last_layer_nll"] / (norms["last_layer_generator"] + 1e-4)
             limit = self.adaptive_max / (x[0].numel() if self.adaptive_reduction == "sum" else 1)
             weight = self.disc_weight * ratio.clamp(0.0, limit).detach()
-            value = nll.detach() + weight * generator.detach()
+            value = nll.detach() + weight * generator
             slope = (x_hat * (g_nll + weight * g_gen)).sum()  # has the value's gradient
             loss = value + (slope - slope.detach()) + rest
         else:
@@ -199,20 +221,31 @@ class AutoencoderLoss(nn.Module):
         """Gradients at the last layer of reconstruction error and critic's score, of one part of a batch."""
         nll = self.pixel_weight * self.pixel(rec.x_hat, x)
         nll = nll + self.perceptual_weight * self._perceptual(x, rec.x_hat, *part)
-        score = -self._critic_score(rec.x_hat)
-        (g_nll,), (g_gen,) = (torch.autograd.grad(loss, rec.x_hat) for loss in (nll, score))
+        (g_nll,) = torch.autograd.grad(nll, rec.x_hat)
+        _, g_gen = self.critic_pass(x, rec.x_hat).score()
         return _at(last_layer, rec.x_hat, g_nll), _at(last_layer, rec.x_hat, g_gen)
 
+    def critic_pass(self, x: Float[Tensor, "b C H W"], x_hat: Float[Tensor, "b C H W"]) -> CriticPass:
+        """The critic's logits of images and reconstructions, all in one batch."""
+        seen = x_hat.detach().requires_grad_()
+        real, fake = self.discriminator(torch.cat([x.detach(), seen])).float().chunk(2)
+        return CriticPass(seen, real, fake)
+
     def critic_loss(
-        self, x: Float[Tensor, "b C H W"], x_hat: Float[Tensor, "b C H W"], step: int
+        self,
+        x: Float[Tensor, "b C H W"],
+        x_hat: Float[Tensor, "b C H W"],
+        step: int,
+        critic: CriticPass | None = None,
     ) -> tuple[Float[Tensor, ""] | None, dict[str, Tensor]]:
         """The critic's loss on real images and reconstructions, with its logs; (None, {}) before it trains.
 
-        The log "critic" is without the gradient penalty, which "r1" is, unweighted, at the steps that have it.
+        critic: of x and x_hat, with the critic's present weights; None: made here. The log "critic" is without the gradient penalty, which "r1" is, unweighted, at the steps that have it.
         """
         if not self.critic_trains(step):
             return None, {}
-        real, fake = self.discriminator(x.detach()).float(), self.discriminator(x_hat.detach()).float()
+        critic = self.critic_pass(x, x_hat) if critic is None else critic
+        real, fake = critic.real, critic.fake
         loss = self.critic(real, fake)
         logs = {"critic": loss, "logits_real": real.mean(), "logits_fake": fake.mean()}
         if self.r1_weight > 0 and step % self.r1_every == 0:
@@ -229,12 +262,6 @@ class AutoencoderLoss(nn.Module):
             return x_hat.new_zeros(())
         distance: Tensor = self.perceptual(in_colours(x[:k]), in_colours(x_hat[:k]))
         return distance.float().mean() * (k * parts / first)
-
-    def _critic_score(self, x_hat: Tensor) -> Tensor:
-        # Detached parameters: the autoencoder's backward pass must not reach the critic's gradients.
-        frozen = {k: v.detach() for k, v in self.discriminator.named_parameters()}
-        logits: Tensor = torch.func.functional_call(self.discriminator, frozen, (x_hat,))
-        return logits.float().mean()
 
 
 def _at(last_layer: nn.Parameter, x_hat: Tensor, slope: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 They follow the ADM blocks (Dhariwal & Nichol 2021, appendix A) as Rombach et al. 2022 use them.
 """
 
+import torch
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
@@ -23,6 +24,13 @@ def norm(channels: int) -> nn.GroupNorm:
         raise ConfigError("network.channels", "an integer >= 1", channels, "give every level at least one channel")
     groups = max(g for g in range(1, _MAX_GROUPS + 1) if channels % g == 0 and (g == 1 or channels // g >= 4))
     return nn.GroupNorm(groups, channels, eps=1e-6)
+
+
+def fast_convolutions(network: nn.Module) -> None:
+    """Lay the weights out channels-last, in place, and with them the maps of every convolution: faster on CPUs from
+    maps of 16x16 on, and on GPUs with tensor cores. Shapes, names and state dicts stay.
+    """
+    network.to(memory_format=torch.channels_last)
 
 
 class ResBlock(nn.Module):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ablatent.core.errors import ConfigError
 from ablatent.core.fields import Count, Probability
 from ablatent.core.types import Cond
-from ablatent.networks.blocks import Downsample, ResBlock, SelfAttention2d, Upsample, norm
+from ablatent.networks.blocks import Downsample, ResBlock, SelfAttention2d, Upsample, fast_convolutions, norm
 from ablatent.networks.common import Inputs, check_dropout, check_positive, head_count, level_factors, run
 from ablatent.networks.transformer import ResizeBlock, SpatialTransformer, timestep_embedding, zero_init
 
@@ -132,6 +132,7 @@ class UNet(nn.Module):
             elif isinstance(module, SelfAttention2d):
                 module.norm.eps = 1e-5
         self.norm_out.eps = 1e-5
+        fast_convolutions(self)
 
     def forward(
         self, x: Float[Tensor, "b c h w"], t: Float[Tensor, " b"], cond: Cond | None = None

@@ -14,7 +14,7 @@ from ablatent.core.ranks import BatchShard, mean_over_ranks
 from ablatent.core.rng import normal, stream
 from ablatent.data.pixels import to_uint8, to_unit
 from ablatent.first_stage.base import FirstStage, Reconstruction
-from ablatent.first_stage.losses import AutoencoderLoss
+from ablatent.first_stage.losses import AutoencoderLoss, CriticPass
 from ablatent.training.batches import Batch, epoch_rows
 from ablatent.training.record import Recorder
 from ablatent.training.settings import Training
@@ -116,11 +116,14 @@ class FirstStageTrainee(Trainee):
         self.model.before_step([batch["image"] for batch in batches])
         weight_of = self._weight_of(batches, step)
         logs, fakes = [], []
+        shared: CriticPass | None = None
         generator.zero_grad()
         for micro, batch in enumerate(batches):
             rec = self._pass(micro, batch)
+            if len(batches) == 1 and self.loss.critic_trains(step):  # the graphs of several would be held at once
+                shared = self.loss.critic_pass(batch["image"], rec.x_hat)
             loss, values = self.loss.generator_loss(
-                batch["image"], rec, self.model.last_layer(), step, self._part(micro), weight_of
+                batch["image"], rec, self.model.last_layer(), step, self._part(micro), weight_of, shared
             )
             self.manual_backward(loss / len(batches))
             fakes.append(rec.x_hat.detach())
@@ -128,22 +131,24 @@ class FirstStageTrainee(Trainee):
             del rec, loss  # one graph at a time
         rate = self.train_config.learning_rate(step, self.train_config.lr)
         norm = self.step_optimizer(generator, self.model.parameters(), rate, self.train_config.clip)
-        critic_logs = self._critic_step(critic, batches, fakes, step)
+        critic_logs = self._critic_step(critic, batches, fakes, step, shared)
         extra = self.model.after_step(step + 1, stream(self.seed, "codes", step))
         return {**_means(logs), **critic_logs, "grad_norm": norm, **extra}
 
-    def _critic_step(self, critic: Any, batches: list[Batch], fakes: list[Tensor], step: int) -> dict[str, Tensor]:
+    def _critic_step(
+        self, critic: Any, batches: list[Batch], fakes: list[Tensor], step: int, shared: CriticPass | None
+    ) -> dict[str, Tensor]:
         if not self.loss.critic_trains(step):
             return {}
-        logs = []
+        logs, trained = [], list(self.loss.discriminator.parameters())
         critic.zero_grad()
         for batch, fake in zip(batches, fakes, strict=True):
-            loss, values = self.loss.critic_loss(batch["image"], fake, step)
+            loss, values = self.loss.critic_loss(batch["image"], fake, step, shared)
             if loss is not None:
-                self.manual_backward(loss / len(batches))
+                self.manual_backward(loss / len(batches), inputs=trained)  # not at the images
                 logs.append(values)
         rate = self.train_config.learning_rate(step, self.train_config.disc_lr)
-        norm = self.step_optimizer(critic, self.loss.discriminator.parameters(), rate, self.train_config.clip)
+        norm = self.step_optimizer(critic, trained, rate, self.train_config.clip)
         return {**_means(logs), "disc_grad_norm": norm}
 
     def _weight_of(self, batches: list[Batch], step: int) -> list[Tensor] | None:
