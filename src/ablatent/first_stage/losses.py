@@ -240,7 +240,8 @@ class AutoencoderLoss(nn.Module):
     ) -> tuple[Float[Tensor, ""] | None, dict[str, Tensor]]:
         """The critic's loss on real images and reconstructions, with its logs; (None, {}) before it trains.
 
-        critic: of x and x_hat, with the critic's present weights; None: made here. The log "critic" is without the gradient penalty, which "r1" is, unweighted, at the steps that have it.
+        critic: of x and x_hat, with the critic's present weights; None: made here. The log "critic" is without the
+        gradient penalty, which "r1" is, unweighted, at the steps that have it.
         """
         if not self.critic_trains(step):
             return None, {}
