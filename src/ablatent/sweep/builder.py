@@ -9,7 +9,7 @@ from typing import Any
 from ablatent.core.errors import StageError
 from ablatent.core.files import read_word, write_atomic
 from ablatent.core.progress import console, seconds
-from ablatent.stages import ranks
+from ablatent.stages import kept, ranks
 from ablatent.stages.context import Context, prepared, set_up_torch
 from ablatent.stages.provenance import record, stage_code
 from ablatent.stages.stage import Stage
@@ -57,6 +57,8 @@ class Builder:
     def _build(self, stage: Stage, work: Work) -> None:
         self._begin(stage, work)
         set_up_torch(self.runtime)
+        if stage.trained:
+            kept.release()
         if "images" in stage.digests:
             prepared(self.store, stage)
         tracking = self.tracking if stage.trained else NoTracking()

@@ -14,6 +14,7 @@ from ablatent.evaluation.scores import Extractor, Metric, Score, score_features
 from ablatent.first_stage.codebook import code_use
 from ablatent.first_stage.perceptual import Perceptual
 from ablatent.stages.context import Context
+from ablatent.stages.kept import make_kept
 from ablatent.stages.models import load_first_stage
 from ablatent.stages.reference.build import chosen_rows
 from ablatent.stages.scores.build import as_json, cached_features
@@ -43,8 +44,8 @@ def build(ctx: Context) -> None:
     scores = reconstruction_scores(originals, restored, perceptual, ctx.device, blocks=ctx.blocks("scores"))
     scores |= _codebook([part["codes"] for part in blocks if "codes" in part], len(originals))
     real = np.load(ctx.input("reference").path / "features.npy")
-    metrics = {name: make(metric, Metric) for name, metric in config["metrics"].items()}
-    extractor = make(config["extractor"], Extractor)
+    metrics = {name: make_kept(metric, Metric) for name, metric in config["metrics"].items()}
+    extractor = make_kept(config["extractor"], Extractor)
     scored = score_features(
         metrics, extractor, lambda used: cached_features(ctx, used, restored, "reconstructions"), lambda used: real
     )

@@ -3,12 +3,12 @@
 import numpy as np
 
 from ablatent.core.files import write_json
-from ablatent.core.instantiate import make
 from ablatent.core.rng import stream
 from ablatent.data.base import Images
 from ablatent.evaluation.features import extract
 from ablatent.evaluation.scores import Extractor
 from ablatent.stages.context import Context
+from ablatent.stages.kept import make_kept
 
 
 def chosen_rows(images: Images, split: str, count: int | None) -> np.ndarray:
@@ -24,7 +24,7 @@ def build(ctx: Context) -> None:
     config = ctx.config
     images = ctx.images()
     rows = chosen_rows(images, config["split"], config["count"])
-    extractor = make(config["extractor"], Extractor)
+    extractor = make_kept(config["extractor"], Extractor)
     pixels, size = images.pixels[rows], ctx.compute.batch_size
     features = extract(extractor, pixels, ctx.device, size, ctx.title, ctx.blocks("features"))
     np.save(ctx.work.files / "features.npy", features)

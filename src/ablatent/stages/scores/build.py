@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from ablatent.core.files import write_json
-from ablatent.core.instantiate import make
 from ablatent.evaluation.features import extract
 from ablatent.evaluation.scores import Extractor, Metric, Score, score_features
 from ablatent.stages.context import Context
+from ablatent.stages.kept import make_kept
 from ablatent.store.artifacts import Work
 from ablatent.store.identity import Key
 
@@ -24,8 +24,8 @@ def build(ctx: Context) -> None:
     """
     config, samples = ctx.config, ctx.input("samples")
     real = np.load(ctx.input("reference").path / "features.npy")
-    extractor = make(config["extractor"], Extractor)
-    metrics = {name: make(metric, Metric) for name, metric in config["metrics"].items()}
+    extractor = make_kept(config["extractor"], Extractor)
+    metrics = {name: make_kept(metric, Metric) for name, metric in config["metrics"].items()}
     captions = samples.json("summary.json").get("captions")
     texts = None if captions is None else cache(lambda used: used.texts(captions, ctx.device))
     scores: dict[str, Score] = {}
