@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import replace
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from ablatent.core.errors import ConfigError
 from ablatent.tracking import wandb_runs
@@ -31,7 +33,7 @@ JOB = TrackedJob(
     config={"sampler": {"steps": 20}, "first_stage": {"ch_mult": [1, 2]}},
     stages={"first_stage": "first_stage-aa", "scores": "scores-bb"},
 )
-IMAGE = np.zeros((8, 8, 3), np.uint8)
+IMAGE = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +51,9 @@ def use(tracking: Tracking, attempt: str = "one") -> dict[str, str]:
         stage.images(2, "panels/reconstructions", IMAGE)
     with tracking.job_run("sweep1", JOB, "python run.py -m first_stage=kl,vq") as job:
         job.summary({"fid_192": 3.25})
-        job.images(0, "samples", IMAGE)
+        with tempfile.TemporaryDirectory() as folder:
+            Image.fromarray(IMAGE).save(Path(folder) / "grid.png")
+            job.figure("samples", Path(folder) / "grid.png")
     return {"stage": stage.info()["id"], "job": job.info()["id"]}
 
 
@@ -91,6 +95,8 @@ def test_csv_folder_holds_the_run(tmp_path: Path) -> None:
         "2,train/loss,1.0",
     ]
     assert (stage / "images/panels_reconstructions-0000002.png").is_file()
+    figure = Image.open(tmp_path / "tracking/csv" / f"job-{ids['job']}" / "images/samples-0000000.png")
+    assert np.array_equal(np.asarray(figure), IMAGE)
     job = json.loads((tmp_path / "tracking/csv" / f"job-{ids['job']}/run.json").read_text())
     assert job["state"] == "finished"
     assert job["config"]["axes_sampler_steps"] == "20"
@@ -200,6 +206,9 @@ def test_tensorboard_events_can_be_read_back(tmp_path: Path) -> None:
     events.Reload()
     assert [(e.step, e.value) for e in events.Scalars("train/loss")] == [(1, 2.0), (2, 1.0)]
     assert events.Images("panels/reconstructions")
+    of_job = EventAccumulator(str(tmp_path / "tracking/tensorboard" / f"job-{ids['job']}"))
+    of_job.Reload()
+    assert of_job.Images("samples")
 
 
 @pytest.mark.slow
@@ -214,6 +223,10 @@ def test_wandb_offline_runs_are_fresh_and_read_back(tmp_path: Path) -> None:
 
     folders = {p.name.rsplit("-", 1)[1]: p for p in (tmp_path / "wandb").glob("offline-run-*")}
     assert set(folders) == {ids["stage"], ids["job"], failed.info()["id"]}
+    listed = {name: (folders[ids[name]] / "files" / "requirements.txt").exists() for name in ("stage", "job")}
+    assert listed == {"stage": True, "job": False}
+    (figure,) = (folders[ids["job"]] / "files" / "media").rglob("*.png")
+    assert np.array_equal(np.asarray(Image.open(figure)), IMAGE)
     job = inspected(folders[ids["job"]])
     assert job["state"] == "finished"
     assert job["summary"]["fid_192"] == 3.25

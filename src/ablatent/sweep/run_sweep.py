@@ -16,7 +16,7 @@ from ablatent.store.sweeps import plans
 from ablatent.sweep.builder import Builder
 from ablatent.sweep.executors import Executor, StageOutcome
 from ablatent.sweep.plan import Job, Plan, stages_table
-from ablatent.tracking.base import Run, TrackedJob, Tracking
+from ablatent.tracking.base import TrackedJob, Tracking
 
 
 def run(
@@ -101,17 +101,10 @@ def track_job(
                     metrics = found.json("scores.json")["metrics"]
                     run.summary({name: score["value"] for name, score in metrics.items()})
                 if stage.figure:
-                    _show(run, role, found.path / stage.figure)
+                    run.figure(role, found.path / stage.figure)
         run.summary({"seconds": record.seconds, "status": record.status})
         if record.status != "finished":
             run.fail(record.error.message if record.error else "a stage that it needs failed")
-
-
-def _show(run: Run, name: str, path: Any) -> None:
-    import numpy as np
-    from PIL import Image
-
-    run.images(0, name, np.asarray(Image.open(path).convert("RGB")))
 
 
 def report_of(root: Path, command: str) -> Path | None:

@@ -105,6 +105,12 @@ class Run(ABC):
     def images(self, step: int, name: str, image: np.ndarray) -> None:
         """One image, (H, W, C) uint8, at a step; `name` groups the images of a run."""
 
+    def figure(self, name: str, path: Path) -> None:
+        """A PNG file as an image, for runs without steps."""
+        from PIL import Image
+
+        self.images(0, name, np.asarray(Image.open(path).convert("RGB")))
+
     @abstractmethod
     def summary(self, values: Mapping[str, Any]) -> None:
         """Final values of the run: scores, axes, links."""
@@ -273,6 +279,10 @@ class ShieldedRun(Run):
     def images(self, step: int, name: str, image: np.ndarray) -> None:
         with self.tracking.shielded():
             self.run.images(step, name, image)
+
+    def figure(self, name: str, path: Path) -> None:
+        with self.tracking.shielded():
+            self.run.figure(name, path)
 
     def summary(self, values: Mapping[str, Any]) -> None:
         with self.tracking.shielded():

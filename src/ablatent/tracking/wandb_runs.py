@@ -71,6 +71,8 @@ class WandbRun(Run):
             save_code=False,
             disable_git=True,
             x_disable_stats=True,
+            # Listing the installed packages is most of opening a run. Trainings have the list; a job links to them.
+            x_save_requirements=spec.job_type != "job",
             init_timeout=INIT_SECONDS,
             finish_timeout=FINISH_SECONDS,
             finish_timeout_raises=True,
@@ -104,6 +106,11 @@ class WandbRun(Run):
 
         if step >= self.run.step:
             self.run.log({name: wandb.Image(image)}, step=step)
+
+    def figure(self, name: str, path: Path) -> None:
+        import wandb
+
+        self.run.log({name: wandb.Image(str(path))}, step=0)  # the file as it is: encoding it again takes longer
 
     def summary(self, values: Mapping[str, Any]) -> None:
         self.run.summary.update(dict(values))
