@@ -12,7 +12,7 @@ from ablatent.core.disk import full_disk_named
 from ablatent.core.errors import AblatentError, DataError
 from ablatent.core.escape import for_console
 from ablatent.core.instantiate import make
-from ablatent.core.progress import console, counted
+from ablatent.core.progress import console, counted, track
 from ablatent.report.place import RECORD, check_out
 from ablatent.store.artifacts import Store
 from ablatent.store.identity import Key, SweepId
@@ -113,21 +113,27 @@ class VerifyVerb(Verb):
 
     def __call__(self, jobs: Sequence[Composed], store: Store, config: Config, command: str) -> int:
         damaged, folders = 0, object_folders(store.root)
-        for folder in folders:
-            try:
-                verify(folder, Key(folder.name), everything=True)
-            except Damaged as e:
-                damaged += 1
-                text = f"[red]damaged[/] {for_console(e)}"
-                if store.is_writable():
-                    store.set_aside(Key(folder.name), text)
-                else:
-                    console.print(f"  {text} It stays where it is: the store can only be read.")
-            except DataError as e:  # whole, but of a shape that this version does not know: it stays where it is
-                damaged += 1
-                console.print(f"  [red]unknown[/] {for_console(f'{folder}: {e}')}")
+        with track("verify", len(folders), "objects") as bar:
+            for folder in folders:
+                damaged += not self._is_whole(store, folder)
+                bar.advance()
         console.print(f"{len(folders) - damaged} of {counted(len(folders), 'object')} whole")
         return 1 if damaged else 0
+
+    @staticmethod
+    def _is_whole(store: Store, folder: Path) -> bool:
+        try:
+            verify(folder, Key(folder.name), everything=True)
+            return True
+        except Damaged as e:
+            text = f"[red]damaged[/] {for_console(e)}"
+            if store.is_writable():
+                store.set_aside(Key(folder.name), text)
+            else:
+                console.print(f"  {text} It stays where it is: the store can only be read.")
+        except DataError as e:  # whole, but of a shape that this version does not know: it stays where it is
+            console.print(f"  [red]unknown[/] {for_console(f'{folder}: {e}')}")
+        return False
 
 
 class SampleVerb(Verb):

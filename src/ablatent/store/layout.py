@@ -1,5 +1,7 @@
 """Where everything lies in a store. Keys and ids become paths here alone, and nowhere without their type."""
 
+import heapq
+import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +23,14 @@ def object_folder(root: Path, key: Key) -> Path:
 def object_keys(root: Path, kind: str) -> list[Key]:
     """The keys of all objects of a kind of the code's own, in order; folders of other names are no objects."""
     return [key for key in _names(Key, (root / "objects" / kind).glob("*")) if key.kind == kind]
+
+
+def newest_keys(root: Path, kind: str, count: int) -> list[Key]:
+    """The keys of the objects of a kind that were published last, at most `count` of them, the newest first."""
+    with suppress(FileNotFoundError), os.scandir(root / "objects" / kind) as there:
+        newest = heapq.nlargest(count, there, key=lambda entry: entry.stat().st_mtime_ns)
+        return [key for entry in newest for key in _names(Key, [Path(entry.path)]) if key.kind == kind]
+    return []
 
 
 def object_folders(root: Path) -> list[Path]:

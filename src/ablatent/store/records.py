@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -73,26 +73,52 @@ def _fields(cls: type) -> dict[str, tuple[Any, bool]]:
 
 def _read(kind: Any, value: Any, where: str) -> Any:
     """`value` if it is of the type `kind`, with records in place of the objects that are some. Raises DataError."""
+    return _reader(kind)(value, where)
+
+
+@functools.cache
+def _reader(kind: Any) -> Callable[[Any, str], Any]:
+    """`_read` for one type: a store has many records, so what follows from the type alone is found once."""
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
-        return value
+        return lambda value, where: value
     if origin is types.UnionType:  # the only union here is with None
-        return None if value is None else _read(inner[0], value, where)
+        some = _reader(inner[0])
+        return lambda value, where: None if value is None else some(value, where)
     if origin is list:
-        if not isinstance(value, list):
-            raise DataError(f"{where}: expected a list; got {short(value)}.")
-        return [_read(inner[0], v, f"{where}[{i}]") for i, v in enumerate(value)]
+        return functools.partial(_read_list, _reader(inner[0]))
     if origin is Mapping:
-        if not isinstance(value, Mapping):
-            raise DataError(f"{where}: expected an object; got {short(value)}.")
-        return {_read(inner[0], k, where): _read(inner[1], v, f"{where}.{k}") for k, v in value.items()}
+        return functools.partial(_read_mapping, inner[0], inner[1])
     if issubclass(kind, Record):
-        return kind.from_json(value, where)
-    if issubclass(kind, Name):
-        try:
-            return kind(value)
-        except DataError as error:
-            raise DataError(f"{where}: {error}") from None
+        return kind.from_json  # type: ignore[no-any-return]
+    return functools.partial(_read_name if issubclass(kind, Name) else _read_plain, kind)
+
+
+def _read_list(item: Callable[[Any, str], Any], value: Any, where: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise DataError(f"{where}: expected a list; got {short(value)}.")
+    return [item(v, f"{where}[{i}]") for i, v in enumerate(value)]
+
+
+def _read_mapping(key: Any, item: Any, value: Any, where: str) -> dict[Any, Any]:
+    if not isinstance(value, Mapping):
+        raise DataError(f"{where}: expected an object; got {short(value)}.")
+    if item is Any and key is str and all(type(k) is str for k in value):
+        return dict(value)
+    name, read = _reader(key), _reader(item)
+    return {name(k, where): read(v, f"{where}.{k}") for k, v in value.items()}
+
+
+def _read_name(kind: type[Name], value: Any, where: str) -> Name:
+    try:
+        return kind(value)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
+
+
+def _read_plain(kind: Any, value: Any, where: str) -> Any:
+    if type(value) is kind:
+        return value
     fits = isinstance(value, (int, float) if kind is float else kind)
     if not fits or (isinstance(value, bool) and kind is not bool):
         raise DataError(f"{where}: expected {WORDS[kind]}; got {short(value)}.")

@@ -10,7 +10,7 @@ from ablatent.core.values import get, without
 from ablatent.stages.stage import Stage
 from ablatent.store.artifacts import Store
 from ablatent.store.identity import Key, digest
-from ablatent.store.layout import object_folder, object_keys
+from ablatent.store.layout import newest_keys, object_folder
 from ablatent.store.records import Manifest
 from ablatent.store.verify import read_manifest
 
@@ -18,6 +18,8 @@ NO_WORK = ("seed", "lr", "disc_lr", "betas", "weight_decay", "warmup_steps", "de
 """Fields, at any depth, that change what a stage computes, and not how much."""
 SCALED = ("training.steps", "sampler.steps", "count", "task.count")
 """Fields of a stage in proportion to which it takes longer."""
+NEWEST = 1000
+"""So many stored stages of a kind are looked at: reading all of a large store would take longer than a plan may."""
 
 
 class ExpectedTime:
@@ -38,10 +40,10 @@ class ExpectedTime:
         return median(seen) * _amount(stage.config) if seen else None
 
     def _rates(self, kind: str) -> dict[str, list[float]]:
-        """Work → seconds for a unit of it, of the stored stages of a kind."""
+        """Work → seconds for a unit of it, of the stored stages of a kind that were built last."""
         if kind not in self.rates:
             rates = self.rates[kind] = {}
-            for key in object_keys(self.store.root, kind):
+            for key in newest_keys(self.store.root, kind, NEWEST):
                 if (found := self._stored(key)) is not None:
                     rates.setdefault(self._work(found), []).append(found.wall_seconds / _amount(found.config))
         return self.rates[kind]

@@ -1,5 +1,7 @@
 """The contents of a store: objects by kind, builds in progress, sweeps and their jobs."""
 
+import itertools
+import os
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,13 +13,13 @@ from ablatent.core.declared import nodes_below
 from ablatent.core.errors import AblatentError, ConfigError
 from ablatent.core.escape import for_console
 from ablatent.core.files import read_json
-from ablatent.core.progress import console, counted
+from ablatent.core.progress import console, counted, track
 from ablatent.core.targets import TARGET, class_of
 from ablatent.data.base import ImageData
 from ablatent.stages.kind_base import Fingerprints
 from ablatent.store.artifacts import BLOCKS, Store
 from ablatent.store.identity import Key, SweepId
-from ablatent.store.layout import checkpoints_of, sweep_folder, work_folder, work_keys
+from ablatent.store.layout import checkpoints_of, sweep_folder, sweep_ids, work_folder, work_keys
 from ablatent.store.records import PlannedStage, PlanRecord
 from ablatent.store.sweeps import job_records, plans
 
@@ -25,36 +27,78 @@ from ablatent.store.sweeps import job_records, plans
 def print_status(store: Store, sweep: SweepId | None) -> None:
     """Print objects by kind, builds in progress, sweeps; the jobs of the named sweep too.
 
-    A plan or record that cannot be read is named, and what it says is left out.
+    A plan or record that cannot be read is named, and what it says is left out. Of a plan, which may be large, only
+    what is shown stays in memory.
     """
-    objects = Table("objects", "kind", "bytes", title=for_console(f"store {store.root}"), title_justify="left")
-    for kind in sorted(p for p in (store.root / "objects").glob("*") if p.is_dir()):
-        files = [f for f in kind.rglob("*") if f.is_file()]
-        objects.add_row(
-            str(sum(1 for _ in kind.iterdir())), for_console(kind.name), f"{sum(f.stat().st_size for f in files):,}"
-        )
-    console.print(objects)
-    known = list(plans(store.root))
-    _print_work(store.root, [plan for _, plan in known])
-    for name, plan in reversed(known):
-        statuses = [record.status for record in job_records(store.root, name)]
-        finished = f"{statuses.count('finished')} of {counted(len(plan.jobs), 'job')} finished"
-        console.print(for_console(f"  sweep {name}: {finished}  {plan.command}"))
-        if len(statuses) < len(plan.jobs):
-            console.print("    running, or ended before its last job: its command goes on")
-        if not (sweep_folder(store.root, name) / "report" / "report.html").exists():
-            command = shlex.join(["python", "run.py", "do=report", f"sweep={name}", f"store.path={store.root}"])
-            console.print(for_console(f"    no report yet: it runs, or was stopped. Write one: {command}"))
-        if name == sweep:
-            for job in plan.jobs:
-                console.print(for_console(f"    {name}:{job.index}  {job.name}"))
+    _print_objects(store.root)
+    building: dict[Key, list[PlannedStage]] = {key: [] for key in work_keys(store.root)}
+    lines: list[list[str]] = []
+    ids = sweep_ids(store.root)
+    with track("sweeps", len(ids), "sweeps") as bar:
+        for name, plan in plans(store.root):
+            if building:
+                _add_readers(building, plan)
+            lines.append(_sweep_lines(store.root, name, plan, jobs=name == sweep))
+            bar.advance()
+    _print_work(store.root, building)
+    for line in itertools.chain.from_iterable(reversed(lines)):
+        console.print(for_console(line))
 
 
-def _print_work(root: Path, known: list[PlanRecord]) -> None:
-    """A line for each build in progress, and one for all that failed on data which are not there any more."""
-    stale = set(_of_other_data(work_keys(root), known))
+def _print_objects(root: Path) -> None:
+    """Number and bytes of the objects, by kind."""
+    table = Table("objects", "kind", "bytes", title=for_console(f"store {root}"), title_justify="left")
+    kinds = sorted(kind for kind in (root / "objects").glob("*") if kind.is_dir())
+    numbers = [sum(1 for _ in kind.iterdir()) for kind in kinds]
+    with track("objects", sum(numbers), "objects") as bar:
+        for kind, number in zip(kinds, numbers, strict=True):
+            total = 0
+            for folder in kind.iterdir():
+                total += _bytes(folder) if folder.is_dir() else folder.stat().st_size
+                bar.advance()
+            table.add_row(str(number), for_console(kind.name), f"{total:,}")
+    console.print(table)
+
+
+def _bytes(folder: str | Path) -> int:
+    """Bytes of all files below a folder."""
+    with os.scandir(folder) as there:
+        return sum(_bytes(e.path) if e.is_dir(follow_symlinks=False) else e.stat().st_size for e in there if _there(e))
+
+
+def _there(entry: "os.DirEntry[str]") -> bool:
+    return entry.is_dir(follow_symlinks=False) or entry.is_file()
+
+
+def _sweep_lines(root: Path, name: SweepId, plan: PlanRecord, jobs: bool) -> list[str]:
+    """What is said of a sweep. jobs: also the names of its jobs."""
+    statuses = [record.status for record in job_records(root, name)]
+    finished = f"{statuses.count('finished')} of {counted(len(plan.jobs), 'job')} finished"
+    lines = [f"  sweep {name}: {finished}  {plan.command}"]
+    if len(statuses) < len(plan.jobs):
+        lines.append("    running, or ended before its last job: its command goes on")
+    if not (sweep_folder(root, name) / "report" / "report.html").exists():
+        command = shlex.join(["python", "run.py", "do=report", f"sweep={name}", f"store.path={root}"])
+        lines.append(f"    no report yet: it runs, or was stopped. Write one: {command}")
+    return lines + [f"    {name}:{job.index}  {job.name}" for job in plan.jobs if jobs]
+
+
+def _add_readers(building: Mapping[Key, list[PlannedStage]], plan: PlanRecord) -> None:
+    """Put the stages of a plan with what is being built for them: images are prepared within other stages, under a key
+    of their own."""
+    for key, stage in plan.stages.items():
+        for wanted in {key, f"data-{stage.digests.get('images')}"} & building.keys():
+            building[Key(wanted)].append(stage)
+
+
+def _print_work(root: Path, building: Mapping[Key, list[PlannedStage]]) -> None:
+    """A line for each build in progress, and one for all that failed on data which are not there any more.
+
+    building: key → the stages of all plans that need it.
+    """
+    stale = set(_of_other_data(building))
     useless = [work_folder(root, key) for key in sorted(stale) if not checkpoints_of(work_folder(root, key))]
-    for key in work_keys(root):
+    for key in building:
         folder = work_folder(root, key)
         if folder not in useless:
             left = ["a checkpoint"] if checkpoints_of(folder) else []
@@ -77,13 +121,11 @@ def _state(error: Path) -> str:
         return f"failed ({error} is damaged)"
 
 
-def _of_other_data(keys: list[Key], known: list[PlanRecord]) -> Iterator[Key]:
+def _of_other_data(building: Mapping[Key, list[PlannedStage]]) -> Iterator[Key]:
     """Those builds that nothing goes on from: the data that their plan read have other digests now, or are gone."""
-    stages = [(key, stage) for plan in known for key, stage in plan.stages.items()]
     fingerprints = Fingerprints()
-    for key in keys:
-        # images are prepared within other stages, under a key of their own
-        reading = [s for k, s in stages if key in (k, f"data-{s.digests.get('images')}") and _is_ours(s.data)]
+    for key, stages in building.items():
+        reading = [stage for stage in stages if _is_ours(stage.data)]
         if reading and all(_changed(stage, fingerprints) for stage in reading):
             yield key
 
