@@ -90,7 +90,7 @@ def _reader(kind: Any) -> Callable[[Any, str], Any]:
     if origin is Mapping:
         return functools.partial(_read_mapping, inner[0], inner[1])
     if issubclass(kind, Record):
-        return kind.from_json  # type: ignore[no-any-return]
+        return kind.from_json
     return functools.partial(_read_name if issubclass(kind, Name) else _read_plain, kind)
 
 

@@ -71,7 +71,7 @@ def _there(entry: "os.DirEntry[str]") -> bool:
 
 
 def _sweep_lines(root: Path, name: SweepId, plan: PlanRecord, jobs: bool) -> list[str]:
-    """What is said of a sweep. jobs: also the names of its jobs."""
+    """The lines about a sweep. jobs: with the names of its jobs."""
     statuses = [record.status for record in job_records(root, name)]
     finished = f"{statuses.count('finished')} of {counted(len(plan.jobs), 'job')} finished"
     lines = [f"  sweep {name}: {finished}  {plan.command}"]
