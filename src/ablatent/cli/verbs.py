@@ -112,12 +112,12 @@ class VerifyVerb(Verb):
     reads = ("store",)
 
     def __call__(self, jobs: Sequence[Composed], store: Store, config: Config, command: str) -> int:
-        damaged, folders = 0, object_folders(store.root)
-        with track("verify", len(folders), "objects") as bar:
-            for folder in folders:
+        damaged, total = 0, sum(1 for _ in object_folders(store.root))
+        with track("verify", total, "objects") as bar:
+            for folder in object_folders(store.root):
                 damaged += not self._is_whole(store, folder)
                 bar.advance()
-        console.print(f"{len(folders) - damaged} of {counted(len(folders), 'object')} whole")
+        console.print(f"{total - damaged} of {counted(total, 'object')} whole")
         return 1 if damaged else 0
 
     @staticmethod

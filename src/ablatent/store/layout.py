@@ -2,7 +2,7 @@
 
 import heapq
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -33,9 +33,14 @@ def newest_keys(root: Path, kind: str, count: int) -> list[Key]:
     return []
 
 
-def object_folders(root: Path) -> list[Path]:
-    """All folders where objects are expected, by kind and key."""
-    return sorted(p for p in (root / "objects").glob("*/*") if p.is_dir())
+def object_folders(root: Path) -> Iterator[Path]:
+    """All folders where objects are expected, by kind and key; a store may hold more of them than should be in memory
+    as paths."""
+    for kind in sorted(path for path in (root / "objects").glob("*") if path.is_dir()):
+        with os.scandir(kind) as there:
+            names = sorted(entry.name for entry in there if entry.is_dir())
+        for name in names:
+            yield kind / name
 
 
 def work_folder(root: Path, key: Key) -> Path:
