@@ -12,11 +12,12 @@ from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.images import save_png
 from ablatent.core.tensor_files import read_tensors
 from ablatent.data.decode import SUFFIXES
-from ablatent.evaluation import catalogue
+from ablatent.evaluation import catalogue, inception_network
 from ablatent.evaluation.__main__ import main
 from ablatent.evaluation.features import extract
 from ablatent.evaluation.folders import FolderImages
 from ablatent.evaluation.inception import convert, resize_like_tensorflow
+from ablatent.evaluation.inception_network import AveragedConvolution, Convolution, MaxPool
 from ablatent.inference.sampling import texts
 
 
@@ -43,6 +44,25 @@ def test_resize_is_bit_equal_to_torch_fidelity(size: tuple[int, int]) -> None:
     x = torch.randint(0, 256, (2, 3, *size), generator=torch.Generator().manual_seed(0)).float()
     reference = interpolate_bilinear_2d_like_tensorflow1x(x, size=(299, 299), align_corners=False)
     assert torch.equal(resize_like_tensorflow(x, 299), reference)
+
+
+def test_fused_convolutions_and_pools_are_the_plain_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU convolutions run by an operator of oneDNN's; elsewhere by torch's own."""
+    torch.manual_seed(0)
+    x = torch.randn(3, 6, 17, 15).contiguous(memory_format=torch.channels_last)
+    for part in (Convolution(6, 8, (1, 7), stride=2, padding=(0, 3)), AveragedConvolution(6, 8, 1)):
+        norm = {f"a.bn.{name}": torch.rand(8) + 0.5 for name in ("weight", "bias", "running_mean", "running_var")}
+        part.fold({"a.conv.weight": torch.randn(part.shape), **norm}, "a")
+        with torch.inference_mode():
+            fused = part(x)
+            with monkeypatch.context() as plain:
+                plain.setattr(inception_network, "fusable", lambda: False)
+                torch.testing.assert_close(part(x), fused)
+        assert 0 < (fused == 0).float().mean() < 1
+    averaged = torch.nn.functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
+    plain = torch.nn.functional.conv2d(averaged, part.weight, part.bias).relu()
+    torch.testing.assert_close(fused, plain)
+    assert torch.equal(MaxPool()(x), torch.nn.functional.max_pool2d(x, 3, 2))
 
 
 def test_features_do_not_depend_on_the_batch_size() -> None:
