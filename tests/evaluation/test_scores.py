@@ -53,6 +53,39 @@ def test_fid_by_factors_equals_torch_fidelity_for_singular_covariances() -> None
     assert FID()(a, b)["fid"].value == pytest.approx(reference, rel=1e-5)
 
 
+@pytest.mark.parametrize(("n", "m", "d"), [(40, 90, 24), (170, 130, 16)])
+def test_in_blocks_scores_are_those_of_torch_fidelity(
+    n: int, m: int, d: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import torch
+    from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+    from torch_fidelity.metric_kid import kid_features_to_metric
+    from torch_fidelity.metric_prc import prc_features_to_metric
+
+    fake, real = normal(n, d), 1.1 * normal(m, d, seed=1)
+    real[5] = real[6]
+    sets = [torch.from_numpy(x) for x in (fake, real)]
+    kernel = {"kid_kernel": "poly", "kid_kernel_poly_degree": 3, "kid_kernel_poly_gamma": None}
+    size = min(n, m) // 2
+    kid = kid_features_to_metric(*sets, kid_subset_size=size, kid_subsets=20, rng_seed=2020, verbose=False, **kernel)
+    prc = prc_features_to_metric(*sets, prc_neighborhood=3, prc_batch_size=1000, save_cpu_ram=False, verbose=False)
+    statistics = [fid_features_to_statistics(x.double()) for x in sets]
+    fid = fid_statistics_to_metric(*statistics, verbose=False)["frechet_inception_distance"]
+
+    monkeypatch.setattr("ablatent.evaluation.fid.ROWS", 37)
+    for name, x in (("fake", fake), ("real", real)):
+        np.save(tmp_path / f"{name}.npy", x)
+    mapped = [np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("fake", "real")]
+    assert FID()(*mapped)["fid"].value == pytest.approx(fid, rel=1e-6)
+    ours = KID(subsets=20)(*mapped)["kid"]
+    assert ours.value == pytest.approx(kid["kernel_inception_distance_mean"], rel=1e-4, abs=1e-6)
+    assert ours.std == pytest.approx(kid["kernel_inception_distance_std"], rel=1e-4)
+    inside = PrecisionRecall(batch_size=37)(*mapped)
+    for name in ("precision", "recall"):
+        assert 0 < prc[name] < 1
+        assert inside[name].value == pytest.approx(prc[name], abs=1e-6)
+
+
 def test_kid_is_unbiased_and_says_its_subset_size() -> None:
     score = KID(subsets=50)(normal(600, 8), normal(500, 8, seed=1))["kid"]
     assert score.protocol["subset_size"] == 250

@@ -134,7 +134,8 @@ class Metric(ABC):
 
 
 def versions() -> dict[str, str]:
-    """The versions of the libraries that decide a score's last digits, by name."""
+    """The versions of the libraries that decide a score's last digits, and of torch-fidelity, whose definitions they
+    follow, by name."""
     return {name: importlib.metadata.version(name) for name in ("torch", "torch-fidelity", "numpy")}
 
 
