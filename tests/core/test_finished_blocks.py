@@ -36,6 +36,16 @@ def test_what_is_done_is_not_computed_again(tmp_path, batches, capsys):
     assert ("squares: goes on after the first" in capsys.readouterr().out) == bool(batches)
 
 
+def test_rows_are_saved_as_one_array(tmp_path):
+    kept = Blocks(tmp_path / "a", "squares")
+    computed(kept)
+    kept.save("square", tmp_path / "square.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "square.npy"), kept["square"])
+    for name, wrong in (("count", kept), ("square", Blocks())):  # rows to be summed; none at all
+        with pytest.raises(ValueError, match="expected a row for each"):
+            wrong.save(name, tmp_path / "wrong.npy")
+
+
 def cut(data: bytearray) -> bytes:
     return bytes(data[:-40])
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ablatent.core.arrays import new_array
 from ablatent.core.files import write_atomic
 from ablatent.core.progress import console
 
@@ -57,6 +58,22 @@ class Blocks:
     def __getitem__(self, name: str) -> np.ndarray:
         """All rows of an array of this name."""
         return np.concatenate([part[name] for part in self])
+
+    def save(self, name: str, path: Path) -> None:
+        """Write all rows of an array of this name to a .npy file, part by part; a row an item, at least one.
+
+        Raises DiskFull where the disk has no room for it.
+        """
+        file, end = None, 0
+        for part in self:
+            rows = part[name]
+            if file is None:
+                file = new_array(path, rows.dtype, (self.done, *rows.shape[1:]))
+            file[end : end + len(rows)] = rows
+            end += len(rows)
+        if file is None or end != self.done:
+            raise ValueError(f"{name}: expected a row for each of {self.done} items, at least one; got {end}")
+        file.flush()
 
     def _take_up(self, folder: Path) -> None:
         for path in sorted(folder.glob("*.block")):

@@ -1,5 +1,7 @@
 """Features of image sets, batch by batch."""
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -22,6 +24,20 @@ class ImageArray(Protocol):
     def __getitem__(self, rows: slice, /) -> np.ndarray: ...
 
 
+@dataclass(frozen=True)
+class ImageRows:
+    """Rows of an array of images (n, H, W, C), read slice by slice."""
+
+    images: np.ndarray
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, rows: slice, /) -> np.ndarray:
+        return np.asarray(self.images[self.rows[rows]])
+
+
 def extract(
     extractor: Extractor,
     images: ImageArray,
@@ -29,12 +45,14 @@ def extract(
     batch_size: int,
     title: str = "features",
     blocks: Blocks | None = None,
+    out: Path | None = None,
 ) -> np.ndarray:
     """float32 (N, d) features of uint8 (N, H, W, C) images in [0, 255]; the batch size changes last bits only.
 
     Grey images (C = 1) are seen as RGB.
 
-    blocks: keeps what is finished, and has what an extraction of the same images that was killed had finished. Raises
+    blocks: keeps what is finished, and has what an extraction of the same images that was killed had finished. out: a
+    .npy file that takes the features and is mapped into memory, so that memory does not grow with their number. Raises
     DataError for an empty set, images of another type or shape, and features that are not finite.
     """
     if not len(images):
@@ -47,12 +65,15 @@ def extract(
             if batch.dtype != np.uint8 or batch.ndim != 4 or batch.shape[-1] != 3:
                 raise DataError(f"{title}: expected uint8 images (N, H, W, C); got {batch.dtype} {batch.shape}.")
             tensor = rearrange(torch.from_numpy(batch), "b h w c -> b c h w").to(device)
-            blocks.add(len(batch), features=extractor(tensor).float().cpu().numpy())
+            features = extractor(tensor).float().cpu().numpy()
+            if not np.isfinite(features).all():
+                raise DataError(f"{title}: {extractor.name} gave features that are not finite.")
+            blocks.add(len(batch), features=features)
             bar.advance(len(batch))
-    features = blocks["features"]
-    if not np.isfinite(features).all():
-        raise DataError(f"{title}: {extractor.name} gave features that are not finite.")
-    return features
+    if out is None:
+        return blocks["features"]
+    blocks.save("features", out)
+    return np.asarray(np.load(out, mmap_mode="r"))
 
 
 class SetFeatures:

@@ -10,6 +10,7 @@ from jaxtyping import UInt8
 from ablatent.core.blocks import Blocks
 from ablatent.core.errors import DataError
 from ablatent.core.progress import track
+from ablatent.evaluation.features import ImageArray
 from ablatent.evaluation.scores import Score, versions
 from ablatent.first_stage.perceptual import Perceptual, in_colours
 
@@ -29,22 +30,24 @@ def psnr(
 
 
 def reconstruction_scores(
-    originals: UInt8[np.ndarray, "n h w C"],
-    reconstructions: UInt8[np.ndarray, "m p q C"],
+    originals: ImageArray,
+    reconstructions: ImageArray,
     perceptual: Perceptual,
     device: torch.device | str = "cpu",
     batch_size: int = 32,
     blocks: Blocks | None = None,
 ) -> dict[str, Score]:
-    """psnr (dB, mean over images), ssim and perceptual distance (means), uint8 images in [0, 255].
+    """psnr (dB, mean over images), ssim and perceptual distance (means), uint8 images (n, h, w, C) in [0, 255].
 
     A score that cannot be had is left out and a note of psnr says why: no perceptual network, or images below its least
     size or below SSIM's window of 11 px. blocks: keeps what is finished, see `extract`. Raises DataError unless
     both sets have the same shape and at least one image.
     """
-    if originals.shape != reconstructions.shape or not len(originals) or originals.dtype != np.uint8:
-        raise DataError(f"reconstruction: expected equal sets; got {originals.shape} and {reconstructions.shape}.")
-    smallest = min(originals.shape[1:3])
+    first, other = originals[:1], reconstructions[:1]
+    shape, other_shape = (len(originals), *first.shape[1:]), (len(reconstructions), *other.shape[1:])
+    if shape != other_shape or not len(originals) or first.dtype != np.uint8:
+        raise DataError(f"reconstruction: expected equal sets; got {shape} and {other_shape}.")
+    smallest = min(shape[1:3])
     notes: list[str] = []
     values: dict[str, np.ndarray] = {}
     with_ssim = smallest >= SSIM_WINDOW
@@ -53,14 +56,15 @@ def reconstruction_scores(
         notes.append(f"no ssim: images of {smallest} px are smaller than its window of {SSIM_WINDOW} px")
     if perceptual.name != "none" and not with_perceptual:
         notes.append(f"no perceptual distance: {perceptual.name} needs {perceptual.smallest} px, not {smallest}")
-    values["psnr"] = psnr(originals, reconstructions)
+    parts = [slice(start, start + batch_size) for start in range(0, len(originals), batch_size)]
+    values["psnr"] = np.concatenate([psnr(originals[part], reconstructions[part]) for part in parts])
     names = [name for name, wanted in (("ssim", with_ssim), ("perceptual", with_perceptual)) if wanted]
     network = perceptual.to(device) if with_perceptual else perceptual
     blocks = Blocks() if blocks is None else blocks
     with torch.inference_mode(), track("reconstruction scores", len(originals), "images", blocks.done) as bar:
         for start in range(blocks.done, len(originals) if names else 0, batch_size):
             x, y = (
-                rearrange(torch.from_numpy(images[start : start + batch_size]), "b h w c -> b c h w").to(device).float()
+                rearrange(torch.tensor(images[start : start + batch_size]), "b h w c -> b c h w").to(device).float()
                 for images in (originals, reconstructions)
             )
             scored: dict[str, np.ndarray] = {}

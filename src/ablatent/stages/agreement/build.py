@@ -22,7 +22,7 @@ def build(ctx: Context) -> None:
     trained_judge, samples = ctx.input("judge"), ctx.input("samples")
     verdict, network = load_judge(trained_judge, ctx.device)
     summary = trained_judge.json("summary.json")
-    images = np.load(samples.path / "images.npy")
+    images = np.load(samples.path / "images.npy", mmap_mode="r")
     answers = judge(ctx, verdict, network, images)
     real = {k: v for k, v in summary["held_out"].items() if k != "count"}
     protocol = {

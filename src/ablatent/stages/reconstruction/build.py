@@ -9,6 +9,7 @@ from einops import rearrange
 from ablatent.core.files import write_json
 from ablatent.core.instantiate import make
 from ablatent.core.progress import track
+from ablatent.evaluation.features import ImageRows
 from ablatent.evaluation.reconstruction import reconstruction_scores
 from ablatent.evaluation.scores import Extractor, Metric, Score, score_features
 from ablatent.first_stage.codebook import code_use
@@ -29,7 +30,7 @@ def build(ctx: Context) -> None:
     config = ctx.config
     model = load_first_stage(ctx.input("first_stage"), ctx.device)
     images = ctx.images()
-    originals = images.pixels[chosen_rows(images, "validation", config["count"])]
+    originals = ImageRows(images.pixels, chosen_rows(images, "validation", config["count"]))
     blocks = ctx.blocks("images")
     with track(ctx.title, len(originals), "images", blocks.done) as bar:
         for i in range(blocks.done, len(originals), ctx.compute.batch_size):
@@ -39,11 +40,12 @@ def build(ctx: Context) -> None:
             used = {} if counts is None else {"codes": rearrange(counts, "k -> 1 k").cpu().numpy()}
             blocks.add(len(batch), images=to_images(model.decode(z)), **used)
             bar.advance(len(batch))
-    restored = blocks["images"]
+    blocks.save("images", ctx.work.path / "restored.npy")
+    restored = np.load(ctx.work.path / "restored.npy", mmap_mode="r")
     perceptual = make(config["perceptual"], Perceptual)
     scores = reconstruction_scores(originals, restored, perceptual, ctx.device, blocks=ctx.blocks("scores"))
     scores |= _codebook([part["codes"] for part in blocks if "codes" in part], len(originals))
-    real = np.load(ctx.input("reference").path / "features.npy")
+    real = np.load(ctx.input("reference").path / "features.npy", mmap_mode="r")
     metrics = {name: make_kept(metric, Metric) for name, metric in config["metrics"].items()}
     extractor = make_kept(config["extractor"], Extractor)
     scored = score_features(

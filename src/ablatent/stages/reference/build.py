@@ -5,7 +5,7 @@ import numpy as np
 from ablatent.core.files import write_json
 from ablatent.core.rng import stream
 from ablatent.data.base import Images
-from ablatent.evaluation.features import extract
+from ablatent.evaluation.features import ImageRows, extract
 from ablatent.evaluation.scores import Extractor
 from ablatent.stages.context import Context
 from ablatent.stages.kept import make_kept
@@ -25,8 +25,7 @@ def build(ctx: Context) -> None:
     images = ctx.images()
     rows = chosen_rows(images, config["split"], config["count"])
     extractor = make_kept(config["extractor"], Extractor)
-    pixels, size = images.pixels[rows], ctx.compute.batch_size
-    features = extract(extractor, pixels, ctx.device, size, ctx.title, ctx.blocks("features"))
-    np.save(ctx.work.files / "features.npy", features)
+    chosen, size, out = ImageRows(images.pixels, rows), ctx.compute.batch_size, ctx.work.files / "features.npy"
+    extract(extractor, chosen, ctx.device, size, ctx.title, ctx.blocks("features"), out)
     np.save(ctx.work.files / "rows.npy", rows)
     write_json(ctx.work.files / "summary.json", {"count": len(rows), "split": config["split"], **extractor.protocol()})

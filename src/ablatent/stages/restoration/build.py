@@ -24,7 +24,7 @@ def build(ctx: Context) -> None:
     with the true images as the real set. NAME_of_BASELINE: the same of the baseline."""
     task = ctx.input("task")
     summary = task.json("summary.json")
-    restored, truth, baseline = (np.load(task.path / name) for name in RESTORED)
+    restored, truth, baseline = (np.load(task.path / name, mmap_mode="r") for name in RESTORED)
     protocol = {"real": "the true images", "degradation": summary["degradation"]}
     scores: dict[str, Score] = {}
     scores |= _scores(ctx, "restored", restored, truth, summary["samples_per_image"], protocol)

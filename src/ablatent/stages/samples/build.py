@@ -32,9 +32,9 @@ def build(ctx: Context) -> None:
         for x_T, z in generator(sampler, draws, source, advancing(bar)):
             blocks.add(len(z), images=to_images(model.decode(z)), priors=to_images(model.decode(x_T)))
     spent = time.monotonic() - start
-    drawn = blocks["images"]
-    np.save(ctx.work.files / "images.npy", drawn)
-    np.save(ctx.work.files / "prior.npy", blocks["priors"])
+    blocks.save("images", ctx.work.files / "images.npy")
+    blocks.save("priors", ctx.work.files / "prior.npy")
+    drawn = np.load(ctx.work.files / "images.npy", mmap_mode="r")
     save_png(ctx.work.files / "grid.png", grid(drawn[:64], columns=8, scale=2), {"stage": ctx.stage.key})
     _write_conditions(ctx, model, source)
     write_json(

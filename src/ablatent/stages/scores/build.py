@@ -16,6 +16,8 @@ from ablatent.stages.kept import make_kept
 from ablatent.store.artifacts import Work
 from ablatent.store.identity import Key
 
+HASHED = 256  # images at once
+
 
 def build(ctx: Context) -> None:
     """scores.json: {"metrics": {name: {value, std, protocol, notes, …}}, see `Score`}.
@@ -23,14 +25,14 @@ def build(ctx: Context) -> None:
     NAME_baseline: the same metric for decoded N(0, I) latents, what a diffusion model that learnt nothing would give.
     """
     config, samples = ctx.config, ctx.input("samples")
-    real = np.load(ctx.input("reference").path / "features.npy")
+    real = np.load(ctx.input("reference").path / "features.npy", mmap_mode="r")
     extractor = make_kept(config["extractor"], Extractor)
     metrics = {name: make_kept(metric, Metric) for name, metric in config["metrics"].items()}
     captions = samples.json("summary.json").get("captions")
     texts = None if captions is None else cache(lambda used: used.texts(captions, ctx.device))
     scores: dict[str, Score] = {}
     for file, is_noise, title in (("images", False, "samples"), ("prior", True, "decoded noise")):
-        images = np.load(samples.path / f"{file}.npy")
+        images = np.load(samples.path / f"{file}.npy", mmap_mode="r")
         scores |= score_features(
             metrics,
             extractor,
@@ -48,15 +50,20 @@ def as_json(scores: Mapping[str, Score]) -> dict[str, Any]:
 
 
 def cached_features(ctx: Context, extractor: Extractor, images: np.ndarray, title: str) -> np.ndarray:
-    """Features by content: equal images (the decoded noise of two samplers) are extracted once for the whole store."""
-    content = hashlib.blake2b(np.ascontiguousarray(images).tobytes(), digest_size=16)
+    """Features by content: equal images (the decoded noise of two samplers) are extracted once for the whole store.
+
+    float32 (n, d), mapped into memory.
+    """
+    content = hashlib.blake2b(digest_size=16)
+    for first in range(0, len(images), HASHED):
+        content.update(np.ascontiguousarray(images[first : first + HASHED]))
     content.update(f"{images.shape}/{extractor.name}/{extractor.digest}".encode())
     key = Key(f"features-{content.hexdigest()}")
 
     def write(work: Work) -> None:
         size, about = ctx.compute.batch_size, f"{ctx.title}: features of {title}"
-        features = extract(extractor, images, ctx.device, size, about, work.blocks(f"features-{size}", about))
-        np.save(work.files / "features.npy", features)
+        out = work.files / "features.npy"
+        extract(extractor, images, ctx.device, size, about, work.blocks(f"features-{size}", about), out)
 
     artifact, _ = ctx.store.get_or_build(key, write)
-    return np.load(artifact.path / "features.npy")
+    return np.asarray(np.load(artifact.path / "features.npy", mmap_mode="r"))
