@@ -61,10 +61,10 @@ def extract(
     blocks = Blocks() if blocks is None else blocks
     with track(title, len(images), "images", blocks.done) as bar:
         for start in range(blocks.done, len(images), batch_size):
-            batch = np.ascontiguousarray(as_rgb(images[start : start + batch_size]))
+            batch = as_rgb(images[start : start + batch_size])
             if batch.dtype != np.uint8 or batch.ndim != 4 or batch.shape[-1] != 3:
                 raise DataError(f"{title}: expected uint8 images (N, H, W, C); got {batch.dtype} {batch.shape}.")
-            tensor = rearrange(torch.from_numpy(batch), "b h w c -> b c h w").to(device)
+            tensor = rearrange(torch.tensor(batch), "b h w c -> b c h w").to(device)
             features = extractor(tensor).float().cpu().numpy()
             if not np.isfinite(features).all():
                 raise DataError(f"{title}: {extractor.name} gave features that are not finite.")
