@@ -14,7 +14,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 EPSILON = 1e-3  # of the batch norms
-AT_ONCE = 2
+AT_ONCE = 4
 """Images that go through the network together on a CPU: what passes between its layers then stays in the cache."""
 Size = int | tuple[int, int]
 
