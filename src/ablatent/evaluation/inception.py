@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ablatent.core.errors import ConfigError, DataError, did_you_mean
 from ablatent.core.fields import Digest, OneOf
 from ablatent.core.tensor_files import read_tensors
-from ablatent.core.weights import Found, PretrainedFile, digest_tensors, verify_digest
+from ablatent.core.weights import PretrainedFile, digest_tensors, verify_digest
 from ablatent.evaluation.inception_network import AT_ONCE, STEM, TRUNK, build, convolutions
 from ablatent.evaluation.scores import Extractor
 
@@ -25,9 +25,6 @@ SIZE = 299
 LAYERS = {"192": STEM, "2048": TRUNK, "logits_unbiased": (*TRUNK, "fc")}
 DIMS = {"192": 192, "2048": 2048, "logits_unbiased": 1008}
 LABELS = {"192": "(quick)", "2048": "", "logits_unbiased": "(logits)"}
-
-_LOADED: dict[tuple[str, str, str | None, str], tuple[nn.Sequential, Tensor | None, str | None, Found]] = {}
-"""(layer, digest, path, device) → network, classifier and its digest, file: the stages of a process load each once."""
 
 
 class InceptionExtractor(Extractor):
@@ -60,10 +57,9 @@ class InceptionExtractor(Extractor):
 
     def load(self, device: torch.device | str = "cpu") -> None:
         """Build and fold the network up to the layer; raises ConfigError for the classifier where the file has none."""
-        known = self.layer, self.digest, self.weights.path, str(device)
-        if self._device != str(device) and known in _LOADED:
-            self._network, self._head, self._head_digest, self.served = _LOADED[known]
-        elif self._device != str(device):
+        if self._device == str(device):
+            return
+        if self._device is None:
             found = self.weights.find()
             state = convert(read_tensors(found.path), str(found.path))
             if self.layer == "logits_unbiased" and "fc.weight" not in state:
@@ -74,12 +70,14 @@ class InceptionExtractor(Extractor):
                     "Leave the metric out.",
                 )
             verify_digest(self.name, used_tensors(state, self.layer), self.digest, found)
-            self._network = fold(state, [name for name in LAYERS[self.layer] if name != "fc"]).to(device)
+            self._network = fold(state, [name for name in LAYERS[self.layer] if name != "fc"])
             if self.layer == "logits_unbiased":
-                self._head = state["fc.weight"].to(device)
+                self._head = state["fc.weight"]
                 self._head_digest = digest_tensors({"fc.weight": self._head})
             self.served = found
-            _LOADED[known] = self._network, self._head, self._head_digest, found
+        if self._network is not None:
+            self._network.to(device)
+        self._head = None if self._head is None else self._head.to(device)
         self._device = str(device)
 
     def protocol(self) -> dict[str, Any]:
