@@ -13,6 +13,7 @@ from ablatent.conditioning.none import NoConditioner
 from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.types import Cond
+from ablatent.data.base import Annotations
 
 LABELS = torch.tensor([0, 2, 1])
 
@@ -60,7 +61,9 @@ def test_null_embedding_learns_only_from_dropped_rows() -> None:
 @pytest.mark.parametrize("labels", [[0, 3], [-1]])
 def test_labels_out_of_range(labels: list[int]) -> None:
     with pytest.raises(DataError, match=r"labels in 0 … 2"):
-        ClassLabel(3, 8).embed({"label": torch.tensor(labels)})
+        ClassLabel(3, 8).eval().embed({"label": torch.tensor(labels)})
+    with pytest.raises(DataError, match=r"labels in 0 … 2"):  # of the data that a training reads
+        ClassLabel(3, 8).rows(Source(len(labels), Annotations(labels=np.array(labels))))
 
 
 @pytest.mark.parametrize(

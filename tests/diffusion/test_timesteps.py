@@ -93,3 +93,17 @@ def test_bad_options_name_their_key(build, key: str) -> None:
     with pytest.raises(ConfigError) as error:
         build()
     assert error.value.key == key
+
+
+@pytest.mark.parametrize("history", [1, 2, 10])
+def test_a_batch_is_remembered_as_its_rows_one_after_the_other(history: int) -> None:
+    """Also times that stand in it more often than are remembered."""
+    sampler, rng = Importance(5, history, 0.1), np.random.default_rng(0)
+    losses, counts = np.zeros((5, history)), np.zeros(5, dtype=int)
+    for _ in range(6):
+        t, loss = rng.integers(0, 3, 9), rng.random(9).astype(np.float32)
+        sampler.update(torch.from_numpy(t), torch.from_numpy(loss))
+        for time, value in zip(t, loss, strict=True):
+            losses[time, counts[time] % history] = value
+            counts[time] += 1
+        assert sampler.losses.tolist() == losses.tolist() and sampler.counts.tolist() == counts.tolist()

@@ -28,6 +28,7 @@ from ablatent.first_stage.perceptual import Perceptual
 from ablatent.first_stage.vq import VQAutoencoder
 from ablatent.networks.unet import UNet
 from ablatent.schedules.linear import Linear
+from ablatent.training import overlap
 from ablatent.training.diffusion import DiffusionTrainee, DiffusionTraining, LatentBatches
 from ablatent.training.first_stage import FirstStageTrainee, FirstStageTraining, ImageBatches
 from ablatent.training.loop import Runtime, fit
@@ -137,7 +138,7 @@ def diffusion(optimizer: str, folder: Folder):
     ema = {"decay": 0.9, "warmup": True, "extra_decays": [0.5]}
     train_config = DiffusionTraining(**COMMON, loss="mse", ema=ema, snapshots=[])
     batches = LatentBatches(latents, np.arange(24), {"label": np.arange(24) % 3}, BATCH, 0)
-    kinds = {"sgd": lambda p: torch.optim.SGD(p, lr=1e-2), "adam": lambda p: torch.optim.AdamW(p, lr=1e-3)}
+    kinds = {"sgd": lambda p: torch.optim.SGD(p, lr=1e-2), "adam": lambda p: torch.optim.AdamW(p, lr=1e-3, fused=True)}
     loss, conditioner = DiffusionLoss(denoiser, VelocityMSE()), ClassLabel(3, 8, dropout=0.3)
     trainee = WatchedDiffusion(
         loss=loss, timesteps=Importance(20, 1, 0.1), conditioner=conditioner, train_config=train_config, seed=0,
@@ -172,6 +173,7 @@ def _flat(state: dict, prefix: str = "") -> dict[str, Tensor]:
 def main(folder: Path, cases: list[str]) -> None:
     dist.init_process_group("gloo")
     torch.set_num_threads(1)
+    overlap.FIRST = overlap.BUCKET = 2**14  # these networks are small, and would be sent as a whole
     for case in cases:
         name, _, strategy = case.partition(":")
         out = folder / case

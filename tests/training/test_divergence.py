@@ -99,11 +99,10 @@ def test_gradients_that_overflow_without_a_scale_are(tmp_path):
 def test_a_step_between_those_left_out_begins_the_count_anew():
     finite = FiniteSteps("x", {"loss": "lr"})
     for step, (loss, scale) in enumerate([(math.inf, 1.0), (1.0, 1.0), (math.nan, 1.0), (math.nan, 0.5)], 1):
-        finite.add(step, {"loss": torch.tensor(loss)})
         if scale >= 1:
-            finite.look(scale)
+            finite.look([(step, {"loss": loss})], scale)
     with pytest.raises(StageError, match="step 3: loss nan"):
-        finite.look(0.5)
+        finite.look([(step, {"loss": loss})], 0.5)
 
 
 OPTIONS = {"steps": 20, "batch_size": 2, "warmup_steps": 0, "decay": "none", "clip": None, "validate_every": 20}

@@ -113,6 +113,20 @@ def test_resume_is_exact() -> None:
     module().load_state_dict(second.state_dict())
 
 
+def test_an_update_follows_tensors_that_were_put_in_the_place_of_others() -> None:
+    """Where weights lie is looked up once, but not which tensors lie there."""
+    net, ema = module(1.0), EMA(0.5, warmup=False)
+    ema.start(net)
+    ema.update(net, 1)
+    net[0].weight = nn.Parameter(torch.full_like(net[0].weight, 3.0))
+    net[1].num_batches_tracked = torch.tensor(7)
+    net[0].bias.data = torch.full_like(net[0].bias, 5.0)
+    ema.update(net, 2)
+    assert ema.state_dict()["0.weight"].unique().tolist() == [2.0]
+    assert ema.state_dict()["0.bias"].unique().tolist() == [3.0]
+    assert ema.state_dict()["1.num_batches_tracked"].item() == 7
+
+
 def test_bad_input() -> None:
     for decay in (1.0, -0.1):
         with pytest.raises(ConfigError, match=r"training\.ema\.decay"):

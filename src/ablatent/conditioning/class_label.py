@@ -60,20 +60,25 @@ class ClassLabel(Conditioner):
 
     def rows(self, source: Source) -> Rows:
         source.check(self.needs)
-        return {"label": np.asarray(source.annotations.labels)}
+        labels = np.asarray(source.annotations.labels)
+        self._check(labels)
+        return {"label": labels}
 
     def embed(self, batch: Mapping[str, Tensor]) -> Cond:
-        """batch["label"]: int64 (b,) in 0 … classes - 1, on any device. Raises DataError for other labels."""
+        """batch["label"]: int64 (b,) in 0 … classes - 1, on any device. Raises DataError for other labels; in training
+        mode, where a look at them would wait for the device, `rows` has done so."""
         labels = batch["label"]
+        if not self.training and not labels.is_meta:
+            self._check(labels.cpu().numpy())
+        return self._cond(labels)
+
+    def _check(self, labels: np.ndarray) -> None:
         # Row `classes` is the null condition: without this check a wrong label would pass as unconditional.
-        checkable = labels.numel() > 0 and not labels.is_meta
-        if checkable and (int(labels.min()) < 0 or int(labels.max()) >= self.classes):
-            got = f"{int(labels.min())} … {int(labels.max())}"
+        if len(labels) > 0 and not 0 <= labels.min() <= labels.max() < self.classes:
             raise DataError(
-                f"conditioner: expected labels in 0 … {self.classes - 1}; got {got}. "
+                f"conditioner: expected labels in 0 … {self.classes - 1}; got {labels.min()} … {labels.max()}. "
                 "The number of classes must be that of the data."
             )
-        return self._cond(labels)
 
     def null(self, like: Cond) -> Cond:
         given = like.vector if like.tokens is None else like.tokens

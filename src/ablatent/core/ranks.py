@@ -4,8 +4,9 @@ Batch sizes are those of the whole batch, whatever the number of ranks. Every fu
 the same order, and changes nothing in a single process.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,8 +15,6 @@ from einops import rearrange
 from torch import Tensor
 
 from ablatent.core.errors import ConfigError
-
-_BUCKET = 2**24  # elements that are averaged in one call: 64 MiB in float32
 
 
 @dataclass(frozen=True)
@@ -107,26 +106,25 @@ def whole_batch(micro: Sequence[Tensor]) -> Tensor:
     return rearrange(torch.stack(every), "rank micro b ... -> (b micro rank) ...")
 
 
+@dataclass
+class Sending:
+    """Tensors on their way to all ranks, in one message. The tensors hold their own values until `wait`."""
+
+    tensors: Sequence[Tensor]
+    message: Tensor
+    work: Any
+
+    @torch.no_grad()
+    def wait(self) -> None:
+        """Replace each tensor by its mean over all ranks, in place."""
+        self.work.wait()
+        self.message /= dist.get_world_size()
+        means = self.message.split([t.numel() for t in self.tensors])
+        torch._foreach_copy_(list(self.tensors), [m.view_as(t) for m, t in zip(means, self.tensors, strict=True)])
+
+
 @torch.no_grad()
-def average_over_ranks(tensors: Sequence[Tensor]) -> None:
-    """Replace each tensor by its mean over all ranks, in place, many in one call."""
-    if not several_ranks():
-        return
-    for bucket in _buckets(tensors):
-        flat = torch.cat([rearrange(t, "... -> (...)") for t in bucket])
-        dist.all_reduce(flat)
-        flat /= dist.get_world_size()
-        for t, mean in zip(bucket, flat.split([t.numel() for t in bucket]), strict=True):
-            t.copy_(mean.view_as(t))
-
-
-def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """The tensors in order, in groups of one dtype and about _BUCKET elements."""
-    bucket: list[Tensor] = []
-    for t in tensors:
-        if bucket and (t.dtype != bucket[0].dtype or sum(b.numel() for b in bucket) >= _BUCKET):
-            yield bucket
-            bucket = []
-        bucket.append(t)
-    if bucket:
-        yield bucket
+def average_later(tensors: Sequence[Tensor]) -> Sending:
+    """Begin to average tensors of one type over all ranks; there must be several. Nothing waits here."""
+    message = torch.cat([t.reshape(-1) for t in tensors])
+    return Sending(tensors, message, dist.all_reduce(message, async_op=True))

@@ -76,11 +76,10 @@ class Importance(TimestepSampler):
     def probabilities(self) -> Float[Tensor, " T"]:
         """p_t, float64, adding up to 1."""
         even = torch.full_like(self.losses[:, 0], 1.0 / self.T)
-        if bool((self.counts < self.history).any()):
-            return even
         root = self.losses.square().mean(dim=1).sqrt()
         total = root.sum()
-        return even if float(total) == 0 else torch.lerp(root / total, even, self.uniform)
+        known = (self.counts >= self.history).all() & (total > 0)  # stays on the device: no step waits for it
+        return torch.where(known, torch.lerp(root / total, even, self.uniform), even)
 
     def forward(self, u: Float[Tensor, " b"]) -> tuple[Int[Tensor, " b"], Float[Tensor, " b"]]:
         p = self.probabilities()
@@ -90,9 +89,13 @@ class Importance(TimestepSampler):
 
     @torch.no_grad()
     def update(self, t: Int[Tensor, " b"], loss: Float[Tensor, " b"]) -> None:
-        for time, value in zip(t.tolist(), loss.double().tolist(), strict=True):  # a time may stand twice in a batch
-            self.losses[time, self.counts[time] % self.history] = value
-            self.counts[time] += 1
+        # A time may stand several times in a batch: its losses go to one place after the other, in the batch's order.
+        same = t[:, None] == t[None, :]
+        place = (self.counts[t] + same.tril(-1).sum(dim=1)) % self.history
+        # Where even these are more than `history`, the last loss of a place is written by all of them.
+        last = (same & (place[:, None] == place[None, :])).long() * torch.arange(1, len(t) + 1, device=t.device)
+        self.losses[t, place] = loss.double()[last.amax(dim=1) - 1]
+        self.counts.index_add_(0, t, torch.ones_like(t))
 
 
 def _scaled(u: Float[Tensor, " b"], T: int) -> Int[Tensor, " b"]:

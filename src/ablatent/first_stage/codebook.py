@@ -1,6 +1,7 @@
 """The codebook of a VQ autoencoder: quantisation, how codes start, how they learn, how unused ones return."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -143,6 +144,7 @@ class Codebook(nn.Module):
         self.register_buffer("recent_next", torch.zeros((), dtype=torch.int64))
         self.register_buffer("recent_count", torch.zeros((), dtype=torch.int64))
         self.register_buffer("initialised", torch.tensor(init == "uniform"))
+        self._started: bool | None = init == "uniform"  # as `initialised`; None where that has to be read first
         # Only with these options: weights files of other codebooks do not have them.
         if init == "kmeans":
             self.register_buffer("gathered", torch.zeros(KMEANS_BATCHES, n_embed, dim))
@@ -176,19 +178,29 @@ class Codebook(nn.Module):
             self.pending.clear()
             self._remember(rearrange(z, "b d h w -> (b h w) d"), rearrange(index, "b n -> (b n)"))
 
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._started = None
+
+    def started(self) -> bool:
+        """Whether the codes have their first values. Known to the host, so that no step waits for the device."""
+        if self._started is None:
+            self._started = bool(self.initialised)
+        return self._started
+
     @torch.no_grad()
     def initialise(self, latents: Sequence[Float[Tensor, "b d h w"]]) -> None:
         """Codes from the latents of a batch, one tensor a micro-batch; nothing where the codes are initialised.
 
         With k-means KMEANS_BATCHES batches are gathered before the codes stay.
         """
-        if bool(self.initialised):
+        if self.started():
             return
         flat = rearrange(whole_batch(latents), "b d h w -> (b h w) d")
         rows = spread(flat, self.n_embed).to(self.weight.dtype)
         if self.init == "data":
             self._place(slice(None), from_rank_zero(rows))
-            self.initialised.fill_(True)
+            self._start()
             return
         batch = int(self.gathered_batches)
         if batch == 0:
@@ -200,7 +212,11 @@ class Codebook(nn.Module):
             self._place(slice(None), from_rank_zero(centres))
             self.used.fill_(1)  # new codes, of whose use the counts so far say nothing: none restarts at once
             self.gathered.zero_()
-            self.initialised.fill_(True)
+            self._start()
+
+    def _start(self) -> None:
+        self.initialised.fill_(True)
+        self._started = True
 
     def _place(self, where: Tensor | slice, codes: Tensor) -> None:
         """Put codes in the place of others; their moving averages start with the weight of one latent."""
@@ -209,7 +225,8 @@ class Codebook(nn.Module):
             self.ema_count[where], self.ema_sum[where] = 1.0, codes
 
     def _remember(self, flat: Tensor, index: Tensor) -> None:
-        counts = torch.bincount(index, minlength=self.n_embed)
+        # bincount would wait for the device, to see how long its result is
+        counts = torch.zeros_like(self.usage).index_add_(0, index, torch.ones_like(index))
         self.usage += counts
         self.used += counts
         rows = spread(flat, min(flat.shape[0], self.n_embed)).to(self.recent.dtype)

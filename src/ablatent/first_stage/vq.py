@@ -93,7 +93,7 @@ class VQAutoencoder(Autoencoder):
     @torch.no_grad()
     def before_step(self, images: Sequence[Float[Tensor, "b C H W"]]) -> None:
         """The first batches give the codes, with init=data or kmeans."""
-        if not bool(self.codebook.initialised):
+        if not self.codebook.started():
             self.codebook.initialise([self.encoded(x) for x in images])
 
     def forget_passes(self) -> None:

@@ -45,8 +45,8 @@ DEFAULTS: dict[str, Any] = {
     "guidance": node_of(NoGuidance),
     "task": node_of(Sample),
     "samples": {"weights": "ema", "snapshot": "last", "decode_tile": None, "decode_overlap": 16},
-    "runtime": {"device": "auto", "devices": 1, "compile": False, "threads": None, "batch_size": 64,
-                "checkpoint_seconds": 10.0, "precision": "32-true"},
+    "runtime": {"device": "auto", "devices": 1, "compile": False, "compile_mode": "blocks", "deterministic": True,
+                "threads": None, "batch_size": 64, "checkpoint_seconds": 10.0, "precision": "32-true"},
 }  # fmt: skip
 INPAINT = node_of(Inpaint, **asdict(Inpaint()))
 """The task in place of plain sampling, of a model that was trained to fill holes: it reads an image and a mask."""

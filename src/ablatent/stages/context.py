@@ -1,6 +1,7 @@
 """The context of a stage's builder: its configuration, inputs, images, device and working folder."""
 
 import logging
+import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -132,7 +133,7 @@ def compute_of(runtime: Mapping[str, Any], precision: str) -> "Runtime":
     """The training loop's settings of a runtime node."""
     from ablatent.training.loop import Runtime
 
-    fields = {k: v for k, v in runtime.items() if k not in ("threads", "precision", "device")}
+    fields = {k: v for k, v in runtime.items() if k not in ("threads", "precision", "device", "deterministic")}
     fields["checkpoint_seconds"] = float(fields["checkpoint_seconds"])  # JSON keeps 10.0 as 10
     return Runtime(device=resolve_device(runtime["device"]), precision=precision, **fields)
 
@@ -159,6 +160,11 @@ def set_up_torch(runtime: Mapping[str, Any]) -> None:
 
     if runtime["threads"] is not None:
         torch.set_num_threads(int(runtime["threads"]))
+    if resolve_device(runtime["device"]) == "gpu" and runtime.get("deterministic", True):
+        # cuBLAS reads its workspace's size when it is first used. What has no such kernel warns, and is used.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # costs a pass over each new tensor
     torch.backends.cuda.matmul.allow_tf32 = True
     torch.backends.cudnn.allow_tf32 = True
     # Lightning's remarks on devices, workers, loggers and products; those that matter have messages of this package.

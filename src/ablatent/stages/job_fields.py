@@ -176,6 +176,10 @@ class RuntimeFields(Fields):
     grad_accum_steps: Annotated[Count, "micro-batches of an optimiser step, one after the other"]
     precision: Annotated[Precision, "how trainings compute; part of a trained stage's identity"]
     compile: Annotated[bool, "networks go through torch.compile in training"]
+    compile_mode: Annotated[
+        Literal["blocks", "network", "graphs"], "what is compiled: repeated blocks, or all, as graphs"
+    ]
+    deterministic: Annotated[bool, "on a GPU: only kernels that give the same bits each time, as resume needs"]
     threads: Annotated[Count | None, "CPU threads of torch; null: what torch chooses"]
     batch_size: Annotated[Count, "images at once where nothing is trained"]
     checkpoint_seconds: Annotated[NotNegative, "s from one checkpoint of a training to the next"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from ablatent.training.trainee import OptimizerFactory, Trainee
 
 
+_LOOPS = {"fused", "foreach", "capturable", "differentiable"}
+"""Arguments of torch's optimisers that choose how they compute."""
+
+
 def seed_initial_weights(seed: int) -> None:
     """Seed torch's generator for the initial weights of a network, as a function of the stage's seed."""
     torch.manual_seed(int(stream(seed, "initial weights").integers(2**31)))
@@ -27,7 +32,10 @@ def optimizer_factory(node: Mapping[str, Any]) -> "OptimizerFactory":
     """An optimizer node (`_target_` and its arguments) as a function of the parameters."""
     check_targets(node, Optimizer)
     kind: Callable[..., Any] = class_of(node)
-    return partial(kind, **{k: v for k, v in node.items() if k != TARGET})
+    arguments = {k: v for k, v in node.items() if k != TARGET}
+    if "fused" in signature(kind).parameters and not _LOOPS & set(arguments):
+        arguments["fused"] = True  # one pass over all numbers, and nothing that the host reads: see docs/performance.md
+    return partial(kind, **arguments)
 
 
 def train(ctx: Context, trainee: "Trainee", batch_at: "BatchAt") -> None:

@@ -1,9 +1,7 @@
 """Noticing that a training has diverged, at the first step whose loss or gradients are not finite."""
 
 import math
-from collections.abc import Mapping
-
-from torch import Tensor
+from collections.abc import Iterable, Mapping
 
 from ablatent.core.errors import StageError
 
@@ -21,35 +19,29 @@ def diverged(title: str, step: int, values: Mapping[str, float], lr_key: str) ->
 
 
 class FiniteSteps:
-    """Looks at the values of all steps, some steps at a time: until then they stay on their device, so that no step
-    waits for it.
+    """Looks at the values of all steps, some steps at a time.
 
     lr_keys: name of a value → key of the learning rate that it goes by. title: of the stage.
     """
 
     def __init__(self, title: str, lr_keys: Mapping[str, str]):
         self.title, self.lr_keys = title, lr_keys
-        self.unseen: list[tuple[int, dict[str, Tensor | float]]] = []
         self.first: StageError | None = None
 
-    def add(self, step: int, logs: Mapping[str, Tensor | float]) -> None:
-        """The values of step `step` (1 for the first)."""
-        self.unseen.append((step, {name: logs[name] for name in self.lr_keys if name in logs}))
-
-    def look(self, scale: float | None) -> None:
-        """Raise StageError for the first of the steps added so far that had a value that is not finite.
+    def look(self, steps: Iterable[tuple[int, Mapping[str, float]]], scale: float | None) -> None:
+        """Raise StageError for the first step so far that had a value that is not finite. steps: the number (1 for the
+        first) and the values of each since the last look.
 
         scale: by which 16-mixed enlarges the gradients now, None in other precisions. A step whose gradients overflow
         is left out there, and the next is taken with half of the scale; so a training has diverged only where they
         overflow without any enlargement, and the step is the first of those left out since the last one taken.
         """
-        for step, tensors in self.unseen:
-            values = {name: float(value) for name, value in tensors.items()}
+        for step, logs in steps:
+            values = {name: logs[name] for name in self.lr_keys if name in logs}
             wrong = [name for name, value in values.items() if not math.isfinite(value)]
             if wrong and self.first is None:
                 self.first = diverged(self.title, step, values, self.lr_keys[wrong[0]])
             elif not wrong and scale is not None:
                 self.first = None
-        self.unseen.clear()
         if self.first is not None and (scale is None or scale < 1):
             raise self.first

@@ -2,12 +2,31 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError
 from ablatent.training.sharded import local, placed_like
+
+
+class Places:
+    """Where a module keeps what stands in its state dict, found once: a state dict at every step costs more than the
+    average itself. name → (the dict of the submodule that holds it, its key there): of the floating parameters, and of
+    what else there is."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.averaged: dict[str, tuple[dict[str, Any], str]] = {}
+        self.copied: dict[str, tuple[dict[str, Any], str]] = {}
+        floating = _averaged(module)
+        owners = dict(module.named_modules(remove_duplicate=False))
+        for name in module.state_dict():
+            path, _, key = name.rpartition(".")
+            owner = owners[path]
+            held = owner._parameters if key in owner._parameters else owner._buffers
+            (self.averaged if name in floating else self.copied)[name] = held, key
 
 
 class EMA:
@@ -22,6 +41,7 @@ class EMA:
             raise ConfigError("training.ema.decay", "a number in [0, 1)", decay)
         self.decay, self.warmup = decay, warmup
         self.shadow: dict[str, Tensor] = {}
+        self.places: Places | None = None
 
     @torch.no_grad()
     def start(self, module: nn.Module) -> None:
@@ -33,6 +53,7 @@ class EMA:
             else v.clone()
             for name, v in module.state_dict().items()
         }
+        self.places = None
 
     def decay_at(self, step: int) -> float:
         """The decay of optimiser step `step` (1 for the first)."""
@@ -44,17 +65,17 @@ class EMA:
         if not self.shadow:
             self.start(module)
             return
-        live, averaged = self._matched(module), _averaged(module)
-        weight = 1 - self.decay_at(step)
-        self._follow(live)
-        for name, v in live.items():
-            if name not in averaged:
-                self.shadow[name].copy_(v)
-        names = [name for name in live if name in averaged]
-        if names:
-            shadows = [local(self.shadow[name]) for name in names]
-            values = [local(live[name]).to(shadow.dtype) for name, shadow in zip(names, shadows, strict=True)]
-            torch._foreach_lerp_(shadows, values, weight)
+        if self.places is None or self.places.module is not module:
+            self._follow(self._matched(module))
+            self.places = Places(module)
+        averaged, copied = self.places.averaged, self.places.copied
+        if averaged:
+            shadows = [local(self.shadow[name]) for name in averaged]
+            values = [local(owner[key]) for owner, key in averaged.values()]
+            values = [v.to(shadow.dtype) for v, shadow in zip(values, shadows, strict=True)]
+            torch._foreach_lerp_(shadows, values, 1 - self.decay_at(step))
+        for name, (owner, key) in copied.items():
+            self.shadow[name].copy_(owner[key])
 
     @contextmanager
     def applied(self, module: nn.Module) -> Iterator[None]:
@@ -78,6 +99,7 @@ class EMA:
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Copies `state`; it moves to the module's device at the next update."""
         self.shadow = {name: v.detach().clone() for name, v in state.items()}
+        self.places = None
 
     def _matched(self, module: nn.Module) -> dict[str, Tensor]:
         live = module.state_dict()

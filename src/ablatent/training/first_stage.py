@@ -102,8 +102,10 @@ class FirstStageTrainee(Trainee):
     def make_optimizers(self) -> list[torch.optim.Optimizer]:
         first, second = self.train_config.betas
         return [
-            torch.optim.Adam(self.model.parameters(), lr=self.train_config.lr, betas=(first, second)),
-            torch.optim.Adam(self.loss.discriminator.parameters(), lr=self.train_config.disc_lr, betas=(0.5, 0.9)),
+            torch.optim.Adam(self.model.parameters(), lr=self.train_config.lr, betas=(first, second), fused=True),
+            torch.optim.Adam(
+                self.loss.discriminator.parameters(), lr=self.train_config.disc_lr, betas=(0.5, 0.9), fused=True
+            ),
         ]
 
     def to_compile(self) -> list[torch.nn.Module]:
@@ -125,7 +127,7 @@ class FirstStageTrainee(Trainee):
             loss, values = self.loss.generator_loss(
                 batch["image"], rec, self.model.last_layer(), step, self._part(micro), weight_of, shared
             )
-            self.manual_backward(loss / len(batches))
+            self.add_gradients(loss / len(batches), generator, last=micro + 1 == len(batches))
             fakes.append(rec.x_hat.detach())
             logs.append({"loss": loss.detach(), **values, **rec.stats})
             del rec, loss  # one graph at a time
@@ -142,10 +144,11 @@ class FirstStageTrainee(Trainee):
             return {}
         logs, trained = [], list(self.loss.discriminator.parameters())
         critic.zero_grad()
-        for batch, fake in zip(batches, fakes, strict=True):
+        for micro, (batch, fake) in enumerate(zip(batches, fakes, strict=True)):
             loss, values = self.loss.critic_loss(batch["image"], fake, step, shared)
             if loss is not None:
-                self.manual_backward(loss / len(batches), inputs=trained)  # not at the images
+                last = micro + 1 == len(batches)
+                self.add_gradients(loss / len(batches), critic, last, inputs=trained)  # not at the images
                 logs.append(values)
         rate = self.train_config.learning_rate(step, self.train_config.disc_lr)
         norm = self.step_optimizer(critic, trained, rate, self.train_config.clip)

@@ -6,7 +6,7 @@ training that was killed and resumed ends with the same bits as one that was not
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,10 +21,12 @@ from ablatent.core.ranks import BatchShard, from_rank_zero, rank_device, several
 from ablatent.core.signals import stop, stop_requested, stoppable
 from ablatent.training.batches import Batch, BatchAt
 from ablatent.training.checkpoint import Scratch, read_checkpoint, write_checkpoint
+from ablatent.training.compiling import compile_in_training
 from ablatent.training.divergence import FiniteSteps
 from ablatent.training.ranks import options_of
 from ablatent.training.record import Recorder
 from ablatent.training.sharded import gathered, optimizer_state
+from ablatent.training.step_logs import StepLogs
 from ablatent.training.trainee import Trainee
 
 
@@ -34,9 +36,9 @@ class Runtime:
     which units a dropout leaves out: each part of a batch draws its own).
 
     device: cpu or gpu; devices: processes that train together, by strategy ddp or fsdp; grad_accum_steps: micro-batches
-    of an optimiser step on each; precision: 32-true, bf16-mixed or 16-mixed; compile: whether networks go through
-    torch.compile; batch_size: images at once where nothing is trained; checkpoint_seconds: from one checkpoint to the
-    next.
+    of an optimiser step on each; precision: 32-true, bf16-mixed or 16-mixed; compile, compile_mode: whether networks go
+    through torch.compile, and how (see `compiling`); batch_size: images at once where nothing is trained;
+    checkpoint_seconds: from one checkpoint to the next.
     """
 
     device: str = "cpu"
@@ -45,6 +47,7 @@ class Runtime:
     grad_accum_steps: int = 1
     precision: str = "32-true"
     compile: bool = False
+    compile_mode: str = "blocks"
     batch_size: int = 64
     checkpoint_seconds: float = 10.0
 
@@ -63,26 +66,33 @@ class _Clock(pl.Callback):
 
     def __init__(self, bar: Any, recorder: Recorder, save: Callable[[], None], every: float, finite: FiniteSteps):
         self.bar, self.recorder, self.save, self.every, self.finite = bar, recorder, save, every, finite
-        self.saved = time.monotonic()
+        self.logs, self.saved = StepLogs(), time.monotonic()
         self.shown: dict[str, float] = {}
 
     def on_train_batch_end(self, trainer: pl.Trainer, trainee: Trainee, *_: Any) -> None:  # type: ignore[override]
         step = trainee.step
-        self.finite.add(step, trainee.logs)
-        # Before anything is made of the weights: curves, validations, snapshots, checkpoints, the end.
+        self.logs.add(step, trainee.logs)
+        # Before anything is made of the weights: curves, validations, snapshots, the end.
         if step % self.recorder.every == 0 or trainee.looks_at(step):
-            scaler = trainee.scaler()
-            self.finite.look(None if scaler is None else float(scaler.get_scale()))
-        logs = self.recorder.train(step, trainee.logs)
+            self._read(trainee)
         trainee.after_step(step, self.recorder)
-        if "train/loss" in logs:
-            self.shown = {"loss": logs["train/loss"]}
         self.bar.advance(1, **self.shown)
         if step < trainee.steps and self._due(step, trainee.device):
+            self._read(trainee)
             self.save()
             self.saved = time.monotonic()
             if stop_requested():
                 stop(f"a checkpoint at step {step} of {trainee.steps}")
+
+    def _read(self, trainee: Trainee) -> None:
+        """Look at the values of the steps since the last time, and hand them on: here alone the device is waited for.
+        Raises StageError where the training has diverged."""
+        steps, scaler = self.logs.read(), trainee.scaler()
+        self.finite.look(steps, None if scaler is None else float(scaler.get_scale()))
+        for step, values in steps:
+            means = self.recorder.train(step, values)
+            if "train/loss" in means:
+                self.shown = {"loss": means["train/loss"]}
 
     def _due(self, step: int, device: torch.device) -> bool:
         """Whether a checkpoint is due after this step: now and then, and where a signal asks for the end."""
@@ -139,7 +149,7 @@ def fit(
             write_checkpoint(scratch, {**state, "files": recorder.files})
 
     if runtime.compile:
-        compile_modules(trainee.to_compile())
+        compile_in_training(trainee.to_compile(), runtime.compile_mode)
     with track(title, trainee.steps, "steps", trainee.step) as bar:
         trainer = pl.Trainer(
             accelerator=runtime.device,
@@ -162,15 +172,6 @@ def fit(
     recorder.flush()
     if trainee.step != trainee.steps:
         raise StageError(f"{title}: expected {trainee.steps} steps, {trainee.step} were taken.")
-
-
-def compile_modules(modules: Iterable[torch.nn.Module]) -> None:
-    """torch.compile in place. Graphs keep their buffers, since the critic's adaptive weight differentiates twice."""
-    import torch._functorch.config as functorch
-
-    functorch.donated_buffer = False
-    for module in modules:
-        module.compile()
 
 
 def _resume(trainee: Trainee, scratch: Scratch, recorder: Recorder, title: str) -> float:

@@ -1,8 +1,8 @@
 """Trainings on several devices: the options of Lightning's trainer.
 
-ddp: every rank has the whole model. The gradients are averaged once a step, after the last micro-batch, rather than by
-hooks of DistributedDataParallel: a first stage is called by several methods, has two losses a step, and the weight of
-its critic comes from gradients of its own.
+ddp: every rank has the whole model. The gradients are averaged once a step, while the last micro-batch's backward pass
+runs (`overlap.py`), without the wrapper of DistributedDataParallel: a first stage is called by several methods, has two
+losses a step, and the weight of its critic comes from gradients of its own.
 fsdp: parameters, gradients, optimiser state and averages of the weights are spread over the ranks (FSDP2, Zhao et al.
 2023), and each block is put together when it computes.
 """
@@ -15,7 +15,7 @@ from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy
 
 
 class Copied(DDPStrategy):
-    """Lightning's DDP, with the first rank's weights on all; `Trainee.step_optimizer` averages the gradients."""
+    """Lightning's DDP, with the first rank's weights on all; `GradientAverage` averages the gradients."""
 
     def configure_ddp(self) -> None:
         """Lightning's hook: broadcast the weights, and wrap nothing."""

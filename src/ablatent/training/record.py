@@ -47,7 +47,7 @@ class Recorder:
         self.folder, self.check, self.writes = folder, check, writes
         self.files: dict[str, dict[str, Any]] = {}
         """What was written so far: name → size and SHA-256, which checkpoints keep."""
-        self.values: dict[str, list[Tensor | float]] = {}
+        self.values: dict[str, list[float]] = {}
         self.rows: list[tuple[int, str, float]] = []
 
     def resume(self, files: Mapping[str, Mapping[str, Any]]) -> None:
@@ -90,13 +90,13 @@ class Recorder:
         about = {"size": path.stat().st_size, "sha256": sha256(path)}
         self.files[path.relative_to(self.folder).as_posix()] = about
 
-    def train(self, step: int, values: Mapping[str, Tensor | float]) -> dict[str, float]:
+    def train(self, step: int, values: Mapping[str, float]) -> dict[str, float]:
         """One step's values, each named train/NAME; returns the means when they are due, else an empty dict."""
         for name, value in values.items():
             self.values.setdefault(f"train/{name}", []).append(value)
         if step % self.every:
             return {}
-        means = {name: sum(values) / len(values) for name, values in self.pending.items()}
+        means = {name: sum(values) / len(values) for name, values in self.values.items()}
         self.values.clear()
         self.log(step, means)
         return means
@@ -104,7 +104,7 @@ class Recorder:
     @property
     def pending(self) -> dict[str, list[float]]:
         """The training values since the last mean, by name: of a checkpoint between two means, for its resume."""
-        return {name: [float(v) for v in values] for name, values in self.values.items()}
+        return {name: list(values) for name, values in self.values.items()}
 
     def take_up(self, values: Mapping[str, Sequence[float]]) -> None:
         """Go on with what was `pending` at a checkpoint."""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ablatent.core.ranks import average_over_ranks, several_ranks, this_shard
+from ablatent.core.ranks import several_ranks, this_shard
 
 
 def shard(networks: Iterable[nn.Module], mesh: Any) -> None:
@@ -17,16 +17,16 @@ def shard(networks: Iterable[nn.Module], mesh: Any) -> None:
     from torch.distributed.fsdp import fully_shard
 
     for network in networks:
-        for block in _blocks(network):
+        for block in repeated_blocks(network):
             fully_shard(block, mesh=mesh, reshard_after_forward=True)
         fully_shard(network, mesh=mesh, reshard_after_forward=True)
 
 
-def _blocks(module: nn.Module, listed: bool = False) -> Iterator[nn.Module]:
+def repeated_blocks(module: nn.Module, listed: bool = False) -> Iterator[nn.Module]:
     """The repeated parts of a network: what stands in its innermost lists and has parameters."""
     for child in module.children():
         is_list = isinstance(child, nn.ModuleList | nn.ModuleDict)
-        inner = list(_blocks(child, is_list))
+        inner = list(repeated_blocks(child, is_list))
         alone = listed and not is_list and next(child.parameters(), None) is not None
         yield from inner or ([child] if alone else [])
 
@@ -73,31 +73,34 @@ def gathered(tree: Any) -> Any:
     return [gathered(value) for value in tree] if isinstance(tree, list) else tree
 
 
-def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
-    """Of the parameters that every rank has whole; FSDP averages the others itself."""
-    average_over_ranks([p.grad for p in parameters if p.grad is not None and not is_spread(p.grad)])
-
-
 @torch.no_grad()
-def clip_gradients(parameters: Sequence[nn.Parameter], limit: float) -> Tensor:
-    """Scale all gradients so that their common norm is at most `limit`; returns the norm before."""
-    spread = [p for p in parameters if is_spread(p)]
-    if not spread:
-        return torch.nn.utils.clip_grad_norm_(parameters, limit)
-    copied = [p for p in parameters if not is_spread(p)]
-    grads = [[p.grad for p in group if p.grad is not None] for group in (spread, copied)]
-    norms = [whole(torch.nn.utils.get_total_norm(group)) for group in grads if group]
-    norm = torch.linalg.vector_norm(torch.stack(norms))
-    scale = (limit / (norm + 1e-6)).clamp(max=1.0)
-    torch._foreach_mul_([local(g) for group in grads for g in group], scale)
-    return norm
+def clip_gradients(parameters: Sequence[nn.Parameter], limit: float | None, scale: Tensor | None = None) -> Tensor:
+    """Scale all gradients so that their common norm is at most `limit` (None for any); returns the norm before.
+
+    scale: by which the gradients are enlarged, as a tensor beside them; norm and limit are of those that are not.
+    Nothing is read from the device.
+    """
+    grads = [p.grad for p in parameters if p.grad is not None]
+    groups = [group for group in _apart(grads) if group]
+    norms = [whole(torch.nn.utils.get_total_norm(group)) for group in groups]
+    norm = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
+    if limit is not None:
+        most = limit if scale is None else limit * scale
+        torch._foreach_mul_([local(g) for group in groups for g in group], (most / (norm + 1e-6)).clamp(max=1.0))
+    return norm if scale is None else norm / scale
 
 
 def groups_of(parameters: Sequence[nn.Parameter]) -> list[dict[str, Any]] | list[nn.Parameter]:
     """Parameters for an optimiser: spread and whole ones in groups of their own, since no kernel takes both."""
-    spread = [p for p in parameters if is_spread(p)]
-    copied = [p for p in parameters if not is_spread(p)]
+    spread, copied = _apart(list(parameters))
     return [{"params": spread}, {"params": copied}] if spread and copied else list(parameters)
+
+
+def _apart(tensors: list[Any]) -> tuple[list[Any], list[Any]]:
+    """The spread ones, and those that every rank has whole."""
+    if not several_ranks():
+        return [], tensors
+    return [t for t in tensors if is_spread(t)], [t for t in tensors if not is_spread(t)]
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:

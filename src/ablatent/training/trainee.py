@@ -3,6 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
@@ -12,13 +13,14 @@ from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 
 from ablatent.core.errors import StageError
-from ablatent.core.ranks import BatchShard, mean_over_ranks, several_ranks, whole_batch
+from ablatent.core.ranks import BatchShard, several_ranks, whole_batch
 from ablatent.core.rng import stream
 from ablatent.training.batches import Batch
 from ablatent.training.divergence import diverged
+from ablatent.training.overlap import GradientAverage
 from ablatent.training.record import Recorder
 from ablatent.training.settings import Training
-from ablatent.training.sharded import average_gradients, clip_gradients, groups_of, load_optimizer_state, shard
+from ablatent.training.sharded import clip_gradients, groups_of, is_spread, load_optimizer_state, shard
 
 OptimizerFactory = Callable[[Iterable[Any]], torch.optim.Optimizer]
 """(parameters, or groups of them) -> an optimiser over them."""
@@ -43,6 +45,7 @@ class Trainee(pl.LightningModule):
         self.shard, self.title = BatchShard(), type(self).__name__
         self.pending_optimizers: list[dict[str, Any]] = []
         self.pending_scaler: dict[str, Any] = {}
+        self.averages: dict[torch.optim.Optimizer, GradientAverage] = {}
 
     def make_optimizers(self) -> list[torch.optim.Optimizer]:
         """The optimisers, in a fixed order."""
@@ -55,6 +58,11 @@ class Trainee(pl.LightningModule):
             load_optimizer_state(optimizer, state)
         if self.pending_scaler:
             self.scaler().load_state_dict(self.pending_scaler)
+        if several_ranks():  # FSDP averages what is spread itself
+            whole = {
+                o: [p for group in o.param_groups for p in group["params"] if not is_spread(p)] for o in optimizers
+            }
+            self.averages = {o: GradientAverage(parameters) for o, parameters in whole.items()}
         return optimizers
 
     def configure_model(self) -> None:
@@ -63,32 +71,51 @@ class Trainee(pl.LightningModule):
             shard(self.to_shard(), self.trainer.strategy.device_mesh["data_parallel"])
 
     def take_step(self, batches: list[Batch], step: int) -> dict[str, Tensor | float]:
-        """One optimiser step (counted from 0) over this rank's micro-batches; returns what is logged, to be averaged
-        over the ranks."""
+        """One optimiser step (counted from 0) over this rank's micro-batches; returns what is logged: tensors of one
+        number, which are averaged over the ranks later, and numbers that are alike on all ranks. No step waits for its
+        device: it reads no number of a tensor."""
         raise StageError(f"{type(self).__name__} takes no steps.")
 
     def seed_dropout(self, micro: int) -> None:
-        """Seed torch's generator (dropout) for the pass over a micro-batch: a function of seed, step and part."""
+        """Seed torch's generators (dropout) for the pass over a micro-batch: a function of seed, step and part."""
         part = () if self.shard.parts == 1 else (self.shard.part(micro),)
-        torch.manual_seed(int(stream(self.seed, "torch", self.step, *part).integers(2**31)))
+        seed = int(stream(self.seed, "torch", self.step, *part).integers(2**31))
+        # torch.manual_seed seeds every device, and notes the call stack for those that are not there: 1 ms a step.
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
 
     def step_optimizer(
         self, optimizer: Any, parameters: Iterable[nn.Parameter], lr: float, clip: float | None
     ) -> Tensor:
         """A step along the gradients that the backward passes of all micro-batches on all ranks left together.
 
-        They are averaged over the ranks, so each loss is a mean over its samples, divided by the number of
+        They are averages over the ranks, so each loss is a mean over its samples, divided by the number of
         micro-batches. clip: largest gradient norm, None for any. Returns the norm before clipping.
         """
         trained = [p for p in parameters if p.requires_grad]
-        average_gradients(trained)
+        average = self.averages.get(getattr(optimizer, "optimizer", optimizer))
+        if average is not None:
+            average.finish()
         scaler = self.scaler()
-        scale = 1.0 if scaler is None else float(scaler.get_scale())  # by which 16-mixed has enlarged the gradients
-        norm = clip_gradients(trained, float("inf") if clip is None else clip * scale) / scale
+        scale = None if scaler is None else scaler.scale(torch.ones((), device=self.device))  # not read by the host
+        norm = clip_gradients(trained, clip, scale)
         for group in optimizer.param_groups:
             group["lr"] = lr
         optimizer.step()
         return norm
+
+    def add_gradients(
+        self, loss: Tensor, optimizer: Any, last: bool, inputs: Sequence[nn.Parameter] | None = None
+    ) -> None:
+        """The backward pass of a micro-batch's part of a loss, of which this optimiser's parameters get gradients.
+
+        last: whether it is the last before `step_optimizer`; ranks then average gradients while others are computed.
+        inputs: whose gradients are computed alone, None for all.
+        """
+        average = self.averages.get(getattr(optimizer, "optimizer", optimizer)) if last else None
+        with nullcontext() if average is None else average.during():
+            self.manual_backward(loss, inputs=inputs)
 
     def scaler(self) -> Any:
         """What enlarges the gradients of 16-mixed, None in other precisions."""
@@ -131,13 +158,9 @@ class Trainee(pl.LightningModule):
         """Takes what resume_state gave."""
 
     def training_step(self, batches: list[Batch], index: int) -> None:
-        """Lightning's hook: one step, whose values are averaged over the ranks and kept in `logs`."""
+        """Lightning's hook: one step, whose values are kept in `logs`."""
         self.seed_dropout(0)
-        logs = self.take_step(batches, self.step)
-        if several_ranks():
-            values = [torch.as_tensor(v, dtype=torch.float64, device=self.device) for v in logs.values()]
-            logs = dict(zip(logs, mean_over_ranks(torch.stack(values)), strict=True))
-        self.logs = logs
+        self.logs = self.take_step(batches, self.step)
         self.step += 1
 
 
@@ -178,7 +201,7 @@ class NetworkTrainee(Trainee):
         for micro, batch in enumerate(batches):
             self.seed_dropout(micro)
             loss, values = self.forward_loss(batch)
-            self.manual_backward(loss / len(batches))
+            self.add_gradients(loss / len(batches), optimizer, last=micro + 1 == len(batches))
             parts.append(values)
             del loss  # one graph at a time
         values = {name: whole_batch([part[name] for part in parts]) for name in parts[0]}
