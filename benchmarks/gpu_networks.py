@@ -189,8 +189,8 @@ def paper(part: Any) -> None:
             part.tell(networks=[{"preset": preset, "note": "no time left"}])
             continue
         try:
-            there = ["data.cache=null", f"data.root={part.folder}"] if part.gpu else ["data=digits"]
-            config = composed(f"preset={preset}", *there)
+            # no image is read, so that any folder will do
+            config = composed(f"preset={preset}", *([f"++data.root={part.folder}"] if part.gpu else ["data=digits"]))
             whole = [first_stage_size(config)] + ([] if config.get("network") is None else diffusion_sizes(config)[:1])
             for size in whole:
                 if size.activations is not None:

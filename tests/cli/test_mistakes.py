@@ -38,6 +38,7 @@ MISTAKES = {
     "guidance.scale=3": ["guidance.scale", "It is a key of guidance=auto,classifier,classifier_free"],
     "guidance=classifier_free": ["guidance", "This data allows conditioner=text_minilm. Or"],
     "runtime.strategy=fsdp": ["runtime.strategy", "ddp with runtime.devices=1"],
+    "runtime.compile=true runtime.compile_mode=graphs runtime.grad_accum_steps=2": ["runtime.compile_mode", "blocks"],
     "data=openmoji_scenes guidance=classifier_free": [
         "conditioner=text_minilm or conditioner=layout or conditioner=sem"
     ],

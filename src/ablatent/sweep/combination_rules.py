@@ -72,6 +72,14 @@ def fsdp_fits(cfg: Config) -> None:
         )  # fmt: skip
 
 
+def graphs_fit(cfg: Config) -> None:
+    """Raise ConfigError for CUDA graphs with several micro-batches: each writes its gradients where the last did."""
+    graphs = get(cfg, "runtime.compile") and get(cfg, "runtime.compile_mode") == "graphs"
+    if graphs and get(cfg, "runtime.grad_accum_steps") != 1:
+        expected = "blocks or network with runtime.grad_accum_steps above 1"
+        raise ConfigError("runtime.compile_mode", expected, "graphs")
+
+
 def guidance_needs_condition(cfg: Config) -> None:
     """Raise ConfigError for guidance by the null condition with a model that did not learn one."""
     if not guidance_declares(cfg, "uses_null"):
@@ -189,6 +197,7 @@ RULES = (
     sampler_steps,
     size_divides,
     fsdp_fits,
+    graphs_fit,
     terminal_snr,
     guidance_needs_condition,
     learned_variance,

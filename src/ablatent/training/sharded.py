@@ -85,8 +85,8 @@ def clip_gradients(parameters: Sequence[nn.Parameter], limit: float | None, scal
     norms = [whole(torch.nn.utils.get_total_norm(group)) for group in groups]
     norm = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
     if limit is not None:
-        most = limit if scale is None else limit * scale
-        torch._foreach_mul_([local(g) for group in groups for g in group], (most / (norm + 1e-6)).clamp(max=1.0))
+        longest = limit if scale is None else limit * scale
+        torch._foreach_mul_([local(g) for group in groups for g in group], (longest / (norm + 1e-6)).clamp(max=1.0))
     return norm if scale is None else norm / scale
 
 
