@@ -178,6 +178,7 @@ PAPER = (
 
 def paper(part: Any) -> None:
     """One step of each network of the presets, at the largest batch that fits, its memory against the plan's."""
+    from ablatent.core.errors import MissingData
     from ablatent.stages.diffusion.check import diffusion_sizes
     from ablatent.stages.first_stage.check import first_stage_size
     from composing import composed
@@ -189,8 +190,10 @@ def paper(part: Any) -> None:
             part.tell(networks=[{"preset": preset, "note": "no time left"}])
             continue
         try:
-            # no image is read, so that any folder will do
-            config = composed(f"preset={preset}", *([f"++data.root={part.folder}"] if part.gpu else ["data=digits"]))
+            try:
+                config = composed(f"preset={preset}", *([] if part.gpu else ["data=digits"]))
+            except MissingData:  # no image is read, so that any folder will do
+                config = composed(f"preset={preset}", f"data.root={part.folder}")
             whole = [first_stage_size(config)] + ([] if config.get("network") is None else diffusion_sizes(config)[:1])
             for size in whole:
                 if size.activations is not None:

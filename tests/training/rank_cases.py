@@ -88,9 +88,9 @@ class Distance(Perceptual):
 class Watched:
     """Keeps the gradients with which the first step is taken: of the autoencoder and its critic, or the network."""
 
-    def step_optimizer(self, optimizer, parameters, lr, clip):
-        parameters = list(parameters)
-        norm = super().step_optimizer(optimizer, parameters, lr, clip)
+    def step_optimizer(self, optimizer, lr, clip):
+        norm = super().step_optimizer(optimizer, lr, clip)
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
         if self.step == 0:
             self.watcher.spread += [is_spread(p) for p in parameters]
             self.watcher.gradients += [whole(p.grad).detach().clone() for p in parameters if p.grad is not None]

@@ -46,7 +46,7 @@ class Exploding(Trainee):
         optimizer.zero_grad()
         if self.enlarged is None:
             self.manual_backward(loss)
-            norm = self.step_optimizer(optimizer, self.parameters(), self.rate, None)
+            norm = self.step_optimizer(optimizer, self.rate, None)
         else:
             self.enlarged.scale(loss).backward()
             norm = self.weight.grad.norm() / self.enlarged.get_scale()

@@ -35,7 +35,7 @@ class Line(Trainee):
         optimizer = self.optimizers()
         optimizer.zero_grad()
         self.manual_backward(loss)
-        return {"loss": loss.detach(), "grad_norm": self.step_optimizer(optimizer, self.parameters(), 1e-2, None)}
+        return {"loss": loss.detach(), "grad_norm": self.step_optimizer(optimizer, 1e-2, None)}
 
     def after_step(self, step, recorder):
         if self.validates_at(step):

@@ -164,7 +164,7 @@ def set_up_torch(runtime: Mapping[str, Any]) -> None:
         # cuBLAS reads its workspace's size when it is first used. What has no such kernel warns, and is used.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # costs a pass over each new tensor
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # saves a pass
     torch.backends.cuda.matmul.allow_tf32 = True
     torch.backends.cudnn.allow_tf32 = True
     # Lightning's remarks on devices, workers, loggers and products; those that matter have messages of this package.

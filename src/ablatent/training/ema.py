@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError
-from ablatent.training.sharded import local, placed_like
+from ablatent.training.sharded import pieces, placed_like
 
 
 class Places:
@@ -70,8 +70,8 @@ class EMA:
             self.places = Places(module)
         averaged, copied = self.places.averaged, self.places.copied
         if averaged:
-            shadows = [local(self.shadow[name]) for name in averaged]
-            values = [local(owner[key]) for owner, key in averaged.values()]
+            shadows = pieces(self.shadow[name] for name in averaged)
+            values = pieces(owner[key] for owner, key in averaged.values())
             values = [v.to(shadow.dtype) for v, shadow in zip(values, shadows, strict=True)]
             torch._foreach_lerp_(shadows, values, 1 - self.decay_at(step))
         for name, (owner, key) in copied.items():

@@ -132,8 +132,7 @@ class FirstStageTrainee(Trainee):
             logs.append({"loss": loss.detach(), **values, **rec.stats})
             del rec, loss  # one graph at a time
         rate = self.train_config.learning_rate(step, self.train_config.lr)
-        norm = self.step_optimizer(generator, self.model.parameters(), rate, self.train_config.clip)
-        critic_logs = self._critic_step(critic, batches, fakes, step, shared)
+        norm = self.step_optimizer(critic, rate, self.train_config.clip)
         extra = self.model.after_step(step + 1, stream(self.seed, "codes", step))
         return {**_means(logs), **critic_logs, "grad_norm": norm, **extra}
 
@@ -151,7 +150,7 @@ class FirstStageTrainee(Trainee):
                 self.add_gradients(loss / len(batches), critic, last, inputs=trained)  # not at the images
                 logs.append(values)
         rate = self.train_config.learning_rate(step, self.train_config.disc_lr)
-        norm = self.step_optimizer(critic, trained, rate, self.train_config.clip)
+        norm = self.step_optimizer(critic, rate, self.train_config.clip)
         return {**_means(logs), "disc_grad_norm": norm}
 
     def _weight_of(self, batches: list[Batch], step: int) -> list[Tensor] | None:

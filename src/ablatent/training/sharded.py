@@ -46,6 +46,11 @@ def local(t: Tensor) -> Tensor:
     return piece
 
 
+def pieces(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """This rank's pieces of many tensors, sharing their memory."""
+    return [local(t) for t in tensors] if several_ranks() else list(tensors)
+
+
 def placed_like(t: Tensor, like: Tensor) -> Tensor:
     """`t` on the device of `like`, and spread over the ranks as it is; every rank holds the same whole `t`."""
     if several_ranks():
@@ -86,7 +91,7 @@ def clip_gradients(parameters: Sequence[nn.Parameter], limit: float | None, scal
     norm = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
     if limit is not None:
         longest = limit if scale is None else limit * scale
-        torch._foreach_mul_([local(g) for group in groups for g in group], (longest / (norm + 1e-6)).clamp(max=1.0))
+        torch._foreach_mul_(pieces(g for group in groups for g in group), (longest / (norm + 1e-6)).clamp(max=1.0))
     return norm if scale is None else norm / scale
 
 

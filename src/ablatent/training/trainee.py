@@ -85,15 +85,13 @@ class Trainee(pl.LightningModule):
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
 
-    def step_optimizer(
-        self, optimizer: Any, parameters: Iterable[nn.Parameter], lr: float, clip: float | None
-    ) -> Tensor:
+    def step_optimizer(self, optimizer: Any, lr: float, clip: float | None) -> Tensor:
         """A step along the gradients that the backward passes of all micro-batches on all ranks left together.
 
         They are averages over the ranks, so each loss is a mean over its samples, divided by the number of
         micro-batches. clip: largest gradient norm, None for any. Returns the norm before clipping.
         """
-        trained = [p for p in parameters if p.requires_grad]
+        trained = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
         average = self.averages.get(getattr(optimizer, "optimizer", optimizer))
         if average is not None:
             average.finish()
@@ -206,7 +204,7 @@ class NetworkTrainee(Trainee):
             del loss  # one graph at a time
         values = {name: whole_batch([part[name] for part in parts]) for name in parts[0]}
         lr = self.train_config.learning_rate(step, self.base_lr)
-        norm = self.step_optimizer(optimizer, self.trained(), lr, self.train_config.clip)
+        norm = self.step_optimizer(optimizer, lr, self.train_config.clip)
         return {**self.step_logs(batches, values, step), "grad_norm": norm, "lr": lr}
 
     def step_logs(self, batches: list[Batch], values: dict[str, Tensor], step: int) -> dict[str, Tensor | float]:
