@@ -45,7 +45,7 @@ DEFAULTS: dict[str, Any] = {
     "guidance": node_of(NoGuidance),
     "task": node_of(Sample),
     "samples": {"weights": "ema", "snapshot": "last", "decode_tile": None, "decode_overlap": 16},
-    "runtime": {"device": "auto", "devices": 1, "compile": False, "compile_mode": "blocks", "deterministic": True,
+    "runtime": {"device": "auto", "devices": 1, "compile": False, "compile_mode": "network", "deterministic": True,
                 "threads": None, "batch_size": 64, "checkpoint_seconds": 10.0, "precision": "32-true"},
 }  # fmt: skip
 INPAINT = node_of(Inpaint, **asdict(Inpaint()))

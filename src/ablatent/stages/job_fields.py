@@ -177,7 +177,7 @@ class RuntimeFields(Fields):
     precision: Annotated[Precision, "how trainings compute; part of a trained stage's identity"]
     compile: Annotated[bool, "networks go through torch.compile in training"]
     compile_mode: Annotated[
-        Literal["blocks", "network", "graphs"], "what is compiled: repeated blocks, or all, as graphs"
+        Literal["network", "blocks", "graphs"], "what is compiled: all, repeated blocks, or all as graphs"
     ]
     deterministic: Annotated[bool, "on a GPU: only kernels that give the same bits each time, as resume needs"]
     threads: Annotated[Count | None, "CPU threads of torch; null: what torch chooses"]

@@ -15,10 +15,10 @@ _SHAPES = 256
 def compile_in_training(networks: Iterable[nn.Module], mode: str) -> None:
     """Compile networks in place, at their first pass that has gradients; names in state dicts stay.
 
-    mode: "blocks": what a network repeats, where it repeats something: blocks of equal shapes share their code, so that
-    it takes seconds where a whole network takes minutes. "network": whole networks. "graphs": whole networks in CUDA
-    graphs, which a CPU does not have. Passes without gradients (validations, panels) are of other sizes, and few: they
-    run as they are.
+    mode: "network": whole networks. "blocks": what a network repeats, where it repeats something: blocks of equal
+    shapes share their code, so that a deep DiT compiles no longer than a short one; a UNet has few of equal shapes.
+    "graphs": whole networks in CUDA graphs, which a CPU does not have. Passes without gradients (validations, panels)
+    are of other sizes, and few: they run as they are.
     """
     import torch._dynamo.config as dynamo
     import torch._functorch.config as functorch

@@ -47,7 +47,7 @@ class Runtime:
     grad_accum_steps: int = 1
     precision: str = "32-true"
     compile: bool = False
-    compile_mode: str = "blocks"
+    compile_mode: str = "network"
     batch_size: int = 64
     checkpoint_seconds: float = 10.0
 
