@@ -132,7 +132,8 @@ class FirstStageTrainee(Trainee):
             logs.append({"loss": loss.detach(), **values, **rec.stats})
             del rec, loss  # one graph at a time
         rate = self.train_config.learning_rate(step, self.train_config.lr)
-        norm = self.step_optimizer(critic, rate, self.train_config.clip)
+        norm = self.step_optimizer(generator, rate, self.train_config.clip)
+        critic_logs = self._critic_step(critic, batches, fakes, step, shared)
         extra = self.model.after_step(step + 1, stream(self.seed, "codes", step))
         return {**_means(logs), **critic_logs, "grad_norm": norm, **extra}
 
