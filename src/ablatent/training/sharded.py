@@ -17,6 +17,7 @@ def shard(networks: Iterable[nn.Module], mesh: Any) -> None:
     from torch.distributed.fsdp import fully_shard
 
     for network in networks:
+        network.to(memory_format=torch.contiguous_format)  # FSDP takes no other
         for block in repeated_blocks(network):
             fully_shard(block, mesh=mesh, reshard_after_forward=True)
         fully_shard(network, mesh=mesh, reshard_after_forward=True)
