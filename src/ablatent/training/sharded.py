@@ -116,6 +116,7 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     return {**state, "param_groups": [{**first, "params": sum((g["params"] for g in others), first["params"])}]}
 
 
+@torch.no_grad()
 def load_optimizer_state(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
     """Takes what `optimizer_state` gave, of an optimiser over the same parameters in the same order."""
     (options,) = state["param_groups"]
@@ -127,4 +128,5 @@ def load_optimizer_state(optimizer: torch.optim.Optimizer, state: Mapping[str, A
     for p, values in optimizer.state.items():
         for name, value in values.items():
             if isinstance(value, Tensor) and name != "step" and value.shape == p.shape:
-                values[name] = placed_like(value, p)
+                # laid out in memory as the parameter: fused optimisers go through both from end to end
+                values[name] = torch.empty_like(p).copy_(placed_like(value, p))
