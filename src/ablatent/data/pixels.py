@@ -9,9 +9,10 @@ from ablatent.core.errors import DataError
 
 def to_unit(pixels: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, "n c h w"]:
     """8-bit pixels, 0..255, to [-1, 1], channels first, contiguous."""
-    return np.ascontiguousarray(rearrange(pixels, "n h w c -> n c h w")).astype(np.float32) / np.float32(
-        127.5
-    ) - np.float32(1)
+    x = np.ascontiguousarray(rearrange(pixels, "n h w c -> n c h w")).astype(np.float32)
+    x /= np.float32(127.5)
+    x -= np.float32(1)
+    return x
 
 
 def to_uint8(x: Num[np.ndarray, "n c h w"]) -> UInt8[np.ndarray, "n h w c"]:

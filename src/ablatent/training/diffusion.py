@@ -18,7 +18,7 @@ from ablatent.core.types import Cond
 from ablatent.data.latents import Latents
 from ablatent.diffusion.loss import DiffusionLoss, by_timestep
 from ablatent.diffusion.timesteps import TimestepSampler
-from ablatent.training.batches import Batch, epoch_rows
+from ablatent.training.batches import Batch, Epochs
 from ablatent.training.ema import EMAs
 from ablatent.training.record import Recorder
 from ablatent.training.settings import EMAOptions, Training
@@ -73,14 +73,14 @@ class LatentBatches:
         seed: int,
         conditioner: Conditioner | None = None,
     ):
-        self.latents, self.rows, self.fields, self.conditioner = latents, rows, fields, conditioner
-        self.batch_size, self.seed = batch_size, seed
+        self.latents, self.fields, self.conditioner = latents, fields, conditioner
+        self.batch_size, self.seed, self.epochs = batch_size, seed, Epochs(rows, seed)
 
     def __call__(self, step: int, shard: BatchShard) -> list[Batch]:
         """Those of step `step` (0 for the first) and of this rank's shard. Raises ConfigError where the batch does not
         divide by all parts."""
         size = self.batch_size
-        rows, samples = epoch_rows(self.rows, self.seed, step, size), range(step * size, (step + 1) * size)
+        rows, samples = self.epochs(step, size), range(step * size, (step + 1) * size)
         return [self._batch(rows, samples, "train", places) for places in shard.places(size)]
 
     def validation(self, rows: np.ndarray, draws: int = 4) -> list[Batch]:

@@ -15,7 +15,7 @@ from ablatent.core.rng import normal, stream
 from ablatent.data.pixels import to_uint8, to_unit
 from ablatent.first_stage.base import FirstStage, Reconstruction
 from ablatent.first_stage.losses import AutoencoderLoss, CriticPass
-from ablatent.training.batches import Batch, epoch_rows
+from ablatent.training.batches import Batch, Epochs
 from ablatent.training.record import Recorder
 from ablatent.training.settings import Training
 from ablatent.training.trainee import Trainee
@@ -51,19 +51,20 @@ class ImageBatches:
         train_config: FirstStageTraining,
         seed: int,
     ):
-        self.pixels, self.rows, self.latent_shape = pixels, rows, latent_shape
-        self.train_config, self.seed = train_config, seed
+        self.pixels, self.latent_shape = pixels, latent_shape
+        self.train_config, self.seed, self.epochs = train_config, seed, Epochs(rows, seed)
 
     def __call__(self, step: int, shard: BatchShard) -> list[Batch]:
         """Those of step `step` (0 for the first) and of this rank's shard. Raises ConfigError where the batch does not
         divide by all parts."""
         size = self.train_config.batch_size
-        rows = epoch_rows(self.rows, self.seed, step, size)
+        rows = self.epochs(step, size)
         mirrored = stream(self.seed, "flip", step).random(size) < (0.5 if self.train_config.flip else 0.0)
         batches = []
         for places in shard.places(size):
             images = self.pixels[rows[places]]
-            images = np.where(mirrored[places][:, None, None, None], images[:, :, ::-1], images)
+            flipped = mirrored[places]
+            images[flipped] = images[flipped, :, ::-1]
             noise = normal(self.seed, "latent", [step * size + int(i) for i in places], self.latent_shape)
             batches.append({"image": to_tensor(images), "noise": torch.from_numpy(noise)})
         return batches

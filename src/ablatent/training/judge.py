@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ablatent.core.images import as_rgb
 from ablatent.core.ranks import BatchShard
-from ablatent.training.batches import Batch, epoch_rows
+from ablatent.training.batches import Batch, Epochs
 from ablatent.training.first_stage import to_tensor
 from ablatent.training.record import Recorder
 from ablatent.training.settings import Training
@@ -50,7 +50,7 @@ class JudgeBatches:
     def __init__(
         self, pixels: np.ndarray, targets: np.ndarray, rows: np.ndarray, augment: Augment, batch_size: int, seed: int
     ):
-        self.pixels, self.targets, self.rows = pixels, targets, rows
+        self.pixels, self.targets, self.epochs = pixels, targets, Epochs(rows, seed)
         self.augment, self.batch_size, self.seed = augment, batch_size, seed
         self.maps = targets.ndim == 3
 
@@ -58,7 +58,7 @@ class JudgeBatches:
         """Those of step `step` (0 for the first) and of this rank's shard. Raises ConfigError where the batch does not
         divide by all parts."""
         size = self.batch_size
-        rows = epoch_rows(self.rows, self.seed, step, size)
+        rows = self.epochs(step, size)
         return [self._part(rows[places], [step * size + int(i) for i in places]) for places in shard.places(size)]
 
     def _part(self, rows: np.ndarray, samples: Sequence[int]) -> Batch:

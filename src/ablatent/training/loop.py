@@ -6,20 +6,20 @@ training that was killed and resumed ends with the same bits as one that was not
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader, IterableDataset
 
 from ablatent.core.errors import StageError
 from ablatent.core.files import write_atomic
 from ablatent.core.progress import console, track
-from ablatent.core.ranks import BatchShard, from_rank_zero, rank_device, several_ranks, this_shard
+from ablatent.core.ranks import from_rank_zero, rank_device, several_ranks, this_shard
 from ablatent.core.signals import stop, stop_requested, stoppable
-from ablatent.training.batches import Batch, BatchAt
+from ablatent.training.batches import BatchAt, ahead
 from ablatent.training.checkpoint import Scratch, read_checkpoint, write_checkpoint
 from ablatent.training.compiling import compile_in_training
 from ablatent.training.divergence import FiniteSteps
@@ -52,13 +52,9 @@ class Runtime:
     checkpoint_seconds: float = 10.0
 
 
-class _Batches(IterableDataset):
-    def __init__(self, batch_at: BatchAt, shard: BatchShard, start: int, steps: int):
-        self.batch_at, self.shard, self.start, self.steps = batch_at, shard, start, steps
-
-    def __iter__(self) -> Iterator[list[Batch]]:
-        for step in range(self.start, self.steps):
-            yield self.batch_at(step, self.shard)
+AHEAD = {"cpu": 0, "cuda": 2}
+"""Type of device → how many batches are made ahead of their steps. On a CPU the thread that makes them would take a
+core from the step: see benchmarks/results/growth.md."""
 
 
 class _Clock(pl.Callback):
@@ -166,9 +162,9 @@ def fit(
         )
         # Lightning's own handlers would end the process with code 0, or requeue it in Slurm: see core/signals.py.
         trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
-        loader = DataLoader(_Batches(batch_at, shard, trainee.step, trainee.steps), batch_size=None)
-        with stoppable():
-            trainer.fit(trainee, loader)
+        device, steps = trainer.strategy.root_device, range(trainee.step, trainee.steps)
+        with stoppable(), closing(ahead(batch_at, shard, steps, AHEAD[device.type], device)) as batches:
+            trainer.fit(trainee, batches)
     recorder.flush()
     if trainee.step != trainee.steps:
         raise StageError(f"{title}: expected {trainee.steps} steps, {trainee.step} were taken.")
