@@ -1,12 +1,17 @@
 """Arrays on disk, written piece by piece. Free of torch."""
 
+import math
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ablatent.core.disk import full_disk_named
+
+IN_MEMORY = 2**26
+"""Bytes of an array that is not worth a file."""
 
 
 def new_array(path: Path, dtype: Any, shape: tuple[int, ...]) -> np.memmap:
@@ -24,3 +29,12 @@ def new_array(path: Path, dtype: Any, shape: tuple[int, ...]) -> np.memmap:
             path.unlink()
             raise
         return array
+
+
+def large_zeros(dtype: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """An array of zeros to be filled: in memory where it is small, else mapped from a temporary file that has no name
+    any more, so that memory does not grow with it. Raises DiskFull."""
+    if math.prod(shape) * np.dtype(dtype).itemsize <= IN_MEMORY:
+        return np.zeros(shape, dtype=dtype)
+    with tempfile.TemporaryDirectory(prefix="ablatent-") as folder:
+        return new_array(Path(folder) / "array.npy", dtype, shape)

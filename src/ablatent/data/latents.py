@@ -1,17 +1,55 @@
 """Cached latents: moments of every image, index-aligned with the images, and their scale."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.files import read_json, write_json
 
 PER = ("channel", "scalar", "none")
+
+
+@dataclass(frozen=True)
+class ChannelMoments:
+    """What is known of raw latents by channel, (c,) float64 each.
+
+    mean, variance: of the encoder's means; noise: the mean of its squared deviations, E[std²]; deviation: the mean of
+    these deviations.
+    """
+
+    mean: Float64[np.ndarray, " c"]
+    variance: Float64[np.ndarray, " c"]
+    noise: Float64[np.ndarray, " c"]
+    deviation: Float64[np.ndarray, " c"]
+
+    @staticmethod
+    def of(parts: Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]], count: int) -> "ChannelMoments":
+        """Over (mean, std) of images, (k, c, h, w) each, of all parts; how images are dealt out to them changes no bit.
+
+        parts: called twice, so that no more than a part need be in memory. count: the values of a channel in all.
+        """
+        names = ("mean", "noise", "deviation")
+        sums = _sums((mean, np.square(std, dtype=np.float64), std) for mean, std in parts())
+        found = {name: total / count for name, total in zip(names, sums, strict=True)}
+        centre = found["mean"][:, None, None]
+        (squares,) = _sums((np.square(mean.astype(np.float64) - centre),) for mean, _ in parts())
+        return ChannelMoments(variance=squares / count, **found)
+
+
+def _sums(parts: Iterable[tuple[np.ndarray, ...]]) -> list[Float64[np.ndarray, " c"]]:
+    """Of each array in float64 by channel, image after image."""
+    sums: list[np.ndarray] = []
+    for part in parts:
+        rows = [array.sum((2, 3), dtype=np.float64) for array in part]
+        before = sums or [row[:0] for row in rows]
+        sums = [np.add.reduce(np.vstack([b, row]), axis=0) for b, row in zip(before, rows, strict=True)]
+    return sums
 
 
 @dataclass(frozen=True)
@@ -26,20 +64,21 @@ class LatentNormalizer:
     scale: tuple[float, ...]
 
     @staticmethod
-    def fit(mean: np.ndarray, std: np.ndarray, per: str) -> "LatentNormalizer":
-        """Shift and scale over the moments (n, c, h, w) of training images. per: channel | scalar | none (no change).
+    def fit(moments: "ChannelMoments", per: str) -> "LatentNormalizer":
+        """Shift and scale of training images with these moments. per: channel | scalar | none (no change).
 
         Raises ConfigError for another `per`.
         """
         if per not in PER:
             raise ConfigError("latents.normalizer", " | ".join(PER), per)
-        channels = mean.shape[1]
+        shift, variance, noise = moments.mean, moments.variance, moments.noise
+        ones = np.ones(len(shift))
         if per == "none":
-            return LatentNormalizer((0.0,) * channels, (1.0,) * channels)
-        axes = (0, 2, 3) if per == "channel" else (0, 1, 2, 3)
-        shift = mean.mean(axes, dtype=np.float64)
-        scale = np.sqrt(mean.var(axes, dtype=np.float64) + np.square(std, dtype=np.float64).mean(axes))
-        ones = np.ones(channels)
+            return LatentNormalizer((0.0,) * len(shift), (1.0,) * len(shift))
+        if per == "scalar":
+            variance = (variance + np.square(shift - shift.mean())).mean()
+            shift, noise = shift.mean(), noise.mean()
+        scale = np.sqrt(variance + noise)
         return LatentNormalizer(tuple((ones * shift).tolist()), tuple((ones * np.maximum(scale, 1e-6)).tolist()))
 
     def _parts(self, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Num, UInt8
 from PIL import Image
 
+from ablatent.core.arrays import large_zeros
 from ablatent.core.errors import ConfigError, DataError, did_you_mean
 from ablatent.core.progress import track
 from ablatent.data.decode import image_size, open_upright
@@ -111,7 +112,7 @@ def read_maps(
 
     Raises DataError for a map that is missing or cannot be read.
     """
-    maps = np.zeros((len(ids), size, size), dtype=np.uint8)
+    maps = large_zeros(np.uint8, (len(ids), size, size))
     with track("reading segmentation maps", len(ids), "maps") as bar:
         for one, name in zip(maps, map_names(folder, ids), strict=True):
             numbers = class_numbers(folder / name)

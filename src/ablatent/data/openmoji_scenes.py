@@ -18,6 +18,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from jaxtyping import UInt8
 from PIL import Image
 
+from ablatent.core.arrays import large_zeros
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.fields import OneOf, Probability, Seed
 from ablatent.core.rng import stream
@@ -162,7 +163,7 @@ class OpenMojiScenes(ImageData):
             yield image
 
     def annotate(self, rows: Sequence[Row]) -> Annotations:
-        maps = np.zeros((len(rows), self.size, self.size), dtype=np.uint8)
+        maps = large_zeros(np.uint8, (len(rows), self.size, self.size))
         for segmentation, row in zip(maps, rows, strict=True):
             scene = self.scene(row)
             for box, (icon, part) in zip(scene.boxes, self._parts(scene), strict=True):

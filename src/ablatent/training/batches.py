@@ -1,7 +1,7 @@
 """Batches as pure functions of the step: which rows of the data a step sees, and batches made ahead of their steps."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -53,7 +53,7 @@ class Epochs:
 
 def ahead(
     batch_at: BatchAt, shard: BatchShard, steps: range, depth: int, device: torch.device
-) -> Iterator[list[Batch]]:
+) -> Generator[list[Batch], None, None]:
     """The batch of each step in turn, made by a thread while up to `depth` steps before it are still computed.
 
     depth: 0 makes each when it is wanted. device: of the training; for one on a GPU batches come in pinned memory,

@@ -1,5 +1,8 @@
 """latents: every image through the encoder, once."""
 
+import math
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,11 +15,16 @@ from ablatent.core.files import write_json
 from ablatent.core.progress import track
 from ablatent.core.rng import normal
 from ablatent.data.histograms import ChannelHistograms
-from ablatent.data.latents import LatentNormalizer, Latents
+from ablatent.data.latents import ChannelMoments, LatentNormalizer, Latents
 from ablatent.first_stage.base import FirstStage
 from ablatent.stages.context import Context
 from ablatent.stages.models import load_first_stage
 from ablatent.training.first_stage import to_tensor
+
+AT_ONCE = 512
+"""Images whose moments are summed together."""
+QUANTILE_VALUES = 2**24
+"""About so many values, of evenly spaced images, decide the quantiles of larger data."""
 
 
 @torch.no_grad()
@@ -51,13 +59,16 @@ def build(ctx: Context) -> None:
             rearrange(arrays[name], "view n ... -> (view n) ...")[first : first + len(rows)] = rows
         first += len(part["mean"])
     rows = images.indices("train")
-    mean, std = (np.concatenate(list(arrays[name][:, rows])) for name in ("mean", "std"))
-    normalizer = LatentNormalizer.fit(mean, std, ctx.config["normalizer"])
+    seen = views * len(rows) * math.prod(shape)
+    moments = ChannelMoments.of(partial(_parts, arrays["mean"], arrays["std"], rows), seen // shape[0])
+    normalizer = LatentNormalizer.fit(moments, ctx.config["normalizer"])
     normalizer.save(ctx.work.files / "normalizer.json")
     for array in arrays.values():
         array.flush()
     latents = Latents(arrays["mean"], arrays["std"], normalizer)
     write_json(ctx.work.files / "histograms.json", histograms(latents, rows, model, size, ctx.device))
+    spread = rows[:: -(-seen // QUANTILE_VALUES)]
+    mean = np.concatenate(list(arrays["mean"][:, spread]))
     quantiles = np.quantile(mean, [0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999], axis=(0, 2, 3))
     write_json(
         ctx.work.files / "summary.json",
@@ -65,12 +76,20 @@ def build(ctx: Context) -> None:
             "shape": list(shape),
             "count": len(pixels),
             "views": views,
-            "mean": mean.mean((0, 2, 3)).tolist(),
-            "deviation": mean.std((0, 2, 3)).tolist(),
-            "encoder_std": float(std.mean()),
+            "mean": moments.mean.tolist(),
+            "deviation": np.sqrt(moments.variance).tolist(),
+            "encoder_std": float(moments.deviation.mean()),
             "quantiles": quantiles.T.tolist(),
         },
     )
+
+
+def _parts(mean: np.ndarray, std: np.ndarray, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The moments of the given rows of all views, a few images at a time."""
+    for view in range(len(mean)):
+        for i in range(0, len(rows), AT_ONCE):
+            part = rows[i : i + AT_ONCE]
+            yield mean[view, part], std[view, part]
 
 
 def histograms(
