@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from ablatent.core.errors import DataError
-from ablatent.data.decode import DarkImages, image_size, read_image, read_rgb
+from ablatent.data.decode import DarkImages, image_size, read_image, read_images, read_rgb
 from ablatent.data.image_folder import ImageFolder
 from ablatent.data.maps import class_numbers
 
@@ -177,3 +177,21 @@ def test_maps_are_upright_and_may_have_16_bits(tmp_path: Path) -> None:
         Image.fromarray(wrong).save(tmp_path / "wrong.png")
         with pytest.raises(DataError, match="expected a map of class numbers"):
             class_numbers(tmp_path / "wrong.png")
+
+
+def test_images_that_threads_decode_come_in_order_with_the_first_error_in_its_place(tmp_path, capsys):
+    """The first of the dark ones is the one that is named, whichever was decoded first."""
+    pixels = np.random.default_rng(0).integers(0, 255, (30, 40, 40, 3), dtype=np.uint8)
+    for i, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / f"{i}.png")
+    for i in (7, 9):
+        Image.fromarray(np.full((40, 40), 100, np.uint16)).save(tmp_path / f"{i}.png")
+    files = [tmp_path / f"{i}.png" for i in range(30)]
+    found = list(read_images([(f, f.name) for f in files], 40, "box", "a set"))
+    assert all(np.array_equal(a, read_image(f, 40, "box")) for a, f in zip(found, files, strict=True))
+    assert "a set: 7.png and 1 others" in capsys.readouterr().out
+    files[20].write_bytes(b"no image")
+    images = read_images([(f, f.name) for f in files], 40, "box", "a set")
+    assert np.array_equal([next(images) for _ in range(20)], found[:20])
+    with pytest.raises(DataError, match=r"20\.png"):
+        next(images)

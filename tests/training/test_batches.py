@@ -61,7 +61,7 @@ def test_images_are_mirrored_where_the_stream_says_so():
 
 
 def threads():
-    return [t for t in threading.enumerate() if t.name.startswith("batches")]
+    return [t for t in threading.enumerate() if t.name.startswith("ahead")]
 
 
 @pytest.mark.parametrize("depth", [0, 1, 3, 50])

@@ -1,7 +1,8 @@
 """The one way in which image files become pixels: upright, 8 bits, RGB, transparency on white. Free of torch."""
 
 import io
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
+from ablatent.core.ahead import made_ahead
 from ablatent.core.errors import ConfigError, DataError, did_you_mean
 from ablatent.core.progress import console
 
@@ -102,6 +104,22 @@ def read_image(
     # Cropping within the resize equals resizing the shorter side and cropping, without rounding the longer one.
     box = (left, top, left + side, top + side)
     return np.asarray(rgb.resize((size, size), FILTERS[resize], box=box))
+
+
+def read_images(
+    sources: Iterable[tuple[Path | bytes, str]], size: int, resize: str, what: str
+) -> Iterator[UInt8[np.ndarray, "size size 3"]]:
+    """`read_image` of each (source, name) in turn, by several threads; says of the set `what` which are dark."""
+    dark, threads = DarkImages(what), os.cpu_count() or 1
+
+    def read(source: tuple[Path | bytes, str]) -> tuple[np.ndarray, DarkImages]:
+        own = DarkImages(what)
+        return read_image(source[0], size, resize, source[1], own), own
+
+    for image, own in made_ahead(read, sources, 4 * threads, threads):
+        dark.dark |= own.dark
+        yield image
+    dark.say()
 
 
 def image_size(path: Path) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from ablatent.core.fields import OneOf, Text
 from ablatent.data.base import SPLITS, TRAIN, VALIDATION, ImageData, Row, limited
 from ablatent.data.counts import BEYOND_LIMIT
 from ablatent.data.damage import problems_of, unreadable
-from ablatent.data.decode import FILTERS, SUFFIXES, DarkImages, check_option, read_image
+from ablatent.data.decode import FILTERS, SUFFIXES, check_option, read_images
 from ablatent.data.hashing import file_digests
 from ablatent.data.listing import Listing, Names, folded, is_utf8, list_files, printable, shortlist
 
@@ -66,10 +66,8 @@ class ImageFiles(ImageData):
         return {"files": file_digests(self.folder, [r.id for r in rows], self.cache), "resize": self.resize}
 
     def images(self, rows: Sequence[Row]) -> Iterator[UInt8[np.ndarray, "size size 3"]]:
-        dark = DarkImages(self.name)
-        for row in rows:
-            yield read_image(self.folder / row.id, self.size, self.resize, dark=dark)
-        dark.say()
+        files = (self.folder / row.id for row in rows)
+        return read_images(((file, str(file)) for file in files), self.size, self.resize, self.name)
 
     def place(self, row_id: str) -> Path:
         """The file that the image of a row is in."""

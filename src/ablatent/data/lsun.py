@@ -15,7 +15,7 @@ from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.fields import Text
 from ablatent.data.base import TRAIN, VALIDATION, Annotations, Row, check_fraction, split_by_hash
 from ablatent.data.damage import problems_of
-from ablatent.data.decode import DarkImages, read_image
+from ablatent.data.decode import read_images
 from ablatent.data.files import ListedImages, cached_per_file
 from ablatent.data.hashing import file_digests
 
@@ -76,9 +76,11 @@ class LSUN(ListedImages):
 
     def images(self, rows: Sequence[Row]) -> Iterator[UInt8[np.ndarray, "size size 3"]]:
         if not self.packed:
-            yield from super().images(rows)
-            return
-        dark = DarkImages(self.name)
+            return super().images(rows)
+        return read_images(self._packed(rows), self.size, self.resize, self.name)
+
+    def _packed(self, rows: Sequence[Row]) -> Iterator[tuple[bytes, str]]:
+        """The encoded image of each row, and its name."""
         for part in PARTS:  # all rows of a split stand together
             wanted = [r.id.split("/", 1)[1] for r in rows if r.id.startswith(f"{part}/")]
             file = self.folder / self.database(part) / FILE
@@ -87,8 +89,7 @@ class LSUN(ListedImages):
                     value = transaction.get(key.encode())
                     if value is None:
                         raise DataError(f"{file}: expected the key {key}; it is gone.")
-                    yield read_image(bytes(value), self.size, self.resize, f"{file}, key {key}", dark)
-        dark.say()
+                    yield bytes(value), f"{file}, key {key}"
 
     def problems(self, rows: Sequence[Row]) -> dict[str, str]:
         if not self.packed:

@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.fields import Text
 from ablatent.data.base import TRAIN, VALIDATION, Annotations, Row, check_fraction, split_by_hash
-from ablatent.data.decode import SUFFIXES, DarkImages, read_image
+from ablatent.data.decode import SUFFIXES, read_images
 from ablatent.data.files import ImageFiles, cached_per_file
 from ablatent.data.hashing import file_digests
 from ablatent.data.listing import is_utf8
@@ -87,10 +87,8 @@ class WebDataset(ImageFiles):
         }
 
     def images(self, rows: Sequence[Row]) -> Iterator[UInt8[np.ndarray, "size size 3"]]:
-        dark = DarkImages(self.name)
-        for row in rows:
-            yield read_image(self.encoded(row.id), self.size, self.resize, f"{self.folder}/{row.id}", dark)
-        dark.say()
+        encoded = ((self.encoded(row.id), f"{self.folder}/{row.id}") for row in rows)
+        return read_images(encoded, self.size, self.resize, self.name)
 
     def place(self, row_id: str) -> Path:
         return self.folder / row_id.split(":", 1)[0]

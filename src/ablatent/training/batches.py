@@ -1,14 +1,13 @@
 """Batches as pure functions of the step: which rows of the data a step sees, and batches made ahead of their steps."""
 
-from collections import deque
 from collections.abc import Callable, Generator
-from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from ablatent.core.ahead import made_ahead
 from ablatent.core.ranks import BatchShard
 from ablatent.core.rng import stream
 
@@ -56,30 +55,15 @@ def ahead(
 ) -> Generator[list[Batch], None, None]:
     """The batch of each step in turn, made by a thread while up to `depth` steps before it are still computed.
 
-    depth: 0 makes each when it is wanted. device: of the training; for one on a GPU batches come in pinned memory,
-    from which they are copied while the device computes. An exception of `batch_at` is raised where its batch is
-    wanted. To be closed: there is no thread afterwards.
+    To be closed, see `made_ahead`. device: of the training; for one on a GPU batches come in pinned memory, from which
+    they are copied while the device computes.
     """
-    if depth == 0:
-        for step in steps:
-            yield batch_at(step, shard)
-        return
 
     def made(step: int) -> list[Batch]:
         batches = batch_at(step, shard)
         if device.type != "cuda":
             return batches
-        torch.cuda.set_device(device)  # of this thread: pinning would open a context on the first device
+        torch.cuda.set_device(device)  # of this thread: pinning would open a context on the first one
         return [{name: value.pin_memory() for name, value in batch.items()} for batch in batches]
 
-    waiting: deque[Future[list[Batch]]] = deque()
-    pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
-    try:
-        for step in steps:
-            waiting.append(pool.submit(made, step))
-            if len(waiting) > depth:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    return made_ahead(made, steps, depth)
