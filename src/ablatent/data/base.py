@@ -84,7 +84,7 @@ class Annotations:
         if self.boxes is not None:
             value |= {"boxes": self.boxes}
         if self.segmentation is not None:
-            pixels = hashlib.blake2b(np.ascontiguousarray(self.segmentation), digest_size=32).hexdigest()
+            pixels = hashlib.blake2b(np.ascontiguousarray(self.segmentation).data, digest_size=32).hexdigest()
             value |= {"segmentation": pixels, "segments": list(self.segments)}
         if self.extra:
             value |= {"extra": {name: _array_digest(array) for name, array in self.extra.items()}}

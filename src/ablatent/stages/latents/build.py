@@ -60,8 +60,8 @@ def build(ctx: Context) -> None:
         first += len(part["mean"])
     rows = images.indices("train")
     seen = views * len(rows) * math.prod(shape)
-    moments = ChannelMoments.of(partial(_parts, arrays["mean"], arrays["std"], rows), seen // shape[0])
-    normalizer = LatentNormalizer.fit(moments, ctx.config["normalizer"])
+    channels = ChannelMoments.of(partial(_parts, arrays["mean"], arrays["std"], rows), seen // shape[0])
+    normalizer = LatentNormalizer.fit(channels, ctx.config["normalizer"])
     normalizer.save(ctx.work.files / "normalizer.json")
     for array in arrays.values():
         array.flush()
@@ -76,9 +76,9 @@ def build(ctx: Context) -> None:
             "shape": list(shape),
             "count": len(pixels),
             "views": views,
-            "mean": moments.mean.tolist(),
-            "deviation": np.sqrt(moments.variance).tolist(),
-            "encoder_std": float(moments.deviation.mean()),
+            "mean": channels.mean.tolist(),
+            "deviation": np.sqrt(channels.variance).tolist(),
+            "encoder_std": float(channels.deviation.mean()),
             "quantiles": quantiles.T.tolist(),
         },
     )
