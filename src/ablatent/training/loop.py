@@ -53,8 +53,8 @@ class Runtime:
 
 
 AHEAD = {"cpu": 0, "cuda": 2}
-"""Type of device → how many batches are made ahead of their steps. On a CPU the thread that makes them would take a
-core from the step: see benchmarks/results/growth.md."""
+"""Type of device → how many batches are made ahead of their steps. On a CPU the thread that makes them takes a core
+from the step, which is slower: `python benchmarks/growth.py --only ahead`."""
 
 
 class _Clock(pl.Callback):
