@@ -9,11 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import yaml
-
 from ablatent.core.errors import ConfigError, did_you_mean
 from ablatent.core.fields import Fields, Text
-from ablatent.core.options import conf_folder
+from ablatent.core.options import conf_folder, read_yaml
 from ablatent.core.schema import Field, fields_of, leaves
 from ablatent.core.targets import class_of
 from ablatent.core.validation import check_value
@@ -75,23 +73,36 @@ def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 
 def preset_field(key: str) -> Field | None:
     """The field of the option that takes a value of presets; None where no file of conf/ takes it."""
-    return _preset_fields(conf_folder()).get(key)
+    for group, file in reversed(_takers(conf_folder()).get(key, ())):
+        if (field := _taken_by(group, file).get(key)) is not None:
+            return field
+    return None
 
 
 @cache
-def _preset_fields(folder: Path) -> dict[str, Field]:
-    """Key of presets → field, of all values that files of conf/ take from a preset."""
-    found: dict[str, Field] = {}
-    files = [*((key, folder / f"{key}") for key in job_fields())]
-    for group, place in files:
-        for file in sorted(place.glob("*.yaml")):
-            node = yaml.safe_load(file.read_text(encoding="utf-8"))
-            found |= _taken(group, node, job_fields()[group])
-    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    for key in job_fields():
-        if key in config:
-            found |= _taken(key, config[key], job_fields()[key])
+def _takers(folder: Path) -> dict[str, list[tuple[str, Path]]]:
+    """Key of presets → the files of conf/ that name it, by the key of the job where they stand: their text tells, so
+    that the sources of most classes need not be read."""
+    found: dict[str, list[tuple[str, Path]]] = {}
+    files = [(key, file) for key in job_fields() for file in sorted((folder / key).glob("*.yaml"))]
+    for group, file in [*files, *((key, folder / "config.yaml") for key in job_fields())]:
+        for key in dict.fromkeys(FROM_PRESET.findall(file.read_text(encoding="utf-8"))):
+            found.setdefault(key, []).append((group, file))
     return found
+
+
+@cache
+def _taken_by(group: str, file: Path) -> dict[str, Field]:
+    """Key of presets → field, of what a file takes from a preset for that key of a job."""
+    node = _nodes_in(file)
+    if file.name == "config.yaml":
+        node = node.get(group)
+    return _taken(group, node, job_fields()[group])
+
+
+@cache
+def _nodes_in(file: Path) -> Any:
+    return read_yaml(file)
 
 
 def _taken(path: str, node: Any, field: Field) -> dict[str, Field]:

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 
 from ablatent.core.declared import declared
 from ablatent.core.errors import ConfigError, did_you_mean
+from ablatent.core.options import read_yaml
 
 AS_TYPED = (
     *("prompt", "prompts", "class", "image", "mask", "map", "boxes", "out", "repeat", "model"),
@@ -69,9 +69,7 @@ class VerbKeys:
 
 def verbs(root: Path) -> dict[str, VerbKeys]:
     """Name → keys of every verb, one for each file in conf/do. root: the folder that holds conf/."""
-    files: dict[str, dict[str, Any]] = {
-        p.stem: yaml.safe_load(p.read_text()) for p in (root / "conf/do").glob("*.yaml")
-    }
+    files: dict[str, dict[str, Any]] = {p.stem: read_yaml(p) for p in (root / "conf/do").glob("*.yaml")}
     out = {}
     for name, node in files.items():
         for base in node.get("defaults", []):

@@ -31,9 +31,14 @@ def conf_folder() -> Path:
     return Path(root) / "conf" if root else Path(__file__).parents[3] / "conf"
 
 
+def read_yaml(file: Path) -> Any:
+    """The value of a YAML file, by libyaml where PyYAML has it: eight times as fast as Python."""
+    return yaml.load(file.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
 @cache
 def _nodes(folder: Path) -> dict[str, Mapping[str, Any]]:
-    nodes = {p.stem: yaml.safe_load(p.read_text(encoding="utf-8")) for p in sorted(folder.glob("*.yaml"))}
+    nodes = {p.stem: read_yaml(p) for p in sorted(folder.glob("*.yaml"))}
     return {name: node for name, node in nodes.items() if isinstance(node, dict)}
 
 

@@ -1,4 +1,7 @@
-"""The figures of a report as PNG bytes: training curves and metrics over numeric axes. Alone loads matplotlib."""
+"""The figures of a report as PNG bytes: training curves and metrics over numeric axes. Alone loads matplotlib.
+
+Each gathers what it shows as plain values, by which `Drawn` finds it where it was drawn before, and draws them else.
+"""
 
 import io
 import json
@@ -11,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ablatent.core.escape import for_figure
-from ablatent.report.model import UNREADABLE, Stored, Sweep, show_value
+from ablatent.core.targets import TARGET
+from ablatent.report.drawn import Drawn
+from ablatent.report.model import UNREADABLE, Sweep, show_value
 from ablatent.report.tables import JobRow, row_score, seed_rows
-from ablatent.schedules.base import NoiseSchedule
+from ablatent.store.code import code_digest
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -110,23 +115,25 @@ def _dashes(n: int) -> str:
     return ("-", "--", ":", "-.")[n // len(COLOURS) % 4]
 
 
-def curves(sweep: Sweep, kind: str) -> bytes | None:
+def curves(sweep: Sweep, kind: str, drawn: Drawn) -> bytes | None:
     """Training curves of all stages of one kind, one panel a quantity, one line a stage: raw faint, smoothed on top."""
-    found: list[tuple[Stored, dict[str, np.ndarray]]] = []
+    found: list[tuple[str, dict[str, np.ndarray]]] = []
     for stored in sweep.of_kind(kind):
         try:
-            found.append((stored, stored.curves()))
+            found.append((sweep.label(stored.key), stored.curves()))
         except UNREADABLE as error:
             sweep.problems.append(f"{stored.key}: curves.csv: {error}.")
     names = list(dict.fromkeys(n for _, c in found for n in c))
     names.sort(key=lambda n: (not n.startswith("validation"), n != "train/loss", n))
-    if not names:
-        return None
+    return drawn.figure(["curves", names, found], lambda: _draw_curves(names, found)) if names else None
+
+
+def _draw_curves(names: Sequence[str], found: Sequence[tuple[str, Mapping[str, np.ndarray]]]) -> bytes:
     with _panels(len(names)) as (panels, out):
         for name, axes in zip(names, panels, strict=True):
-            for n, (stored, values) in enumerate(found):
+            for n, (label, values) in enumerate(found):
                 if name in values:
-                    _draw_curve(axes, values[name], n, sweep.label(stored.key))
+                    _draw_curve(axes, values[name], n, label)
             axes.set(title=_title(name), xlabel="step")
     return out["png"]
 
@@ -142,41 +149,48 @@ def _draw_curve(axes: "Axes", points: np.ndarray, n: int, label: str) -> None:
     axes.plot(step, smooth(value, len(value) / 25), color=colour, ls=ls, label=label, lw=1.5)
 
 
-def latents(sweep: Sweep) -> bytes | None:
+def latents(sweep: Sweep, drawn: Drawn) -> bytes | None:
     """How the normalised training latents are spread, one panel a first stage, one line a channel, beside N(0, 1)."""
-    found = sweep.with_file("histograms.json")
-    if not found:
-        return None
+    found = [(sweep.label(stored.key), stored.json("histograms.json")) for stored in sweep.with_file("histograms.json")]
+    return drawn.figure(["latents", found], lambda: _draw_latents(found)) if found else None
+
+
+def _draw_latents(found: Sequence[tuple[str, Mapping[str, Any]]]) -> bytes:
     with _panels(len(found)) as (panels, out):
-        for stored, axes in zip(found, panels, strict=True):
-            histograms = stored.json("histograms.json")
+        for (label, histograms), axes in zip(found, panels, strict=True):
             edges, counts = np.array(histograms["edges"]), np.array(histograms["counts"])
             total = counts.sum(axis=1) + np.array(histograms["outside"])
             few = len(counts) <= len(COLOURS)
             for n, density in enumerate(counts / total[:, None] / np.diff(edges)):
-                label = f"channel {n}" if few else None
-                axes.stairs(density, edges, color=_colour(n), label=label, lw=1.2, alpha=1.0 if few else 0.4)
+                channel = f"channel {n}" if few else None
+                axes.stairs(density, edges, color=_colour(n), label=channel, lw=1.2, alpha=1.0 if few else 0.4)
             middle = (edges[:-1] + edges[1:]) / 2
             unit = np.exp(-(middle**2) / 2) / math.sqrt(2 * math.pi)
             axes.plot(middle, unit, color="black", ls="--", lw=1.1, label="N(0, 1)")
-            axes.set(title=_title(sweep.label(stored.key)), xlabel="normalised latent")
+            axes.set(title=_title(label), xlabel="normalised latent")
     return out["png"]
 
 
-def schedules(sweep: Sweep) -> bytes | None:
+def schedules(sweep: Sweep, drawn: Drawn) -> bytes | None:
     """Signal left and log-SNR over time, one line a noise schedule of the sweep."""
     by_key = {key: job for job in sweep.jobs for key in job.stages.values()}
     noised = [by_key[o.key] for o in sweep.objects.values() if "schedule" in o.config and o.key in by_key]
-    nodes = {json.dumps(j.config["schedule"], sort_keys=True): j for j in noised}
+    nodes = list({json.dumps(n, sort_keys=True): n for n in (j.config["schedule"] for j in noised)}.values())
     if not nodes:
         return None
-    from ablatent.core.instantiate import make  # needs torch, which the other figures do without
+    code = code_digest([str(node[TARGET]).rpartition(".")[0] for node in nodes])  # their tables follow from it
+    return drawn.figure(["schedules", nodes, code], lambda: _draw_schedules(nodes))
+
+
+def _draw_schedules(nodes: Sequence[Mapping[str, Any]]) -> bytes:
+    from ablatent.core.instantiate import make
+    from ablatent.schedules.base import NoiseSchedule  # needs torch, which the other figures do without
 
     with _panels(2) as ((signal, snr), out):
-        for n, job in enumerate(nodes.values()):
-            schedule = make(job.config["schedule"], NoiseSchedule)
+        for n, node in enumerate(nodes):
+            schedule = make(node, NoiseSchedule)
             alpha2 = schedule.alphas_cumprod.numpy()
-            t, label = np.arange(schedule.T) / schedule.T, _schedule_label(job.config["schedule"], len(nodes))
+            t, label = np.arange(schedule.T) / schedule.T, _schedule_label(node, len(nodes))
             signal.plot(t, np.sqrt(alpha2), color=_colour(n), label=label, lw=1.5)
             inside = alpha2 > 0  # log-SNR is -inf at zero terminal SNR
             log_snr = np.log(alpha2[inside] / (1 - alpha2[inside]))
@@ -188,8 +202,8 @@ def schedules(sweep: Sweep) -> bytes | None:
 
 def _schedule_label(node: Mapping[str, Any], count: int) -> str:
     """The class, and its options where there are several schedules."""
-    name = str(node["_target_"]).rsplit(".", 1)[-1]
-    options = " ".join(f"{k}={show_value(v)}" for k, v in node.items() if k != "_target_" and not isinstance(v, list))
+    name = str(node[TARGET]).rsplit(".", 1)[-1]
+    options = " ".join(f"{k}={show_value(v)}" for k, v in node.items() if k != TARGET and not isinstance(v, list))
     return f"{name} {options}" if count > 1 else name
 
 
@@ -217,7 +231,11 @@ def _line(sweep: Sweep, row: JobRow, axis: str) -> str:
     return " ".join(f"{a}={show_value(row.axes[a])}" for a in sweep.plain_axes if a != axis) or "all jobs"
 
 
-def over_axis(sweep: Sweep, axis: str) -> bytes | None:
+Point = tuple[float, float, float | None]
+"""Place on the axis, value of the metric, half of its bar; None without one."""
+
+
+def over_axis(sweep: Sweep, axis: str, drawn: Drawn) -> bytes | None:
     """Every metric that depends on a numeric axis, over that axis; one line a setting of the others. Baselines and
     chance stand in the table alone.
 
@@ -230,18 +248,33 @@ def over_axis(sweep: Sweep, axis: str) -> bytes | None:
     lines: dict[str, list[JobRow]] = {}
     for row in sorted(rows, key=lambda r: r.axes[axis]):
         lines.setdefault(_line(sweep, row, axis), []).append(row)
+    panels = [
+        (sweep.metrics[metric].title, {label: _points(sweep, of, metric, axis) for label, of in lines.items()})
+        for metric in metrics
+    ]
     positions = sorted({r.axes[axis] for r in rows})
+    what = ["over an axis", axis, positions, [(title, list(of.items())) for title, of in panels]]
+    return drawn.figure(what, lambda: _draw_over_axis(axis, positions, panels))
+
+
+def _points(sweep: Sweep, rows: Sequence[JobRow], metric: str, axis: str) -> list[Point]:
+    found = [(r.axes[axis], s) for r in rows if (s := row_score(r, metric))]
+    barred = bool(sweep.seed_axes) or any("spread" in s.protocol for _, s in found)
+    return [(at, s.value, (s.std or 0.0) if barred else None) for at, s in found]
+
+
+def _draw_over_axis(
+    axis: str, positions: Sequence[float], metrics: Sequence[tuple[str, Mapping[str, list[Point]]]]
+) -> bytes:
     with _panels(len(metrics)) as (panels, out):
-        for metric, axes in zip(metrics, panels, strict=True):
-            for n, (label, members) in enumerate(lines.items()):
-                points = [(r.axes[axis], s) for r in members if (s := row_score(r, metric))]
-                barred = bool(sweep.seed_axes) or any("spread" in s.protocol for _, s in points)
-                spread = [s.std or 0.0 for _, s in points] if barred else None
-                x, y = [p[0] for p in points], [p[1].value for p in points]
+        for (title, lines), axes in zip(metrics, panels, strict=True):
+            for n, (label, points) in enumerate(lines.items()):
+                x, y, bars = [p[0] for p in points], [p[1] for p in points], [p[2] for p in points]
+                spread: Any = None if None in bars else bars
                 axes.errorbar(x, y, yerr=spread, color=_colour(n), label=label, marker="o", ms=4, lw=1.4, capsize=2)
             if positions[0] > 0 and positions[-1] / positions[0] >= 8:
                 axes.set_xscale("log")
             axes.set_xticks(positions, [f"{p:g}" for p in positions])
             axes.minorticks_off()
-            axes.set(title=_title(sweep.metrics[metric].title), xlabel=for_figure(axis))
+            axes.set(title=_title(title), xlabel=for_figure(axis))
     return out["png"]

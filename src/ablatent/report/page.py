@@ -10,6 +10,7 @@ from ablatent.core.files import write_atomic
 from ablatent.core.progress import counted, seconds
 from ablatent.core.targets import TARGET, class_of
 from ablatent.report import cost, data_sets, figures, images, judges, tables
+from ablatent.report.drawn import Drawn
 from ablatent.report.model import Sweep
 from ablatent.report.tables import TableData
 from ablatent.stages.options import needs_of
@@ -140,8 +141,11 @@ def _warnings(sweep: Sweep) -> list[str]:
     ]
 
 
-def gather(sweep: Sweep) -> Page:
-    """All parts of the report. Never raises for what the store lacks: the part is left out and named in `problems`."""
+def gather(sweep: Sweep, drawn: Drawn) -> Page:
+    """All parts of the report. Never raises for what the store lacks: the part is left out and named in `problems`.
+
+    drawn: figures of earlier reports, which are not drawn again.
+    """
 
     def guard(what: str, make: Callable[[], T], otherwise: T) -> T:
         try:
@@ -159,21 +163,19 @@ def gather(sweep: Sweep) -> Page:
     cards = guard("Samples", lambda: images.samples(sweep), images.SampleSets())
     axis_figures = []
     for axis in guard("Numeric axes", lambda: figures.numeric_axes(sweep), no_axes):
-        drawn = guard(f"The figure over {axis}", lambda axis=axis: figures.over_axis(sweep, axis), None)  # type: ignore[misc]
-        if drawn:
-            axis_figures.append(Figure(f"over-{axis}", f"Metrics over {axis}", drawn))
+        png = guard(f"The figure over {axis}", lambda axis=axis: figures.over_axis(sweep, axis, drawn), None)  # type: ignore[misc]
+        if png:
+            axis_figures.append(Figure(f"over-{axis}", f"Metrics over {axis}", png))
     curve_figures = []
     for kind in dict.fromkeys(o.kind for o in sweep.objects.values()):
-        drawn = guard(f"Curves of {kind}", lambda kind=kind: figures.curves(sweep, kind), None)  # type: ignore[misc]
-        if drawn:
-            curve_figures.append(
-                Figure(f"curves-{kind}", f"Training curves: {kind} (raw faint, smoothed on top)", drawn)
-            )
-    drawn = guard("Latents", lambda: figures.latents(sweep), None)
-    latent_figures = [Figure("latents", "Normalised training latents, channel by channel", drawn)] if drawn else []
-    drawn = guard("Noise schedules", lambda: figures.schedules(sweep), None)
-    if drawn:
-        curve_figures.append(Figure("schedules", "Noise schedules", drawn))
+        png = guard(f"Curves of {kind}", lambda kind=kind: figures.curves(sweep, kind, drawn), None)  # type: ignore[misc]
+        if png:
+            curve_figures.append(Figure(f"curves-{kind}", f"Training curves: {kind} (raw faint, smoothed on top)", png))
+    png = guard("Latents", lambda: figures.latents(sweep, drawn), None)
+    latent_figures = [Figure("latents", "Normalised training latents, channel by channel", png)] if png else []
+    png = guard("Noise schedules", lambda: figures.schedules(sweep, drawn), None)
+    if png:
+        curve_figures.append(Figure("schedules", "Noise schedules", png))
     no_figures: list[Figure] = []
     task_figures = guard("Tasks", lambda: _task_figures(sweep), no_figures)
     sheets = [
@@ -219,12 +221,13 @@ def gather(sweep: Sweep) -> Page:
     return page
 
 
-def write_figures(page: Page, folder: Path) -> list[Path]:
-    """Write every figure as NAME.png into `folder`, which is made; returns the paths."""
+def write_figures(page: Page, folder: Path, drawn: Drawn) -> list[Path]:
+    """Write every figure as NAME.png into `folder`, which is made, and what they were drawn from; returns the paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
+    written = {}
     for figure in [*page.axis_figures, *page.latent_figures, *page.curve_figures, *page.sheets, *page.task_figures]:
         path = folder / figure.file
         write_atomic(path, figure.png)
-        written.append(path)
-    return written
+        written[path] = figure.png
+    drawn.record(folder, {path.name: png for path, png in written.items()})
+    return list(written)

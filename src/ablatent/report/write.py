@@ -7,6 +7,7 @@ from ablatent.core.disk import full_disk_named
 from ablatent.core.errors import ConfigError
 from ablatent.core.files import write_atomic
 from ablatent.report import html, markdown, page, tables
+from ablatent.report.drawn import Drawn, earlier_figures
 from ablatent.report.load import load_sweep
 from ablatent.report.model import Sweep
 from ablatent.report.place import HTML, check_out
@@ -38,20 +39,20 @@ def write_report(store_root: Path, sweep_id: str, out: Path | None = None, recor
     if out is not None:
         check_out(out)
     try:
-        return _write(sweep, folder)
+        return _write(sweep, folder, Drawn([folder / "figures", *earlier_figures(Path(store_root))]))
     except OSError as error:
         do = f"{error.strerror}: {error.filename}. Choose another by out=FOLDER."
         raise ConfigError("out", "a folder for the report that can be written", str(folder), do) from None
 
 
-def _write(sweep: Sweep, folder: Path) -> ReportPaths:
+def _write(sweep: Sweep, folder: Path, drawn: Drawn) -> ReportPaths:
     with full_disk_named(folder, SAFE):
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / "report.csv", tables.csv_text(sweep).encode())
-        gathered = page.gather(sweep)
+        gathered = page.gather(sweep, drawn)
         for old in (folder / "figures").glob("*.png"):  # figures of an earlier report of this sweep
             old.unlink()
-        figures = page.write_figures(gathered, folder / "figures")
+        figures = page.write_figures(gathered, folder / "figures", drawn)
         write_atomic(folder / "report.md", markdown.render(gathered).encode())
         write_atomic(folder / HTML, html.render(gathered).encode())
     return ReportPaths(folder, folder / HTML, folder / "report.md", folder / "report.csv", figures, gathered.problems)

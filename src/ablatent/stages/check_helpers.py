@@ -4,7 +4,8 @@ Objects are made on the meta device where they are large. Costs an import of tor
 part; Lightning and friends stay out.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -31,6 +32,17 @@ SMALL = 30_000_000
 def trial_device(parameters: int) -> torch.device:
     """The device on which a network of so many parameters is tried: the CPU for a small one, else meta."""
     return torch.device("cpu" if parameters < SMALL else "meta")
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch computes with one thread inside: what is tried here is too small for several, which wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def parameter_count(*modules: nn.Module) -> int:

@@ -16,7 +16,7 @@ from ablatent.stages.context import Context
 
 if TYPE_CHECKING:
     from ablatent.training.batches import BatchAt
-    from ablatent.training.trainee import OptimizerFactory, Trainee
+    from ablatent.training.trainee import Trainee
 
 
 _LOOPS = {"fused", "foreach", "capturable", "differentiable"}
@@ -28,7 +28,7 @@ def seed_initial_weights(seed: int) -> None:
     torch.manual_seed(int(stream(seed, "initial weights").integers(2**31)))
 
 
-def optimizer_factory(node: Mapping[str, Any]) -> "OptimizerFactory":
+def optimizer_factory(node: Mapping[str, Any]) -> "partial[Optimizer]":
     """An optimizer node (`_target_` and its arguments) as a function of the parameters."""
     check_targets(node, Optimizer)
     kind: Callable[..., Any] = class_of(node)
@@ -36,6 +36,20 @@ def optimizer_factory(node: Mapping[str, Any]) -> "OptimizerFactory":
     if "fused" in signature(kind).parameters and not _LOOPS & set(arguments):
         arguments["fused"] = True  # one pass over all numbers, and nothing that the host reads: see docs/performance.md
     return partial(kind, **arguments)
+
+
+def check_optimizer(node: Mapping[str, Any]) -> None:
+    """Make an optimizer of one parameter. Raises what its class raises for arguments that it does not take.
+
+    Its own way of adding parameters is left out: the first call of that imports torch's compiler, for a second.
+    """
+    factory = optimizer_factory(node)
+    trial: Callable[..., Any] = type("Trial", (class_of(node),), {"add_param_group": _add_plainly})
+    trial([torch.nn.Parameter(torch.zeros(1))], **factory.keywords)
+
+
+def _add_plainly(optimizer: Optimizer, group: dict[str, Any]) -> None:
+    optimizer.param_groups.append({**optimizer.defaults, **group})
 
 
 def train(ctx: Context, trainee: "Trainee", batch_at: "BatchAt") -> None:

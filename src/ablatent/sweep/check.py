@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from ablatent.core.errors import AblatentError, ConfigError
 from ablatent.stages.all_kinds import kinds_of
-from ablatent.stages.check_helpers import construct
+from ablatent.stages.check_helpers import construct, one_thread
 from ablatent.stages.context import resolve_device
 from ablatent.stages.kind_base import Check, Config, StageKind
 from ablatent.stages.stage import Stage
@@ -61,7 +61,8 @@ def check_plan(plan: Plan, found: Callable[[Stage], bool] = lambda stage: False)
     for job in plan.jobs:
         if job.refused is None:
             try:
-                checker.job(job, found)
+                with one_thread():
+                    checker.job(job, found)
             except AblatentError as e:
                 job.refused, job.stages = str(e), {}
 

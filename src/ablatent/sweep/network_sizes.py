@@ -8,6 +8,7 @@ from rich.table import Table
 from ablatent.core.values import without
 from ablatent.data.base import Fingerprint
 from ablatent.stages.all_kinds import kinds_of
+from ablatent.stages.check_helpers import one_thread
 from ablatent.stages.graph import stages_of
 from ablatent.stages.kind_base import Config, Fingerprints, Size
 from ablatent.store.identity import digest
@@ -37,7 +38,9 @@ def sizes_of(plan: Plan) -> Iterator[Size]:
             name = digest({"kind": kind.name, "config": without(stage.config, "seed"), **beside})
             if name not in seen:
                 seen.add(name)
-                yield from kind.sizes(job.config)
+                with one_thread():
+                    sizes = kind.sizes(job.config)
+                yield from sizes
 
 
 def sizes_table(plan: Plan) -> Table:

@@ -1,12 +1,14 @@
 """Hydra's launcher under -m: all jobs are planned as one graph, so that shared stages are built once."""
 
 import copy
+import gc
 import importlib
 import multiprocessing
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,11 +82,21 @@ class AblatentLauncher(Launcher):
         if len(job_overrides) < SHARED_FROM:
             return [compose_job(loader, self.config, overrides) for overrides in job_overrides]
         _shared.update(loader=loader, config=self.config)
-        workers = min(os.cpu_count() or 1, len(job_overrides))
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("fork")) as pool:
+        workers = min(max(1, (os.cpu_count() or 1) - 1), len(job_overrides))  # one processor is left for the import
+        with _without_collector(), ProcessPoolExecutor(workers, multiprocessing.get_context("fork")) as pool:
             jobs = pool.map(_compose_shared, job_overrides, chunksize=-(-len(job_overrides) // (2 * workers)))
             importlib.import_module("torch")  # for the checks of the plan, which follow: three seconds, spent meanwhile
             return list(jobs)
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Python's search for circular garbage rests, also in forked processes: much is made here, and nothing dropped."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 _shared: dict[str, Any] = {}

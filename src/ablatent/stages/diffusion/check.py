@@ -21,7 +21,7 @@ from ablatent.stages.first_stage.check import model_of
 from ablatent.stages.kind_base import Config, Size
 from ablatent.stages.models import blank_condition, dummy_inputs, make_network
 from ablatent.stages.step_memory import EMA_BYTES, STATE_BYTES, for_batch, saved_activation_bytes, without_numbers
-from ablatent.stages.train import optimizer_factory
+from ablatent.stages.train import check_optimizer
 from ablatent.training.ema import EMAs
 
 LEARNING = ("schedule", "parameterization", "weighting", "timestep_sampler", "optimizer")
@@ -55,7 +55,7 @@ def check_learning(config: Config) -> None:
     denoiser = Denoiser(torch.nn.Identity(), schedule, make(config["parameterization"], Parameterization))
     rho, vlb_weight = config["training"]["loss"], config["diffusion"]["vlb_weight"]
     explained("weighting", lambda: DiffusionLoss(denoiser, make(config["weighting"], Weighting), rho, vlb_weight))
-    explained("optimizer", lambda: optimizer_factory(config["optimizer"])([torch.nn.Parameter(torch.zeros(1))]))
+    explained("optimizer", lambda: check_optimizer(config["optimizer"]))
     explained("training.ema", lambda: EMAs(**config["training"]["ema"]))
     explained("timestep_sampler", lambda: make(config["timestep_sampler"], TimestepSampler, T=schedule.T))
 

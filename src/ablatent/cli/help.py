@@ -1,0 +1,176 @@
+"""`python run.py --help`: the page of the command line, and of each verb and option, read from the files of conf/.
+
+Imports neither Hydra nor torch, so that it comes at once. Hydra's own page is that of --hydra-help.
+"""
+
+import re
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ablatent.cli.output import PipedOutput
+from ablatent.core.declared import declared
+from ablatent.core.errors import ConfigError, did_you_mean
+from ablatent.core.options import read_yaml
+from ablatent.stages.job_fields import job_fields
+
+WORDS = ("--help", "-h")
+WIDTH, NAME = 100, 19
+INSIDE = {"metric": "+metric@evaluation.metrics.NAME=OPTION", "extractor": "extractor@evaluation.extractor=OPTION"}
+"""Groups whose options stand inside another one → how one is chosen."""
+HIDDEN = ("hydra", "recipe", "do")
+"""Folders of conf/ that are no groups to choose from: Hydra's own, what presets are made of, and the verbs."""
+UNTYPED = ("do", "verb", "defaults", "_target_")
+"""Keys of files that nobody types."""
+
+HEAD = """\
+Ablations of latent diffusion models. A job is trained, sampled and scored from what its options say; what a store has
+already is not built again.
+
+python run.py [-m] [GROUP=OPTION …] [KEY=VALUE …] [do=VERB]
+
+  -m                 a sweep: every combination of the values that are given with commas
+  --help             this page; with do=VERB or GROUP=OPTION, their keys
+  --cfg job          print the composed configuration, every key of it; --hydra-help: Hydra's own options
+
+Examples
+  python run.py preset=tiny                                        one job, under a minute: to try things out
+  python run.py -m first_stage=kl,vq schedule=linear,cosine        a sweep: 4 jobs, whose first stages are shared
+  python run.py -m first_stage=kl,vq do=plan                       what would be built, at what cost; builds nothing
+  python run.py -m sampler.steps=5,10,50 'sampler=glob(dd*)'       new samples and scores of one model
+  python run.py data=image_folder data.root=photos preset=images64 your own images
+  python run.py -m experiments=first_stage                         a question with its sweep
+  python run.py do=sample model=SWEEP:JOB n=16                     images of a finished model
+  python run.py do=status                                          what the store holds
+"""
+FOOT = """\
+Read on: README.md, docs/using.md, docs/configuration.md (every key, with its type and range), docs/data.md,
+docs/conditioning.md, docs/samplers.md, docs/extending.md (options of your own). Keys are commented in conf/.
+"""
+
+
+def wanted(arguments: Sequence[str]) -> bool:
+    """Whether the arguments of a command line ask for help."""
+    return any(word in WORDS for word in arguments)
+
+
+def show(root: Path, arguments: Sequence[str]) -> int:
+    """Print the page that these arguments ask for; the exit code. root: the folder with conf/ and experiments/."""
+    code = 0
+    try:
+        text = page(root, [word for word in arguments if word not in WORDS])
+    except ConfigError as e:
+        text, code = f"error {e}\n", 2
+    out = PipedOutput(sys.stdout)
+    out.write(text)
+    out.flush()
+    return code
+
+
+def page(root: Path, words: Sequence[str] = ()) -> str:
+    """The whole page; of the verb and options that the other words choose, where they choose some.
+
+    Raises ConfigError for a verb or an option that does not exist.
+    """
+    groups = {**groups_of(root), "do": options_in(root / "conf/do")}
+    chosen = []
+    for word in words:
+        group, given, names = word.lstrip("+").partition("=")
+        group = group.partition("@")[0]
+        if given and group in groups:
+            for name in names.split(","):
+                if name not in groups[group]:
+                    known = ", ".join(groups[group])
+                    raise ConfigError(group, f"one of {known}", name, did_you_mean(name, groups[group]))
+                chosen.append(_option(root, group, name))
+    return "\n".join(chosen) if chosen else "\n".join([HEAD, _verbs(root), _groups(root), FOOT])
+
+
+def groups_of(root: Path) -> dict[str, list[str]]:
+    """Group → its options, those of folders below it included: all that a command line chooses from."""
+    folders = [p for p in sorted((root / "conf").iterdir()) if p.is_dir() and p.name not in HIDDEN]
+    return {p.name: options_in(p) for p in [*folders, root / "experiments"]}
+
+
+def options_in(folder: Path) -> list[str]:
+    """The options of a group, by its folder."""
+    return sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml"))
+
+
+def _verbs(root: Path) -> str:
+    """A line for each verb: what it does."""
+    lines = ["Verbs (the keys of one: python run.py do=VERB --help)"]
+    for name in options_in(root / "conf/do"):
+        about = _about(root / "conf/do" / f"{name}.yaml")
+        lines += _row(f"do={name}", " ".join(line.removeprefix("#").strip() for line in about))
+    return "\n".join([*lines, ""])
+
+
+def _groups(root: Path) -> str:
+    """A line for each group: its meaning, and its options, the default with an asterisk."""
+    defaults, meanings = _defaults(root), job_fields()
+    lines = ["Groups and their options (*: the default; the keys of one: python run.py GROUP=OPTION --help)"]
+    for group, options in groups_of(root).items():
+        named = [f"{o}*" if o == defaults.get(group) else o for o in options]
+        listed = ", ".join(sorted(named, key=lambda name: ("/" in name, name)))
+        about = meanings[group].meaning if group in meanings else INSIDE.get(group, "")
+        lines += _row(group, f"{about}: {listed}" if about else listed)
+    return "\n".join([*lines, ""])
+
+
+def _defaults(root: Path) -> dict[str, str]:
+    """Group → the option that is chosen where none is typed."""
+    entries = [entry for entry in read_yaml(root / "conf/config.yaml")["defaults"] if isinstance(entry, dict)]
+    chosen = {group: option for entry in entries for group, option in entry.items() if " " not in group}
+    # weighting: ${parameterization}
+    return {g: str(chosen.get(o[2:-1], o)) if str(o).startswith("${") else str(o) for g, o in chosen.items()}
+
+
+def _row(name: str, text: str) -> list[str]:
+    """A name and its text beside it, in lines of at most WIDTH characters."""
+    first = f"  {name.ljust(NAME - 2)}" if len(name) < NAME - 2 else f"  {name} "
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=first, subsequent_indent=" " * NAME, break_on_hyphens=False, break_long_words=False
+    ) or [first.rstrip()]
+
+
+def _option(root: Path, group: str, name: str) -> str:
+    """The keys of a verb or of an option, with their values and comments, as its file has them."""
+    folder = root / ("experiments" if group == "experiments" else f"conf/{group}")
+    file = folder / f"{name}.yaml"
+    node: dict[str, Any] = read_yaml(file) or {}
+    texts = [text for key, text in _entries(file) if key not in UNTYPED]
+    for base in node.get("defaults", []) if group == "do" else []:
+        if base != "_self_":
+            inherited = _entries(folder / f"{base}.yaml")
+            texts += [text for key, text in inherited if key not in UNTYPED and key not in node]
+    lines = [f"{group}={name}   ({file.relative_to(root)})", *_about(file), "", *texts]
+    if group == "do":
+        reads = declared(node["verb"], "reads", ())
+        lines += ["", "It also reads: " + (", ".join(reads) or "all groups and keys of a job") + "."]
+    return "\n".join(lines) + "\n"
+
+
+def _entries(file: Path) -> Iterator[tuple[str, str]]:
+    """(key, its lines with the comments before it) of a YAML file's entries at the top."""
+    block: list[str] = []
+    key = ""
+    for line in file.read_text(encoding="utf-8").splitlines():
+        starts = re.match(r"(\w+):", line)
+        if line.startswith("# @package"):
+            continue
+        if key and (starts or line.startswith("#")):
+            yield key, "\n".join(block).rstrip()
+            block, key = [], ""
+        block.append(line)
+        key = starts[1] if starts else key
+    if key:
+        yield key, "\n".join(block).rstrip()
+
+
+def _about(file: Path) -> list[str]:
+    """The comment at the head of a file; empty where it belongs to a key that is shown with it."""
+    key, text = next(_entries(file), ("", ""))
+    return [line for line in text.splitlines() if line.startswith("#")] if key in UNTYPED else []

@@ -1,0 +1,101 @@
+"""Figures are drawn again when what they show has changed, and only then."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from report_store import build
+
+from ablatent.report import drawn, figures
+from ablatent.report.drawn import RECORD, Drawn
+from ablatent.report.write import ReportPaths, write_report
+
+DRAWN = {"over-sampler.steps", "curves-first_stage", "curves-diffusion", "latents"}
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of panels of each figure that is drawn."""
+    calls: list[int] = []
+    real = figures._panels
+
+    def panels(count: int, wide: int = 3):  # type: ignore[no-untyped-def]
+        calls.append(count)
+        return real(count, wide)
+
+    monkeypatch.setattr(figures, "_panels", panels)
+    return calls
+
+
+def bytes_of(paths: ReportPaths) -> dict[str, bytes]:
+    return {p.stem: p.read_bytes() for p in paths.figures}
+
+
+def sweep_in(root: Path) -> str:
+    return build(root, {"first_stage": ["kl"], "sampler.steps": ["5", "20"]})
+
+
+def test_not_drawn_again(tmp_path: Path, counted: list[int]) -> None:
+    sweep = sweep_in(tmp_path)
+    first = bytes_of(write_report(tmp_path, sweep))
+    assert len(counted) == len(DRAWN) and first.keys() >= DRAWN
+    again = bytes_of(write_report(tmp_path, sweep))
+    elsewhere = bytes_of(write_report(tmp_path, sweep, out=tmp_path / "out"))
+    assert len(counted) == len(DRAWN)
+    assert first == again == elsewhere
+
+
+def test_drawn_again_where_it_was_damaged_or_is_not_noted(tmp_path: Path, counted: list[int]) -> None:
+    sweep = sweep_in(tmp_path)
+    paths = write_report(tmp_path, sweep)
+    first, folder = bytes_of(paths), paths.folder / "figures"
+    png = bytearray(first["latents"])
+    png[100] ^= 1
+    (folder / "latents.png").write_bytes(png)
+    (folder / "curves-diffusion.png").unlink()
+    del counted[:]
+    assert bytes_of(write_report(tmp_path, sweep)) == first
+    assert len(counted) == 2
+    (folder / RECORD).write_text("[{")
+    del counted[:]
+    assert bytes_of(write_report(tmp_path, sweep)) == first
+    assert len(counted) == len(DRAWN)
+
+
+def test_drawn_again_by_other_code(tmp_path: Path, counted: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = sweep_in(tmp_path)
+    write_report(tmp_path, sweep)
+    monkeypatch.setattr(drawn, "_drawing", lambda: ["other"])
+    del counted[:]
+    write_report(tmp_path, sweep)
+    assert len(counted) == len(DRAWN)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ["curves", [("kl", {"train/loss": np.array([[0, 1.0], [1, 0.4]])})]],
+        ["curves", [("vq", {"train/loss": np.array([[0, 1.0], [1, 0.5]])})]],
+        ["curves", [("kl", {"train/loss": np.array([[0, 1.0]])})]],
+        ["curves", [("kl", {"train/other": np.array([[0, 1.0], [1, 0.5]])})]],
+        ["curves", [("kl", {"train/loss": np.array([[0, 1.0], [1, np.nan]])})]],
+    ],
+)
+def test_drawn_again_for_other_data(tmp_path: Path, other: list[object]) -> None:
+    what = ["curves", [("kl", {"train/loss": np.array([[0, 1.0], [1, 0.5]])})]]
+    first = Drawn()
+    png = first.figure(what, lambda: b"first")
+    (tmp_path / "a.png").write_bytes(png)
+    first.record(tmp_path, {"a.png": png})
+    assert Drawn([tmp_path]).figure(what, lambda: b"second") == b"first"
+    assert Drawn([tmp_path]).figure(other, lambda: b"second") == b"second"
+
+
+def test_a_record_names_no_file_elsewhere(tmp_path: Path) -> None:
+    inside, what = tmp_path / "inside", ["x"]
+    inside.mkdir()
+    first = Drawn()
+    first.figure(what, lambda: b"first")
+    (tmp_path / "a.png").write_bytes(b"first")
+    first.record(inside, {"../a.png": b"first"})
+    assert Drawn([inside]).figure(what, lambda: b"second") == b"second"
