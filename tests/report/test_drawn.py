@@ -28,11 +28,12 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def bytes_of(paths: ReportPaths) -> dict[str, bytes]:
+    assert paths.problems == []
     return {p.stem: p.read_bytes() for p in paths.figures}
 
 
 def sweep_in(root: Path) -> str:
-    return build(root, {"first_stage": ["kl"], "sampler.steps": ["5", "20"]})
+    return build(root, {"first_stage": ["vq"], "sampler.steps": ["5", "20"]})
 
 
 def test_not_drawn_again(tmp_path: Path, counted: list[int]) -> None:

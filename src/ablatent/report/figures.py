@@ -231,7 +231,7 @@ def _line(sweep: Sweep, row: JobRow, axis: str) -> str:
     return " ".join(f"{a}={show_value(row.axes[a])}" for a in sweep.plain_axes if a != axis) or "all jobs"
 
 
-Point = tuple[float, float, float | None]
+Point = tuple[float | int, float, float | None]
 """Place on the axis, value of the metric, half of its bar; None without one."""
 
 
@@ -264,7 +264,7 @@ def _points(sweep: Sweep, rows: Sequence[JobRow], metric: str, axis: str) -> lis
 
 
 def _draw_over_axis(
-    axis: str, positions: Sequence[float], metrics: Sequence[tuple[str, Mapping[str, list[Point]]]]
+    axis: str, positions: Sequence[float | int], metrics: Sequence[tuple[str, Mapping[str, list[Point]]]]
 ) -> bytes:
     with _panels(len(metrics)) as (panels, out):
         for (title, lines), axes in zip(metrics, panels, strict=True):
