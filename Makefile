@@ -7,7 +7,7 @@ WORKERS ?= 2
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations=10
 FASHION := /usr/share/datasets/fashion-mnist
 
-.PHONY: demo test test-fast check clean env
+.PHONY: demo test test-fast check bench clean env
 
 demo: .venv/.installed
 	@date +%s > .venv/.demo-start
@@ -26,6 +26,10 @@ check: env
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_floor_plan.py tests/test_docstrings.py tests/test_words.py
+
+# ROWS="unet_step startup:help" for some of them, OPTIONS="--full" for those that take long (docs/performance.md).
+bench: env
+	$(BIN)/python benchmarks/bench $(ROWS) $(OPTIONS)
 
 env: .venv/.ready
 
