@@ -54,7 +54,10 @@ class Disagreement(Exception):
 
 
 def measure(row: Row, name: str, case: Case, sources: Mapping[str, Source]) -> CaseResult:
-    """A case of the row of this name, with the sides of these names, the first of them ours. Raises SideFailed, Disagreement."""
+    """A case of the row of this name, with the sides of these names, the first of them ours.
+
+    Raises SideFailed, Disagreement.
+    """
     with _sides(name, case, sources) as sides:
         difference = _prepared(row, sides, case)
         ours = sides[0]

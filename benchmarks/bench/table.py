@@ -83,9 +83,7 @@ def section(name: str, row: Row, entries: Mapping[str, Entry]) -> str:
 
 def page(machines: Iterable[Mapping[str, Any]], rows: Mapping[str, Row]) -> str:
     """The whole record as Markdown."""
-    parts = [
-        "# Measurements\n\nWritten by `make bench` (docs/performance.md says how to read it); the numbers are in bench.json.\n"
-    ]
+    parts = ["# Measurements\n\nWritten by `make bench`, from bench.json; docs/performance.md says how to read it.\n"]
     for of in machines:
         about = of["machine"]
         where = f"{about['processor']}, {about['cores']} cores, {about['memory_GB']} GB, device {about['device']}"

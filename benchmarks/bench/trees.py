@@ -11,7 +11,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @contextmanager
 def trees(commits: Iterable[str]) -> Iterator[Mapping[str, Path]]:
-    """commit → root of a worktree of it; removed afterwards. Raises CalledProcessError for a commit that is not known."""
+    """commit → root of a worktree of it; removed afterwards.
+
+    Raises CalledProcessError for a commit that is not known.
+    """
     with tempfile.TemporaryDirectory(prefix="bench-trees-") as folder:
         roots: dict[str, Path] = {}
         try:
