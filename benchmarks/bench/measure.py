@@ -59,9 +59,9 @@ def measure(row: Row, name: str, case: Case, sources: Mapping[str, Source]) -> C
     Raises SideFailed, Disagreement.
     """
     with _sides(name, case, sources) as sides:
-        difference = _prepared(row, sides, case)
+        repeats = _first_turns(row, sides)
+        difference = _difference(row, sides)
         ours = sides[0]
-        repeats = {side.name: _repeats(side) for side in sides}
         times: dict[str, list[float]] = {side.name: [] for side in sides}
         least, most = (1, 3) if case.quick else row.rounds
         budget, start = (2.0 if case.quick else row.seconds), time.monotonic()
@@ -99,13 +99,20 @@ def _sides(name: str, case: Case, sources: Mapping[str, Source]) -> Iterator[lis
         yield sides
 
 
-def _prepared(row: Row, sides: list[Side], case: Case) -> float | None:
-    """First turns, which compile and fill caches; then the largest difference between the values of two sides."""
+def _first_turns(row: Row, sides: list[Side]) -> dict[str, int]:
+    """Turns that do not count, which compile and fill caches; side → how often a turn repeats what is short."""
+    repeats = {}
     for side in sides:
-        start = time.monotonic()
+        start, seconds = time.monotonic(), LEAST_TURN
         for _ in range(row.warmup):
-            side.turn(1)
+            seconds = side.turn(1)
         side.prepared_seconds += time.monotonic() - start
+        repeats[side.name] = max(1, round(LEAST_TURN / max(seconds, 1e-6)))
+    return repeats
+
+
+def _difference(row: Row, sides: list[Side]) -> float | None:
+    """The largest difference between the values of the first side and those of another."""
     if row.agree is None or len(sides) == 1:
         return None
     values = [side.value(side.log.with_name("value.npz")) for side in sides]
@@ -120,11 +127,6 @@ def _prepared(row: Row, sides: list[Side], case: Case) -> float | None:
     if not worst <= row.agree:
         raise Disagreement(f"expected sides that agree to {row.agree:g}; they differ by {worst:.3g}")
     return worst
-
-
-def _repeats(side: Side) -> int:
-    seconds = max(side.turn(1), 1e-6)
-    return max(1, round(LEAST_TURN / seconds))
 
 
 def _result(side: Side, times: list[float]) -> SideResult:

@@ -31,6 +31,9 @@ def asked(row: Row, case: str, result: CaseResult) -> list[tuple[str, float, flo
             found.append((f"≤ {b.time:g} × {b.of}", result.ratios[b.of].median, b.time))
         if b.memory is not None and b.of in result.growth_ratios:
             found.append((f"memory ≤ {b.memory:g} × {b.of}", result.growth_ratios[b.of], b.memory))
+        if b.megabytes is not None and b.of in result.sides:
+            more = (ours.memory - result.sides[b.of].memory) / 1e6
+            found.append((f"at most {b.megabytes:g} MB more than {b.of}", more, b.megabytes))
         if b.seconds is not None:
             found.append((f"≤ {b.seconds:g} s", ours.seconds.median, b.seconds))
         if b.gigabytes is not None:

@@ -65,11 +65,12 @@ class At:
 @dataclass(frozen=True)
 class Bound:
     """What is asked for, of the first side: at most so many times another side's seconds, or its memory beyond that
-    before the first turn; or so many seconds or GB. of: the other side; cases: that it is asked of, empty for all."""
+    before the first turn, or that and so many MB; or so many seconds or GB. of: the other side; cases: that it is asked of, empty for all."""
 
     of: str = ""
     time: float | None = None
     memory: float | None = None
+    megabytes: float | None = None
     seconds: float | None = None
     gigabytes: float | None = None
     cases: tuple[str, ...] = ()
