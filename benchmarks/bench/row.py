@@ -64,8 +64,12 @@ class At:
 
 @dataclass(frozen=True)
 class Bound:
-    """What is asked for, of the first side: at most so many times another side's seconds, or its memory beyond that
-    before the first turn, or that and so many MB; or so many seconds or GB. of: the other side; cases: that it is asked of, empty for all."""
+    """What is asked for, of the first side.
+
+    of: the other side, for what is relative; time: at most so many times its seconds; memory: at most so many times its
+    memory beyond that before the first turn; megabytes: at most so many MB more than its peak. seconds, gigabytes: at
+    most so many, whatever other sides take. cases: that it is asked of, empty for all.
+    """
 
     of: str = ""
     time: float | None = None

@@ -111,6 +111,6 @@ ROW = Row(
     seconds=8,
     warmup=4,
     note="Both with an average of the weights. Ours: the whole loop of a training with runtime.compile=true,"
-    " batches and logs included; compiling is not counted. diffusers: eager AdamW, clipped gradients and EMAModel, as in its"
-    " train_unconditional.py, which reads the loss at each step. The first losses must agree.",
+    " batches and logs included; compiling is not counted. diffusers: eager AdamW, clipped gradients and"
+    " EMAModel, as in its train_unconditional.py, which reads the loss at each step. The first losses must agree.",
 )

@@ -71,5 +71,5 @@ ROW = Row(
     warmup=0,
     full=frozenset({"2 × 2 × 3 × 4"}),
     note="Its stages: the sum of what the manifests say each distinct stage took, without planning and report. Jobs"
-    f" from scratch: {len(MEASURED)} of them were run, each as a command with an empty store, and their mean multiplied.",
+    f" from scratch: {len(MEASURED)} of them were run, each with an empty store, and their mean multiplied.",
 )
