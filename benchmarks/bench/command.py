@@ -1,6 +1,8 @@
 """The command line: which rows, on what, against what; runs them, prints their tables, keeps the record."""
 
 import argparse
+import signal
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -53,6 +55,7 @@ def chosen(rows: Sequence[str], full: bool) -> list[tuple[str, Row, str]]:
 
 def main(given: Sequence[str] | None = None) -> int:
     """Run the rows; the exit code: 1 where a row failed, a bound of time is no failure."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that worktrees are removed
     typed = arguments(given)
     todo = chosen(typed.rows, typed.full or typed.list)
     if typed.list:

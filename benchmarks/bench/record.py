@@ -90,4 +90,4 @@ class Record:
     def save(self) -> None:
         """Write the file."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(json.dumps(self.machines, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+        self.path.write_text(json.dumps(self.machines, indent=1, ensure_ascii=False) + "\n")

@@ -66,7 +66,7 @@ def recorded(row: Row, of: CaseResult) -> dict:
     return json.loads(json.dumps(entry(row, "", of, {"commit": "abc"}, 2)))
 
 
-ROW = Row("A row", {"ours": lambda case: Prepared(), "other": lambda case: Prepared()})
+ROW = Row("A row", {"ours": lambda case: Prepared(), "other": lambda case: Prepared()}, agree=1e-4)
 
 
 def test_regressions_show():

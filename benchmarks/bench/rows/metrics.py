@@ -46,7 +46,6 @@ ROW = Row(
         "FID, 50k": {"metrics": ["fid"], "count": 50_000},
         "KID, precision and recall, 50k": {"metrics": ["kid", "prc"], "count": 50_000},
     },
-    unit="images a set",
     bounds=(Bound(gigabytes=4.0, cases=("KID, 50k", "precision and recall, 10k", "KID, precision and recall, 50k")),),
     seconds=20,
     rounds=(1, 3),
