@@ -18,8 +18,8 @@ LEAST_TURN = 0.05  # seconds; what is shorter is repeated within a turn
 
 @dataclass(frozen=True)
 class SideResult:
-    """Of one side. seconds: of a unit of work; memory: peak in bytes; memory_before: before the first turn, with the
-    weights; prepared: seconds until its first turn had ended (imports, weights, compiling), which count nowhere."""
+    """Of one side. seconds: of a unit of work; memory: peak in bytes, without first turns; memory_before: before
+    the first turn, with the weights; prepared: seconds until its first turn had ended (imports, weights, compiling), which count nowhere."""
 
     seconds: Spread
     memory: int
@@ -106,6 +106,7 @@ def _first_turns(row: Row, sides: list[Side]) -> dict[str, int]:
         start, seconds = time.monotonic(), LEAST_TURN
         for _ in range(row.warmup):
             seconds = side.turn(1)
+        side.forget_peak()  # that of compiling
         side.prepared_seconds += time.monotonic() - start
         repeats[side.name] = max(1, round(LEAST_TURN / max(seconds, 1e-6)))
     return repeats

@@ -62,8 +62,12 @@ class Side:
         with self.memory:
             self._say(run=repeats)
             answer = self._answer()
-        self.peak = int(answer["cuda_memory"]) or self.memory.peak
+        self.peak = max(self.peak, int(answer["cuda_memory"]) or self.memory.peak)
         return float(answer["seconds"])
+
+    def forget_peak(self) -> None:
+        """The peak counts from now on."""
+        self.peak = self.memory.peak = 0
 
     def value(self, path: Path) -> dict[str, np.ndarray]:
         """What must agree with the other sides. Raises SideFailed."""

@@ -53,6 +53,8 @@ class Turns:
             if "run" in command:
                 self.count, self.counted = int(command["run"]), 0.0
                 self.left = self.count - 1
+                if self.cuda:
+                    torch.cuda.reset_peak_memory_stats()
                 self.start = time.perf_counter()
                 return
             if "value" in command:
