@@ -18,8 +18,9 @@ LEAST_TURN = 0.05  # seconds; what is shorter is repeated within a turn
 
 @dataclass(frozen=True)
 class SideResult:
-    """Of one side. seconds: of a unit of work; memory: peak in bytes, without first turns; memory_before: before
-    the first turn, with the weights; prepared: seconds until its first turn had ended (imports, weights, compiling), which count nowhere."""
+    """Of one side. seconds: of a unit of work; memory: peak in bytes, without first turns; memory_before: before the
+    first turn, with the weights; prepared: seconds until the first turns had ended (imports, weights, compiling), which
+    count nowhere."""
 
     seconds: Spread
     memory: int
