@@ -118,14 +118,15 @@ def _difference(row: Row, sides: list[Side]) -> float | None:
     if row.agree is None or len(sides) == 1:
         return None
     values = [side.value(side.log.with_name("value.npz")) for side in sides]
-    worst = 0.0
+    differences = []
     for side, value in zip(sides[1:], values[1:], strict=True):
         if value.keys() != values[0].keys() or not value:
             raise Disagreement(f"expected the values {sorted(values[0])}; {side.name} gave {sorted(value)}")
         for key, array in value.items():
             if array.shape != values[0][key].shape:
                 raise Disagreement(f"{key}: expected {values[0][key].shape}; {side.name} gave {array.shape}")
-            worst = max(worst, float(np.abs(array.astype(np.float64) - values[0][key]).max()))
+            differences.append(np.abs(array.astype(np.float64) - values[0][key]).max())
+    worst = float(np.max(differences))  # NaN where there is one
     if not worst <= row.agree:
         raise Disagreement(f"expected sides that agree to {row.agree:g}; they differ by {worst:.3g}")
     return worst
