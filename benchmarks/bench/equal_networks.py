@@ -74,9 +74,9 @@ def _their_convolutional(config: Mapping[str, Any]) -> nn.Module:
         settings, entries = unet_out(config, 1), unet_entries(config, ours)
     else:
         settings, entries = autoencoder_out(config, 1, 1.0), autoencoder_entries(config, ours)
-    theirs: nn.Module = getattr(diffusers, settings.pop("_class_name"))(**settings)
-    theirs.load_state_dict(to_external(ours.state_dict(), entries))
-    return theirs
+    other: nn.Module = getattr(diffusers, settings.pop("_class_name"))(**settings)
+    other.load_state_dict(to_external(ours.state_dict(), entries))
+    return other
 
 
 _DIT_BLOCK = {
@@ -98,7 +98,7 @@ def _their_dit(config: Mapping[str, Any], side: int) -> nn.Module:
 
     ours = our_network(config)
     width = config["width"]
-    theirs = DiTTransformer2DModel(
+    other = DiTTransformer2DModel(
         num_attention_heads=width // config["head_channels"],
         attention_head_dim=config["head_channels"],
         in_channels=config["in_channels"],
@@ -110,23 +110,23 @@ def _their_dit(config: Mapping[str, Any], side: int) -> nn.Module:
         norm_eps=1e-6,
     )
     state = _dit_names(ours.state_dict(), config["depth"])
-    _, unexpected = theirs.load_state_dict(state, strict=False)
+    _, unexpected = other.load_state_dict(state, strict=False)
     if unexpected:
         raise KeyError(f"expected names of DiTTransformer2DModel; got {unexpected[:3]}")
-    for block in theirs.transformer_blocks:
-        block.norm1.emb.time_proj.downscale_freq_shift = 0  # the paper's frequencies; theirs end one earlier
+    for block in other.transformer_blocks:
+        block.norm1.emb.time_proj.downscale_freq_shift = 0  # the paper's frequencies; its own end one earlier
         nn.init.zeros_(block.norm1.emb.class_embedder.embedding_table.weight)
-    return theirs
+    return other
 
 
 def _dit_names(state: Mapping[str, Tensor], depth: int) -> dict[str, Tensor]:
     """Our tensors under diffusers' names."""
     found = {"pos_embed.proj.weight": state["patches.weight"], "pos_embed.proj.bias": state["patches.bias"]}
     for i in range(depth):
-        ours, theirs = f"blocks.{i}.", f"transformer_blocks.{i}."
+        ours, other = f"blocks.{i}.", f"transformer_blocks.{i}."
         for a, b in _DIT_BLOCK.items():
             for kind in ("weight", "bias"):
-                found[f"{theirs}{b}.{kind}"] = state[f"{a if a.startswith('time') else ours + a}.{kind}"]
+                found[f"{other}{b}.{kind}"] = state[f"{a if a.startswith('time') else ours + a}.{kind}"]
     for a, b in (("modulation_out", "proj_out_1"), ("proj_out", "proj_out_2")):
         for kind in ("weight", "bias"):
             found[f"{b}.{kind}"] = state[f"{a}.{kind}"]

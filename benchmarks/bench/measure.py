@@ -64,9 +64,11 @@ def measure(row: Row, name: str, case: Case, sources: Mapping[str, Source]) -> C
         difference = _difference(row, sides)
         ours = sides[0]
         times: dict[str, list[float]] = {side.name: [] for side in sides}
-        least, most = (1, 3) if case.quick else row.rounds
+        min_rounds, max_rounds = (1, 3) if case.quick else row.rounds
         budget, start = (2.0 if case.quick else row.seconds), time.monotonic()
-        while len(times[ours.name]) < least or (len(times[ours.name]) < most and time.monotonic() - start < budget):
+        while len(times[ours.name]) < min_rounds or (
+            len(times[ours.name]) < max_rounds and time.monotonic() - start < budget
+        ):
             for side in sides:
                 times[side.name].append(side.turn(repeats[side.name]))
         results = {side.name: _result(side, times[side.name]) for side in sides}

@@ -15,15 +15,15 @@ Entry = dict[str, Any]
 
 
 def entry(row: Row, case: str, result: CaseResult, software: Mapping[str, Any], threads: int) -> Entry:
-    """A measured case as JSON, with what is asked of it."""
+    """A measured case as JSON, with its bounds."""
     found = asdict(result)
-    bounds = [{"text": text, "value": v, "met": v <= limit} for text, v, limit in asked(row, case, result)]
+    bounds = [{"text": text, "value": v, "met": v <= limit} for text, v, limit in bounds_of(row, case, result)]
     when = datetime.now(UTC).isoformat(timespec="seconds")
     return {"when": when, "software": dict(software), "threads": threads, **found, "bounds": bounds}
 
 
-def asked(row: Row, case: str, result: CaseResult) -> list[tuple[str, float, float]]:
-    """(what is asked for, what was measured, the limit), for each bound of a case whose sides were measured."""
+def bounds_of(row: Row, case: str, result: CaseResult) -> list[tuple[str, float, float]]:
+    """(the bound in words, what was measured, the limit), for each bound of a case whose sides were measured."""
     ours = next(iter(result.sides.values()))
     found = []
     for b in row.bounds_of(case):
@@ -54,12 +54,12 @@ def changes(now: Entry, before: Entry | None) -> dict[str, float]:
         if name in before["ratios"]:
             old = before["ratios"][name]
             found[name] = beyond_noise(*(tuple(r[k] for k in ("median", "low", "high")) for r in (ratio, old)))
-    ours, theirs = (next(iter(e["sides"].values())) for e in (now, before))
+    first, earlier = (next(iter(e["sides"].values())) for e in (now, before))
     if not now["ratios"]:
-        spreads = [tuple(side["seconds"][k] for k in ("median", "low", "high")) for side in (ours, theirs)]
+        spreads = [tuple(side["seconds"][k] for k in ("median", "low", "high")) for side in (first, earlier)]
         found["seconds"] = beyond_noise(spreads[0], spreads[1], 0.1)
-    memory = [(float(side["memory"]),) * 3 for side in (ours, theirs)]
-    found["memory"] = beyond_noise(memory[0], memory[1], 0.1) if theirs["memory"] else None
+    memory = [(float(side["memory"]),) * 3 for side in (first, earlier)]
+    found["memory"] = beyond_noise(memory[0], memory[1], 0.1) if earlier["memory"] else None
     return {name: change for name, change in found.items() if change is not None}
 
 

@@ -40,7 +40,7 @@ class Prepared:
     call: one turn, what is timed. What it returns is ignored, but for a number: seconds that count in place of those
     that passed (a part of the turn, or a sum that a store recorded). loop: in place of call, for what has a loop of its
     own, such as a training: runs until it is ended, and calls the function that it is given before each unit of work.
-    value: what must agree between the sides, of the same names; asked for once, after the first turns. units: how many
+    value: what must agree between the sides, of the same names; called once, after the first turns. units: how many
     (images, say) a turn does; times: by what seconds are multiplied, where a turn does a part of what is compared.
     """
 
@@ -64,11 +64,11 @@ class At:
 
 @dataclass(frozen=True)
 class Bound:
-    """What is asked for, of the first side.
+    """What the project demands of the first side.
 
     of: the other side, for what is relative; time: at most so many times its seconds; memory: at most so many times its
     memory beyond that before the first turn; megabytes: at most so many MB more than its peak. seconds, gigabytes: at
-    most so many, whatever other sides take. cases: that it is asked of, empty for all.
+    most so many, whatever other sides take. cases: that it is for, empty for all.
     """
 
     of: str = ""
@@ -84,9 +84,9 @@ class Bound:
 class Row:
     """title: what is compared, a line; sides: name → how it is prepared, ours first; cases: name → options, in the
     order of the table; unit: of `Prepared.units`, for rates; agree: largest absolute difference between the values of
-    two sides, None where they have none; bounds: what is asked for; seconds: of turns in all, for each case; rounds:
-    least and most of them; warmup: turns before those that count; full: cases that only run where they are named, or
-    with --full; threads: of torch, None for all cores; note: what a reader of the table must know.
+    two sides, None where they have none; bounds: what is demanded; seconds: of turns in all, for each case; rounds:
+    how many at least and at most; warmup: turns before those that count; full: cases that only run where they are
+    named, or with --full; threads: of torch, None for all cores; note: what a reader of the table must know.
     """
 
     title: str
@@ -103,7 +103,7 @@ class Row:
     note: str = ""
 
     def bounds_of(self, case: str) -> list[Bound]:
-        """What is asked of a case."""
+        """Those of a case."""
         return [b for b in self.bounds if not b.cases or case in b.cases]
 
 

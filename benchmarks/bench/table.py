@@ -6,7 +6,7 @@ from typing import Any
 from bench.record import Entry
 from bench.row import Row
 
-HEAD = ("case", "ours", "beside it", "ratio [95 %]", "memory", "of that before", "asked for", "since the last")
+HEAD = ("case", "ours", "beside it", "ratio [95 %]", "memory", "of that before", "bound", "since the last")
 
 
 def time_text(seconds: float) -> str:
@@ -44,10 +44,10 @@ def lines(row: Row, entries: Mapping[str, Entry]) -> Iterable[tuple[str, ...]]:
     """The cells of a row's table: a line for each case and each of its other sides."""
     for case, entry in entries.items():
         (_, first), *others = entry["sides"].items()
-        asked = "; ".join(
+        bounds = "; ".join(
             f"{b['text']}: {'met' if b['met'] else '**not met**'} ({b['value']:.3g})" for b in entry["bounds"]
         )
-        ends = (asked, change_text(entry))
+        ends = (bounds, change_text(entry))
         memory = memory_text(first["memory"])
         growth = memory_text(first["memory"] - first["memory_before"])
         ours = side_text(first, row.unit)
@@ -77,7 +77,7 @@ def section(name: str, row: Row, entries: Mapping[str, Entry]) -> str:
     taken = sorted({(e["software"]["commit"], e["when"][:10], e["threads"]) for e in kept.values()})
     where = "; ".join(f"{commit}, {day}, threads: {threads}" for commit, day, threads in taken)
     differences = [e["difference"] for e in kept.values() if e["difference"] is not None]
-    agreed = f" Sides differ by at most {max(differences):.1e} (asked: {row.agree:g})." if differences else ""
+    agreed = f" Sides differ by at most {max(differences):.1e} (allowed: {row.agree:g})." if differences else ""
     return f"### {name}: {row.title}\n\n{row.note}{agreed} Measured at {where}.\n\n{text}\n".replace("\n\n ", "\n\n")
 
 

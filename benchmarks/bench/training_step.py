@@ -42,7 +42,7 @@ def training_step(case: Case, network: nn.Module, forward: Forward, inputs: Mapp
 
 
 def diffusion_inputs(case: Case, shape: tuple[int, int, int], tokens: tuple[int, int] | None = None) -> dict[str, Any]:
-    """x_t, t, target noise and, where asked for, tokens of a condition; the option `batch` says how many."""
+    """x_t, t, target noise and, where their shape is given, tokens of a condition; the option `batch` says how many."""
     draw, n = torch.Generator().manual_seed(0), case.options["batch"]
     found = {
         "x": torch.randn(n, *shape, generator=draw),

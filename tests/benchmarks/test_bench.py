@@ -193,6 +193,6 @@ def test_a_row_declares_what_it_must(name):
         assert set(bound.cases) <= set(row.cases)
         assert not bound.of or bound.of in others
         assert (bound.time is None and bound.memory is None and bound.megabytes is None) or bound.of
-    least, most = row.rounds
-    assert 1 <= least <= most
+    min_rounds, max_rounds = row.rounds
+    assert 1 <= min_rounds <= max_rounds
     assert row.bounds_of(first) is not None
