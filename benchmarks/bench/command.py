@@ -18,6 +18,8 @@ from bench.row import At, Case, Row, load_row, row_names
 from bench.side import SideFailed
 from bench.trees import ROOT, trees
 
+DISTURBED = 0.05
+"""Share of the processor: a measurement beside which other processes took more is not recorded."""
 RESULTS = ROOT / "benchmarks" / "results"
 
 
@@ -79,7 +81,9 @@ def main(given: Sequence[str] | None = None) -> int:
                 console.print(str(error), markup=False)
                 bar.advance(1)
                 continue
-            if not typed.quick and not typed.against:
+            if new["disturbed"] > DISTURBED:
+                console.print(f"[yellow]not recorded[/]: other processes took {new['disturbed']:.0%} of the processor")
+            elif not typed.quick and not typed.against:
                 new = record.add(name, case, new)
                 record.save()
             console.print(Markdown(table.section(name, row, {case: new})))

@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -41,3 +42,32 @@ def software(root: Path) -> dict[str, Any]:
 def _git(root: Path, *arguments: str) -> str:
     done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False)
     return done.stdout.strip()
+
+
+class OtherLoad:
+    """The share of the processor that goes to processes other than this one and those that it started, since it was
+    made, in [0, 1]. pids: of those that it started, whose children are counted when they have ended."""
+
+    def __init__(self, pids: Iterable[int]) -> None:
+        self.pids = [os.getpid(), *pids]
+        self.busy, self.total, self.own = self._now()
+
+    def share(self) -> float:
+        """Until now; of processes that have not ended."""
+        busy, total, own = self._now()
+        return max(0.0, (busy - self.busy) - (own - self.own)) / max(total - self.total, 1)
+
+    def _now(self) -> tuple[int, int, int]:
+        """Clock ticks of all cores: (busy, in all, busy for our own)."""
+        ticks = [int(n) for n in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        idle = ticks[3] + ticks[4]
+        return sum(ticks) - idle, sum(ticks), sum(map(_ticks, self.pids))
+
+
+def _ticks(pid: int) -> int:
+    """Those of a process and of those of its children that have ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return sum(int(n) for n in fields[11:15])

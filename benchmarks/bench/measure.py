@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.machine import OtherLoad
 from bench.ratios import Ratio, Spread, paired_ratio, spread
 from bench.row import Case, Row
 from bench.side import Side
@@ -32,7 +33,8 @@ class SideResult:
 @dataclass(frozen=True)
 class CaseResult:
     """Of a case. ratios, memory_ratios, growth_ratios: the first side's over each other's: of seconds, of peak memory,
-    and of what was added to the memory before the first turn."""
+    and of what was added to the memory before the first turn. difference: the largest between the values of two sides;
+    disturbed: the share of the processor that other processes took meanwhile."""
 
     sides: Mapping[str, SideResult]
     ratios: Mapping[str, Ratio]
@@ -40,6 +42,7 @@ class CaseResult:
     growth_ratios: Mapping[str, float]
     difference: float | None
     rounds: int
+    disturbed: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -65,12 +68,14 @@ def measure(row: Row, name: str, case: Case, sources: Mapping[str, Source]) -> C
         ours = sides[0]
         times: dict[str, list[float]] = {side.name: [] for side in sides}
         min_rounds, max_rounds = (1, 3) if case.quick else row.rounds
+        load = OtherLoad(side.process.pid for side in sides)
         budget, start = (2.0 if case.quick else row.seconds), time.monotonic()
         while len(times[ours.name]) < min_rounds or (
             len(times[ours.name]) < max_rounds and time.monotonic() - start < budget
         ):
             for side in sides:
                 times[side.name].append(side.turn(repeats[side.name]))
+        disturbed = load.share()
         results = {side.name: _result(side, times[side.name]) for side in sides}
     first, others = results[ours.name], {k: v for k, v in results.items() if k != ours.name}
     return CaseResult(
@@ -80,6 +85,7 @@ def measure(row: Row, name: str, case: Case, sources: Mapping[str, Source]) -> C
         {k: (first.memory - first.memory_before) / max(v.memory - v.memory_before, 1) for k, v in others.items()},
         difference,
         len(times[ours.name]),
+        disturbed,
     )
 
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from bench import side, worker
+from bench import machine, side, worker
 from bench.measure import CaseResult, Disagreement, SideResult, _difference
 from bench.ratios import beyond_noise, paired_ratio, spread
 from bench.record import Record, changes, entry
@@ -166,6 +166,12 @@ def test_a_turn_is_the_mean_of_its_units_of_work(monkeypatch, tmp_path):
     assert done == 5
     assert [a["seconds"] for a in answers_of(made, descriptor) if "seconds" in a] == [30.0, 10.0]
     assert np.load(value)["x"].tolist() == [0, 1]
+
+
+def test_the_load_of_other_processes_is_not_our_own(monkeypatch):
+    seen = iter([(100, 1000, 40), (190, 1200, 100)])
+    monkeypatch.setattr(machine.OtherLoad, "_now", lambda self: next(seen))
+    assert machine.OtherLoad([]).share() == pytest.approx((90 - 60) / 200)
 
 
 def test_memory_of_an_instant_does_not_count(monkeypatch):
