@@ -13,6 +13,9 @@ TINY = (
 )
 """The smallest real job: scikit-learn's digits, every loss term."""
 
+SHORT = ("first_stage.training.steps=4", "training.steps=4")
+"""For rows that only need some trained model."""
+
 
 def run(case: Case, folder: Path, *overrides: str, code: int = 0) -> str:
     """`run.py` with these arguments in a folder, with the threads of the case; what it printed.

@@ -1,6 +1,6 @@
 """The report of a finished sweep, written again."""
 
-from bench.commands import TINY, run
+from bench.commands import SHORT, TINY, run
 from bench.row import At, Case, Prepared, Row
 
 BEFORE = "f195bf7"
@@ -9,7 +9,7 @@ BEFORE = "f195bf7"
 def ours(case: Case) -> Prepared:
     """`do=report` of a sweep of two jobs."""
     folder = case.scratch / "sweep"
-    run(case, folder, "-m", "sampler=ddim,ddpm", *TINY)
+    run(case, folder, "-m", "sampler=ddim,ddpm", *TINY, *SHORT)
 
     def call() -> None:
         run(case, folder, "do=report")
@@ -20,8 +20,8 @@ def ours(case: Case) -> Prepared:
 ROW = Row(
     title=f"Report of a sweep of two tiny jobs (do=report), against {BEFORE}",
     sides={"ours": ours, BEFORE: At(BEFORE, ours)},
-    seconds=30,
-    rounds=(3, 5),
+    seconds=25,
+    rounds=(2, 5),
     warmup=0,
     note="Whole commands, from start to the written HTML, Markdown, CSV and figures.",
 )

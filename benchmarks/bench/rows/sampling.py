@@ -105,7 +105,7 @@ ROW = Row(
     unit="images",
     agree=1e-3,
     bounds=(Bound("diffusers", time=0.85),),
-    seconds=25,
+    seconds=15,
     rounds=(3, 10),
     note="A UNet of 1.1M parameters in pixel space, all images in one batch; from noise to bytes. The images of one x_T"
     " must agree (diffusers' tables are float32).",
