@@ -56,7 +56,7 @@ def cached_features(ctx: Context, extractor: Extractor, images: np.ndarray, titl
     """
     content = hashlib.blake2b(digest_size=16)
     for first in range(0, len(images), HASHED):
-        content.update(np.ascontiguousarray(images[first : first + HASHED]))
+        content.update(np.ascontiguousarray(images[first : first + HASHED]).data)
     content.update(f"{images.shape}/{extractor.name}/{extractor.digest}".encode())
     key = Key(f"features-{content.hexdigest()}")
 
