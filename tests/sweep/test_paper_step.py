@@ -9,7 +9,7 @@ from PIL import Image
 
 from ablatent.core.instantiate import make
 from ablatent.data.base import ImageData, load_images
-from ablatent.data.latents import LatentNormalizer, Latents
+from ablatent.data.latents import ChannelMoments, LatentNormalizer, Latents
 from ablatent.diffusion.loss import DiffusionLoss
 from ablatent.diffusion.timesteps import TimestepSampler
 from ablatent.diffusion.weighting import Weighting
@@ -58,7 +58,8 @@ def test_one_step_of_celebahq_ldm4(tmp_path: Path) -> None:
         parts = [first_stage.moments(to_tensor(images.pixels[i : i + 1])) for i in range(4)]
     mean, std = (torch.cat([getattr(m, name) for m in parts])[None].numpy() for name in ("mean", "std"))
     assert mean.shape == (1, 4, 3, 64, 64) and not std.any()
-    latents = Latents(mean, std, LatentNormalizer.fit(mean[0], std[0], cfg["latents"]["normalizer"]))
+    moments = ChannelMoments.of(lambda: [(mean[0], std[0])], 4 * 64 * 64)
+    latents = Latents(mean, std, LatentNormalizer.fit(moments, cfg["latents"]["normalizer"]))
     del first_stage
 
     node = {**{k: cfg[k] for k in ("network", "conditioner", "schedule", "parameterization")}, **cfg["diffusion"]}

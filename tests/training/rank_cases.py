@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ablatent.conditioning.class_label import ClassLabel
 from ablatent.core.ranks import several_ranks
-from ablatent.data.latents import LatentNormalizer, Latents
+from ablatent.data.latents import ChannelMoments, LatentNormalizer, Latents
 from ablatent.diffusion.denoiser import Denoiser
 from ablatent.diffusion.loss import DiffusionLoss
 from ablatent.diffusion.parameterization import V
@@ -128,7 +128,9 @@ def first_stage(kind: str, optimizer: str, folder: Folder):
 def diffusion(optimizer: str, folder: Folder):
     rng = np.random.default_rng(0)
     mean, std = (rng.standard_normal((1, 24, 4, 8, 8)).astype(np.float32) for _ in range(2))
-    latents = Latents(mean, abs(std), LatentNormalizer.fit(mean[0], abs(std[0]), "channel"))
+    latents = Latents(
+        mean, abs(std), LatentNormalizer.fit(ChannelMoments.of(lambda: [(mean[0], abs(std[0]))], 24 * 64), "channel")
+    )
     network = UNet(
         in_channels=4, out_channels=4, ch=16, ch_mult=[1, 2], num_res_blocks=1, attn_factors=[2], heads=2, context_dim=8
     )

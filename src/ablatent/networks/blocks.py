@@ -30,7 +30,9 @@ def fast_convolutions(network: nn.Module) -> None:
     """Lay the weights out channels-last, in place, and with them the maps of every convolution: faster on CPUs from
     maps of 16x16 on, and on GPUs with tensor cores. Shapes, names and state dicts stay.
     """
-    network.to(memory_format=torch.channels_last)
+    for weight in network.parameters():
+        if weight.ndim == 4:  # one by one: Module.to cannot exchange the fake tensors of a plan
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
 
 
 class ResBlock(nn.Module):
