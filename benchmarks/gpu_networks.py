@@ -104,13 +104,17 @@ def speed(part: Any) -> None:
             if part.left < 15:
                 part.tell(rows=[{"network": name, "variant": title, "note": "no time left"}])
                 continue
-            row = {"network": name, "variant": title, **_speed(part, make, shape, **options)}
+            try:
+                row = {"network": name, "variant": title, **_speed(part, make, shape, **options)}
+            except Exception as e:  # the other variants follow
+                part.tell(rows=[{"network": name, "variant": title, "note": f"{type(e).__name__}: {e}"[:300]}])
+                continue
+            precision = options.get("precision", "32-true")
             if "compiled" not in options:
-                plain[options.get("precision", "32-true")] = row["ms"]
-            elif (gain := plain[options.get("precision", "32-true")] - row["ms"]) > 0:
-                row["pays_after_steps"] = round(1e3 * row["first_s"] / gain)
-            else:
-                row["pays_after_steps"] = "never"
+                plain.setdefault(precision, row["ms"])  # the first: as it is
+            elif precision in plain:
+                gain = plain[precision] - row["ms"]
+                row["pays_after_steps"] = round(1e3 * row["first_s"] / gain) if gain > 0 else "never"
             part.tell(rows=[row])
 
 
@@ -134,16 +138,18 @@ def _speed(
         def loss() -> Tensor:
             return (network(x, t) - x).square().mean()
 
-    if compiled is not None:
-        parts = [network.encoder, network.decoder] if isinstance(network, KLAutoencoder) else [network]
-        compile_in_training(parts, compiled)
-    if part.gpu:
-        torch.cuda.reset_peak_memory_stats()
-    found: dict[str, Any] = timed(part, step_of(part, network, loss, precision))
-    if part.gpu:
-        found["peak_mb"] = round(torch.cuda.max_memory_allocated() / 1e6)
-    torch.use_deterministic_algorithms(was, warn_only=True)
-    torch.compiler.reset()
+    try:
+        if compiled is not None:
+            parts = [network.encoder, network.decoder] if isinstance(network, KLAutoencoder) else [network]
+            compile_in_training(parts, compiled)
+        if part.gpu:
+            torch.cuda.reset_peak_memory_stats()
+        found: dict[str, Any] = timed(part, step_of(part, network, loss, precision))
+        if part.gpu:
+            found["peak_mb"] = round(torch.cuda.max_memory_allocated() / 1e6)
+    finally:
+        torch.use_deterministic_algorithms(was, warn_only=True)
+        torch.compiler.reset()
     return found
 
 
@@ -166,6 +172,9 @@ def diffusers(part: Any) -> None:
         ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=part.left, check=False)
         part.tell(rows=[{"row": row, "code": done.returncode, "table": (done.stdout + done.stderr)[-1500:]}])
+    failed = [found["row"] for found in part.found.get("rows", []) if found.get("code")]
+    if failed:
+        raise SystemExit(f"rows that failed: {failed}")
 
 
 PAPER = (

@@ -38,7 +38,9 @@ class Part:
         """Keep values by name; a list is added to the list of that name."""
         for name, value in values.items():
             self.found[name] = [*self.found.get(name, []), *value] if isinstance(value, list) else value
-        (self.folder / "result.json").write_text(json.dumps(self.found))
+        part = self.folder / "result.tmp"
+        part.write_text(json.dumps(self.found))
+        part.replace(self.folder / "result.json")  # whole, whenever this process is stopped
 
     def wait(self) -> None:
         """Until the device has done what it was given."""
@@ -126,6 +128,8 @@ def ddp(part: Part) -> None:
     dist.init_process_group("nccl" if part.gpu else "gloo", init_method=store, rank=0, world_size=1)
     torch.manual_seed(0)
     network = UNet(in_channels=4, out_channels=4, ch=64, ch_mult=[1, 2], num_res_blocks=1, attn_factors=[2], heads=4)
+    for p in network.parameters():  # a fresh network says zero, and all of its gradients are zero
+        torch.nn.init.normal_(p, std=0.1)
     network.to(part.device)
     x, t = torch.randn(8, 4, 16, 16, device=part.device), torch.rand(8, device=part.device)
     gradients = []
@@ -137,7 +141,7 @@ def ddp(part: Part) -> None:
         if average is not None:
             average.finish()
         gradients.append([p.grad.clone() for p in network.parameters() if p.grad is not None])
-    same = all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+    same = all(torch.equal(a, b) for a, b in zip(*gradients, strict=True)) and any(bool(g.any()) for g in gradients[0])
     part.tell(backend=dist.get_backend(), group_of_one="equal to the bit" if same else "DIFFERENT")
     dist.destroy_process_group()
     if not same:
@@ -179,8 +183,11 @@ def demo(part: Part) -> None:
     while process.poll() is None and not list(work.glob("diffusion-*/last.ckpt")) and part.left > 0:
         time.sleep(0.02)
     killed = process.poll() is None
-    os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    if not killed and process.returncode:
+        raise SystemExit((part.folder / "killed.txt").read_text(errors="replace")[-1200:])
     command(part, "killed", *longer, timeout=part.left)
     weights = [digests(part.folder / name / "objects") for name in ("whole", "killed")]
     same = weights[0] == weights[1] and len(weights[0]) > 0

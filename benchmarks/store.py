@@ -13,7 +13,6 @@ import json
 import multiprocessing
 import os
 import platform
-import resource
 import sys
 import tempfile
 import time
@@ -122,7 +121,7 @@ def find(root: Path) -> None:
 
 
 def expected(root: Path) -> None:
-    """The expected time of one stage, from all stored stages of its kind."""
+    """The expected time of one stage, from the newest stored stages of its kind."""
     stage = stage_of(10**9)
     ExpectedTime(Store(root), {stage.key: stage})(stage)
 
@@ -145,14 +144,20 @@ MEASURED: dict[str, Callable[[Path], None]] = {
 }
 
 
+def peak_kb() -> int:
+    """The most memory that this process had, in KiB; getrusage would begin at the peak of the process that began it."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+
+
 def measure(name: str, root: str, pipe: "multiprocessing.connection.Connection") -> None:
     """In a process of its own: (seconds, seconds of its CPU, MB on top of imports) of a function."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_kb()
     start, busy = time.monotonic(), time.process_time()
     with Path(os.devnull).open("w") as nothing, redirect_stdout(nothing):
         MEASURED[name](Path(root))
     spent, busy = time.monotonic() - start, time.process_time() - busy
-    pipe.send((spent, busy, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024))
+    pipe.send((spent, busy, (peak_kb() - before) / 1024))
 
 
 def measured(name: str, root: Path) -> dict[str, float]:

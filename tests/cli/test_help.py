@@ -61,6 +61,12 @@ def test_a_verb_shows_its_keys_with_their_comments(verb: str) -> None:
     assert comments and all(comment in page for comment in comments)
 
 
+def test_what_an_option_chooses_by_its_defaults() -> None:
+    assert "It also chooses: preset=cpu." in help.page(ROOT, ["preset=fashion"])
+    assert "extractor=inception_192" in help.page(ROOT, ["evaluation=quick"])
+    assert "Groups and their options" in help.page(ROOT, ["sampler=glob(dd*)"])
+
+
 def test_an_option_that_does_not_exist() -> None:
     with pytest.raises(ConfigError, match="Did you mean 'sample'"):
         help.page(ROOT, ["do=smple"])

@@ -80,7 +80,7 @@ def page(root: Path, words: Sequence[str] = ()) -> str:
         group, given, names = word.lstrip("+").partition("=")
         group = group.partition("@")[0]
         if given and group in groups:
-            for name in names.split(","):
+            for name in [] if "(" in names else names.split(","):  # not of glob(…)
                 if name not in groups[group]:
                     known = ", ".join(groups[group])
                     raise ConfigError(group, f"one of {known}", name, did_you_mean(name, groups[group]))
@@ -147,10 +147,18 @@ def _option(root: Path, group: str, name: str) -> str:
             inherited = _entries(folder / f"{base}.yaml")
             texts += [text for key, text in inherited if key not in UNTYPED and key not in node]
     lines = [f"{group}={name}   ({file.relative_to(root)})", *_about(file), "", *texts]
+    if group != "do" and (chosen := [_chosen(group, e) for e in node.get("defaults", []) if e != "_self_"]):
+        lines += ["", "It also chooses: " + ", ".join(chosen) + "."]
     if group == "do":
         reads = declared(node["verb"], "reads", ())
         lines += ["", "It also reads: " + (", ".join(reads) or "all groups and keys of a job") + "."]
     return "\n".join(lines) + "\n"
+
+
+def _chosen(group: str, entry: Any) -> str:
+    """GROUP=OPTION of an entry of a file's defaults. group: that of the file."""
+    place, option = (group, entry.partition("@")[0]) if isinstance(entry, str) else next(iter(entry.items()))
+    return f"{place.removeprefix('override ').lstrip('/').partition('@')[0]}={option}"
 
 
 def _entries(file: Path) -> Iterator[tuple[str, str]]:

@@ -160,10 +160,11 @@ def set_up_torch(runtime: Mapping[str, Any]) -> None:
 
     if runtime["threads"] is not None:
         torch.set_num_threads(int(runtime["threads"]))
-    if resolve_device(runtime["device"]) == "gpu" and runtime.get("deterministic", True):
+    deterministic = resolve_device(runtime["device"]) == "gpu" and bool(runtime.get("deterministic", True))
+    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    if deterministic:
         # cuBLAS reads its workspace's size when it is first used. What has no such kernel warns, and is used.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True, warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # saves a pass
     torch.backends.cuda.matmul.allow_tf32 = True
     torch.backends.cudnn.allow_tf32 = True

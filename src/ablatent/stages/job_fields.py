@@ -179,7 +179,9 @@ class RuntimeFields(Fields):
     compile_mode: Annotated[
         Literal["network", "blocks", "graphs"], "what is compiled: all, repeated blocks, or all as graphs"
     ]
-    deterministic: Annotated[bool, "on a GPU: only kernels that give the same bits each time, as resume needs"]
+    deterministic: Annotated[
+        bool, "on a GPU: kernels that give the same bits each time, as resume needs, except the gradients of attention"
+    ]
     threads: Annotated[Count | None, "CPU threads of torch; null: what torch chooses"]
     batch_size: Annotated[Count, "images at once where nothing is trained"]
     checkpoint_seconds: Annotated[NotNegative, "s from one checkpoint of a training to the next"]

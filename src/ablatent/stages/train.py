@@ -13,14 +13,11 @@ from ablatent.core.rng import stream
 from ablatent.core.targets import TARGET, class_of
 from ablatent.core.validation import check_targets
 from ablatent.stages.context import Context
+from ablatent.training.sharded import LOOPS
 
 if TYPE_CHECKING:
     from ablatent.training.batches import BatchAt
     from ablatent.training.trainee import Trainee
-
-
-_LOOPS = {"fused", "foreach", "capturable", "differentiable"}
-"""Arguments of torch's optimisers that choose how they compute."""
 
 
 def seed_initial_weights(seed: int) -> None:
@@ -33,7 +30,9 @@ def optimizer_factory(node: Mapping[str, Any]) -> "partial[Optimizer]":
     check_targets(node, Optimizer)
     kind: Callable[..., Any] = class_of(node)
     arguments = {k: v for k, v in node.items() if k != TARGET}
-    if "fused" in signature(kind).parameters and not _LOOPS & set(arguments):
+    # Adagrad has it on CPUs alone in older releases of torch.
+    fusable = "fused" in signature(kind).parameters and kind is not torch.optim.Adagrad
+    if fusable and not set(LOOPS) & set(arguments):
         arguments["fused"] = True  # one pass over all numbers, and nothing that the host reads: see docs/performance.md
     return partial(kind, **arguments)
 

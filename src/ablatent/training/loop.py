@@ -163,7 +163,7 @@ def fit(
         # Lightning's own handlers would end the process with code 0, or requeue it in Slurm: see core/signals.py.
         trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
         device, steps = trainer.strategy.root_device, range(trainee.step, trainee.steps)
-        with stoppable(), closing(ahead(batch_at, shard, steps, AHEAD[device.type], device)) as batches:
+        with stoppable(), closing(ahead(batch_at, shard, steps, AHEAD.get(device.type, 0), device)) as batches:
             trainer.fit(trainee, batches)
     recorder.flush()
     if trainee.step != trainee.steps:

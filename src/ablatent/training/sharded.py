@@ -116,13 +116,18 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     return {**state, "param_groups": [{**first, "params": sum((g["params"] for g in others), first["params"])}]}
 
 
+LOOPS = ("fused", "foreach", "capturable", "differentiable")
+"""Arguments of torch's optimisers that choose how this process computes, not what."""
+
+
 @torch.no_grad()
 def load_optimizer_state(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
     """Takes what `optimizer_state` gave, of an optimiser over the same parameters in the same order."""
     (options,) = state["param_groups"]
     groups, taken = [], 0
     for group in optimizer.param_groups:
-        groups.append({**options, "params": options["params"][taken : taken + len(group["params"])]})
+        own = {name: group[name] for name in LOOPS if name in group}
+        groups.append({**options, **own, "params": options["params"][taken : taken + len(group["params"])]})
         taken += len(group["params"])
     optimizer.load_state_dict({**state, "param_groups": groups})
     for p, values in optimizer.state.items():
