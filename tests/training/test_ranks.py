@@ -60,6 +60,7 @@ def assert_same(case, got, expected):
     assert got["rows"].keys() == expected["rows"].keys()
     for name, values in expected["rows"].items():
         if name.endswith(("loss", "pixel", "perceptual", "critic", "adaptive_weight", "grad_norm", "validation/psnr")):
+            assert got["rows"][name][0] == pytest.approx(values[0], rel=1e-4), name
             # Adam's first steps are signs: where a gradient is almost 0, rounding decides which way
             after_adam = case.endswith("adam") and name.endswith(("critic", "disc_grad_norm"))
             assert got["rows"][name] == pytest.approx(values, rel=1e-2 if after_adam else 1e-4), name
