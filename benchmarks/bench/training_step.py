@@ -22,8 +22,10 @@ def training_step(case: Case, network: nn.Module, forward: Forward, inputs: Mapp
     """
     network.to(case.device).train()
     batch = {name: value.to(case.device) for name, value in inputs.items()}
-    if case.options.get("channels_last"):
-        network.to(memory_format=torch.channels_last)
+    # On both sides, whatever layout a network gives itself.
+    layout = torch.channels_last if case.options.get("channels_last") else torch.contiguous_format
+    network.to(memory_format=layout)
+    if layout == torch.channels_last:
         wide = {name: value for name, value in batch.items() if value.ndim == 4}
         batch |= {name: value.contiguous(memory_format=torch.channels_last) for name, value in wide.items()}
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=True)
