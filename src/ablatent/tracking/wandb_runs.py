@@ -93,9 +93,11 @@ class WandbRun(Run):
             settings=settings,
         )
         self.folder = Path(self.run.dir).parent
-        for earlier in self.folder.parent.glob(f"*run-*-{spec.id}"):
-            if earlier != self.folder:  # of a process that was killed: all of it is logged again
-                shutil.rmtree(earlier, ignore_errors=True)
+        # W&B adds -1, -2, ... to the name where a run with the same id began in the same second.
+        for pattern in (f"*run-*-{spec.id}", f"*run-*-{spec.id}-[0-9]*"):
+            for earlier in self.folder.parent.glob(pattern):
+                if earlier != self.folder:  # of a process that was killed: all of it is logged again
+                    shutil.rmtree(earlier, ignore_errors=True)
 
     def log(self, step: int, values: Mapping[str, SupportsFloat]) -> None:
         if step >= self.run.step:  # the server of a resumed run has the steps before
