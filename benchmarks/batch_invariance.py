@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ablatent.core.instantiate import make
+from ablatent.data.tensors import to_images
 from ablatent.samplers.base import Sampler
 from ablatent.stages.context import Context, set_up_torch
 from ablatent.stages.kind_base import Stage
@@ -20,7 +21,6 @@ from ablatent.stages.samples.build import load_generator
 from ablatent.store.artifacts import Store, Work
 from ablatent.sweep.run_sweep import newest_sweep
 from ablatent.tracking.base import NoTracking, RunSpec
-from ablatent.training.first_stage import to_images
 
 SIZES = (64, 7, 1)
 

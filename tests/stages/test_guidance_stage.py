@@ -243,10 +243,11 @@ def batches_of(step, share):
 
 @pytest.mark.slow
 def test_a_training_that_was_stopped_ends_with_the_same_bits(tmp_path):
-    from ablatent.stages.noisy_classifier.build import make_logits
-    from ablatent.training.loop import Runtime, fit
+    from ablatent.stages.noisy_classifier.load import make_logits
+    from ablatent.training.loop import fit
     from ablatent.training.noisy_classifier import ClassifierTrainee, ClassifierTraining
     from ablatent.training.record import Recorder
+    from ablatent.training.settings import Runtime
 
     config = composed("guidance=classifier")
     how = ClassifierTraining(**{**config["classifier"]["training"], "steps": 20, "validate_every": 10})

@@ -216,8 +216,9 @@ def test_a_judge_that_was_stopped_ends_with_the_same_bits(tmp_path, config):
     from test_guidance_stage import Folder
 
     from ablatent.training.judge import JudgeBatches, JudgeTrainee, JudgeTraining
-    from ablatent.training.loop import Runtime, fit
+    from ablatent.training.loop import fit
     from ablatent.training.record import Recorder
+    from ablatent.training.settings import Runtime
 
     config, data = config["judges"]["segmenter"], Squares(size=16)
     rows = data.all_rows()

@@ -10,6 +10,7 @@ from PIL import Image
 from ablatent.core.instantiate import make
 from ablatent.data.base import ImageData, load_images
 from ablatent.data.latents import ChannelMoments, LatentNormalizer, Latents
+from ablatent.data.tensors import to_tensor
 from ablatent.diffusion.loss import DiffusionLoss
 from ablatent.diffusion.timesteps import TimestepSampler
 from ablatent.diffusion.weighting import Weighting
@@ -17,9 +18,9 @@ from ablatent.stages.models import dummy_inputs, make_denoiser
 from ablatent.stages.stored import make_first_stage
 from ablatent.stages.train import optimizer_factory
 from ablatent.training.diffusion import DiffusionTrainee, DiffusionTraining, LatentBatches
-from ablatent.training.first_stage import to_tensor
-from ablatent.training.loop import Runtime, fit
+from ablatent.training.loop import fit
 from ablatent.training.record import Recorder
+from ablatent.training.settings import Runtime
 from composing import composed
 
 

@@ -16,6 +16,7 @@ from ablatent.core.rng import normal
 from ablatent.core.types import Prediction
 from ablatent.data.base import Annotations
 from ablatent.data.latents import LatentNormalizer
+from ablatent.data.tensors import to_images
 from ablatent.diffusion.denoiser import Denoiser
 from ablatent.diffusion.parameterization import V
 from ablatent.first_stage.identity import IdentityFirstStage
@@ -34,7 +35,6 @@ from ablatent.tasks.larger_canvas import LargerCanvas, apart, corners
 from ablatent.tasks.outpaint import Outpaint, check_sides
 from ablatent.tasks.sample import Sample
 from ablatent.tasks.super_resolution import SuperResolution
-from ablatent.training.first_stage import to_images
 
 S = Linear(1000, 0.0001, 0.02, False)
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)

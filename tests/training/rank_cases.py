@@ -31,8 +31,9 @@ from ablatent.schedules.linear import Linear
 from ablatent.training import overlap
 from ablatent.training.diffusion import DiffusionTrainee, DiffusionTraining, LatentBatches
 from ablatent.training.first_stage import FirstStageTrainee, FirstStageTraining, ImageBatches
-from ablatent.training.loop import Runtime, fit
+from ablatent.training.loop import fit
 from ablatent.training.record import Recorder
+from ablatent.training.settings import Runtime
 from ablatent.training.sharded import is_spread, whole
 
 STEPS, BATCH = 10, 8

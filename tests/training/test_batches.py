@@ -14,7 +14,8 @@ from ablatent.core.rng import stream
 from ablatent.training import loop
 from ablatent.training.batches import Epochs, ahead
 from ablatent.training.first_stage import FirstStageTraining, ImageBatches
-from ablatent.training.loop import Runtime, fit
+from ablatent.training.loop import fit
+from ablatent.training.settings import Runtime
 
 CPU = torch.device("cpu")
 

@@ -14,7 +14,8 @@ from ablatent.first_stage.losses import AutoencoderLoss
 from ablatent.networks.dit import DiT
 from ablatent.training.compiling import compile_in_training
 from ablatent.training.first_stage import FirstStageTrainee, FirstStageTraining, ImageBatches
-from ablatent.training.loop import Runtime, fit
+from ablatent.training.loop import fit
+from ablatent.training.settings import Runtime
 
 
 def trained(folder: Path, **runtime: Any) -> dict[str, torch.Tensor]:

@@ -17,8 +17,9 @@ from ablatent.training.diffusion import DiffusionTrainee
 from ablatent.training.divergence import FiniteSteps
 from ablatent.training.first_stage import FirstStageTrainee, FirstStageTraining, ImageBatches
 from ablatent.training.judge import JudgeTrainee
-from ablatent.training.loop import Runtime, fit
+from ablatent.training.loop import fit
 from ablatent.training.noisy_classifier import ClassifierTrainee
+from ablatent.training.settings import Runtime
 from ablatent.training.trainee import Trainee
 from commands import SMALL, run
 from composing import composed

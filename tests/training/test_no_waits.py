@@ -14,9 +14,10 @@ from ablatent.samplers.guidance_classifier import NoisyLogits
 from ablatent.schedules.linear import Linear
 from ablatent.stages.train import optimizer_factory
 from ablatent.training.judge import JudgeTrainee, JudgeTraining
-from ablatent.training.loop import Runtime, fit
+from ablatent.training.loop import fit
 from ablatent.training.noisy_classifier import ClassifierTrainee, ClassifierTraining
 from ablatent.training.record import Recorder
+from ablatent.training.settings import Runtime
 from ablatent.training.step_logs import StepLogs
 
 EVERY, STEPS = 5, rank_cases.STEPS

@@ -12,7 +12,8 @@ from ablatent.core.errors import StageError
 from ablatent.core.signals import ENDING
 from ablatent.training import loop, record
 from ablatent.training.checkpoint import read_checkpoint, write_checkpoint
-from ablatent.training.loop import Runtime, fit
+from ablatent.training.loop import fit
+from ablatent.training.settings import Runtime
 from ablatent.training.trainee import Trainee
 
 STEPS = 30

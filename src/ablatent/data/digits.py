@@ -4,6 +4,8 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -11,7 +13,7 @@ from annotated_types import Gt, Lt
 from einops import repeat
 from jaxtyping import Float64, Int64, UInt8
 
-from ablatent.core.errors import ConfigError
+from ablatent.core.errors import ConfigError, DataError
 from ablatent.data.base import Annotations, ImageData, Row, check_fraction, split_by_hash
 
 CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -63,8 +65,12 @@ def _numbers(rows: Sequence[Row]) -> list[int]:
 
 @cache
 def _source() -> tuple[Float64[np.ndarray, "n 8 8"], Int64[np.ndarray, " n"]]:
-    """Images with values 0 to 16, and their digits; part of the installed package, so kept."""
-    from sklearn.datasets import load_digits
+    """Images with values 0 to 16, and their digits; part of the installed package, so kept.
 
-    digits = load_digits()
-    return digits.images, digits.target.astype(np.int64)
+    Read as `sklearn.datasets.load_digits` does, without the import of scikit-learn, which takes longer than all else.
+    """
+    spec = find_spec("sklearn")
+    if spec is None or spec.origin is None:
+        raise DataError("data=digits: expected scikit-learn, whose digits these are. Do: pip install scikit-learn.")
+    table = np.loadtxt(Path(spec.origin).parent / "datasets/data/digits.csv.gz", delimiter=",")
+    return table[:, :-1].reshape(-1, SIDE, SIDE), table[:, -1].astype(np.int64)

@@ -5,6 +5,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -133,6 +134,7 @@ class Metric(ABC):
         too few images."""
 
 
+@cache
 def versions() -> dict[str, str]:
     """The versions of the libraries that decide a score's last digits, and of torch-fidelity, whose definitions they
     follow, by name."""

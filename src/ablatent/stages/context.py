@@ -20,8 +20,8 @@ from ablatent.tracking.base import Run
 if TYPE_CHECKING:
     import torch
 
-    from ablatent.training.loop import Runtime
     from ablatent.training.record import Recorder
+    from ablatent.training.settings import Runtime
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def check_unchanged(data: ImageData, stage: Stage) -> None:
 
 def compute_of(runtime: Mapping[str, Any], precision: str) -> "Runtime":
     """The training loop's settings of a runtime node."""
-    from ablatent.training.loop import Runtime
+    from ablatent.training.settings import Runtime
 
     fields = {k: v for k, v in runtime.items() if k not in ("threads", "precision", "device", "deterministic")}
     fields["checkpoint_seconds"] = float(fields["checkpoint_seconds"])  # JSON keeps 10.0 as 10
@@ -161,7 +161,8 @@ def set_up_torch(runtime: Mapping[str, Any]) -> None:
     if runtime["threads"] is not None:
         torch.set_num_threads(int(runtime["threads"]))
     deterministic = resolve_device(runtime["device"]) == "gpu" and bool(runtime.get("deterministic", True))
-    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    # As `use_deterministic_algorithms` does, without its import of the compiler: see `training/compiling.py`.
+    torch.set_deterministic_debug_mode("warn" if deterministic else "default")
     if deterministic:
         # cuBLAS reads its workspace's size when it is first used. What has no such kernel warns, and is used.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

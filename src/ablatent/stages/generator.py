@@ -13,16 +13,16 @@ from ablatent.core.blocks import Blocks
 from ablatent.core.instantiate import make
 from ablatent.core.progress import Bar
 from ablatent.data.base import Annotations
+from ablatent.data.tensors import to_images
 from ablatent.samplers.guidance import Guidance
 from ablatent.samplers.resampled import AnySampler
 from ablatent.stages.context import Context, StageInputs
 from ablatent.stages.models import load_model, source_of
-from ablatent.stages.noisy_classifier.build import load_logits
+from ablatent.stages.noisy_classifier.load import load_logits
 from ablatent.tasks.base import Draw
 from ablatent.tasks.conditions import conditions, conditions_in_turn, labels_in_turn
 from ablatent.tasks.generate import Draws, Guided, Model, OnBatchStep, advancing, generate
 from ablatent.tasks.tiles import Tiling
-from ablatent.training.first_stage import to_images
 
 
 @dataclass(frozen=True)

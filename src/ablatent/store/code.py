@@ -5,7 +5,7 @@ import functools
 import hashlib
 import importlib.util
 import sysconfig
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 PACKAGE = "ablatent"
@@ -23,7 +23,7 @@ def _module(name: str) -> tuple[str, tuple[str, ...]]:
         return "", ()
     tree = ast.parse(Path(spec.origin).read_text())
     found: set[str] = set()
-    for node in ast.walk(tree):
+    for node in _statements(tree):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
@@ -35,6 +35,15 @@ def _module(name: str) -> tuple[str, tuple[str, ...]]:
     text = hashlib.blake2b(ast.dump(tree).encode(), digest_size=16).hexdigest()
     counts = _in_package if _in_package(name) else _own
     return text, tuple(sorted(n for n in found if counts(n)))
+
+
+def _statements(tree: ast.AST) -> Iterator[ast.AST]:
+    """The tree and all statements below it: imports and docstrings are no part of an expression, of which most nodes
+    are."""
+    yield tree
+    for child in ast.iter_child_nodes(tree):
+        if not isinstance(child, ast.expr):
+            yield from _statements(child)
 
 
 def _in_package(name: str) -> bool:

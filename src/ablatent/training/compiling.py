@@ -23,6 +23,8 @@ def compile_in_training(networks: Iterable[nn.Module], mode: str) -> None:
     import torch._dynamo.config as dynamo
     import torch._functorch.config as functorch
 
+    # The compiler has a setting of its own: as `set_up_torch` has set torch.
+    torch.use_deterministic_algorithms(torch.are_deterministic_algorithms_enabled(), warn_only=True)
     functorch.donated_buffer = False  # the critic's adaptive weight differentiates twice
     dynamo.recompile_limit = max(dynamo.recompile_limit, _SHAPES)
     dynamo.accumulated_recompile_limit = max(dynamo.accumulated_recompile_limit, _SHAPES)

@@ -12,7 +12,7 @@ from ablatent.core.fields import Betas, Positive
 from ablatent.core.images import grid
 from ablatent.core.ranks import BatchShard, mean_over_ranks
 from ablatent.core.rng import normal, stream
-from ablatent.data.pixels import to_uint8, to_unit
+from ablatent.data.tensors import to_images, to_tensor
 from ablatent.first_stage.base import FirstStage, Reconstruction
 from ablatent.first_stage.losses import AutoencoderLoss, CriticPass
 from ablatent.training.batches import Batch, Epochs
@@ -68,16 +68,6 @@ class ImageBatches:
             noise = normal(self.seed, "latent", [step * size + int(i) for i in places], self.latent_shape)
             batches.append({"image": to_tensor(images), "noise": torch.from_numpy(noise)})
         return batches
-
-
-def to_tensor(images: np.ndarray) -> Tensor:
-    """(n, H, W, C) uint8 -> (n, C, H, W) float32 in [-1, 1]."""
-    return torch.from_numpy(to_unit(np.asarray(images)))
-
-
-def to_images(x: Tensor) -> np.ndarray:
-    """(n, C, H, W) in [-1, 1] -> (n, H, W, C) uint8, clipped and rounded."""
-    return to_uint8(x.float().cpu().numpy())
 
 
 class FirstStageTrainee(Trainee):

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from ablatent.core.images import as_rgb
 from ablatent.core.ranks import BatchShard
+from ablatent.data.tensors import to_tensor
 from ablatent.training.batches import Batch, Epochs
-from ablatent.training.first_stage import to_tensor
 from ablatent.training.record import Recorder
 from ablatent.training.settings import Training
 from ablatent.training.trainee import NetworkTrainee, OptimizerFactory

@@ -8,7 +8,6 @@ training that was killed and resumed ends with the same bits as one that was not
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Any
 
 import pytorch_lightning as pl
@@ -25,32 +24,10 @@ from ablatent.training.compiling import compile_in_training
 from ablatent.training.divergence import FiniteSteps
 from ablatent.training.ranks import options_of
 from ablatent.training.record import Recorder
+from ablatent.training.settings import Runtime
 from ablatent.training.sharded import gathered, optimizer_state
 from ablatent.training.step_logs import StepLogs
 from ablatent.training.trainee import Trainee
-
-
-@dataclass(frozen=True, kw_only=True)
-class Runtime:
-    """Where and how a stage computes; precision apart, nothing here changes what it computes beyond rounding (and
-    which units a dropout leaves out: each part of a batch draws its own).
-
-    device: cpu or gpu; devices: processes that train together, by strategy ddp or fsdp; grad_accum_steps: micro-batches
-    of an optimiser step on each; precision: 32-true, bf16-mixed or 16-mixed; compile, compile_mode: whether networks go
-    through torch.compile, and how (see `compiling`); batch_size: images at once where nothing is trained;
-    checkpoint_seconds: from one checkpoint to the next.
-    """
-
-    device: str = "cpu"
-    devices: int = 1
-    strategy: str = "ddp"
-    grad_accum_steps: int = 1
-    precision: str = "32-true"
-    compile: bool = False
-    compile_mode: str = "network"
-    batch_size: int = 64
-    checkpoint_seconds: float = 10.0
-
 
 AHEAD = {"cpu": 0, "cuda": 2}
 """Type of device → how many batches are made ahead of their steps. On a CPU the thread that makes them takes a core

@@ -1,4 +1,4 @@
-"""What every training has in its configuration: its length, its batches, its learning rate."""
+"""What every training has in its configuration: its length, its batches, its learning rate; and where it computes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,3 +60,25 @@ class Training(Fields):
     def learning_rate(self, step: int, base: float) -> float:
         """Of step `step` (0 for the first), for an optimiser whose own rate is `base`."""
         return learning_rate(step, base, self.steps, self.warmup_steps, self.decay)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """Where and how a stage computes; precision apart, nothing here changes what it computes beyond rounding (and
+    which units a dropout leaves out: each part of a batch draws its own).
+
+    device: cpu or gpu; devices: processes that train together, by strategy ddp or fsdp; grad_accum_steps: micro-batches
+    of an optimiser step on each; precision: 32-true, bf16-mixed or 16-mixed; compile, compile_mode: whether networks go
+    through torch.compile, and how (see `compiling`); batch_size: images at once where nothing is trained;
+    checkpoint_seconds: from one checkpoint to the next.
+    """
+
+    device: str = "cpu"
+    devices: int = 1
+    strategy: str = "ddp"
+    grad_accum_steps: int = 1
+    precision: str = "32-true"
+    compile: bool = False
+    compile_mode: str = "network"
+    batch_size: int = 64
+    checkpoint_seconds: float = 10.0

@@ -11,7 +11,7 @@ from ablatent.evaluation.agreement import agreement
 from ablatent.evaluation.judges import Verdict
 from ablatent.evaluation.scores import versions
 from ablatent.stages.context import Context
-from ablatent.stages.judge.build import judge
+from ablatent.stages.judge.judging import judge
 from ablatent.stages.judge.load import load_judge
 from ablatent.stages.scores.build import as_json
 from ablatent.store.artifacts import Artifact

@@ -9,6 +9,7 @@ from ablatent.core.files import write_json
 from ablatent.core.images import grid
 from ablatent.core.instantiate import make
 from ablatent.data.latents import Latents
+from ablatent.data.tensors import to_images
 from ablatent.diffusion.loss import DiffusionLoss
 from ablatent.diffusion.timesteps import TimestepSampler
 from ablatent.diffusion.weighting import Weighting
@@ -24,7 +25,6 @@ from ablatent.store.identity import Key
 from ablatent.tasks.conditions import conditions, conditions_in_turn
 from ablatent.tasks.generate import Draws, Guided, Model, generate
 from ablatent.training.diffusion import DiffusionTrainee, DiffusionTraining, LatentBatches, Panel
-from ablatent.training.first_stage import to_images
 
 PANEL, PANEL_STEPS = 16, 10
 

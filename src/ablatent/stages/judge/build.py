@@ -2,21 +2,15 @@
 
 from typing import Any
 
-import numpy as np
-import torch
-from torch import nn
-
 from ablatent.core.files import write_json
-from ablatent.core.images import as_rgb
 from ablatent.core.instantiate import make
-from ablatent.core.progress import track
 from ablatent.data.augment import ShiftMirror
 from ablatent.evaluation.agreement import held_out, with_calibration
 from ablatent.evaluation.judges import Verdict
 from ablatent.stages.context import Context
+from ablatent.stages.judge.judging import judge
 from ablatent.stages.judge.load import make_judge
 from ablatent.stages.train import optimizer_factory, save_weights, seed_initial_weights, train
-from ablatent.training.first_stage import to_tensor
 from ablatent.training.judge import JudgeBatches, JudgeTrainee, JudgeTraining
 
 CURVE_IMAGES = 512
@@ -76,15 +70,3 @@ def build(ctx: Context) -> None:
             "by_name": by_name,
         },
     )
-
-
-@torch.no_grad()
-def judge(ctx: Context, verdict: Verdict, network: nn.Module, pixels: np.ndarray) -> np.ndarray:
-    """The network's answer for each image, a row an image. pixels: (n, H, W, C) uint8."""
-    size, blocks = ctx.compute.batch_size, ctx.blocks("answers")
-    with track(f"{ctx.title}: judging", len(pixels), "images", blocks.done) as bar:
-        for i in range(blocks.done, len(pixels), size):
-            batch = to_tensor(as_rgb(pixels[i : i + size])).to(ctx.device)
-            blocks.add(len(batch), answers=verdict.answers(network(batch)))
-            bar.advance(len(batch))
-    return blocks["answers"]

@@ -16,10 +16,10 @@ from ablatent.core.progress import track
 from ablatent.core.rng import normal
 from ablatent.data.histograms import ChannelHistograms
 from ablatent.data.latents import ChannelMoments, LatentNormalizer, Latents
+from ablatent.data.tensors import to_tensor
 from ablatent.first_stage.base import FirstStage
 from ablatent.stages.context import Context
 from ablatent.stages.models import load_first_stage
-from ablatent.training.first_stage import to_tensor
 
 AT_ONCE = 512
 """Images whose moments are summed together."""

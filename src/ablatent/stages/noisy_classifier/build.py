@@ -1,20 +1,13 @@
 """noisy_classifier: latents and labels → a classifier of noisy latents, for guidance=classifier."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 
 from ablatent.core.errors import DataError
 from ablatent.core.files import write_json
-from ablatent.core.instantiate import make
 from ablatent.data.latents import Latents
-from ablatent.samplers.guidance_classifier import NoisyLogits
-from ablatent.schedules.base import NoiseSchedule
 from ablatent.stages.context import Context
-from ablatent.stages.stored import stored_config
+from ablatent.stages.noisy_classifier.load import make_logits
 from ablatent.stages.train import optimizer_factory, save_weights, seed_initial_weights, train
-from ablatent.store.artifacts import Artifact
 from ablatent.training.batches import Batch
 from ablatent.training.diffusion import LatentBatches
 from ablatent.training.noisy_classifier import PARTS, ClassifierTrainee, ClassifierTraining
@@ -71,19 +64,3 @@ def at_every_noise_level(batches: list[Batch]) -> list[Batch]:
         place = (torch.arange(n, dtype=torch.float64) + 0.5) / n
         batch["u"] = (place + k / len(batches)) % 1.0
     return batches
-
-
-def make_logits(config: Mapping[str, Any], latent_channels: int, classes: int) -> NoisyLogits:
-    """The classifier of a stage's configuration, with fresh weights."""
-    network = make(config["network"], torch.nn.Module, in_channels=latent_channels, classes=classes)
-    return NoisyLogits(network, make(config["schedule"], NoiseSchedule))
-
-
-def load_logits(artifact: Artifact, latent_channels: int, device: torch.device) -> NoisyLogits:
-    """The classifier of an artifact, in evaluation mode, frozen, float32."""
-    from safetensors.torch import load_file
-
-    classes = int(artifact.json("summary.json")["classes"])
-    logits = make_logits(stored_config(artifact), latent_channels, classes)
-    logits.network.load_state_dict(load_file(str(artifact.path / "model.safetensors")))
-    return logits.to(device).eval().requires_grad_(False)

@@ -9,6 +9,7 @@ from einops import rearrange
 from ablatent.core.files import write_json
 from ablatent.core.instantiate import make
 from ablatent.core.progress import track
+from ablatent.data.tensors import to_images, to_tensor
 from ablatent.evaluation.features import ImageRows
 from ablatent.evaluation.reconstruction import reconstruction_scores
 from ablatent.evaluation.scores import Extractor, Metric, Score, score_features
@@ -19,7 +20,6 @@ from ablatent.stages.kept import make_kept
 from ablatent.stages.models import load_first_stage
 from ablatent.stages.reference.build import chosen_rows
 from ablatent.stages.scores.build import as_json, cached_features
-from ablatent.training.first_stage import to_images, to_tensor
 
 SHOWN = 64
 

@@ -10,11 +10,11 @@ from ablatent.core.files import write_json
 from ablatent.core.images import grid, save_png
 from ablatent.core.instantiate import make
 from ablatent.core.progress import track
+from ablatent.data.tensors import to_images
 from ablatent.samplers.base import Sampler
 from ablatent.stages.context import Context
 from ablatent.stages.generator import load_generator, validation_source
 from ablatent.tasks.generate import Draws, Model, advancing
-from ablatent.training.first_stage import to_images
 
 
 @torch.no_grad()
