@@ -2,6 +2,7 @@
 
 import json
 from itertools import count, product
+from pathlib import Path
 
 from bench.commands import TINY, run
 from bench.row import Bound, Case, Prepared, Row
@@ -35,11 +36,16 @@ def ours(case: Case) -> Prepared:
 
 
 def stages(case: Case) -> Prepared:
-    """The seconds that the stages of the sweep took, as their manifests have them: what cannot be saved by sharing."""
+    """The seconds that the stages of the sweep took, as their manifests have them: what cannot be saved by sharing.
+
+    Features and prepared images have manifests too, but their seconds are among those of the stages that made them.
+    """
 
     def call() -> float:
-        store = f"{(case.shared / 'last').read_text()}/store/objects"
-        manifests = case.shared.joinpath(store).glob("*/*/manifest.json")
+        store = Path((case.shared / "last").read_text()) / "store"
+        (plan,) = store.glob("sweeps/*/plan.json")
+        keys = json.loads(plan.read_text())["stages"]
+        manifests = [m for key in keys for m in store.glob(f"objects/*/{key}/manifest.json")]
         return sum(float(json.loads(m.read_text())["wall_seconds"]) for m in manifests)
 
     return Prepared(call)

@@ -200,6 +200,15 @@ class Sweep:
                 todo.extend(self.objects[key].inputs.values() if key in self.objects else ())
         return found
 
+    @cached_property
+    def users(self) -> dict[str, list[JobResult]]:
+        """Stage → the jobs that stand on it."""
+        found: dict[str, list[JobResult]] = {}
+        for job in self.jobs:
+            for key in self.closure(job.stages.values()):
+                found.setdefault(key, []).append(job)
+        return found
+
     def job_seconds(self, job: JobResult) -> float | None:
         """What the job would have cost alone: wall seconds of all stages that it stands on; None when none is known."""
         known = [
@@ -230,7 +239,7 @@ class Sweep:
 
     def label(self, key: str) -> str:
         """The axes that tell this stage from others of its kind, as `axis=value`; else its kind, or its key."""
-        users = [j for j in self.jobs if key in self.closure(j.stages.values())]
+        users = self.users.get(key, [])
         parts = []
         for axis, values in self.axes.items():
             mine = {json.dumps(j.axes.get(axis)) for j in users}
