@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-import torch.nn.functional as F
 from annotated_types import Len
 from einops import rearrange
 from jaxtyping import Float
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from ablatent.core.errors import ConfigError
 from ablatent.core.fields import Count, OneOf, Probability, Whole
 from ablatent.first_stage.base import FirstStage
-from ablatent.networks.blocks import Downsample, ResBlock, SelfAttention2d, Upsample, fast_convolutions, norm
+from ablatent.networks.blocks import Downsample, ResBlock, SelfAttention2d, Upsample, fast_convolutions, norm, silu
 
 STEMS = (1, 2, 4)
 
@@ -126,7 +125,7 @@ class Encoder(nn.Module):
         """Feature maps of images in [-1, 1]."""
         h = rearrange(x, "b c (h s1) (w s2) -> b (c s1 s2) h w", s1=self.stem, s2=self.stem)
         h = self.body(self.conv_in(h))
-        return self.conv_out(F.silu(self.norm_out(h)))
+        return self.conv_out(silu(self.norm_out(h)))
 
 
 class Decoder(nn.Module):
@@ -152,7 +151,7 @@ class Decoder(nn.Module):
     def forward(self, z: Float[Tensor, "b c h w"]) -> Float[Tensor, "b C H W"]:
         """Images, not clipped."""
         h = self.body(self.conv_in(z))
-        h = self.conv_out(F.silu(self.norm_out(h)))
+        h = self.conv_out(silu(self.norm_out(h)))
         return rearrange(h, "b (c s1 s2) h w -> b c (h s1) (w s2)", s1=self.stem, s2=self.stem)
 
 

@@ -13,7 +13,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ablatent.networks.blocks import ResBlock, norm
+from ablatent.networks.blocks import ResBlock, norm, silu
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -53,8 +53,8 @@ class ResizeBlock(ResBlock):
         """Apply the block; `emb` is required."""
         if self.emb is None or emb is None:
             raise ValueError("ResizeBlock: pass emb")
-        h = self.conv1(self.resize(F.silu(self.norm1(x))))
-        return self.resize(x) + self.second_half(h, emb)
+        h = self.conv1(self.resize(silu(self.norm1(x))))
+        return self.second_half(h, emb).add_(self.resize(x))
 
 
 class Attention(nn.Module):

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import torch
-import torch.nn.functional as F
 from annotated_types import Len
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from ablatent.core.errors import ConfigError
 from ablatent.core.fields import Count, Probability
 from ablatent.core.types import Cond
-from ablatent.networks.blocks import Downsample, ResBlock, SelfAttention2d, Upsample, fast_convolutions, norm
+from ablatent.networks.blocks import Downsample, ResBlock, SelfAttention2d, Upsample, fast_convolutions, norm, silu
 from ablatent.networks.common import Inputs, check_dropout, check_positive, head_count, level_factors, run
 from ablatent.networks.transformer import ResizeBlock, SpatialTransformer, timestep_embedding, zero_init
 
@@ -161,7 +160,7 @@ class UNet(nn.Module):
         h = self._run(self.mid, h, emb, cond)
         for chain in self.up:
             h = self._run(chain, torch.cat([h, skips.pop()], dim=1), emb, cond)
-        return self.conv_out(F.silu(self.norm_out(h)))
+        return self.conv_out(silu(self.norm_out(h)))
 
     def _run(self, chain: nn.Module, h: Tensor, emb: Tensor, cond: Cond) -> Tensor:
         return run(chain, self.checkpointing, h, emb, cond.tokens, cond.mask)

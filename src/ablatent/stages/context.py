@@ -155,9 +155,12 @@ def resolve_device(name: str) -> str:
 
 
 def set_up_torch(runtime: Mapping[str, Any]) -> None:
-    """Set threads, number formats and the log levels of libraries, once per process."""
+    """Set threads, the C library's heap, number formats and the log levels of libraries, once per process."""
     import torch
 
+    from ablatent.core.heap import keep_freed_memory
+
+    keep_freed_memory()
     if runtime["threads"] is not None:
         torch.set_num_threads(int(runtime["threads"]))
     deterministic = resolve_device(runtime["device"]) == "gpu" and bool(runtime.get("deterministic", True))
