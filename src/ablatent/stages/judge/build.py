@@ -13,8 +13,8 @@ from ablatent.core.progress import track
 from ablatent.data.augment import ShiftMirror
 from ablatent.evaluation.agreement import held_out, with_calibration
 from ablatent.evaluation.judges import Verdict
+from ablatent.evaluation.trained_judge import make_judge
 from ablatent.stages.context import Context
-from ablatent.stages.judge.load import make_judge
 from ablatent.stages.train import optimizer_factory, save_weights, seed_initial_weights, train
 from ablatent.training.first_stage import to_tensor
 from ablatent.training.judge import JudgeBatches, JudgeTrainee, JudgeTraining
