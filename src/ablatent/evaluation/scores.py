@@ -166,7 +166,7 @@ def small_sample_notes(fake: np.ndarray, real: np.ndarray) -> list[str]:
     if n > dim:
         return []
     what = f"{n} images for {dim} feature dimensions"
-    return [f"{what}: the covariance is singular and the distance biased; judge by the kernel's (KID)"]
+    return [f"{what}: the covariance is singular and this distance biased, as the kernel distance (KID) is not"]
 
 
 def score_features(

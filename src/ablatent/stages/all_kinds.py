@@ -29,14 +29,14 @@ def built_in() -> tuple[StageKind, ...]:
 def kinds_of(config: Mapping[str, Any]) -> list[StageKind]:
     """The kinds of a job: the built-in ones and those of its `stages`. Raises ConfigError for a name that is taken."""
     added: list[StageKind] = [make(node, StageKind) for node in (config.get("stages") or {}).values()]
-    needed = extractor_needs(config)
-    if not added and not needed:
+    by_extractor = extractor_needs(config)
+    if not added and not by_extractor:
         return list(built_in())
     kinds = [*built_in(), *added]
     names = [kind.name for kind in kinds]
     if taken := next((name for name in names if names.count(name) > 1), None):
         raise ConfigError("stages", "kinds with names of their own", taken, f"The table has a kind '{taken}' already.")
-    return list(ordered(kinds, needed))
+    return list(ordered(kinds, by_extractor))
 
 
 def ordered(kinds: Iterable[StageKind], of_extractor: Iterable[str] = ()) -> Iterator[StageKind]:

@@ -91,12 +91,12 @@ class JobGraph:
     @property
     def of_extractor(self) -> dict[str, Key]:
         """role → key, of the stages that the job's extractor reads. Raises ConfigError where the job has none."""
-        needed = extractor_needs(self.config)
-        if missing := [role for role in needed if role not in self.stages]:
+        roles = extractor_needs(self.config)
+        if missing := [role for role in roles if role not in self.stages]:
             name = self.config["evaluation"]["extractor"][TARGET].rpartition(".")[2]
             do = "Choose another extractor, or what brings that stage into the job."
             raise ConfigError("evaluation.extractor", f"a job with a stage {missing[0]} for {name}", "none", do)
-        return self.keys(*needed)
+        return self.keys(*roles)
 
 
 @dataclass(frozen=True)
