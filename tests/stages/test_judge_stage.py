@@ -15,12 +15,12 @@ from ablatent.core.instantiate import make
 from ablatent.core.validation import check_value
 from ablatent.data.augment import ShiftMirror
 from ablatent.evaluation.judges import Verdict
+from ablatent.evaluation.trained_judge import make_judge
 from ablatent.stages.agreement.kind import AgreementKind
 from ablatent.stages.check_sampling import check_captions
 from ablatent.stages.job_fields import job_fields
 from ablatent.stages.judge.check import check_judge
 from ablatent.stages.judge.kind import JudgeKind
-from ablatent.stages.judge.load import make_judge
 from ablatent.store.artifacts import Store
 from ablatent.store.identity import Key
 from ablatent.sweep.builder import Builder

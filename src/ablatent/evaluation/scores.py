@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ablatent.core.errors import DataError
 from ablatent.core.weights import Found
+from ablatent.store.artifacts import Artifact
 
 CHANCE = "By chance: the same with the conditions shuffled among the samples."
 NOISE = "Decoded N(0, I): what the decoder makes of latents that are pure noise; samples must be well below it."
@@ -69,8 +70,15 @@ class Extractor(ABC):
 
     name: network and layer; dim: width of the vectors; suffix, label: what the names and the labels of its scores end
     with ("" for the default one); digest: of the tensors that it uses; resize: how images are brought to the network's
-    size; served: where the weights came from, None until `load`.
+    size; served: where the weights came from, None until `load`. remark: on its scores, see `Score`.
+
+    needs_stages: kinds of stages of the job that it reads, for a network that is trained there; they decide the stages
+    that use it, and are given to `read`. renamed: name of a score → (name, label) that it has on these features, where
+    its own is kept for others: FID and KID are distances between features of Inception.
     """
+
+    needs_stages: ClassVar[tuple[str, ...]] = ()
+    renamed: ClassVar[Mapping[str, tuple[str, str]]] = {}
 
     name: str
     layer: str
@@ -81,6 +89,14 @@ class Extractor(ABC):
     resize: str
     weights: Weights
     served: Found | None = None
+    remark: str = ""
+
+    def read(self, artifact: Artifact, config: Mapping[str, Any]) -> None:
+        """Take a stage that `needs_stages` names: its artifact, and its options as the current code reads them.
+
+        Called once for each, before `load`.
+        """
+        raise TypeError(f"{type(self).__name__} reads no stage, {artifact.key} neither")
 
     def check(self) -> None:
         """Raise ConfigError unless the weights can be had; reads nothing."""
@@ -151,7 +167,8 @@ def small_sample_notes(fake: np.ndarray, real: np.ndarray) -> list[str]:
     n, dim = min(len(fake), len(real)), fake.shape[1]
     if n > dim:
         return []
-    return [f"{n} images for {dim} feature dimensions: the covariance is singular and FID is biased; judge by KID"]
+    what = f"{n} images for {dim} feature dimensions"
+    return [f"{what}: the covariance is singular and this distance biased, as the kernel distance (KID) is not"]
 
 
 def score_features(
@@ -165,9 +182,10 @@ def score_features(
     """All metrics of one set of images.
 
     fake, real, captions: give the features of the generated and the reference images, and of the captions, under an
-    extractor; they may cache. Raises DataError for a metric of captions where there are none. Names
-    get the suffix of the evaluation's extractor (fid_192); a metric with an extractor of its own has it in its name
-    already. decoded_noise: the images are the baseline of samples: names end in _baseline.
+    extractor; they may cache. Raises DataError for a metric of captions where there are none. Names get the suffix of
+    the evaluation's extractor (fid_192), and the name that it has for a distance on its features (fd_judge); a metric
+    with an extractor of its own has it in its name already. decoded_noise: the images are the baseline of samples:
+    names end in _baseline.
     """
     scores: dict[str, Score] = {}
     for metric in metrics.values():
@@ -177,9 +195,10 @@ def score_features(
         if others is None and metric.against == "captions":
             raise DataError(f"{type(metric).__name__}: expected images with captions; these have none.")
         for name, score in metric(fake(used), None if others is None else others(used)).items():
-            full, label = name + suffix, score.label + (used.label if metric.own_extractor is None else "")
+            name, label = used.renamed.get(name, (name, score.label))
+            full, label = name + suffix, label + (used.label if metric.own_extractor is None else "")
             protocol = score.protocol | used.protocol() | {"versions": versions()}
-            score = replace(score, label=label, protocol=protocol)
+            score = replace(score, label=label, protocol=protocol, remark=score.remark or used.remark)
             if decoded_noise:
                 score = score.yardstick(full, "of decoded N(0, I)", NOISE)
                 full = f"{full}_baseline"

@@ -4,7 +4,7 @@ The downward half of a U-Net of ADM blocks; for pixels also the upward half, wit
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -25,8 +25,11 @@ class JudgeBackbone(nn.Module):
 
     stem: stem × stem pixels are folded into channels at the input, so that the first level has 1/stem of the side.
     ch, ch_mult: width of level k is ch * ch_mult[k]; num_res_blocks: a level; dropout: inside them.
+    pools: whether it makes one vector of an image (`pooled`), of which its logits are a linear function.
     Raises ConfigError (judge.network.…) for arguments that are none, or outputs < 1.
     """
+
+    pools: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -75,12 +78,18 @@ class JudgeBackbone(nn.Module):
             maps.append(h)
         return maps
 
+    def pooled(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
+        """The vector of each image in [-1, 1] that comes before the logits, of networks that declare `pools`."""
+        raise NotImplementedError(f"{type(self).__name__} makes no vector of an image")
+
 
 class JudgeNet(JudgeBackbone):
     """One logit an output for the whole image, from mean and maximum of the coarsest map: its class, or what it shows.
 
     Arguments as in `JudgeBackbone`; outputs: number of logits.
     """
+
+    pools: ClassVar[bool] = True
 
     def __init__(self, outputs: int, **backbone: Any) -> None:
         super().__init__(outputs, **backbone)
@@ -90,9 +99,11 @@ class JudgeNet(JudgeBackbone):
 
     def forward(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b outputs"]:
         """Logits of images in [-1, 1]. Raises ConfigError for sides that do not fit, as `features`."""
+        return self.head(self.dropout(self.pooled(x)))
+
+    def pooled(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
         h = F.silu(self.norm_out(self.features(x)[-1]))
-        pooled = torch.cat([reduce(h, "b c h w -> b c", "mean"), reduce(h, "b c h w -> b c", "max")], dim=1)
-        return self.head(self.dropout(pooled))
+        return torch.cat([reduce(h, "b c h w -> b c", "mean"), reduce(h, "b c h w -> b c", "max")], dim=1)
 
 
 class PixelNet(JudgeBackbone):

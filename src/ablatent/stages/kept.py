@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from ablatent.core.instantiate import make
@@ -25,9 +25,14 @@ _kept = _Kept()
 def make_kept(node: Mapping[str, Any], expected: type[T]) -> T:
     """As `make`, but the same object for the same node until `release`, so that the scores of many jobs load a network
     once. For objects that no use changes."""
-    text = json.dumps([expected.__name__, node], sort_keys=True)
+    return keep([expected.__name__, node], lambda: make(node, expected))
+
+
+def keep(decides: Sequence[Any], make_it: Callable[[], T]) -> T:
+    """As `make_kept`, of an object that is made in another way; decides: plain values, all that it depends on."""
+    text = json.dumps(decides, sort_keys=True)
     made = _kept.made.pop(text, None)
-    _kept.made[text] = make(node, expected) if made is None else made  # at the end: the last that goes
+    _kept.made[text] = make_it() if made is None else made  # at the end: the last that goes
     if len(_kept.made) > LIMIT:
         del _kept.made[next(iter(_kept.made))]
     return cast(T, _kept.made[text])

@@ -7,6 +7,7 @@ data ─> first_stage ─> latents ─> diffusion ─> samples ─> scores
   ├─> embeddings (of captions, for a frozen text encoder) ─> diffusion, samples, task
   ├─> reference (one per split) ──> reconstruction, scores
   └─> judge (where one is chosen) ──> agreement, of the samples with their conditions
+             └─> reference and all that is scored (where the extractor's features are the judge's)
 """
 
 from abc import ABC, abstractmethod
@@ -14,10 +15,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from ablatent.core.errors import AblatentError
+from ablatent.core.errors import AblatentError, ConfigError
 from ablatent.core.instantiate import make
+from ablatent.core.targets import TARGET
 from ablatent.data.base import Fingerprint, ImageData
 from ablatent.data.counts import Counts
+from ablatent.stages.options import extractor_needs
 from ablatent.stages.stage import Stage
 from ablatent.store.identity import Key, digest
 
@@ -85,6 +88,16 @@ class JobGraph:
         """role → key, of those of the given roles that the job has."""
         return {role: self.stages[role].key for role in roles if role in self.stages}
 
+    @property
+    def of_extractor(self) -> dict[str, Key]:
+        """role → key, of the stages that the job's extractor reads. Raises ConfigError where the job has none."""
+        roles = extractor_needs(self.config)
+        if missing := [role for role in roles if role not in self.stages]:
+            name = self.config["evaluation"]["extractor"][TARGET].rpartition(".")[2]
+            do = "Choose another extractor, or what brings that stage into the job."
+            raise ConfigError("evaluation.extractor", f"a job with a stage {missing[0]} for {name}", "none", do)
+        return self.keys(*roles)
+
 
 @dataclass(frozen=True)
 class Check:
@@ -123,11 +136,12 @@ class StageKind(ABC):
 
     name: of the kind, the first part of its keys and the role of its stage in a job (unless `stages` says otherwise).
     version: raised by hand when the result of a stage changes under the same configuration; everything below it is
-    built again. reads: kinds whose stages it may read: they are put together before. trained: it is a training: it has
-    a tracker run, curves, and may run on several devices. scored: it writes scores.json. figure: a file of it that a
-    job's tracker run shows. training_key: the key of the configuration with the options of its training. exported:
-    whether its weights can be written for other programs. neutral: options of the stage itself that were added later →
-    the value at which they change nothing: keys leave them out then.
+    built again. reads: kinds whose stages it may read: they are put together before. extracts: it takes features of
+    images: it also reads the stages that the job's extractor needs (`JobGraph.of_extractor`). trained: it is a
+    training: it has a tracker run, curves, and may run on several devices. scored: it writes scores.json. figure: a
+    file of it that a job's tracker run shows. training_key: the key of the configuration with the options of its
+    training. exported: whether its weights can be written for other programs. neutral: options of the stage itself that
+    were added later → the value at which they change nothing: keys leave them out then.
 
     A kind of this package stands in `kind.py` of a folder of its own, beside `build.py` with ``build(ctx: Context)``;
     one of a user's in any module that has a `build` too (see docs/extending.md).
@@ -136,6 +150,7 @@ class StageKind(ABC):
     name: ClassVar[str]
     version: ClassVar[int] = 1
     reads: ClassVar[tuple[str, ...]] = ()
+    extracts: ClassVar[bool] = False
     trained: ClassVar[bool] = False
     scored: ClassVar[bool] = False
     figure: ClassVar[str | None] = None

@@ -8,6 +8,7 @@ from ablatent.core.errors import ConfigError
 from ablatent.core.instantiate import make
 from ablatent.core.options import options_of
 from ablatent.core.targets import TARGET
+from ablatent.core.values import get
 from ablatent.data.annotation_kinds import BUILT_IN, IMAGES, annotation_kind
 from ablatent.data.base import ImageData
 
@@ -61,9 +62,26 @@ def task_declares(config: Config, name: str) -> Any:
     return declared(config["task"], name)
 
 
+def extractor_needs(config: Config) -> tuple[str, ...]:
+    """The kinds of stages that the extractor of the job's evaluation reads."""
+    node = get(config, "evaluation.extractor")
+    return () if node is None else tuple(declared(node, "needs_stages"))
+
+
 def judged(config: Config) -> bool:
-    """Whether a judge measures if the job's samples show their conditions."""
+    """Whether the job has a judge."""
     return config["judge"]["verdict"] is not None
+
+
+def gives_features(config: Config) -> bool:
+    """Whether the job's judge is what its evaluation takes features from."""
+    return "judge" in extractor_needs(config)
+
+
+def looks_at_samples(config: Config) -> bool:
+    """Whether the conditions of the job's samples have something that its judge can look for."""
+    looked_for = set(declared(config["judge"]["verdict"], "condition_parts"))
+    return config["samples"]["prompts"] is None and bool(requested_of(config) & looked_for)
 
 
 def conditioned(config: Config) -> bool:

@@ -8,12 +8,16 @@ from typing import Any
 
 from ablatent.core.declared import declared
 from ablatent.core.errors import ConfigError, did_you_mean
+from ablatent.core.instantiate import make
+from ablatent.core.options import options_of
 from ablatent.core.targets import TARGET
 from ablatent.core.values import get
+from ablatent.data.base import ImageData
 from ablatent.diffusion.compatibility import check_terminal_snr
 from ablatent.stages.options import (
     check_dropout,
     conditioned,
+    gives_features,
     guidance_declares,
     judged,
     needs_of,
@@ -164,8 +168,9 @@ def decode_tiles(cfg: Config) -> None:
 
 
 def judge_has_work(cfg: Config) -> None:
-    """Raise ConfigError for a judge of a job whose samples do not have conditions that it can compare them with."""
-    if not judged(cfg):
+    """Raise ConfigError for a judge whose features are not used, of a job whose samples do not have conditions that it
+    can compare them with."""
+    if not judged(cfg) or gives_features(cfg):
         return
     do = "Choose judge=none."
     if not task_declares(cfg, "scored"):
@@ -174,6 +179,52 @@ def judge_has_work(cfg: Config) -> None:
         raise ConfigError("judge", "none with a task whose images the judge does not look at", task, do)
     if get(cfg, "samples.prompts") is not None:
         raise ConfigError("samples.prompts", "null with a judge, which does not read them", "prompts", do)
+
+
+def extractor_has_judge(cfg: Config) -> None:
+    """Raise ConfigError for features of a judge in a job without one, or of one that makes no vector of an image; and
+    for a metric whose own extractor reads stages, which only that of the evaluation is given."""
+    for name, metric in (get(cfg, "evaluation.metrics") or {}).items():
+        if "extractor" in metric and declared(metric["extractor"], "needs_stages"):
+            expected = "an extractor that reads no stage of the job; evaluation.extractor may"
+            raise ConfigError(f"evaluation.metrics.{name}.extractor", expected, _name(metric["extractor"]))
+    if not gives_features(cfg):
+        return
+    extractor = _name(get(cfg, "evaluation.extractor"))
+    if not judged(cfg):
+        fitting = " or ".join(f"judge={option}" for option in _judges_of(cfg))
+        other = "This data has neither: use data=fashion_mnist, digits, openmoji_scenes, image_folder with subfolders"
+        do = f"Write {fitting}" if fitting else other
+        raise ConfigError(
+            "judge",
+            f"one whose features evaluation.extractor ({extractor}) takes: classifier for data with class labels, "
+            "objects for data with boxes",
+            "judge=none",
+            f"{do}, or another evaluation: evaluation=quick or standard.",
+        )
+    if not declared(cfg["judge"]["network"], "pools"):
+        raise ConfigError(
+            "judge.network",
+            f"one that makes one vector of an image, for evaluation.extractor ({extractor})",
+            _name(cfg["judge"]["network"]),
+            "Use judge=classifier or judge=objects, or evaluation=quick or standard.",
+        )
+
+
+def _judges_of(cfg: Config) -> list[str]:
+    """The options of judge that learn from the job's data and make one vector of an image."""
+    annotations = make(cfg["data"], ImageData).outline()
+    return [
+        option
+        for option, node in options_of("judge")
+        if node["verdict"] is not None
+        and annotations.part(declared(node["verdict"], "reads")) is not None
+        and declared(node["network"], "pools")
+    ]
+
+
+def _name(node: Mapping[str, Any]) -> str:
+    return stable_name(node[TARGET])
 
 
 def captions_stay_true(cfg: Config) -> None:
@@ -207,6 +258,7 @@ RULES = (
     guidance_needs_snapshot,
     decode_tiles,
     judge_has_work,
+    extractor_has_judge,
     captions_stay_true,
 )
 

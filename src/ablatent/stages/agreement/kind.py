@@ -1,6 +1,7 @@
 """agreement: whether samples show their conditions, as a judge of real images sees it."""
 
 from ablatent.stages.kind_base import JobGraph, StageKind
+from ablatent.stages.options import gives_features, looks_at_samples
 from ablatent.stages.stage import Stage
 
 
@@ -13,6 +14,8 @@ class AgreementKind(StageKind):
     scored = True
 
     def stages(self, job: JobGraph) -> dict[str, Stage]:
-        if "judge" not in job.stages:
+        config = job.config
+        for_features_alone = gives_features(config) and not looks_at_samples(config)
+        if "judge" not in job.stages or "samples" not in job.stages or for_features_alone:
             return {}
         return {self.name: self.stage({}, job.keys("samples", "judge"))}

@@ -7,9 +7,9 @@ from ablatent.core.instantiate import make
 from ablatent.data.augment import ShiftMirror
 from ablatent.evaluation.agreement import held_out, with_calibration
 from ablatent.evaluation.judges import Verdict
+from ablatent.evaluation.trained_judge import make_judge
 from ablatent.stages.context import Context
 from ablatent.stages.judge.judging import judge
-from ablatent.stages.judge.load import make_judge
 from ablatent.stages.train import optimizer_factory, save_weights, seed_initial_weights, train
 from ablatent.training.judge import JudgeBatches, JudgeTrainee, JudgeTraining
 

@@ -1,4 +1,4 @@
-"""Whether a judge can learn from a job's data, and can see what its samples are conditioned on."""
+"""Whether a judge can learn from a job's data, and has a use: samples whose condition it sees, or its features."""
 
 import torch
 
@@ -7,14 +7,14 @@ from ablatent.core.instantiate import make
 from ablatent.data.augment import ShiftMirror
 from ablatent.data.base import ImageData
 from ablatent.evaluation.judges import Verdict
+from ablatent.evaluation.trained_judge import make_judge
 from ablatent.stages.check_helpers import parameter_count, trial_device
-from ablatent.stages.judge.load import make_judge
 from ablatent.stages.kind_base import Config
-from ablatent.stages.options import readers_of, requested_of
+from ablatent.stages.options import gives_features, readers_of, requested_of
 
 
 def check_judge(config: Config) -> None:
-    """The data has what the judge learns, the samples' conditions have what it looks for.
+    """The data has what the judge learns; the samples' conditions have what it looks for, or its features are used.
 
     Raises ConfigError.
     """
@@ -29,7 +29,7 @@ def check_judge(config: Config) -> None:
         do = "Hold more images out, or choose judge=none."
         raise ConfigError("judge", f"data with at least {least} validation images, which measure it", there, do)
     requested = requested_of(config)
-    if not requested & set(verdict.condition_parts):
+    if not requested & set(verdict.condition_parts) and not gives_features(config):
         name, readers = type(verdict).__name__, readers_of(config, verdict.condition_parts)
         raise ConfigError(
             "judge",

@@ -1,9 +1,9 @@
-"""judge: real images and their annotations → a network that recognises what generated ones show."""
+"""judge: real images and their annotations → a network that recognises what images show."""
 
 from collections.abc import Iterator
 
 from ablatent.stages.kind_base import Check, Config, JobGraph, StageKind
-from ablatent.stages.options import judged, task_declares
+from ablatent.stages.options import gives_features, judged, task_declares
 from ablatent.stages.stage import Stage
 
 
@@ -15,7 +15,7 @@ class JudgeKind(StageKind):
     training_key = "judge.training"
 
     def stages(self, job: JobGraph) -> dict[str, Stage]:
-        if not judged(job.config) or not task_declares(job.config, "scored"):
+        if not judged(job.config) or not (task_declares(job.config, "scored") or gives_features(job.config)):
             return {}
         return {self.name: self.stage(job.config["judge"], {}, job.annotated, job.data)}
 
@@ -23,4 +23,5 @@ class JudgeKind(StageKind):
         from ablatent.stages.judge.check import check_judge
 
         what = {name: config[name] for name in ("judge", "conditioner", "data", "guidance")}
+        what["gives_features"] = gives_features(config)
         yield Check(self.name, what, lambda: check_judge(config))

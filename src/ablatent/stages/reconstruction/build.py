@@ -12,10 +12,11 @@ from ablatent.core.progress import track
 from ablatent.data.tensors import to_images, to_tensor
 from ablatent.evaluation.features import ImageRows
 from ablatent.evaluation.reconstruction import reconstruction_scores
-from ablatent.evaluation.scores import Extractor, Metric, Score, score_features
+from ablatent.evaluation.scores import Metric, Score, score_features
 from ablatent.first_stage.codebook import code_use
 from ablatent.first_stage.perceptual import Perceptual
 from ablatent.stages.context import Context
+from ablatent.stages.extractor import extractor_of
 from ablatent.stages.kept import make_kept
 from ablatent.stages.models import load_first_stage
 from ablatent.stages.reference.build import chosen_rows
@@ -47,7 +48,7 @@ def build(ctx: Context) -> None:
     scores |= _codebook([part["codes"] for part in blocks if "codes" in part], len(originals))
     real = np.load(ctx.input("reference").path / "features.npy", mmap_mode="r")
     metrics = {name: make_kept(metric, Metric) for name, metric in config["metrics"].items()}
-    extractor = make_kept(config["extractor"], Extractor)
+    extractor = extractor_of(ctx)
     scored = score_features(
         metrics, extractor, lambda used: cached_features(ctx, used, restored, "reconstructions"), lambda used: real
     )

@@ -12,6 +12,7 @@ class ReconstructionKind(StageKind):
     name = "reconstruction"
     version = 3
     reads = ("first_stage", "reference")
+    extracts = True
     scored = True
 
     def stages(self, job: JobGraph) -> dict[str, Stage]:
@@ -24,7 +25,7 @@ class ReconstructionKind(StageKind):
             "perceptual": evaluation["perceptual"],
             "metrics": {name: evaluation["metrics"][name] for name in evaluation["reconstruction_metrics"]},
         }
-        inputs = {**job.keys("first_stage"), "reference": job.stages["reference_validation"].key}
+        inputs = {**job.keys("first_stage"), **job.of_extractor, "reference": job.stages["reference_validation"].key}
         return {self.name: self.stage(decides, inputs, job.images, job.data)}
 
     def checks(self, config: Config) -> Iterator[Check]:

@@ -6,9 +6,8 @@ from ablatent.core.files import write_json
 from ablatent.core.rng import stream
 from ablatent.data.base import Images
 from ablatent.evaluation.features import ImageRows, extract
-from ablatent.evaluation.scores import Extractor
 from ablatent.stages.context import Context
-from ablatent.stages.kept import make_kept
+from ablatent.stages.extractor import extractor_of
 
 
 def chosen_rows(images: Images, split: str, count: int | None) -> np.ndarray:
@@ -24,7 +23,7 @@ def build(ctx: Context) -> None:
     config = ctx.config
     images = ctx.images()
     rows = chosen_rows(images, config["split"], config["count"])
-    extractor = make_kept(config["extractor"], Extractor)
+    extractor = extractor_of(ctx)
     chosen, size, out = ImageRows(images.pixels, rows), ctx.compute.batch_size, ctx.work.files / "features.npy"
     extract(extractor, chosen, ctx.device, size, ctx.title, ctx.blocks("features"), out)
     np.save(ctx.work.files / "rows.npy", rows)

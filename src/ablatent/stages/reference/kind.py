@@ -9,6 +9,7 @@ class ReferenceKind(StageKind):
     """Decided by split, count, extractor and the images. Roles: reference_validation, reference_train."""
 
     name = "reference"
+    extracts = True
 
     def stages(self, job: JobGraph) -> dict[str, Stage]:
         evaluation, scored = job.config["evaluation"], task_declares(job.config, "scored")
@@ -19,7 +20,10 @@ class ReferenceKind(StageKind):
             counts["train"] = evaluation["reference_count"]
         return {
             f"{self.name}_{split}": self.stage(
-                {"split": split, "count": count, "extractor": evaluation["extractor"]}, {}, job.images, job.data
+                {"split": split, "count": count, "extractor": evaluation["extractor"]},
+                job.of_extractor,
+                job.images,
+                job.data,
             )
             for split, count in counts.items()
         }

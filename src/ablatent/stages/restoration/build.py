@@ -8,9 +8,10 @@ import numpy as np
 from ablatent.core.files import write_json
 from ablatent.core.instantiate import make
 from ablatent.evaluation.reconstruction import reconstruction_scores
-from ablatent.evaluation.scores import Extractor, Metric, Score, score_features
+from ablatent.evaluation.scores import Metric, Score, score_features
 from ablatent.first_stage.perceptual import Perceptual
 from ablatent.stages.context import Context
+from ablatent.stages.extractor import extractor_of
 from ablatent.stages.kept import make_kept
 from ablatent.stages.scores.build import as_json, cached_features
 from ablatent.stages.task.build import RESTORED
@@ -38,7 +39,7 @@ def _scores(
 ) -> dict[str, Score]:
     """title: which images these are. samples_per_image: rows of one true image, of which sets take the first, so that
     no image is in the real set twice. protocol: added to that of each score."""
-    extractor, perceptual = make_kept(ctx.config["extractor"], Extractor), make(ctx.config["perceptual"], Perceptual)
+    extractor, perceptual = extractor_of(ctx), make(ctx.config["perceptual"], Perceptual)
     metrics = {name: make_kept(metric, Metric) for name, metric in ctx.config["metrics"].items()}
     scores = reconstruction_scores(truth, images, perceptual, ctx.device, blocks=ctx.blocks(title))
     if len(images) // samples_per_image >= MIN_SET:

@@ -11,6 +11,7 @@ class RestorationKind(StageKind):
     name = "restoration"
     version = 2
     reads = ("task",)
+    extracts = True
     scored = True
 
     def stages(self, job: JobGraph) -> dict[str, Stage]:
@@ -18,4 +19,4 @@ class RestorationKind(StageKind):
             return {}
         evaluation = job.config["evaluation"]
         decides = {name: evaluation[name] for name in ("extractor", "perceptual", "metrics")}
-        return {self.name: self.stage(decides, job.keys("task"))}
+        return {self.name: self.stage(decides, job.keys("task") | job.of_extractor)}

@@ -12,6 +12,7 @@ from ablatent.core.files import write_json
 from ablatent.evaluation.features import extract
 from ablatent.evaluation.scores import Extractor, Metric, Score, score_features
 from ablatent.stages.context import Context
+from ablatent.stages.extractor import extractor_of
 from ablatent.stages.kept import make_kept
 from ablatent.store.artifacts import Work
 from ablatent.store.identity import Key
@@ -26,7 +27,7 @@ def build(ctx: Context) -> None:
     """
     config, samples = ctx.config, ctx.input("samples")
     real = np.load(ctx.input("reference").path / "features.npy", mmap_mode="r")
-    extractor = make_kept(config["extractor"], Extractor)
+    extractor = extractor_of(ctx)
     metrics = {name: make_kept(metric, Metric) for name, metric in config["metrics"].items()}
     captions = samples.json("summary.json").get("captions")
     texts = None if captions is None else cache(lambda used: used.texts(captions, ctx.device))

@@ -11,6 +11,7 @@ class ScoresKind(StageKind):
 
     name = "scores"
     reads = ("samples", "reference")
+    extracts = True
     scored = True
 
     def stages(self, job: JobGraph) -> dict[str, Stage]:
@@ -18,7 +19,7 @@ class ScoresKind(StageKind):
             return {}
         evaluation = job.config["evaluation"]
         decides = {"metrics": evaluation["metrics"], "extractor": evaluation["extractor"]}
-        inputs = {**job.keys("samples"), "reference": job.stages["reference_train"].key}
+        inputs = {**job.keys("samples"), **job.of_extractor, "reference": job.stages["reference_train"].key}
         return {self.name: self.stage(decides, inputs)}
 
     def checks(self, config: Config) -> Iterator[Check]:

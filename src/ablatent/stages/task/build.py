@@ -9,11 +9,11 @@ from ablatent.core.files import write_json
 from ablatent.core.images import labelled, save_gif, save_png
 from ablatent.core.instantiate import make
 from ablatent.core.progress import track
-from ablatent.evaluation.scores import Extractor, Score, versions
+from ablatent.evaluation.scores import Score, versions
 from ablatent.samplers.base import Sampler
 from ablatent.stages.context import Context
+from ablatent.stages.extractor import extractor_of
 from ablatent.stages.generator import load_generator, validation_source
-from ablatent.stages.kept import make_kept
 from ablatent.stages.models import source_of
 from ablatent.stages.scores.build import as_json, cached_features
 from ablatent.tasks.base import FigureTask, Restoration, TaskContext
@@ -29,7 +29,7 @@ def build(ctx: Context) -> None:
     config = ctx.config
     task: FigureTask = make(config["task"], FigureTask)
     sampler: Sampler = make(config["sampler"], Sampler)
-    seed, extractor = int(config["seed"]), make_kept(config["extractor"], Extractor)
+    seed, extractor = int(config["seed"]), extractor_of(ctx)
     generator = load_generator(ctx.inputs, config, lambda needs: validation_source(ctx, needs))
     model, size = generator.model, ctx.compute.batch_size
     prepared = ctx.images()

@@ -15,6 +15,7 @@ class TaskKind(StageKind):
     name = "task"
     version = 2
     reads = MODEL
+    extracts = True
     scored = True
     figure = "figure.png"
 
@@ -29,7 +30,8 @@ class TaskKind(StageKind):
             from_images = conditioned(config)
         else:
             from_images = not takes_classes_in_turn(config["conditioner"])
-        return {self.name: self.stage(decides, job.keys(*self.reads), digests if from_images else job.images, job.data)}
+        inputs = job.keys(*self.reads) | job.of_extractor
+        return {self.name: self.stage(decides, inputs, digests if from_images else job.images, job.data)}
 
     def checks(self, config: Config) -> Iterator[Check]:
         from ablatent.stages.check_helpers import evaluation_check
