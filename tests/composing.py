@@ -11,10 +11,10 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from ablatent.cli.main import plain
+from ablatent.cli.quick_hydra import quick_hydra
 from commands import ROOT
-from hydra_plugins.ablatent.launcher import ParsedOnce
 
-_parsed: dict[str, Any] = {}
+_parsed: dict[Any, bytes] = {}
 
 
 @contextlib.contextmanager
@@ -22,10 +22,7 @@ def hydra_ready() -> Iterator[None]:
     """Inside, hydra.compose("config", …) finds conf/ and experiments/."""
     os.environ["ABLATENT_ROOT"] = str(ROOT)
     GlobalHydra.instance().clear()
-    with initialize_config_dir(config_dir=str(ROOT / "conf"), version_base="1.3"):
-        loader: Any = GlobalHydra.instance().config_loader()
-        loader.repository = ParsedOnce(loader.repository)
-        loader.repository.parsed = _parsed
+    with quick_hydra(_parsed), initialize_config_dir(config_dir=str(ROOT / "conf"), version_base="1.3"):
         yield
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from ablatent.core.collector import rare_collections
 from ablatent.core.escape import for_console
 from ablatent.core.progress import console
 from ablatent.inference.pretrained import Resolver
@@ -11,6 +12,7 @@ from ablatent.sweep.image_counts import image_lines
 from ablatent.sweep.plan import Composed, Job, Plan, make_plan
 
 
+@rare_collections()
 def checked_plan(composed: Sequence[Composed], store: Store, everything: bool) -> Plan:
     """The plan of these jobs; each that cannot run is refused, with a printed reason.
 

@@ -17,12 +17,15 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ablatent.cli.output import PipedOutput
 from ablatent.cli.preflight import preflight, sweeps
+from ablatent.cli.quick_hydra import quick_hydra
 from ablatent.cli.raw_overrides import check_verb, quoted, unquoted, value_of
+from ablatent.core.collector import rare_collections
 from ablatent.core.declared import declared
 from ablatent.core.errors import AblatentError, ConfigError, MissingData, did_you_mean
 from ablatent.core.escape import for_console
 from ablatent.core.options import ROOT_VARIABLE, SEARCHPATH_VARIABLE
 from ablatent.core.progress import console
+from ablatent.core.values import leaves
 from ablatent.inference.model_reference import find, merge_overrides
 from ablatent.store.artifacts import check_format, check_place
 
@@ -41,6 +44,7 @@ def main(root: Path) -> None:
     os.environ[ROOT_VARIABLE] = str(root)
     os.environ[SEARCHPATH_VARIABLE] = os.pathsep.join(typed_searchpath(sys.argv[1:]))
     _typed[:] = sys.argv
+    parsed: dict[Any, bytes] = {}
     sys.stdout = cast(TextIO, PipedOutput(sys.stdout))
     sys.argv[1:] = [quoted(a) for a in sys.argv[1:]]
     overrides = [a for a in sys.argv[1:] if not a.startswith("-") and ("=" in a or a.startswith("~"))]
@@ -55,11 +59,13 @@ def main(root: Path) -> None:
             merged = prepend_job_overrides(root, overrides)
             sys.argv[1:] = [*(a for a in sys.argv[1:] if a not in overrides), *merged]
             overrides = merged
-        preflight(root, overrides, multirun)
+        with rare_collections(), quick_hydra(parsed):
+            preflight(root, overrides, multirun)
     except AblatentError as e:
         console.print(f"[red]error[/] {for_console(e)}", soft_wrap=True)
         sys.exit(2)
-    hydra.main(config_path=str(root / "conf"), config_name="config", version_base="1.3")(one_job)()
+    with quick_hydra(parsed):
+        hydra.main(config_path=str(root / "conf"), config_name="config", version_base="1.3")(one_job)()
     sys.stdout.flush()  # here, where a reader that is gone is no error
 
 
@@ -105,15 +111,20 @@ def command_line(words: Sequence[str] = ()) -> str:
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
     """The resolved configuration as plain values. Raises AblatentError for one that is missing or unresolvable."""
-    missing = sorted(OmegaConf.missing_keys(cfg))
-    if missing == [ROOT]:
-        obtain = declared(cfg.data, "obtain", "")
-        raise MissingData(
-            ROOT, "a folder with the data", "???", f"Give it on the command line: {ROOT}=FOLDER. {obtain}"
-        )
-    if missing:
-        raise ConfigError(missing[0], "a value", "???", f"Give it on the command line: {missing[0]}=…")
-    return resolved(cfg)
+    try:
+        config = resolved(cfg)
+    except AblatentError:
+        config = None
+    if config is None or "???" in leaves(config):  # OmegaConf's own search, which takes as long as resolving, names it
+        missing = sorted(OmegaConf.missing_keys(cfg))
+        if missing == [ROOT]:
+            obtain = declared(cfg.data, "obtain", "")
+            raise MissingData(
+                ROOT, "a folder with the data", "???", f"Give it on the command line: {ROOT}=FOLDER. {obtain}"
+            )
+        if missing:
+            raise ConfigError(missing[0], "a value", "???", f"Give it on the command line: {missing[0]}=…")
+    return resolved(cfg) if config is None else config
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:

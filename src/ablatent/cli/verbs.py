@@ -7,6 +7,7 @@ from ablatent.cli.checked_plan import checked_plan, missing_stages
 from ablatent.cli.command_fields import check_command, check_preset
 from ablatent.cli.verb import Config, Verb
 from ablatent.cli.verb_keys import ExportKeys, ImportKeys, JobsKeys, ReportKeys, SampleKeys, StatusKeys
+from ablatent.core.collector import rare_collections
 from ablatent.core.declared import declared
 from ablatent.core.disk import full_disk_named
 from ablatent.core.errors import AblatentError, DataError
@@ -31,6 +32,7 @@ class PlanVerb(Verb):
     takes_jobs = True
     keys = JobsKeys
 
+    @rare_collections()
     def __call__(self, jobs: Sequence[Composed], store: Store, config: Config, command: str) -> int:
         from ablatent.sweep.network_sizes import sizes_table
 
@@ -179,8 +181,9 @@ def execute(jobs: Sequence[Composed], command: str) -> int:
     config = next((job.config for job in jobs if job.refused is None or job.without_data), None)
     if config is None:
         raise AblatentError("\n".join(dict.fromkeys(str(job.refused) for job in jobs)))
-    check_preset(config.get("preset") or {})
-    check_command(config, declared(config["verb"], "reads"))
+    with rare_collections():
+        check_preset(config.get("preset") or {})
+        check_command(config, declared(config["verb"], "reads"))
     store = Store(config["store"]["path"])
     verb: Verb = make(config["verb"], Verb)
     if verb.writes:

@@ -1,6 +1,6 @@
 """Values of nested configurations by dotted keys."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 
@@ -19,3 +19,12 @@ def without(value: Any, *names: str) -> Any:
     if isinstance(value, Mapping):
         return {k: without(v, *names) for k, v in value.items() if k not in names}
     return value
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    """Every value of a nested configuration that is no mapping and no list."""
+    if isinstance(value, Mapping | list | tuple):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from leaves(item)
+    else:
+        yield value

@@ -91,9 +91,7 @@ class OpenMoji(ImageData):
             raise ConfigError("data.skin_tones", "true or false", self.skin_tones)
 
     def all_rows(self) -> list[Row]:
-        stems = [s for s in english_names() if self.skin_tones or not is_toned(s)]
-        splits = split_by_hash([base_emoji(s) for s in stems], self.validation_fraction)
-        return [Row(s, split, (SKIN_TONE,) if is_toned(s) else ()) for s, split in zip(stems, splits, strict=True)]
+        return list(_rows(self.skin_tones, self.validation_fraction))
 
     def content(self, rows: Sequence[Row]) -> Any:
         digest = hashlib.blake2b(digest_size=32)
@@ -156,6 +154,13 @@ def svg_folder() -> Path:
 def svg_bytes(stem: str) -> bytes:
     """The SVG of an icon, by its file name without suffix."""
     return (svg_folder() / f"{stem}.svg").read_bytes()
+
+
+@cache
+def _rows(skin_tones: bool, validation_fraction: float) -> tuple[Row, ...]:
+    stems = [s for s in english_names() if skin_tones or not is_toned(s)]
+    splits = split_by_hash([base_emoji(s) for s in stems], validation_fraction)
+    return tuple(Row(s, split, (SKIN_TONE,) if is_toned(s) else ()) for s, split in zip(stems, splits, strict=True))
 
 
 @cache

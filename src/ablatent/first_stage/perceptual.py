@@ -131,9 +131,9 @@ class FeatureDistance(Perceptual):
         # Buffers that are not persistent: no optimiser finds them, no checkpoint carries them.
         for name, shape in self._shapes().items():
             self.register_buffer(name, torch.empty(shape), persistent=False)
-        self.register_buffer(
-            "blur", torch.tensor([1.0, 2.0, 1.0]).outer(torch.tensor([1.0, 2.0, 1.0])) / 16, persistent=False
-        )
+        # Python's arithmetic: for torch's on the meta device torch would import its compiler.
+        blur = [[a * b / 16 for b in (1.0, 2.0, 1.0)] for a in (1.0, 2.0, 1.0)]
+        self.register_buffer("blur", torch.tensor(blur), persistent=False)
         self.train(False)
 
     def forward(self, x: Float[Tensor, "b 3 h w"], y: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:

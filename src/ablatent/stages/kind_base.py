@@ -140,8 +140,10 @@ class StageKind(ABC):
     images: it also reads the stages that the job's extractor needs (`JobGraph.of_extractor`). trained: it is a
     training: it has a tracker run, curves, and may run on several devices. scored: it writes scores.json. figure: a
     file of it that a job's tracker run shows. training_key: the key of the configuration with the options of its
-    training. exported: whether its weights can be written for other programs. neutral: options of the stage itself that
-    were added later → the value at which they change nothing: keys leave them out then.
+    training. exported: whether its weights can be written for other programs. sized_by: keys of the configuration that
+    alone decide its `sizes`, seeds apart: a sweep asks for each distinct one once; empty: its options, `first_stage`
+    and `data`. neutral: options of the stage itself that were added later → the value at which they change nothing:
+    keys leave them out then.
 
     A kind of this package stands in `kind.py` of a folder of its own, beside `build.py` with ``build(ctx: Context)``;
     one of a user's in any module that has a `build` too (see docs/extending.md).
@@ -156,6 +158,7 @@ class StageKind(ABC):
     figure: ClassVar[str | None] = None
     training_key: ClassVar[str | None] = None
     exported: ClassVar[bool] = False
+    sized_by: ClassVar[tuple[str, ...]] = ()
     neutral: ClassVar[dict[str, Any]] = {}
 
     @property

@@ -30,12 +30,14 @@ def sizes_of(plan: Plan) -> Iterator[Size]:
         if job.refused is not None and not job.without_data:
             continue
         stages = job.stages or stages_of(job.config, UnseenData())
-        beside = {"first_stage": without(job.config["first_stage"], "seed"), "data": job.config["data"]}
         for kind in kinds_of(job.config):
             stage = stages.get(kind.name)
             if stage is None:
                 continue
-            name = digest({"kind": kind.name, "config": without(stage.config, "seed"), **beside})
+            decides = {key: job.config[key] for key in kind.sized_by or ("first_stage", "data")}
+            if not kind.sized_by:
+                decides[kind.name] = stage.config
+            name = digest({"kind": kind.name, "decides": without(decides, "seed")})
             if name not in seen:
                 seen.add(name)
                 with one_thread():

@@ -31,9 +31,9 @@ def check_network(config: Config) -> None:
     """Check the shapes from latents to the network's output, with the condition. Raises ConfigError."""
     size, learned = int(config["data"]["size"]), bool(config["diffusion"]["learned_variance"])
     classes, segments = classes_of(config)
+    model = model_of(config)
+    shape = model.latent_shape(size, size)
     with torch.device("meta"):
-        model = model_of(config)
-        shape = model.latent_shape(size, size)
         setting = dummy_inputs(shape, size, classes, segments, model.image_channels)
         parts = explained("network", lambda: make_network(config, setting, learned))
     check_weights_found(config["conditioner"])
@@ -64,9 +64,9 @@ def diffusion_sizes(config: Config) -> list[Size]:
     """The sizes of the network, and of the conditioner where it has parameters."""
     side, training = int(config["data"]["size"]), config["training"]
     batch_size, learned = int(training["batch_size"]), bool(config["diffusion"]["learned_variance"])
+    model = model_of(config)
+    shape = model.latent_shape(side, side)
     with torch.device("meta"):
-        model = model_of(config)
-        shape = model.latent_shape(side, side)
         setting = dummy_inputs(shape, side, *classes_of(config), model.image_channels)
         network, conditioner = make_network(config, setting, learned)
         count, beside = parameter_count(network), parameter_count(conditioner)

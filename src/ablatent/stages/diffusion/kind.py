@@ -18,6 +18,7 @@ class DiffusionKind(StageKind):
     trained = True
     training_key = "training"
     exported = True
+    sized_by = ("first_stage", "data", "network", "conditioner", "diffusion", "training")
 
     def stages(self, job: JobGraph) -> dict[str, Stage]:
         config = job.config

@@ -1,45 +1,71 @@
 """Whether a first stage can be built, and its size."""
 
+import json
+from functools import lru_cache
+
 import torch
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.instantiate import make
+from ablatent.core.values import without
 from ablatent.first_stage.base import FirstStage
 from ablatent.first_stage.losses import AutoencoderLoss
-from ablatent.stages.check_helpers import check_weights_found, explained, parameter_count
+from ablatent.first_stage.perceptual import Perceptual
+from ablatent.stages.check_helpers import check_weights_found, construct, explained, parameter_count
 from ablatent.stages.kind_base import Config, Size
 from ablatent.stages.step_memory import STATE_BYTES, for_batch, saved_activation_bytes, without_numbers
 from ablatent.stages.stored import make_first_stage
 
 
 def model_of(config: Config) -> FirstStage:
-    """The model of a job's first stage, on the default device, with errors that name `first_stage`."""
-    model: FirstStage = explained("first_stage", lambda: make_first_stage(config["first_stage"]))
+    """The model of a job's first stage on the meta device, with errors that name `first_stage`.
+
+    Several checks ask for the shapes of the same one, which nothing may change.
+    """
+    return _model_of(json.dumps(config["first_stage"], sort_keys=True))
+
+
+@lru_cache(maxsize=64)
+def _model_of(node: str) -> FirstStage:
+    with torch.device("meta"):
+        model: FirstStage = explained("first_stage", lambda: make_first_stage(json.loads(node)))
     return model
 
 
 def check_first_stage(config: Config) -> None:
     """Check the shape of its latents, its loss, and the weights that this needs. Raises ConfigError."""
     node, size = config["first_stage"], int(config["data"]["size"])
-    with torch.device("meta"):
-        model = model_of(config)
-        model.latent_shape(size, size)
+    model = model_of(config)
+    model.latent_shape(size, size)
     channels = int(config["data"].get("channels", 3))
     if model.image_channels != channels:
         expected = f"{model.image_channels}, as the first stage has"
         raise ConfigError("data.channels", expected, channels, "Or choose first_stage=kl, vq or identity.")
     check_weights_found(node)
     if model.trainable and "loss" in node:  # imported weights come without
-        explained("first_stage.loss", lambda: make(node["loss"], AutoencoderLoss))
+        explained("first_stage.loss", lambda: _loss(node["loss"]))
+
+
+def _loss(node: Config) -> AutoencoderLoss:
+    """The loss of a node; its perceptual distance has shapes alone, since `check_perceptual` reads the weights."""
+    if node.get("perceptual") is None:
+        return make(node, AutoencoderLoss)
+    with torch.device("meta"):
+        perceptual = make(node["perceptual"], Perceptual)
+    return make(without(node, "perceptual"), AutoencoderLoss, perceptual=perceptual)
+
+
+def check_perceptual(node: Config) -> None:
+    """Check a perceptual distance and that its weights are those that it names. Raises ConfigError."""
+    construct("first_stage.loss.perceptual", node, Perceptual)
 
 
 def first_stage_size(config: Config) -> Size:
     """The size of the autoencoder with its codebook, without the networks of its loss, which a step needs besides."""
     node = config["first_stage"]
     side, name = int(config["data"]["size"]), str(node["_target_"]).rsplit(".", 1)[-1]
-    with torch.device("meta"):
-        model = make_first_stage(node)
-        count, latent = parameter_count(model), model.latent_shape(side, side)
+    model = model_of(config)
+    count, latent = parameter_count(model), model.latent_shape(side, side)
     if not model.trainable:
         return Size(kind="first_stage", part=name, parameters=count)
     training = node["training"]

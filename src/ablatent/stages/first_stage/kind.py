@@ -13,6 +13,7 @@ class FirstStageKind(StageKind):
     trained = True
     training_key = "first_stage.training"
     exported = True
+    sized_by = ("first_stage", "data")
 
     def stages(self, job: JobGraph) -> dict[str, Stage]:
         node = job.config["first_stage"]
@@ -21,10 +22,13 @@ class FirstStageKind(StageKind):
         return {self.name: self.stage(node, {}, job.images, job.data)}
 
     def checks(self, config: Config) -> Iterator[Check]:
-        from ablatent.stages.first_stage.check import check_first_stage
+        from ablatent.stages.first_stage.check import check_first_stage, check_perceptual
 
         what = {"first_stage": config["first_stage"], "size": config["data"]["size"]}
         yield Check(self.name, what, lambda: check_first_stage(config))
+        # reading its weights takes most of the time, and autoencoders share it
+        if (node := config["first_stage"].get("loss", {}).get("perceptual")) is not None:
+            yield Check("perceptual", node, lambda: check_perceptual(node))
 
     def sizes(self, config: Config) -> list[Size]:
         from ablatent.stages.first_stage.check import first_stage_size

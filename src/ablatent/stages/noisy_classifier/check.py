@@ -23,8 +23,8 @@ def check_classifier(config: Config) -> None:
     def network(channels: int) -> torch.nn.Module:
         return make(node["network"], torch.nn.Module, in_channels=channels, classes=len(annotations.classes))
 
+    shape = model_of(config).latent_shape(size, size)
     with torch.device("meta"):
-        shape = model_of(config).latent_shape(size, size)
         count = parameter_count(explained("classifier.network", lambda: network(shape[0])))
     with trial_device(count), torch.no_grad():
         explained("classifier.network", lambda: network(shape[0])(torch.zeros(2, *shape), torch.zeros(2)))
