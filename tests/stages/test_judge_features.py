@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from ablatent.core.errors import ConfigError
 from ablatent.core.files import write_json
 from ablatent.data.base import load_images
+from ablatent.data.tensors import to_tensor
 from ablatent.evaluation.features import extract
 from ablatent.evaluation.fid import FID
 from ablatent.evaluation.judge_features import JudgeExtractor
@@ -23,7 +24,6 @@ from ablatent.store.artifacts import Store
 from ablatent.store.identity import Key
 from ablatent.sweep.combination_rules import apply_rules
 from ablatent.sweep.plan import Composed, make_plan
-from ablatent.data.tensors import to_tensor
 from commands import ROOT, SMALL, built, run
 from composing import composed
 
