@@ -20,6 +20,7 @@ SHARED = {
     "super_resolution": {"first_stage": 1, "diffusion": 1, "task": 3, "restoration": 3},
     "text_scenes": {"first_stage": 1, "embeddings": 1, "diffusion": 1, "judge": 1, "samples": 3, "agreement": 3},
     "text_swaps": {"first_stage": 1, "embeddings": 1, "diffusion": 1, "task": 3},
+    "time_to_quality": {"first_stage": 1, "diffusion": 3, "judge": 1, "samples": 60, "scores": 60},
 }
 # One preset in place of three.
 SHARED_IN_TINY = SHARED | {"autoencoder_zoo": {"first_stage": 4, "reconstruction": 4, "reference": 2}}
