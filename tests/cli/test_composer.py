@@ -90,7 +90,7 @@ def test_one_override(pair, overrides):
 
 
 @pytest.mark.parametrize(
-    ("choices", "seed"), [(1, 0), pytest.param(40, 1, marks=pytest.mark.slow)], ids=["few", "many"]
+    ("choices", "seed"), [(1, 0), pytest.param(30, 1, marks=pytest.mark.slow)], ids=["few", "many"]
 )
 def test_random_jobs(pair, choices, seed):
     hydra, ours, _ = pair
@@ -108,5 +108,5 @@ def test_values_on_a_shared_choice(pair):
     assert sum(ours(job) != before for job in jobs) > len(jobs) // 2
     assert len(composer.chosen) == composed
     assert ours(choice) == before == hydra(choice)
-    for job in jobs[:2]:
+    for job in jobs[:1]:
         assert ours(job) == hydra(job)

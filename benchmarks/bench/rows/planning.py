@@ -31,6 +31,5 @@ ROW = Row(
     seconds=20,
     rounds=(3, 10),
     full=frozenset({"1000"}),
-    note="Nothing is in the store; what earlier plans remember of files is there."
-    " 1000: 40 choices of options, 25 seeds each.",
+    note="Nothing is in the store; what earlier plans remember of files is there. 1000: 40 choices, 25 seeds.",
 )

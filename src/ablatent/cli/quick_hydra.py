@@ -35,6 +35,10 @@ class ParsedOnce:
         # Hydra copies the repository for each composition; the sources are the same for all of a loader.
         return self
 
+    def __reduce__(self) -> Any:
+        # Launchers that start processes send them the loader; without this, unpickling would ask __getattr__.
+        return ParsedOnce, (self.repository, self.parsed)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self.repository, name)
 
