@@ -107,6 +107,11 @@ class Row:
         return [b for b in self.bounds if not b.cases or case in b.cases]
 
 
+def compiled(cases: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The same cases with the option `compiled`, under names that say so."""
+    return {f"{name}, compiled": {**options, "compiled": True} for name, options in cases.items()}
+
+
 def row_names() -> list[str]:
     """The names of all rows: of the files in rows/."""
     folder = Path(__file__).with_name("rows")
