@@ -3,11 +3,13 @@
 python run.py -m experiments=time_to_quality
 python run.py -m experiments=time_to_quality sampler=ddpm sampler.steps=1000
 python benchmarks/time_to_quality.py GRID/report.csv REFERENCE/report.csv [--score fd_judge] [--out FILE.md]
+python benchmarks/time_to_quality.py GRID/report.csv --against ddim:20
 
 GRID, REFERENCE: the reports of the two commands. For each sampler and number of steps: the score over that of the
 reference of the same training, the geometric mean of the trainings, and its 95 % interval by Student's t on the
 logarithms (n - 1 degrees of freedom). within: the interval ends at 1.05 or below; not within: it begins above; else it
-is open. The samplers of the experiment evaluate the network once a step, so that steps are evaluations (NFE).
+is open. --against: a cell of the grid in place of the reference. The samplers of the experiment evaluate the network
+once a step, so that steps are evaluations (NFE).
 """
 
 import argparse
@@ -66,9 +68,12 @@ def rows_of(path: Path, score: str) -> list[dict[str, str]]:
     return rows
 
 
-def ratios_of(grid: Path, reference: Path, score: str) -> dict[tuple[str, int], Ratio]:
-    """(sampler, steps) → ratio, of those with all trainings of the reference."""
-    base = {row["seed"]: float(row[score]) for row in rows_of(reference, score)}
+def ratios_of(grid: Path, reference: Path | tuple[str, int], score: str) -> dict[tuple[str, int], Ratio]:
+    """(sampler, steps) → ratio, of those with all trainings of the reference: a report, or a cell of the grid."""
+    rows = rows_of(reference if isinstance(reference, Path) else grid, score)
+    if not isinstance(reference, Path):
+        rows = [row for row in rows if (row["sampler"], int(row["sampler.steps"])) == reference]
+    base = {row["seed"]: float(row[score]) for row in rows}
     found: dict[tuple[str, int], list[float]] = defaultdict(list)
     for row in rows_of(grid, score):
         if row["seed"] in base:
@@ -83,7 +88,7 @@ def is_stochastic(sampler: str) -> bool:
     return bool(make(OmegaConf.to_container(node), Sampler).stochastic)
 
 
-def table(ratios: dict[tuple[str, int], Ratio], score: str) -> str:
+def table(ratios: dict[tuple[str, int], Ratio], score: str, reference: str = "DDPM-1000") -> str:
     """Markdown, deterministic and stochastic samplers apart."""
     lines = []
     for title, stochastic in (("Deterministic samplers", False), ("Stochastic samplers", True)):
@@ -91,7 +96,7 @@ def table(ratios: dict[tuple[str, int], Ratio], score: str) -> str:
         lines += [
             f"### {title}",
             "",
-            f"| sampler | NFE | {score} / that of DDPM-1000 [95 %] | trainings | within 5 % |",
+            f"| sampler | NFE | {score} / that of {reference} [95 %] | trainings | within 5 % |",
         ]
         lines += ["|---|---|---|---|---|"]
         for (sampler, steps), r in cells.items():
@@ -105,11 +110,17 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("grid", type=Path)
-    parser.add_argument("reference", type=Path)
+    beside = parser.add_mutually_exclusive_group(required=True)
+    beside.add_argument("reference", type=Path, nargs="?")
+    beside.add_argument("--against", metavar="SAMPLER:STEPS")
     parser.add_argument("--score", default="fd_judge")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    text = table(ratios_of(options.grid, options.reference, options.score), options.score)
+    reference, name = options.reference, "DDPM-1000"
+    if options.against is not None:
+        sampler, _, steps = options.against.partition(":")
+        reference, name = (sampler, int(steps)), f"{sampler} at {steps}"
+    text = table(ratios_of(options.grid, reference, options.score), options.score, name)
     print(text)
     if options.out is not None:
         options.out.write_text(text)

@@ -47,6 +47,8 @@ def test_each_training_is_compared_with_its_own_reference(tmp_path):
     paths = report(tmp_path / "grid.csv", grid), report(tmp_path / "reference.csv", reference)
     ratios = time_to_quality.ratios_of(*paths, "fd_judge")
     assert {cell: r.mean for cell, r in ratios.items()} == pytest.approx({("ddim", 10): 1.5, ("ddpm", 10): 3.0})
+    against = time_to_quality.ratios_of(paths[0], ("ddim", 10), "fd_judge")
+    assert against["ddpm", 10].mean == pytest.approx(2.0)
     deterministic, stochastic = time_to_quality.table(ratios, "fd_judge").split("### Stochastic")
     assert "| ddim | 10 | 1.500" in deterministic and "| ddpm | 10 | 3.000" in stochastic
 
