@@ -5,10 +5,13 @@ from pathlib import Path
 import pytest
 
 from ablatent.core.errors import StageError
+from ablatent.executors.inline import Inline
 from ablatent.stages.stage import Stage
 from ablatent.store.artifacts import Store
+from ablatent.store.records import StageOutcome
 from ablatent.sweep.builder import Builder
-from ablatent.sweep.executors import Inline, StageOutcome
+from ablatent.sweep.executor import SweepRun
+from ablatent.sweep.journal import Journal
 from ablatent.sweep.plan import Job, Plan
 from ablatent.sweep.run_sweep import job_record
 
@@ -33,7 +36,8 @@ def run(executor: Inline, tmp_path: Path) -> tuple[list[str], dict[int, str], di
     builder = Recording(Store(tmp_path), {}, "sweep")
     builder.begun = []
     outcomes: dict[int, dict[str, StageOutcome]] = {}
-    executor.run(Plan(jobs), builder, lambda job, found, spent: outcomes.update({job.index: found}))
+    journal = Journal(tmp_path / "sweep")
+    executor.run(SweepRun(Plan(jobs), builder, journal, lambda job, found, _: outcomes.update({job.index: found})))
     records = {n: job_record(jobs[n], found, 0.0) for n, found in outcomes.items()}
     messages = {n: record.error.message for n, record in records.items() if record.error}
     return builder.begun, {n: record.status for n, record in records.items()}, messages

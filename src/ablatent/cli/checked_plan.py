@@ -19,19 +19,29 @@ def checked_plan(composed: Sequence[Composed], store: Store, everything: bool) -
     everything: check also where all stages are in the store already, which takes an import of torch.
     """
     plan = make_plan(composed, Resolver(store))
+    check_missing(plan, store, everything)
+    for line in image_lines(plan):
+        console.print(for_console(line))
+    print_refused(plan)
+    return plan
+
+
+def check_missing(plan: Plan, store: Store, everything: bool = False) -> None:
+    """Refuse every job of a plan that cannot run; `everything` as for `checked_plan`."""
     missing = missing_stages(plan, store)
     if everything or missing:
         from ablatent.sweep.check import check_plan
 
         check_plan(plan, lambda stage: stage.key not in missing)
-    for line in image_lines(plan):
-        console.print(for_console(line))
+
+
+def print_refused(plan: Plan) -> None:
+    """A line for each reason why jobs are refused."""
     for reason, jobs in refusals(plan).items():
         named = f"job {jobs[0].index} {jobs[0].name}: " if len(plan.jobs) > 1 else ""
         if len(jobs) > 1:
             named = "all jobs: " if len(jobs) == len(plan.jobs) else f"{len(jobs)} jobs, the first {named}"
         console.print(f"[red]refused[/] {for_console(named + reason)}")
-    return plan
 
 
 def refusals(plan: Plan) -> dict[str, list[Job]]:

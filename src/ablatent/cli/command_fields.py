@@ -20,7 +20,7 @@ from ablatent.stages.job_fields import job_fields
 
 if TYPE_CHECKING:
     from ablatent.cli.verb import Verb
-    from ablatent.sweep.executors import Executor
+    from ablatent.sweep.executor import Executor
 
 FROM_PRESET = re.compile(r"\$\{(?:oc\.select:)?preset\.([\w.]+)")
 

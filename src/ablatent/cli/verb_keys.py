@@ -29,6 +29,12 @@ class StatusKeys(Fields):
     sweep: Annotated[Text | None, "id of a sweep whose jobs are listed; null: none"]
 
 
+class RecordedKeys(Fields):
+    """The keys of the verbs of a recorded sweep."""
+
+    sweep: Annotated[Text | None, "id of the sweep, below store/sweeps; null: the newest"]
+
+
 class SampleKeys(Fields):
     """The keys of do=sample."""
 

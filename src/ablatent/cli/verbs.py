@@ -20,9 +20,9 @@ from ablatent.store.identity import Key, SweepId
 from ablatent.store.layout import object_folders
 from ablatent.store.sweeps import newest_sweep, sweep_named
 from ablatent.store.verify import Damaged, verify
-from ablatent.sweep.executors import Executor
+from ablatent.sweep.executor import Executor
 from ablatent.sweep.plan import Composed, effects, stages_table
-from ablatent.sweep.run_sweep import run
+from ablatent.sweep.run_sweep import run, write_plan
 from ablatent.tracking.base import NoTracking, Tracking
 
 
@@ -77,7 +77,8 @@ class RunVerb(Verb):
 
             finish(store.root, sweep, tracking, out if writable else record.parent, record)
 
-        return run(plan, store, config, command, executor, tracking, report, None if writable else record_elsewhere)
+        recorded = write_plan(plan, store.root, config, command, None if writable else record_elsewhere)
+        return run(plan, store, config, recorded, executor, tracking, report)
 
 
 class ReportVerb(Verb):

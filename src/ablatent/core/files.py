@@ -33,22 +33,25 @@ def sync(path: Path) -> None:
         os.close(fd)
 
 
-def write_atomic(path: Path, data: bytes) -> None:
+def write_atomic(path: Path, data: bytes, lasting: bool = True) -> None:
     """Replace `path` in one step: a reader sees the old bytes or the new, never half.
 
-    Where that fails, nothing new is left. Raises DiskFull for want of space, other OSErrors as they are.
+    lasting: wait until the disk has it; else it may be lost where the machine fails, and takes a hundredth of the time.
+    Where it cannot be written, nothing new is left. Raises DiskFull for want of space, other OSErrors as they are.
     """
-    with replacing(path, path.with_name(f".{path.name}.{os.getpid()}.part")) as part, part.open("wb") as f:
-        f.write(data)
+    with replacing(path, path.with_name(f".{path.name}.{os.getpid()}.part"), lasting) as part:
+        part.write_bytes(data)
 
 
 @contextmanager
-def replacing(path: Path, part: Path) -> Iterator[Path]:
-    """Inside, `part` is written; it takes the place of `path` at the end, or is removed after an error."""
+def replacing(path: Path, part: Path, lasting: bool = True) -> Iterator[Path]:
+    """Inside, `part` is written; it takes the place of `path` at the end, or is removed after an error. lasting: as for
+    `write_atomic`."""
     try:
         with full_disk_named(path):
             yield part
-            sync(part)
+            if lasting:
+                sync(part)
             part.replace(path)
     except BaseException:
         with suppress(OSError):
@@ -56,9 +59,9 @@ def replacing(path: Path, part: Path) -> Iterator[Path]:
         raise
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Atomically, sorted keys, two spaces; NaN is refused (it is not JSON)."""
-    write_atomic(path, (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode())
+def write_json(path: Path, value: Any, lasting: bool = True) -> None:
+    """As `write_atomic`; sorted keys, two spaces; NaN is refused (it is not JSON)."""
+    write_atomic(path, (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode(), lasting)
 
 
 def read_json(path: Path) -> Any:

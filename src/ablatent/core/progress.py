@@ -46,6 +46,14 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+_open: "list[Bar]" = []
+
+
+def open_bar() -> "Bar | None":
+    """The bar that was opened last and is not closed: what this process is doing now, for whoever watches it."""
+    return _open[-1] if _open else None
+
+
 class Bar:
     """A progress bar on a terminal, else a line every `every` seconds; both show the rate and the time left.
 
@@ -57,6 +65,7 @@ class Bar:
         self.title, self.total, self.unit, self.done, self.every = title, total, unit, done, every
         self.first = done
         self.start = self.last = time.monotonic()
+        _open.append(self)
         self.rich: Progress | None = None
         if console.is_terminal:
             self.rich = Progress(
@@ -77,8 +86,7 @@ class Bar:
     def advance(self, n: int = 1, **shown: float) -> None:
         """Count n more units as done. shown: values by name (a loss, say) beside the rate."""
         self.done += n
-        now = time.monotonic()
-        rate = (self.done - self.first) / max(now - self.start, 1e-9)
+        now, rate = time.monotonic(), self.rate
         text = " ".join(f"{k} {v:.4g}" for k, v in shown.items())
         if self.rich is not None:
             self.rich.update(self.task, completed=self.done, rate=f"{rate:.3g} {self.unit}/s", shown=text)
@@ -89,6 +97,11 @@ class Bar:
             console.print(f"  {self.title}: {counted}, {left} left {text}".rstrip())
             sys.stdout.flush()
 
+    @property
+    def rate(self) -> float:
+        """Units a second since it was opened."""
+        return (self.done - self.first) / max(time.monotonic() - self.start, 1e-9)
+
     def skip(self, n: int) -> None:
         """Count n more units as done before, see `done`."""
         self.first += n
@@ -96,6 +109,8 @@ class Bar:
 
     def close(self) -> None:
         """Take the bar off the terminal."""
+        if self in _open:
+            _open.remove(self)
         if self.rich is not None:
             self.rich.stop()
 

@@ -20,7 +20,7 @@ GRACE = 5.0
 """Seconds that work which can be stopped in order has to come to a place where it can."""
 
 _stop, _stopped = threading.Event(), threading.Event()
-_stoppable: list[None] = []  # an entry for each block of `stoppable` that is being run
+_stoppable: list[float] = []  # the grace of each block of `stoppable` that is being run
 _kept: list[str] = []
 
 
@@ -46,9 +46,9 @@ def stop_requested() -> bool:
 
 
 @contextmanager
-def stoppable() -> Iterator[None]:
-    """A block that looks at `stop_requested` itself: a signal waits for its `stop`, or its end, up to GRACE seconds."""
-    _stoppable.append(None)
+def stoppable(grace: float = GRACE) -> Iterator[None]:
+    """A block that looks at `stop_requested`: a signal waits for its `stop`, or its end, up to `grace` seconds."""
+    _stoppable.append(grace)
     try:
         yield
     finally:
@@ -83,7 +83,7 @@ def _wait(reader: int, quiet: bool) -> None:
         pass
     _stop.set()
     if _stoppable:
-        _stopped.wait(GRACE)
+        _stopped.wait(max(_stoppable))
     try:
         if not quiet:
             # By a thread of its own: whoever reads the output may have stopped reading.

@@ -234,19 +234,21 @@ class Store:
         build: Callable[[Work], None],
         record: Callable[[], Mapping[str, Any]] = dict,
         invocation: str = "",
+        wait: bool = True,
     ) -> tuple[Artifact, bool]:
         """find → lock → find again → build in work/KEY → manifest last → fsync → one rename.
 
         build writes the object's files into work.files, and may leave work.checkpoint to resume from; record gives
         the manifest's entries beside the files. Returns the artifact and whether this call built it. A failed build
-        leaves error.json, which callers of the same `invocation` that waited for it raise again. Raises ConfigError for
-        a store that cannot be written, DiskFull for want of space: half files are removed then.
+        leaves error.json, which callers of the same `invocation` that waited for it raise again. wait: false: raise
+        Busy where another process builds it. Raises ConfigError for a store that cannot be written, DiskFull for want
+        of space: half files are removed then.
         """
         if found := self.find(key):
             return found, False
         requested_at = time.time()
         self.check_writable()
-        with full_disk_named(self.root), locked(lock_file(self.root, key), key):
+        with full_disk_named(self.root), locked(lock_file(self.root, key), key, wait=wait):
             try:
                 if found := self._checked(key):
                     return found, False

@@ -10,20 +10,25 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ablatent.core.errors import AblatentError
 from ablatent.core.progress import console, seconds
 
 _threads: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
 
+class Busy(AblatentError):
+    """A lock that another process holds, and for which nobody wants to wait."""
+
+
 @contextmanager
-def locked(path: Path, title: str, poll: float = 0.1, message_every: float = 30.0) -> Iterator[None]:
+def locked(path: Path, title: str, poll: float = 0.1, message_every: float = 30.0, wait: bool = True) -> Iterator[None]:
     """Hold the lock file `path` for a block.
 
-    While another process holds it, try every `poll` seconds, and print a message with `title` after two seconds, then
-    every `message_every` seconds.
+    wait: false: raise Busy where another process holds it. While another process holds it, try every `poll` seconds,
+    and print a message with `title` after two seconds, then every `message_every` seconds.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with _threads[str(path)], path.open("a+", errors="replace") as f:
@@ -33,6 +38,8 @@ def locked(path: Path, title: str, poll: float = 0.1, message_every: float = 30.
                 fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except OSError:
+                if not wait:
+                    raise Busy(f"{title}: process {f.read().strip() or '?'} builds it") from None
                 waited = time.monotonic() - start
                 if waited - last_message >= message_every:
                     last_message = waited
@@ -47,3 +54,16 @@ def locked(path: Path, title: str, poll: float = 0.1, message_every: float = 30.
             yield
         finally:
             fcntl.lockf(f, fcntl.LOCK_UN)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether another process holds a lock file. A process that holds it itself would lose it by this call."""
+    if not path.exists():
+        return False
+    with suppress(OSError), path.open("a+") as f:
+        try:
+            fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(f, fcntl.LOCK_UN)
+        except OSError:
+            return True
+    return False

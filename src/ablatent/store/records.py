@@ -1,7 +1,9 @@
 """The JSON records of a store: one typed reader and writer for each. Free of torch.
 
-`Manifest`: manifest.json of an artifact. `PlanRecord`: sweeps/ID/plan.json. `JobRecord`: sweeps/ID/jobs/NNN.json. What
-is in a file is checked against the fields of its class, whose names are the keys of the JSON object.
+`Manifest`: manifest.json of an artifact. Of a sweep, below sweeps/ID: `PlanRecord`: plan.json, `JobRecord`:
+jobs/NNN.json, `StageState`: stages/KEY.json, `Heartbeat`: beats/KEY.json, `Driver`: driver.json. `BuildRecord`: what a
+worker is given, `StageOutcome`: what it gives back. What is in a file is checked against the fields of its class, whose
+names are the keys of the JSON object.
 """
 
 import dataclasses
@@ -220,12 +222,64 @@ class PlanRecord(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class BuildRecord(Record):
-    """One stage to be built somewhere: the store of its inputs, the node `runtime`, and for whom it is built."""
+    """One stage to be built somewhere: the store of its inputs, the node `runtime`, and for whom it is built.
+
+    on_code_change: warn | rebuild | error; tracking: the node of the tracker, None for none; end, beat: the files of
+    its `StageOutcome` and `Heartbeat`, None for none.
+    """
 
     stage: PlannedStage
     store: str
     runtime: Mapping[str, Any]
     invocation: str = ""
+    on_code_change: str = "warn"
+    tracking: Mapping[str, Any] | None = None
+    end: str | None = None
+    beat: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageState(Record):
+    """Where a stage of a sweep stands. status: waiting (to be tried again) | elsewhere (another command builds it) |
+    running | stopped (with its command) | built | found | failed | skipped.
+
+    where: host and process, or job, that builds it; attempt: 1 for the first; time: of this state, seconds since 1970;
+    seconds: spent on it; message: why it failed, or is tried again.
+    """
+
+    status: str
+    where: str = ""
+    attempt: int = 1
+    time: float = 0.0
+    seconds: float = 0.0
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heartbeat(Record):
+    """That a build is alive: beat: counts on; title, done, total, unit: of the work that it shows a bar for, if any;
+    rate: units a second; where: its host and process."""
+
+    beat: int
+    where: str
+    title: str = ""
+    done: int = 0
+    total: int = 0
+    unit: str = ""
+    rate: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Driver(Record):
+    """The command that runs a sweep. beat: counts on while it lives; began: seconds since 1970; executor: its name;
+    code: its exit code, None while it runs and where it was killed."""
+
+    host: str
+    pid: int
+    began: float
+    executor: str
+    beat: int = 0
+    code: int | None = None
 
 
 @dataclass(frozen=True)
@@ -245,6 +299,16 @@ class JobFailure(Record):
     kind: str
     message: str
     traceback: str
+
+
+@dataclass(frozen=True)
+class StageOutcome(Record):
+    """What became of a stage in one command. status: built | found | failed | skipped | busy, where another process
+    builds it; seconds: spent on it; error: why it failed."""
+
+    status: str
+    seconds: float = 0.0
+    error: JobFailure | None = None
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ BEGUN = "code"
 class Builder:
     """Builds stages for one invocation (a sweep, or one spec).
 
-    runtime: the node of the configuration; on_code_change: warn | rebuild | error; tracking: of the stages' runs.
+    runtime: the node of the configuration; on_code_change: warn | rebuild | error; tracking: of the stages' runs; wait:
+    for a stage that another process builds, else raise Busy.
     """
 
     store: Store
@@ -32,6 +33,7 @@ class Builder:
     invocation: str
     on_code_change: str = "warn"
     tracking: Tracking = field(default_factory=NoTracking)
+    wait: bool = True
 
     def __call__(self, stage: Stage) -> tuple[Artifact, bool, float]:
         """(artifact, whether it was built now, seconds that this took); prints one line.
@@ -39,20 +41,28 @@ class Builder:
         Raises StageError where store.on_code_change=error meets an artifact of other code, and what the build raises.
         """
         start = time.monotonic()
-        found = self.store.find(stage.key)
-        if found is not None and self._still_good(found, stage):
-            console.print(f"  {stage.key.short:<24} found")
+        if (found := self.find(stage)) is not None:
             return found, False, time.monotonic() - start
         artifact, built = self.store.get_or_build(
             stage.key,
             lambda work: self._build(stage, work),
             lambda: record(stage, self.runtime, (self.store.work_folder(stage.key) / BEGUN).read_text()),
             self.invocation,
+            self.wait,
         )
-        spent = time.monotonic() - start
-        word = f"[green]built[/] in {seconds(artifact.manifest.wall_seconds)}" if built else "found"
-        console.print(f"  {stage.key.short:<24} {word}")
-        return artifact, built, spent
+        print_there(stage, artifact.manifest.wall_seconds if built else None)
+        return artifact, built, time.monotonic() - start
+
+    def find(self, stage: Stage) -> Artifact | None:
+        """The artifact of a stage that need not be built, with a printed line; None where it must be.
+
+        Raises StageError where store.on_code_change=error meets an artifact of other code.
+        """
+        found = self.store.find(stage.key)
+        if found is None or not self._still_good(found, stage):
+            return None
+        print_there(stage, None)
+        return found
 
     def _build(self, stage: Stage, work: Work) -> None:
         self._begin(stage, work)
@@ -108,3 +118,9 @@ class Builder:
             raise StageError(f"store.on_code_change=error: {text} Use store.on_code_change=rebuild to build it again.")
         console.print(f"  [yellow]{text}[/] It is used as it is (store.on_code_change=warn).")
         return True
+
+
+def print_there(stage: Stage, took: float | None) -> None:
+    """The line of a stage that is in the store. took: seconds that its build took; None: it was found."""
+    word = "found" if took is None else f"[green]built[/] in {seconds(took)}"
+    console.print(f"  {stage.key.short:<24} {word}")

@@ -3,7 +3,9 @@
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ablatent.core.files import write_json
@@ -11,37 +13,55 @@ from ablatent.core.progress import console, counted, seconds
 from ablatent.store.artifacts import Store
 from ablatent.store.identity import SweepId
 from ablatent.store.layout import PLAN, sweep_folder
-from ablatent.store.records import JobFailure, JobRecord, JobStage, PlannedJob
+from ablatent.store.records import JobFailure, JobRecord, JobStage, PlannedJob, PlanRecord, StageOutcome
 from ablatent.store.sweeps import plans
 from ablatent.sweep.builder import Builder
-from ablatent.sweep.executors import Executor, StageOutcome
+from ablatent.sweep.executor import Executor, SweepRun
+from ablatent.sweep.journal import Journal
 from ablatent.sweep.plan import Job, Plan, stages_table
-from ablatent.tracking.base import TrackedJob, Tracking
+from ablatent.tracking.base import NoTracking, TrackedJob, Tracking
+
+
+@dataclass(frozen=True)
+class RecordedSweep:
+    """A sweep whose plan is written down. folder: of its record."""
+
+    id: SweepId
+    folder: Path
+    planned: PlanRecord
+
+
+def write_plan(
+    plan: Plan, root: Path, config: Mapping[str, Any], command: str, elsewhere: Callable[[SweepId], Path] | None = None
+) -> RecordedSweep:
+    """Begin the record of a sweep, in the store at `root` or `elsewhere`; config: of any job; command: as typed."""
+    created = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    sweep = SweepId(f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}")
+    folder = sweep_folder(root, sweep) if elsewhere is None else elsewhere(sweep)
+    (folder / "jobs").mkdir(parents=True, exist_ok=True)
+    planned = plan.record(sweep, created, command, config["do"])
+    write_json(folder / PLAN, planned.to_json())
+    return RecordedSweep(sweep, folder, planned)
 
 
 def run(
     plan: Plan,
     store: Store,
     config: Mapping[str, Any],
-    command: str,
+    recorded: RecordedSweep,
     executor: Executor,
     tracking: Tracking,
     report: Callable[[SweepId, Path], None],
-    elsewhere: Callable[[SweepId], Path] | None = None,
+    given_up: Mapping[str, StageOutcome] = MappingProxyType({}),
 ) -> int:
     """Build every stage, record every job, and write the report, also after failures; the exit code.
 
-    config: of any job, for store, runtime and verb; command: as typed, for the record; report: called with the sweep's
-    id and the folder of its record at its end, also after an error; elsewhere: that folder, where it is not the
-    store's. 1 where a job failed or was refused, else 0.
+    config: of any job, for store, runtime, tracking and executor; report: called with the sweep's id and the folder of
+    its record at its end, also after an error; given_up: key → outcome of stages that are not tried. 1 where a job
+    failed or was refused, else 0.
     """
     start = time.monotonic()
-    created = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    sweep = SweepId(f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}")
-    folder = sweep_folder(store.root, sweep) if elsewhere is None else elsewhere(sweep)
-    (folder / "jobs").mkdir(parents=True, exist_ok=True)
-    planned = plan.record(sweep, created, command, config["do"])
-    write_json(folder / PLAN, planned.to_json())
+    sweep, command = recorded.id, recorded.planned.command
     console.print(stages_table(plan, store))
     builder = Builder(store, config["runtime"], sweep, config["store"]["on_code_change"], tracking)
     failed = []
@@ -50,24 +70,28 @@ def run(
         record = job_record(job, outcomes, spent)
         if record.status != "finished":
             failed.append(job)
-        write_json(folder / "jobs" / f"{job.index:03d}.json", record.to_json())
+        write_json(recorded.folder / "jobs" / f"{job.index:03d}.json", record.to_json())
         if job.refused is None:
-            track_job(tracking, store, sweep, job, planned.jobs[job.index], record, command)
+            track_job(tracking, store, sweep, job, recorded.planned.jobs[job.index], record, command)
 
+    journal = Journal(recorded.folder)
+    node = None if isinstance(tracking, NoTracking) else config["tracking"]
     try:
-        executor.run(plan, builder, finished)
+        with journal.driven(type(executor).__name__.lower()):
+            executor.run(SweepRun(plan, builder, journal, finished, node, given_up))
     finally:
-        report(sweep, folder)
+        report(sweep, recorded.folder)
+    journal.left(code := 1 if failed else 0)
     console.print(
         f"{len(plan.jobs) - len(failed)} of {counted(len(plan.jobs), 'job')} finished "
         f"in {seconds(time.monotonic() - start)}"
     )
-    return 1 if failed else 0
+    return code
 
 
 def job_record(job: Job, outcomes: dict[str, StageOutcome], spent: float) -> JobRecord:
     """The record of a job, for sweeps/ID/jobs/NNN.json. outcomes: role → outcome of the stage; spent: seconds."""
-    error = next((JobFailure(**o.error) for o in outcomes.values() if o.error), None)
+    error = next((o.error for o in outcomes.values() if o.error), None)
     if job.refused is not None:
         error = JobFailure(None, "configuration", job.refused, "")
     broken = any(o.status in ("failed", "skipped") for o in outcomes.values())

@@ -1,0 +1,326 @@
+"""Stages are built by workers: other processes, here or on other machines. What all such executors share.
+
+The course of a sweep is decided here, and by nobody else: what may begin, what is tried again, what is given up. An
+engine (`Workers`) starts a build, says when it is over, and can end it. What a build came to stands in a file that its
+worker writes, whatever the engine believes.
+"""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Ge
+
+from ablatent.core.errors import AblatentError, DataError
+from ablatent.core.escape import for_console
+from ablatent.core.fields import Positive, Whole
+from ablatent.core.files import write_json
+from ablatent.core.progress import console, counted, seconds
+from ablatent.core.signals import stop, stop_requested, stoppable
+from ablatent.stages.stage import Stage
+from ablatent.store.identity import Key
+from ablatent.store.layout import lock_file
+from ablatent.store.locks import is_locked
+from ablatent.store.records import BuildRecord, JobFailure, PlannedStage, StageOutcome
+from ablatent.sweep.builder import print_there
+from ablatent.sweep.executor import Executor, SweepRun, not_begun
+from ablatent.sweep.expected_time import ExpectedTime
+from ablatent.sweep.jobs_left import JobsLeft
+from ablatent.sweep.journal import heartbeat_of
+from ablatent.sweep.live import LiveTable, RunningBuild
+from ablatent.sweep.schedule import Schedule
+from ablatent.sweep.worker import failed, print_failed
+
+LOOK_SECONDS = 2.0
+"""Between two looks at a stage that another command builds, and at heartbeats."""
+STOP_SECONDS = 15.0
+"""Workers have so long to leave their checkpoints when the command ends."""
+GUESS = {True: 600.0, False: 20.0}
+"""Seconds of a stage, trained or not, of which the store knows nothing: for the order of stages alone."""
+
+
+@dataclass(frozen=True)
+class Build:
+    """A build that is handed to a worker. attempt: 1 for the first; spec, end, beat, log: its files."""
+
+    stage: Stage
+    attempt: int
+    spec: Path
+    end: Path
+    beat: Path
+    log: Path
+
+
+@dataclass(frozen=True)
+class Over:
+    """That a worker has left a build. reason: what ended it, where it wrote no outcome; again: whether another one may
+    try."""
+
+    key: Key
+    reason: str = ""
+    again: bool = True
+
+
+class Workers(ABC):
+    """An engine that runs builds."""
+
+    @abstractmethod
+    def room(self, stage: Stage) -> bool:
+        """Whether a stage could be started now."""
+
+    @abstractmethod
+    def start(self, build: Build) -> str:
+        """Have a build built; where, for people. Raises AblatentError where the engine cannot do that."""
+
+    @abstractmethod
+    def over(self, timeout: float) -> Iterator[Over]:
+        """The builds that ended since the last call; waits for one up to `timeout` seconds."""
+
+    @abstractmethod
+    def kill(self, key: Key) -> None:
+        """End the worker of a build, which is over then."""
+
+    @abstractmethod
+    def stop(self, timeout: float) -> None:
+        """Have all workers leave their checkpoints and end, within so many seconds."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of all workers, which have nothing to do."""
+
+
+@dataclass(kw_only=True)
+class Pool(Executor):
+    """Base of the executors whose stages are built by workers.
+
+    Stages are begun as soon as their inputs are there, the longest path first. What a worker's death left is tried
+    again, with a pause that doubles; an error that the build itself reports is not.
+    """
+
+    fail_fast: Annotated[bool, "begin no stage after the first failure"] = False
+    retries: Annotated[Whole, "how often a stage is tried again whose worker was lost"] = 2
+    retry_seconds: Annotated[float, Ge(0), "before the first of them; twice as long before each further one"] = 1.0
+    silent_seconds: Annotated[Positive, "a worker without a heartbeat for so long is ended, and counts as lost"] = 120.0
+
+    @abstractmethod
+    def workers(self, sweep: SweepRun) -> Workers:
+        """The engine for one sweep."""
+
+    def run(self, sweep: SweepRun) -> None:
+        workers = self.workers(sweep)
+        try:
+            with stoppable(STOP_SECONDS):
+                _Course(self, sweep, workers).run()
+        finally:
+            workers.close()
+
+
+@dataclass(kw_only=True)
+class _Watch(RunningBuild):
+    """A build that a worker has. beat: of the last heartbeat; seen: when that was new, by the clock of this process."""
+
+    build: Build
+    beat: int = -1
+    seen: float = field(default_factory=time.monotonic)
+
+
+class _Course:
+    """One sweep on one engine, from its first stage to its last."""
+
+    def __init__(self, options: Pool, sweep: SweepRun, workers: Workers):
+        self.options, self.sweep, self.workers = options, sweep, workers
+        self.stages = {stage.key: stage for stage in sweep.plan.stages.values()}
+        expected = ExpectedTime(sweep.builder.store, sweep.plan.stages)
+        self.expected = {
+            key: (GUESS[s.trained] if (known := expected(s)) is None else known) for key, s in self.stages.items()
+        }
+        self.schedule = Schedule(self.stages, lambda stage: self.expected[stage.key])
+        self.jobs = JobsLeft(sweep)
+        self.running: dict[Key, _Watch] = {}
+        self.attempts: dict[Key, int] = {}
+        self.later: dict[Key, float] = {}  # key → when it is looked at again
+        self.looked = time.monotonic()
+        self.stopped = False  # at the first failure
+        self.live = LiveTable(len(self.stages))
+
+    def run(self) -> None:
+        """Until every stage has its outcome, or a signal wants an end."""
+        with self.live:
+            while not self.schedule.done:
+                if stop_requested():
+                    self._stop()
+                self._take_up()
+                self._begin_ready()
+                self.live.show(
+                    list(self.running.values()), len(self.stages) - len(self.schedule.unfinished), self._left()
+                )
+                if not self.schedule.done:
+                    for over in self.workers.over(0.1 if self.later else 0.5):
+                        self._over(over)
+                    self._look()
+
+    def _begin_ready(self) -> None:
+        blocked: list[Key] = []
+        while (key := self.schedule.take()) is not None:
+            stage = self.stages[key]
+            if self.stopped:
+                self._end(key, not_begun(stage))
+            elif key in self.sweep.given_up:
+                self._end(key, self.sweep.given_up[key])
+            elif (outcome := self._found(stage)) is not None:
+                self._end(key, outcome)
+            elif is_locked(lock_file(self.sweep.builder.store.root, key)):
+                self._wait_elsewhere(key)
+            elif self._prepares_the_same(stage) or not self.workers.room(stage):
+                blocked.append(key)
+                if len(blocked) > len(self.running):  # there is no room; the rest need not be looked at
+                    break
+            else:
+                self._start(stage)
+        for key in blocked:
+            self.schedule.give_back(key)
+
+    def _found(self, stage: Stage) -> StageOutcome | None:
+        start = time.monotonic()
+        try:
+            if self.sweep.builder.find(stage) is not None:
+                return StageOutcome("found", time.monotonic() - start)
+        except AblatentError as error:
+            return failed(stage, error)
+        return None
+
+    def _prepares_the_same(self, stage: Stage) -> bool:
+        """Whether a running stage prepares the images that this one reads, so that it would only wait for them."""
+        images = stage.digests.get("images")
+        if images is None or self.sweep.builder.store.folder(Key(f"data-{images}")).exists():
+            return False
+        return any(watch.build.stage.digests.get("images") == images for watch in self.running.values())
+
+    def _start(self, stage: Stage) -> None:
+        sweep, key = self.sweep, stage.key
+        attempt = self.attempts[key] = self.attempts.get(key, 0) + 1
+        folder = sweep.journal.folder
+        paths = {name: folder / name / f"{key}.json" for name in ("specs", "ends")}
+        build = Build(
+            stage, attempt, paths["specs"], paths["ends"], sweep.journal.beat_file(key), folder / "logs" / f"{key}.log"
+        )
+        for path in (build.spec, build.end, build.beat, build.log):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        for path in (build.end, build.beat):
+            path.unlink(missing_ok=True)
+        spec = BuildRecord(
+            stage=PlannedStage(**stage.spec()),
+            store=str(sweep.builder.store.root.absolute()),
+            runtime=sweep.builder.runtime,
+            invocation=sweep.builder.invocation,
+            on_code_change=sweep.builder.on_code_change,
+            tracking=sweep.tracking,
+            end=str(build.end.absolute()),
+            beat=str(build.beat.absolute()),
+        )
+        write_json(build.spec, spec.to_json(), lasting=False)
+        where = self.workers.start(build)
+        sweep.journal.begin(key, where, attempt)
+        self.running[key] = _Watch(name=key.short, where=where, since=time.time(), build=build)
+        again = f", attempt {attempt}" if attempt > 1 else ""
+        console.print(f"  {key.short:<24} begun on {for_console(where)}{again}")
+
+    def _over(self, over: Over) -> None:
+        watch = self.running.pop(over.key, None)
+        if watch is None:
+            return
+        build, outcome = watch.build, None
+        try:
+            outcome = StageOutcome.read(build.end)
+        except DataError:
+            if self.sweep.builder.store.folder(over.key).exists():  # it was killed between its publishing and its word
+                outcome = StageOutcome("built", time.monotonic() - watch.seen)
+        for path in (build.spec, build.end):
+            path.unlink(missing_ok=True)
+        if outcome is None:
+            self._lost(build, over)
+        elif outcome.status == "busy":
+            self.attempts[over.key] -= 1
+            self._wait_elsewhere(over.key)
+        else:
+            self._print(build.stage, outcome)
+            self._end(over.key, outcome)
+
+    def _print(self, stage: Stage, outcome: StageOutcome) -> None:
+        if outcome.error is not None:
+            print_failed(stage, outcome.error.message)
+        else:
+            found = self.sweep.builder.store.find(stage.key)
+            took = found.manifest.wall_seconds if found is not None else outcome.seconds
+            print_there(stage, took if outcome.status == "built" else None)
+
+    def _lost(self, build: Build, over: Over) -> None:
+        """A worker has gone without a word."""
+        key, reason = build.stage.key, over.reason or "it ended without a message"
+        if over.again and build.attempt <= self.options.retries:
+            pause = self.options.retry_seconds * 2 ** (build.attempt - 1)
+            console.print(
+                f"  {key.short:<24} [yellow]lost its worker[/] ({for_console(reason)}); again in {seconds(pause)}"
+            )
+            self.sweep.journal.waits(key, "waiting", f"lost its worker: {reason}", build.attempt)
+            self.later[key] = time.monotonic() + pause
+            return
+        tried = f" It was tried {build.attempt} times." if build.attempt > 1 else ""
+        message = f"{key}: its worker was lost: {reason}.{tried} The end of its output is in {build.log}."
+        print_failed(build.stage, message)
+        log = build.log.read_text(errors="replace")[-4000:] if build.log.exists() else ""
+        self._end(key, StageOutcome("failed", 0.0, JobFailure(key, build.stage.kind, message, log)))
+
+    def _wait_elsewhere(self, key: Key) -> None:
+        if self.sweep.journal.states.get(key) is None or self.sweep.journal.states[key].status != "elsewhere":
+            console.print(f"  {key.short:<24} is built by another command; this one goes on with what it can")
+        self.sweep.journal.waits(key, "elsewhere", "another command builds it")
+        self.later[key] = time.monotonic() + LOOK_SECONDS
+
+    def _take_up(self) -> None:
+        now = time.monotonic()
+        for key in [key for key, at in self.later.items() if at <= now]:
+            del self.later[key]
+            self.schedule.give_back(key)
+
+    def _look(self) -> None:
+        """Read heartbeats; end workers that were silent for too long."""
+        now = time.monotonic()
+        if now - self.looked < LOOK_SECONDS:
+            return
+        self.looked = now
+        for key, watch in list(self.running.items()):
+            watch.heartbeat = heartbeat_of(watch.build.beat)
+            if watch.heartbeat is not None and watch.heartbeat.beat != watch.beat:
+                watch.beat, watch.seen = watch.heartbeat.beat, now
+            elif watch.beat >= 0 and now - watch.seen > self.options.silent_seconds:
+                console.print(f"  {key.short:<24} [yellow]is silent[/] for {seconds(now - watch.seen)}: it is ended")
+                self.workers.kill(key)
+
+    def _end(self, key: Key, outcome: StageOutcome) -> None:
+        self.sweep.journal.end(key, outcome)
+        self.jobs.end(key, outcome)
+        if outcome.status in ("built", "found"):
+            self.schedule.finish(key)
+            return
+        self.stopped |= self.options.fail_fast and outcome.status == "failed"
+        for below in self.schedule.fail(key):
+            skipped = StageOutcome("skipped")
+            self.sweep.journal.end(below, skipped)
+            self.jobs.end(below, skipped)
+
+    def _stop(self) -> None:
+        """A signal wants an end: workers leave checkpoints, and nothing is lost but what came after them."""
+        for key in self.running:
+            self.sweep.journal.waits(key, "stopped", "its command was ended")
+        self.workers.stop(STOP_SECONDS - 3)
+        stop(f"checkpoints of {counted(len(self.running), 'stage')} that were being built" if self.running else "")
+
+    def _left(self) -> float:
+        """Seconds until the end at the speed of so many workers: work, or the longest path, whichever is longer."""
+        unfinished = self.schedule.unfinished
+        work = sum(self.expected[key] for key in unfinished) / max(1, len(self.running))
+        return max([work, *(-self.schedule.order[key][0] for key in unfinished)])

@@ -1,0 +1,61 @@
+"""A recorded sweep as a plan again: going on with it needs no command line. Free of torch."""
+
+from pathlib import Path
+
+from ablatent.core.errors import ConfigError
+from ablatent.stages.stage import Stage
+from ablatent.store.identity import SweepId
+from ablatent.store.layout import PLAN, sweep_folder
+from ablatent.store.records import JobFailure, PlanRecord, StageOutcome
+from ablatent.store.sweeps import job_records, plans
+from ablatent.sweep.journal import driver_of, is_driven, states_of
+from ablatent.sweep.plan import Job, Plan
+from ablatent.sweep.run_sweep import RecordedSweep
+
+
+def recorded_sweep(root: Path, sweep: SweepId | None) -> RecordedSweep:
+    """A sweep of the store at `root`; None: the newest.
+
+    Raises ConfigError for a store without any, DataError for a plan that cannot be read.
+    """
+    if sweep is not None:
+        return RecordedSweep(sweep, sweep_folder(root, sweep), PlanRecord.read(sweep_folder(root, sweep) / PLAN))
+    for newest, planned in plans(root):
+        return RecordedSweep(newest, sweep_folder(root, newest), planned)
+    raise ConfigError("sweep", f"a store with a sweep whose {PLAN} can be read", str(root), "Run one first.")
+
+
+def check_not_driven(recorded: RecordedSweep) -> None:
+    """Raise ConfigError for a sweep that a command runs now."""
+    if is_driven(recorded.folder) and (driver := driver_of(recorded.folder)) is not None:
+        do = f"Watch it with do=status sweep={recorded.id}, end it with do=cancel sweep={recorded.id}."
+        raise ConfigError("sweep", "a sweep that does not run", f"one that {driver.host}:{driver.pid} runs", do)
+
+
+def plan_of(planned: PlanRecord) -> Plan:
+    """The plan that a record was made of, without the counts of its images."""
+    stages = {key: Stage.of(stage.to_json()) for key, stage in planned.stages.items()}
+    return Plan(
+        [
+            Job(
+                index=job.index,
+                overrides=job.overrides,
+                config=dict(job.config),
+                axes=dict(job.axes),
+                stages={role: stages[key] for role, key in job.stages.items()},
+                refused=job.refused,
+            )
+            for job in planned.jobs
+        ]
+    )
+
+
+def failures_of(recorded: RecordedSweep, root: Path) -> dict[str, StageOutcome]:
+    """key → outcome of the stages of a sweep whose builds reported an error."""
+    known = {record.error.stage: record.error for record in job_records(root, recorded.id) if record.error}
+    found = {}
+    for key, state in states_of(recorded.folder).items():
+        if state.status == "failed":
+            error = known.get(key, JobFailure(key, key.kind, state.message, ""))
+            found[str(key)] = StageOutcome("failed", state.seconds, error)
+    return found

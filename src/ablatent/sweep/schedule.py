@@ -1,0 +1,79 @@
+"""Which stages of a plan may begin, and which first. Free of torch, processes and files."""
+
+import heapq
+from collections.abc import Callable, Iterable, Mapping
+
+from ablatent.stages.stage import Stage
+from ablatent.store.identity import Key
+
+
+def longest_paths(stages: Mapping[Key, Stage], seconds: Callable[[Stage], float]) -> dict[Key, float]:
+    """key → seconds from the beginning of a stage to the end of the longest chain of stages that begins with it.
+
+    stages: of a plan, inputs before what reads them; seconds: that a stage takes.
+    """
+    paths = dict.fromkeys(stages, 0.0)
+    for key, stage in reversed(list(stages.items())):
+        paths[key] += seconds(stage)
+        for read in stage.inputs.values():
+            if read in paths:
+                paths[read] = max(paths[read], paths[key])
+    return paths
+
+
+class Schedule:
+    """The stages of a plan, each in turn: ready when its inputs are there, the one with the longest path first.
+
+    stages, seconds: as for `longest_paths`. A stage is taken, then given back, or finished.
+    """
+
+    def __init__(self, stages: Mapping[Key, Stage], seconds: Callable[[Stage], float]):
+        paths = longest_paths(stages, seconds)
+        self.order = {key: (-paths[key], i) for i, key in enumerate(stages)}
+        self.readers: dict[Key, list[Key]] = {key: [] for key in stages}
+        self.missing: dict[Key, set[Key]] = {}
+        for key, stage in stages.items():
+            self.missing[key] = {read for read in stage.inputs.values() if read in stages}
+            for read in self.missing[key]:
+                self.readers[read].append(key)
+        self.unfinished = set(stages)
+        self.ready: list[tuple[tuple[float, int], Key]] = []
+        self._add(key for key, missing in self.missing.items() if not missing)
+
+    def _add(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            heapq.heappush(self.ready, (self.order[key], key))
+
+    @property
+    def done(self) -> bool:
+        """Whether every stage is finished."""
+        return not self.unfinished
+
+    def take(self) -> Key | None:
+        """The ready stage that more waits for than for any other; None where none is ready."""
+        return heapq.heappop(self.ready)[1] if self.ready else None
+
+    def give_back(self, key: Key) -> None:
+        """A stage that was taken is ready again."""
+        self._add([key])
+
+    def finish(self, key: Key) -> None:
+        """A stage that was taken is in the store: what waited for it alone is ready."""
+        self.unfinished.discard(key)
+        for reader in self.readers[key]:
+            self.missing[reader].discard(key)
+            if not self.missing[reader]:
+                self._add([reader])
+
+    def fail(self, key: Key) -> list[Key]:
+        """A stage will not be there: all that hangs on it is finished, too; those stages, inputs before readers."""
+        self.unfinished.discard(key)
+        skipped: dict[Key, None] = {}
+        todo = [key]
+        while todo:
+            for reader in self.readers[todo.pop()]:
+                if reader in self.unfinished:
+                    self.unfinished.discard(reader)
+                    skipped[reader] = None
+                    todo.append(reader)
+        return sorted(skipped, key=lambda k: self.order[k][1])
