@@ -106,6 +106,7 @@ def test_a_sweep_without_its_last_job_says_how_it_goes_on(tmp_path, capsys):
     assert (
         "1 of 2 jobs finished" in out
         and f"do=resume sweep={sweep} goes on" in out
-        and f"do=report sweep={sweep}" in out
+       
+    assert f"do=report sweep={sweep}" in out
     )
     assert f"samples-{'0' * 32}: unfinished, has finished blocks" in out
