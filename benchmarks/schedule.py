@@ -3,13 +3,12 @@
 python benchmarks/schedule.py [STAGES] [SLOTS]
 
 STAGES (10,000) in the shape of a sweep (each first stage has latents and a reconstruction, each latents several
-trainings, each training several samples, each with its scores) on SLOTS (500), and on a quarter
-of them. Durations are drawn (log-normal around a
-mean for each kind); a build is lost at a random point with a given probability, and tried again from there on after a
-pause, as a training goes on from its checkpoint. No sweep ends before its longest path, nor before its work is shared
-among the slots: the larger of the two is the bound. The order is that of `sweep/schedule.py`, with true durations, with
-the guesses that an executor has for what was never built, and as stages come for comparison. Beside it: what the journal
-of so many stages costs in files and seconds. Writes benchmarks/results/schedule.md and .json.
+trainings, each training several samples, each with its scores) on SLOTS (500), and on a quarter of them. Durations are
+drawn (log-normal around a mean for each kind); a build is lost at a random point with a given probability, and tried
+again from there on after a pause, as a training goes on from its checkpoint. No sweep ends before its longest path, nor
+before its work is shared among the slots: the larger of the two is the bound. The order is that of `sweep/schedule.py`,
+with true durations, with the guesses that an executor has for what was never built, and as stages come for comparison.
+Beside it: what the journal of so many stages costs. Writes benchmarks/results/schedule.md and .json.
 """
 
 import heapq
@@ -172,10 +171,11 @@ def main(count: int = 10_000, slots: int = 500) -> int:
 def write(result: dict) -> None:
     """The record, in benchmarks/results."""
     (RESULTS / "schedule.json").write_text(json.dumps(result, indent=2) + "\n")
-    head = "| slots | builds lost | order | ends after [h] | bound [h] | over the bound | scheduler [s] |\n|---|---|---|---|---|---|---|\n"
+    columns = ("slots", "builds lost", "order", "ends after [h]", "bound [h]", "over the bound", "scheduler [s]")
+    head = f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|\n"
     body = "\n".join(
-        f"| {row['slots']} | {row['lost']:.0%} ({row['lost builds']}) | {row['order']} | {row['hours']:.2f} | {row['bound']:.2f} "
-        f"| {row['over the bound']:.3f} | {row['seconds of the scheduler']:.2f} |"
+        f"| {row['slots']} | {row['lost']:.0%} ({row['lost builds']}) | {row['order']} | {row['hours']:.2f} "
+        f"| {row['bound']:.2f} | {row['over the bound']:.3f} | {row['seconds of the scheduler']:.2f} |"
         for row in result["rows"]
     )
     cost = ", ".join(f"{name} {value:.3g}" for name, value in result["journal"].items())

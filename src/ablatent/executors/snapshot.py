@@ -66,9 +66,7 @@ def _own_code(stages: Iterable[Stage]) -> Iterator[Path]:
             continue
         place = file.parent if file.name == "__init__.py" else file
         if sum(path.stat().st_size for path in _files(place)) > LARGEST:
-            warn_once(
-                f"{place} is larger than {LARGEST >> 20} MiB: it is not copied, and edits to it reach this sweep."
-            )
+            warn_once(f"{place} is larger than {LARGEST >> 20} MiB, and is not copied: edits reach this sweep.")
         else:
             yield place
 
