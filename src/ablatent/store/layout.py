@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ablatent.core.errors import DataError
+from ablatent.core.files import newest_change
 from ablatent.store.identity import Key, Name, SweepId
 
 N = TypeVar("N", bound=Name)
@@ -48,14 +49,45 @@ def work_folder(root: Path, key: Key) -> Path:
     return root / "work" / key
 
 
+def private_work_folder(root: Path, key: Key, owner: str) -> Path:
+    """The folder of a build of one process, where files cannot be locked. owner: HOST-PID-xxxx."""
+    return root / "work" / f"{key}.{owner}"
+
+
+def work_folders(root: Path, key: Key) -> list[Path]:
+    """The folders of all builds of a key that are there, private ones too."""
+    there = [work_folder(root, key), *sorted((root / "work").glob(f"{key}.*"))]
+    return [folder for folder in there if folder.is_dir()]
+
+
+def newest_work_folder(root: Path, key: Key) -> Path:
+    """Of the folders of all builds of a key the one that changed last; where none is there, that of the key."""
+    return max(work_folders(root, key), key=newest_change, default=work_folder(root, key))
+
+
+def built_in(folder: Path) -> str:
+    """What is built in the folder of a build, private or not: the text of its key."""
+    return folder.name.partition(".")[0]
+
+
 def work_keys(root: Path) -> list[Key]:
     """The keys of all builds in progress, in order."""
-    return _names(Key, (root / "work").glob("*/"))
+    return _names(Key, {folder.with_name(built_in(folder)) for folder in (root / "work").glob("*/")})
 
 
 def checkpoints_of(work: Path) -> list[Path]:
     """The checkpoints in the folder of a build that are there, the newest first."""
     return [work / name for name in CHECKPOINTS if (work / name).exists()]
+
+
+def incoming_folder(root: Path, key: Key) -> Path:
+    """The folder where an object from another store is received, whether it is there or not."""
+    return root / "incoming" / key
+
+
+def pins_folder(root: Path) -> Path:
+    """The folder with an empty file for each pin, whether it is there or not."""
+    return root / "pins"
 
 
 def lock_file(root: Path, key: Key) -> Path:
