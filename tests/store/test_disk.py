@@ -151,6 +151,10 @@ def test_what_only_reads_makes_no_store(tmp_path):
     for command in (
         "do=status",
         "do=verify",
+        "do=gc delete=true",
+        "do=du",
+        "do=push to=other",
+        "do=pull from=other",
         "do=report",
         "do=sample model=x",
         "do=export path=out format=compvis key=diffusion-00",

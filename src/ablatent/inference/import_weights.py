@@ -17,7 +17,7 @@ from ablatent.stages.first_stage.kind import FirstStageKind
 from ablatent.stages.imported.kind import ImportedKind
 from ablatent.stages.provenance import record, stage_code
 from ablatent.store.artifacts import Artifact, Store
-from ablatent.store.layout import object_keys
+from ablatent.store.pins import key_named
 from ablatent.store.work import Work
 
 FORMATS = ("compvis", "diffusers")
@@ -155,12 +155,8 @@ def stored(store: Store, key: str, kinds: tuple[str, ...], config_key: str) -> A
     kind = key.rpartition("-")[0]
     if kind not in kinds:
         raise ConfigError(config_key, "a key of the store: " + ", ".join(f"{k}-…" for k in kinds), key)
-    known = object_keys(store.root, kind)
-    fitting = [k for k in known if k.startswith(key)]
-    if len(fitting) != 1:
-        near = did_you_mean(key, known) or "do=status shows what the store holds."
-        raise ConfigError(config_key, f"the key of one {kind} in {store.root}", key, near)
-    found = store.find(fitting[0])
+    whole = key_named(store.root, key, config_key)
+    found = store.find(whole)
     if found is None:
-        raise DataError(f"{config_key}: {fitting[0]} is damaged. Import or build it again.")
+        raise DataError(f"{config_key}: {whole} is damaged. Import or build it again.")
     return found

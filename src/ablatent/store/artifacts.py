@@ -21,7 +21,7 @@ from ablatent.core.files import read_json, read_word, sync, write_atomic
 from ablatent.core.progress import console
 from ablatent.store.group import share_with_group
 from ablatent.store.identity import Key
-from ablatent.store.layout import lock_file, object_folder, work_folder
+from ablatent.store.layout import lock_file, locks_folder, object_folder, work_folder
 from ablatent.store.locks import locked, locks_work
 from ablatent.store.private import workplace
 from ablatent.store.records import Manifest
@@ -109,7 +109,7 @@ class Store:
 
     def _probe(self) -> None:
         share_with_group(self.root)
-        probe = self.root / "locks" / f".probe-{uuid.uuid4().hex}"
+        probe = locks_folder(self.root) / f".probe-{uuid.uuid4().hex}"
         probe.parent.mkdir(parents=True, exist_ok=True)
         probe.touch()
         probe.unlink()

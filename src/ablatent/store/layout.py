@@ -49,6 +49,11 @@ def work_folder(root: Path, key: Key) -> Path:
     return root / "work" / key
 
 
+def is_work_folder(root: Path, folder: Path) -> bool:
+    """Whether a folder is one of a build."""
+    return folder.parent == root / "work"
+
+
 def private_work_folder(root: Path, key: Key, owner: str) -> Path:
     """The folder of a build of one process, where files cannot be locked. owner: HOST-PID-xxxx."""
     return root / "work" / f"{key}.{owner}"
@@ -90,19 +95,39 @@ def pins_folder(root: Path) -> Path:
     return root / "pins"
 
 
+def incoming_lock(root: Path, key: Key) -> Path:
+    """The file that whoever receives this object from another store locks."""
+    return locks_folder(root) / f"incoming-{key}"
+
+
+def trash_folder(root: Path) -> Path:
+    """The folder of what is being deleted, whether it is there or not."""
+    return root / "trash"
+
+
+def locks_folder(root: Path) -> Path:
+    """The folder of all lock files, whether it is there or not."""
+    return root / "locks"
+
+
 def lock_file(root: Path, key: Key) -> Path:
     """The file that a builder of this key locks."""
-    return root / "locks" / key
+    return locks_folder(root) / key
+
+
+def sweeps_folder(root: Path) -> Path:
+    """The folder of the records of all sweeps, whether it is there or not."""
+    return root / "sweeps"
 
 
 def sweep_folder(root: Path, sweep: SweepId) -> Path:
     """The folder of a sweep, whether it is there or not."""
-    return root / "sweeps" / sweep
+    return sweeps_folder(root) / sweep
 
 
 def sweep_ids(root: Path) -> list[SweepId]:
     """The ids of all sweeps, the newest first."""
-    plans = (root / "sweeps").glob(f"*/{PLAN}")
+    plans = sweeps_folder(root).glob(f"*/{PLAN}")
     return list(reversed(_names(SweepId, (plan.parent for plan in plans))))
 
 

@@ -15,11 +15,12 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
 from typing import IO
 
+from ablatent.core.disk import FULL
 from ablatent.core.errors import ConfigError
 from ablatent.core.progress import console, seconds, warn_once
 
@@ -61,8 +62,8 @@ def locked(path: Path, title: str, poll: float = 0.1, message_every: float = 30.
 
 @contextmanager
 def tried(path: Path) -> Iterator[bool]:
-    """Hold the lock file `path` for a block if nobody else does; gives whether it is held. Waits for nothing, and takes
-    no space on a full disk."""
+    """Hold the lock file `path` for a block if nobody else does; gives whether it is held. Waits for nothing, and works
+    on a full disk as far as the file is there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = _threads[str(path)]
     if not lock.acquire(blocking=False):
@@ -72,15 +73,27 @@ def tried(path: Path) -> Iterator[bool]:
         if not locks_work(path.parent):
             yield True
             return
-        with _opened(path) as f:
-            held = _taken(f)
+        with _opened_or_none(path) as f:
+            held = f is not None and _taken(f)
             try:
                 yield held
             finally:
-                if held:
+                if f is not None and held:
                     fcntl.lockf(f, fcntl.LOCK_UN)
     finally:
         lock.release()
+
+
+def is_held(path: Path) -> bool:
+    """Whether somebody holds the lock file `path` now. Writes nothing, and needs no permission to write."""
+    if _threads[str(path)].locked():
+        return True
+    try:
+        with path.open() as f:
+            fcntl.lockf(f, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in HELD
+    return False
 
 
 def _opened(path: Path) -> IO[str]:
@@ -89,6 +102,16 @@ def _opened(path: Path) -> IO[str]:
     except PermissionError:
         do = "Its owner gives the store to the group: chmod -R g+rwX STORE, then chmod g+s on its folders."
         raise ConfigError("store.path", "a store whose files this user may write", str(path), do) from None
+
+
+def _opened_or_none(path: Path) -> AbstractContextManager[IO[str] | None]:
+    """As `_opened`; nothing where the disk has no room for a new file."""
+    try:
+        return _opened(path)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        return nullcontext()
 
 
 def _taken(file: IO[str]) -> bool:
@@ -105,9 +128,15 @@ def _taken(file: IO[str]) -> bool:
 def locks_work(folder: Path) -> bool:
     """Whether a file that is locked in a folder, which is there, is refused to others; tried once per process.
 
-    Prints a warning where it is not. Raises OSError where no file can be written.
+    Prints a warning where it is not; takes it for granted where the disk is full. Raises OSError where no file can be
+    written otherwise.
     """
-    works = _probed(folder.absolute())
+    try:
+        works = _probed(folder.absolute())
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        works = True
     if not works:
         effect = "two commands may build the same stage at the same time, and the first that is ready is kept"
         warn_once(f"files cannot be locked in {folder.parent} (a network disk without locks?): {effect}.")

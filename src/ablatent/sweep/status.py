@@ -87,8 +87,8 @@ def _print_work(root: Path, building: Mapping[Key, list[PlannedStage]]) -> None:
     building: key → the stages of all plans that need it.
     """
     stale = set(_of_other_data(building))
-    folders = [newest_work_folder(root, key) for key in sorted(stale)]
-    useless = [folder for folder in folders if not checkpoints_of(folder)]
+    of_stale = [newest_work_folder(root, key) for key in sorted(stale)]
+    useless = [folder for folder in of_stale if not checkpoints_of(folder)]
     for key in building:
         folder = newest_work_folder(root, key)
         if folder not in useless:
