@@ -12,7 +12,7 @@ from ablatent.core.progress import console
 from ablatent.store.artifacts import Store
 from ablatent.store.clearing import clear, unused_table
 from ablatent.store.pins import pin, unpin
-from ablatent.store.places import FolderPlace, Place, UrlPlace, check_other, check_same_format, named, place_of
+from ablatent.store.places import FolderPlace, StorePlace, UrlPlace, check_other, check_same_format, named, place_of
 from ablatent.store.transfer import Selection, copy, selected
 from ablatent.store.unused import find_unused
 from ablatent.store.usage import print_usage
@@ -88,7 +88,7 @@ def _other(config: Config, key: str, store: Store, may_be_new: bool) -> FolderPl
     return place
 
 
-def _selection(source: Place, config: Config) -> Selection:
+def _selection(source: StorePlace, config: Config) -> Selection:
     return selected(source, config["sweep"], texts(config["keys"]), bool(config["caches"]))
 
 

@@ -31,7 +31,7 @@ def record_path(sweep: SweepId, name: str = "") -> str:
     return (sweep_folder(BELOW, sweep) / name).as_posix()
 
 
-class Place(ABC):
+class StorePlace(ABC):
     """A store somewhere. All paths are below its root; what is not there raises FileNotFoundError."""
 
     def __init__(self, name: str):
@@ -82,7 +82,7 @@ class Place(ABC):
         return found
 
 
-class FolderPlace(Place):
+class FolderPlace(StorePlace):
     """A store in a folder of this machine."""
 
     def __init__(self, root: Path):
@@ -104,7 +104,7 @@ class FolderPlace(Place):
         write_atomic(self.root / path, data)
 
 
-class UrlPlace(Place):
+class UrlPlace(StorePlace):
     """A store at a URL. Raises ConfigError, which names `config_key`, where no installed file system knows it."""
 
     def __init__(self, url: str, config_key: str):
@@ -167,7 +167,7 @@ def place_of(text: str | None, config_key: str) -> FolderPlace | UrlPlace:
     return UrlPlace(text, config_key) if URL.fullmatch(text) else FolderPlace(Path(text).expanduser())
 
 
-def check_same_format(place: Place, config_key: str, may_be_new: bool) -> None:
+def check_same_format(place: StorePlace, config_key: str, may_be_new: bool) -> None:
     """Raise ConfigError for a store of another format, and for none where one must be there."""
     try:
         found = place.read(FORMAT_FILE).decode(errors="replace").strip()
@@ -205,14 +205,14 @@ def folder_store(root: Path, config_key: str) -> Store:
     return store
 
 
-def check_other(place: Place, store: Store, config_key: str) -> None:
+def check_other(place: StorePlace, store: Store, config_key: str) -> None:
     """Raise ConfigError for a folder that is that of the store itself."""
     if isinstance(place, FolderPlace) and place.root.resolve() == store.root.resolve():
         raise ConfigError(config_key, "another store than this one", place.name)
 
 
 @contextmanager
-def named(place: Place) -> Iterator[None]:
+def named(place: StorePlace) -> Iterator[None]:
     """Inside, whatever a file system raises becomes a DataError that names the place."""
     try:
         yield

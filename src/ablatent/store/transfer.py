@@ -19,7 +19,7 @@ from ablatent.store.layout import incoming_folder, incoming_lock
 from ablatent.store.locks import locked
 from ablatent.store.places import (
     FolderPlace,
-    Place,
+    StorePlace,
     UrlPlace,
     folder_store,
     mark_format,
@@ -46,7 +46,7 @@ class Selection:
     lacking: int
 
 
-def selected(source: Place, sweep: str | None, keys: Iterable[str], caches: bool) -> Selection:
+def selected(source: StorePlace, sweep: str | None, keys: Iterable[str], caches: bool) -> Selection:
     """A sweep, or objects by key, with all that they read. sweep, keys: as typed; neither: the newest sweep.
 
     caches: with prepared images and features. Raises ConfigError for what the source does not have.
@@ -63,7 +63,7 @@ def selected(source: Place, sweep: str | None, keys: Iterable[str], caches: bool
     return Selection(chosen, found, lacking)
 
 
-def _key_named(source: Place, text: str) -> Key:
+def _key_named(source: StorePlace, text: str) -> Key:
     key = Key.typed(text, "keys")
     known = [name for name in source.names(f"objects/{key.kind}") if name.startswith(key)]
     if len(known) != 1 and key not in known:
@@ -72,7 +72,7 @@ def _key_named(source: Place, text: str) -> Key:
     return key if key in known else Key(known[0])
 
 
-def _sweep_named(source: Place, text: str | None) -> SweepId:
+def _sweep_named(source: StorePlace, text: str | None) -> SweepId:
     known = source.sweeps()
     if text is None and known:
         return known[0]
@@ -83,7 +83,7 @@ def _sweep_named(source: Place, text: str | None) -> SweepId:
 
 
 def copy(
-    source: Place, target: FolderPlace | UrlPlace, title: str, selection: Selection, config_key: str = "store.path"
+    source: StorePlace, target: FolderPlace | UrlPlace, title: str, selection: Selection, config_key: str = "store.path"
 ) -> int:
     """Copy a selection; how many objects did not arrive whole, each of which is named. What is there is left as it is.
 
@@ -128,7 +128,7 @@ def _counter(bar: Bar) -> Count:
     return count
 
 
-def _receive(source: Place, store: Store, key: Key, about: Manifest, count: Count) -> None:
+def _receive(source: StorePlace, store: Store, key: Key, about: Manifest, count: Count) -> None:
     """Copy an object into a folder beside the objects, check it, and publish it by one rename.
 
     Files that an earlier copy has finished are not copied again. Raises Damaged for one that is not whole.
@@ -158,7 +158,7 @@ def _receive(source: Place, store: Store, key: Key, about: Manifest, count: Coun
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _send(source: Place, target: UrlPlace, key: Key, about: Manifest, count: Count) -> None:
+def _send(source: StorePlace, target: UrlPlace, key: Key, about: Manifest, count: Count) -> None:
     """Copy an object to a URL, its manifest last, and read each file again. Raises Damaged where other bytes arrive."""
     for name, entry in about.files.items():
         path = object_path(key, name)
@@ -172,7 +172,7 @@ def _send(source: Place, target: UrlPlace, key: Key, about: Manifest, count: Cou
     target.write(object_path(key), source.read(object_path(key)))
 
 
-def _opened(source: Place, key: Key, name: str) -> IOBase:
+def _opened(source: StorePlace, key: Key, name: str) -> IOBase:
     try:
         return source.open(object_path(key, name))
     except FileNotFoundError:
@@ -185,7 +185,7 @@ def _copy_bytes(read: IOBase, written: IOBase, count: Count) -> None:
         count(len(block))
 
 
-def _sha256(place: Place, path: str) -> str:
+def _sha256(place: StorePlace, path: str) -> str:
     digest = hashlib.sha256()
     with place.open(path) as file:
         while block := file.read(BLOCK):
@@ -193,7 +193,7 @@ def _sha256(place: Place, path: str) -> str:
     return digest.hexdigest()
 
 
-def _copy_record(source: Place, target: Place, sweep: SweepId) -> None:
+def _copy_record(source: StorePlace, target: StorePlace, sweep: SweepId) -> None:
     """Copy what has changed of the plan, the jobs and the report of a sweep, the plan last."""
     for name in safe_names(source.files(record_path(sweep))):
         path = record_path(sweep, name)
