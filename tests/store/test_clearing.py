@@ -234,6 +234,13 @@ def test_the_command_shows_a_store_that_can_only_be_read(read_only, root):
         )
 
 
+@pytest.mark.slow
+def test_all_that_a_sweep_has_built_is_referred_to_by_it_alone(own_sweep):
+    store = Store(own_sweep[0] / "store")
+    assert find_unused(store).objects == []
+    assert set(find_unused(store, keep=0).objects) == keys(store.root)
+
+
 def rows(out, title):
     """First cell → the other cells, of the rows of a table."""
     lines = out[out.index(title) :].split("└")[0].splitlines()

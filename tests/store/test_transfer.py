@@ -16,7 +16,7 @@ from ablatent.store.identity import Key
 from ablatent.store.places import FolderPlace, check_same_format, place_of
 from ablatent.store.transfer import copy, selected
 from ablatent.store.verify import verify
-from commands import inline
+from commands import SMALL, found, inline, run
 
 OF_NEW = {"data-d0", "first_stage-00", "diffusion-01", "scores-01", "features-f1"}
 PLACES = ["folder", "file://{folder}/a b", "memory://{id}/store"]
@@ -135,6 +135,13 @@ def test_an_object_that_arrives_while_it_is_built_is_kept_and_the_build_ends_wel
     assert not built and (artifact.path / "a.bin").exists()
 
 
+def test_a_damaged_object_of_the_other_store_is_mended(root, tmp_path):
+    command(tmp_path, "do=push", "to=a")
+    (tmp_path / "a/objects/diffusion/diffusion-01/manifest.json").write_text("{")
+    assert "1 object copied" in command(tmp_path, "do=push", "to=a")
+    assert whole(tmp_path / "a") == OF_NEW and len(list((tmp_path / "a" / "damaged").iterdir())) == 1
+
+
 def test_a_changed_record_is_copied_again(root, tmp_path):
     command(tmp_path, "do=push", "to=a")
     (root / "sweeps" / NEW / "report" / "report.html").write_text("<p>new")
@@ -156,17 +163,24 @@ def test_nothing_is_written_outside_of_a_store(root, tmp_path):
 
 
 @pytest.mark.parametrize("format_", ["1", "99"])
-def test_a_store_of_another_format_is_refused(root, tmp_path, other, format_):
-    place = other if "://" in other else str(tmp_path / other)
-    command(tmp_path, "do=push", f"to={place}")
-    reached = place_of(place, "to")
-    reached.write("FORMAT", f"{format_}\n".encode())
-    for verb, key in (("push", "to"), ("pull", "from")):
-        text = command(tmp_path, f"do={verb}", f"{key}={place}", code=2)
-        assert f"error {key}: expected a store of format 2; got 'one of format {format_}" in text
+@pytest.mark.parametrize("key, may_be_new", [("to", True), ("from", False)])
+def test_a_store_of_another_format_is_refused(tmp_path, other, format_, key, may_be_new):
+    place = place_of(other if "://" in other else str(tmp_path / other), key)
+    if may_be_new:
+        check_same_format(place, key, may_be_new)
+    else:
+        with pytest.raises(ConfigError, match=rf"^{key}: expected a store; got"):
+            check_same_format(place, key, may_be_new)
+    place.write("FORMAT", f"{format_}\n".encode())
+    with pytest.raises(ConfigError, match=rf"^{key}: expected a store of format 2; got 'one of format {format_}"):
+        check_same_format(place, key, may_be_new)
+
+
+def test_a_store_from_before_formats_had_numbers_is_refused(root, tmp_path):
     (tmp_path / "bare" / "objects").mkdir(parents=True)
-    with pytest.raises(ConfigError, match="got 'one of format 1"):
-        check_same_format(FolderPlace(tmp_path / "bare"), "to", may_be_new=True)
+    for verb, key in (("push", "to"), ("pull", "from")):
+        text = command(tmp_path, f"do={verb}", f"{key}=bare", code=2)
+        assert f"error {key}: expected a store of format 2; got 'one of format 1" in text
 
 
 WRONG = {
@@ -211,6 +225,14 @@ def test_a_file_system_that_fails_is_one_sentence(root, tmp_path, monkeypatch):
     monkeypatch.setattr(MemoryFileSystem, "_open", refused)
     text = command(tmp_path, "do=push", "to=memory://x/y", code=2)
     assert "memory://x/y: RuntimeError: credentials have expired. Give the same command again" in text
+
+
+@pytest.mark.slow
+def test_a_sweep_that_was_pulled_is_found_whole(own_sweep, tmp_path):
+    folder, _ = own_sweep
+    command(tmp_path, "do=pull", f"from={folder}/store")
+    done = run(tmp_path, "-m", "first_stage=kl,vq", *SMALL)
+    assert done.returncode == 0 and len(found(done.stdout)) == 14, done.stdout + done.stderr
 
 
 def test_a_full_disk_ends_a_copy_which_then_goes_on(root, small_disk):

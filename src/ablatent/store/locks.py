@@ -26,7 +26,13 @@ from ablatent.core.progress import console, seconds, warn_once
 
 HELD = (errno.EAGAIN, errno.EACCES)
 """How lockf says that another process has the lock."""
-_threads: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+_threads: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)
+
+
+def _thread_lock(path: Path) -> threading.Lock:
+    """The lock between the threads of this process, whichever way the file is named: to close any descriptor of it ends
+    the lock that the process holds."""
+    return _threads[path.absolute()]
 
 
 @contextmanager
@@ -37,7 +43,7 @@ def locked(path: Path, title: str, poll: float = 0.1, message_every: float = 30.
     every `message_every` seconds. Raises ConfigError where the file belongs to another user, who alone may write it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _threads[str(path)]:
+    with _thread_lock(path):
         if not locks_work(path.parent):
             yield
             return
@@ -65,7 +71,7 @@ def tried(path: Path) -> Iterator[bool]:
     """Hold the lock file `path` for a block if nobody else does; gives whether it is held. Waits for nothing, and works
     on a full disk as far as the file is there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = _threads[str(path)]
+    lock = _thread_lock(path)
     if not lock.acquire(blocking=False):
         yield False
         return
@@ -86,7 +92,7 @@ def tried(path: Path) -> Iterator[bool]:
 
 def is_held(path: Path) -> bool:
     """Whether somebody holds the lock file `path` now. Writes nothing, and needs no permission to write."""
-    if _threads[str(path)].locked():
+    if _thread_lock(path).locked():
         return True
     try:
         with path.open() as f:

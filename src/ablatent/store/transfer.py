@@ -154,6 +154,8 @@ def _receive(source: StorePlace, store: Store, key: Key, about: Manifest, count:
         except Damaged:
             shutil.rmtree(folder, ignore_errors=True)
             raise
+        if store.folder(key).exists() and store.find(key) is None:
+            store.set_aside(key, f"[yellow]damaged[/] {key}.")
         if not store.put(key, folder):
             shutil.rmtree(folder, ignore_errors=True)
 
