@@ -14,6 +14,8 @@ from ablatent.store.artifacts import Store
 from ablatent.store.identity import Key
 from ablatent.store.layout import private_work_folder, work_folders, work_keys
 from ablatent.store.locks import locked, locks_work, tried
+from ablatent.store.work import Work
+from ablatent.training.checkpoint import read_checkpoint, write_checkpoint
 
 KEY = Key("toy-0123456789abcdef")
 
@@ -172,3 +174,15 @@ def test_a_builder_shows_that_it_is_alive(monkeypatch, tmp_path):
         toy("42")(work)
 
     assert Store(tmp_path).get_or_build(KEY, build)[1]
+
+
+def test_a_checkpoint_is_resumed_from_under_the_name_of_another_owner(tmp_path):
+    first, second = (private_work_folder(tmp_path, KEY, f"{name}-1-aaaa") for name in ("here", "there"))
+    first.mkdir(parents=True)
+    (first / "token").write_text("ab")
+    write_checkpoint(Work(KEY, first, "ab", ""), {"step": 3})
+    first.rename(second)
+    assert read_checkpoint(Work(KEY, second, "ab", ""), "toy")["step"] == 3
+    other = private_work_folder(tmp_path, Key("toy-02"), "here-1-aaaa")
+    second.rename(other)
+    assert read_checkpoint(Work(Key("toy-02"), other, "ab", ""), "toy") is None
