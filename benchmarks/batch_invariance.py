@@ -18,7 +18,8 @@ from ablatent.samplers.base import Sampler
 from ablatent.stages.context import Context, set_up_torch
 from ablatent.stages.kind_base import Stage
 from ablatent.stages.samples.build import load_generator
-from ablatent.store.artifacts import Store, Work
+from ablatent.store.artifacts import Store
+from ablatent.store.work import Work
 from ablatent.sweep.run_sweep import newest_sweep
 from ablatent.tracking.base import NoTracking, RunSpec
 

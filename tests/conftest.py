@@ -112,9 +112,10 @@ def _mounted(folder: Path, *words: str):
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    """A disk of 1 MiB."""
-    yield from _mounted(tmp_path / "small_disk", "-t", "tmpfs", "-o", "size=1m", "tmpfs")
+def small_disk(tmp_path, request):
+    """A disk of 1 MiB, or of the size that the test's parameter says."""
+    size = getattr(request, "param", "1m")
+    yield from _mounted(tmp_path / "small_disk", "-t", "tmpfs", "-o", f"size={size}", "tmpfs")
 
 
 @pytest.fixture

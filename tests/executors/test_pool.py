@@ -13,7 +13,7 @@ from ablatent.stages.stage import Stage
 from ablatent.store.artifacts import Store
 from ablatent.store.identity import Key
 from ablatent.store.layout import lock_file
-from ablatent.store.locks import is_locked, locked
+from ablatent.store.locks import is_held, locked
 from ablatent.store.records import JobFailure, StageOutcome
 from ablatent.sweep.builder import Builder
 from ablatent.sweep.executor import SweepRun
@@ -188,7 +188,7 @@ def test_what_another_command_builds_is_waited_for_without_a_worker(course, monk
         looks.append(path)
         return path.name.startswith("latents") and len(looks) < 6
 
-    monkeypatch.setattr(pool, "is_locked", busy)
+    monkeypatch.setattr(pool, "is_held", busy)
     a, b = stage("a"), stage("b", kind="samples")
     engine, ends, _ = course([a], [b])
     assert engine.begun == ["b", "a"] and ends == {0: {"a": "built"}, 1: {"b": "built"}}
@@ -217,7 +217,7 @@ def test_stages_that_would_prepare_the_same_images_do_not_wait_for_each_other_in
 
 def test_a_lock_of_another_process_is_seen(tmp_path: Path) -> None:
     path = lock_file(tmp_path, stage("a").key)
-    assert not is_locked(path)
+    assert not is_held(path)
     ready, go = multiprocessing.get_context("fork").Event(), multiprocessing.get_context("fork").Event()
 
     def hold() -> None:
@@ -227,10 +227,10 @@ def test_a_lock_of_another_process_is_seen(tmp_path: Path) -> None:
 
     holder = multiprocessing.get_context("fork").Process(target=hold)
     holder.start()
-    assert ready.wait(10) and is_locked(path)
+    assert ready.wait(10) and is_held(path)
     go.set()
     holder.join()
-    assert not is_locked(path)
+    assert not is_held(path)
 
 
 def test_every_stage_of_many_chains_comes_after_its_inputs() -> None:

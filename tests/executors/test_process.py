@@ -84,8 +84,8 @@ def test_a_command_that_is_ended_leaves_checkpoints_and_no_process(undisturbed, 
     if how == "SIGINT":
         driver.send(signal.SIGINT)
     else:
-        asked = run(tmp_path, "do=cancel")
-        assert asked.returncode == 0 and "ended. To go on: do=resume" in asked.stdout, asked.stdout
+        ordered = run(tmp_path, "do=cancel")
+        assert ordered.returncode == 0 and "ended. To go on: do=resume" in ordered.stdout, ordered.stdout
     assert driver.ended(30) == 128 + (signal.SIGINT if how == "SIGINT" else signal.SIGTERM)
     assert all(map(gone, workers)) and "Kept: " in driver.output
     assert list(tmp_path.glob("store/work/first_stage-*/last.ckpt"))

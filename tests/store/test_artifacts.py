@@ -10,9 +10,10 @@ import time
 import pytest
 
 from ablatent.core.errors import ConfigError, StageError
-from ablatent.store.artifacts import Store, Superseded
+from ablatent.store.artifacts import Store
 from ablatent.store.identity import Key
 from ablatent.store.verify import Damaged, verify
+from ablatent.store.work import Superseded
 
 KEY = Key("toy-0123456789abcdef")
 CHILD = """
@@ -56,7 +57,7 @@ def test_twelve_processes_build_once(tmp_path):
 
 def test_found_again_and_manifest(tmp_path):
     store = Store(tmp_path)
-    first, built = store.get_or_build(KEY, toy(), lambda: {"config": {"a": 1}})
+    first, built = store.get_or_build(KEY, toy(), lambda work: {"config": {"a": 1}})
     again, rebuilt = Store(tmp_path).get_or_build(KEY, toy("43"))
     assert built and not rebuilt
     assert again.manifest.config == {"a": 1} and again.manifest.files["value.txt"].size == 2

@@ -129,7 +129,7 @@ def test_a_damaged_file_of_a_build_does_not_stop_the_next_one(store, name, kind,
     damaged(store / "work" / "toy-0123" / name, kind)
     assert "toy-0123: failed (" in status(store, capsys)
     artifact, built = Store(store).get_or_build(
-        Key("toy-0123"), lambda work: (work.files / "v").write_text("1"), dict, "one"
+        Key("toy-0123"), lambda work: (work.files / "v").write_text("1"), invocation="one"
     )
     assert built and len(artifact.manifest.attempt) == 12
 

@@ -8,6 +8,7 @@ import torch
 from report_store import build
 from safetensors.torch import save_file
 
+from ablatent.core import blocks
 from ablatent.core.arrays import new_array
 from ablatent.core.disk import DiskFull, full_disk_named
 from ablatent.core.errors import ConfigError
@@ -48,6 +49,60 @@ def test_a_build_on_a_full_disk_says_so_and_leaves_room(small_disk, writer):
     assert [p.name for p in store.work_folder(KEY).iterdir()] == ["error.json"]
     assert store.get_or_build(KEY, lambda work: (work.files / "small").write_text("x"))[1]
     assert Store(small_disk / "store").find(Key("toy-00")) is not None
+
+
+def fill(disk, left=0):
+    """Leave so many bytes of a disk."""
+    (disk / "ballast").write_bytes(bytes(max(0, shutil.disk_usage(disk).free - left)))
+
+
+def test_a_long_computation_goes_on_after_space_is_made(small_disk, monkeypatch):
+    monkeypatch.setattr(blocks, "SECONDS", 0.0)
+    monkeypatch.setattr(blocks, "SHARE", 0.0)
+    store, computed = Store(small_disk / "store"), []
+
+    def build(work):
+        kept = work.blocks("squares", "squares")
+        for i in range(kept.done, 8):
+            computed.append(i)
+            if computed == [0, 1, 2, 3]:
+                fill(small_disk)
+            kept.add(1, values=np.full((1, 5_000), i * i))
+        kept.save("values", work.files / "values.npy")
+
+    with pytest.raises(DiskFull, match="Make room there, and give the same command again"):
+        store.get_or_build(KEY, build)
+    assert not store.folder(KEY).exists() and not parts(small_disk)
+    (small_disk / "ballast").unlink()
+    artifact, built = store.get_or_build(KEY, build)
+    assert built and computed == [0, 1, 2, 3, 3, 4, 5, 6, 7], "what was finished is kept"
+    assert np.load(artifact.path / "values.npy")[:, 0].tolist() == [i * i for i in range(8)]
+
+
+def test_an_object_without_room_for_its_manifest_is_not_there_and_is_built_later(small_disk):
+    store = Store(small_disk / "store")
+
+    def build(work, left):
+        (work.files / "value").write_text("x")
+        fill(small_disk, left)
+
+    with pytest.raises(DiskFull):
+        store.get_or_build(KEY, lambda work: build(work, 0))
+    assert not store.folder(KEY).exists() and not parts(small_disk)
+    (small_disk / "ballast").unlink()
+    assert store.get_or_build(KEY, lambda work: build(work, 2**16))[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("small_disk", ["96m"], indirect=True)
+def test_a_sweep_that_filled_its_disk_goes_on_after_space_is_made(small_disk):
+    fill(small_disk, 2**21)
+    done = run(small_disk, *SMALL)
+    assert done.returncode not in (0, -7) and "the disk is full" in (text := output_of(done)), text
+    (small_disk / "ballast").unlink()
+    done = run(small_disk, *SMALL)
+    assert done.returncode == 0, output_of(done)
+    assert found(done.stdout), "what was built before the disk was full"
 
 
 def test_errors_that_come_from_each_other_are_left_as_they_are(tmp_path):
@@ -151,6 +206,10 @@ def test_what_only_reads_makes_no_store(tmp_path):
     for command in (
         "do=status",
         "do=verify",
+        "do=gc delete=true",
+        "do=du",
+        "do=push to=other",
+        "do=pull from=other",
         "do=report",
         "do=sample model=x",
         "do=export path=out format=compvis key=diffusion-00",

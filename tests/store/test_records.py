@@ -100,4 +100,4 @@ def test_a_sealed_manifest_of_an_unknown_shape_is_an_error_and_no_damage(tmp_pat
 
 def test_a_build_that_records_an_unknown_field_is_refused(tmp_path):
     with pytest.raises(DataError, match="got 'colour'"):
-        Store(tmp_path).get_or_build(Key("toy-01"), lambda work: None, lambda: {"colour": "red"})
+        Store(tmp_path).get_or_build(Key("toy-01"), lambda work: None, lambda work: {"colour": "red"})

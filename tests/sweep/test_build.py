@@ -16,7 +16,8 @@ from ablatent.stages.context import Context
 from ablatent.stages.first_stage.kind import FirstStageKind
 from ablatent.stages.latents.kind import LatentsKind
 from ablatent.stages.models import source_of
-from ablatent.store.artifacts import Store, Work
+from ablatent.store.artifacts import Store
+from ablatent.store.work import Work
 from ablatent.sweep.builder import Builder
 from ablatent.tracking.base import NoRun, RunSpec
 

@@ -19,7 +19,7 @@ from ablatent.core.options import read_yaml
 
 AS_TYPED = (
     *("prompt", "prompts", "class", "image", "mask", "map", "boxes", "out", "repeat", "model"),
-    *("title", "question"),
+    *("title", "question", "to", "from"),
 )
 TEXTS = ("samples.prompts",)
 """Keys of lists of texts: Hydra reads the list, and nothing in its texts is looked up."""

@@ -1,11 +1,11 @@
 """The keys that single verbs read, beside those of a job: their types, ranges and meanings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from annotated_types import Gt, Lt
 
-from ablatent.core.fields import Count, Fields, Positive, StageKey, Text, WeightsName, Whole
+from ablatent.core.fields import Count, Fields, NotNegative, Positive, StageKey, Text, WeightsName, Whole
 
 
 class JobsKeys(Fields):
@@ -90,3 +90,31 @@ class ExportKeys(Fields):
     format: Annotated[Text | None, "of the files: compvis or diffusers"]
     key: Annotated[StageKey | None, "of the first_stage, diffusion or imported stage"]
     interop: Annotated[ExportOptions, "which weights"]
+
+
+class ClearKeys(Fields):
+    """The keys of do=gc."""
+
+    keep: Annotated[Whole | None, "so many of the newest sweeps are kept; null: all"]
+    older_than: Annotated[NotNegative, "days: what is younger is never deleted"]
+    delete: Annotated[bool, "delete it, and not only show it"]
+    pin: Annotated[Text | Sequence[Text] | None, "objects and sweeps that are kept from now on, by key or id"]
+    unpin: Annotated[Text | Sequence[Text] | None, "those that are pinned no longer"]
+
+
+class PushKeys(Fields):
+    """The keys of do=push."""
+
+    to: Annotated[Text | None, "the other store: a folder, or a URL that fsspec knows"]
+    sweep: Annotated[Text | None, "id of the sweep that is copied; null: the newest, unless keys are given"]
+    keys: Annotated[Text | Sequence[Text] | None, "of objects that are copied"]
+    caches: Annotated[bool, "with prepared images and features"]
+
+
+class PullKeys(Fields):
+    """The keys of do=pull."""
+
+    from_: Annotated[Text | None, "the other store: a folder, or a URL that fsspec knows"]
+    sweep: Annotated[Text | None, "id of the sweep that is copied; null: the newest, unless keys are given"]
+    keys: Annotated[Text | Sequence[Text] | None, "of objects that are copied"]
+    caches: Annotated[bool, "with prepared images and features"]

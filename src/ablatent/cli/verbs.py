@@ -16,6 +16,7 @@ from ablatent.core.instantiate import make
 from ablatent.core.progress import console, counted, track
 from ablatent.report.place import RECORD, check_out
 from ablatent.store.artifacts import Store
+from ablatent.store.group import share_with_group
 from ablatent.store.identity import Key, SweepId
 from ablatent.store.layout import object_folders
 from ablatent.store.sweeps import newest_sweep, sweep_named
@@ -187,6 +188,7 @@ def execute(jobs: Sequence[Composed], command: str) -> int:
         check_preset(config.get("preset") or {})
         check_command(config, declared(config["verb"], "reads"))
     store = Store(config["store"]["path"])
+    share_with_group(store.root)  # a report, too, which goes there
     verb: Verb = make(config["verb"], Verb)
     if verb.writes:
         store.check_writable()

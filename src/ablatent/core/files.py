@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -39,7 +40,7 @@ def write_atomic(path: Path, data: bytes, lasting: bool = True) -> None:
     lasting: wait until the disk has it; else it may be lost where the machine fails, and takes a hundredth of the time.
     Where it cannot be written, nothing new is left. Raises DiskFull for want of space, other OSErrors as they are.
     """
-    with replacing(path, path.with_name(f".{path.name}.{os.getpid()}.part"), lasting) as part:
+    with replacing(path, path.with_name(f".{path.name}.{uuid.uuid4().hex}.part"), lasting) as part:
         part.write_bytes(data)
 
 
@@ -70,6 +71,28 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def newest_change(folder: Path) -> float:
+    """When a folder, or anything below it, was last changed, in seconds since the epoch; 0 where it is not there."""
+    newest = 0.0
+    for path in (folder, *folder.rglob("*")):
+        with suppress(OSError):  # it went meanwhile
+            newest = max(newest, path.lstat().st_mtime)
+    return newest
+
+
+def folder_bytes(folder: str | Path) -> int:
+    """Bytes of all files below a folder; links are followed to files, not to folders. 0 where it is not there."""
+    try:
+        with os.scandir(folder) as there:
+            return sum(
+                folder_bytes(e.path) if e.is_dir(follow_symlinks=False) else e.stat().st_size
+                for e in there
+                if e.is_dir(follow_symlinks=False) or e.is_file()
+            )
+    except FileNotFoundError:
+        return 0
 
 
 def read_word(path: Path, pattern: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Reading the tensors of weights files, of whatever program, without running anything of them.
+"""Writing tensors as safetensors, and reading those of any program without running anything of its files.
 
 What a file is, its first bytes say, not its name: safetensors stand in .ckpt files, pickles in .safetensors.
 """
@@ -6,6 +6,7 @@ What a file is, its first bytes say, not its name: safetensors stand in .ckpt fi
 import json
 import pickle
 import re
+import stat
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -45,6 +46,19 @@ class _Inert:
 
     def __setstate__(self, state: Any) -> None:
         del state
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file of contiguous tensors in main memory. metadata: for its header.
+
+    Others may read and write it as the umask says: safetensors itself makes it for its owner alone.
+    """
+    from safetensors.torch import save_file
+
+    path.touch()
+    mode = stat.S_IMODE(path.stat().st_mode)
+    save_file(dict(tensors), str(path), metadata=None if metadata is None else dict(metadata))
+    path.chmod(mode)
 
 
 def is_index(path: Path) -> bool:

@@ -23,7 +23,7 @@ from ablatent.core.signals import stop, stop_requested, stoppable
 from ablatent.stages.stage import Stage
 from ablatent.store.identity import Key
 from ablatent.store.layout import lock_file
-from ablatent.store.locks import is_locked
+from ablatent.store.locks import is_held
 from ablatent.store.records import BuildRecord, JobFailure, PlannedStage, StageOutcome
 from ablatent.sweep.builder import print_there
 from ablatent.sweep.executor import Executor, SweepRun, not_begun
@@ -181,7 +181,7 @@ class _Course:
                 break
             if self._settled(stage):
                 continue
-            if is_locked(lock_file(self.sweep.builder.store.root, key)):
+            if is_held(lock_file(self.sweep.builder.store.root, key)):
                 self._wait_elsewhere(key)
             elif self._prepares_the_same(stage):
                 blocked.append(key)

@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import ablatent
 from ablatent.core.files import write_json
 from ablatent.core.options import SEARCHPATH_VARIABLE
 from ablatent.core.progress import warn_once
@@ -37,7 +36,7 @@ def worker_environment(root: Path, stages: Iterable[Stage]) -> dict[str, str]:
 
 def snapshot(root: Path, stages: Iterable[Stage]) -> Path:
     """The folder of the copy: one for the same code, whichever sweep wants it."""
-    places = [Path(ablatent.__file__).parent, *_own_code(stages)]
+    places = [Path(__file__).parents[1], *_own_code(stages)]
     files = [(place.parent, path) for place in places for path in _files(place)]
     digest = hashlib.blake2b(digest_size=16)
     for above, path in files:

@@ -17,6 +17,7 @@ from ablatent.core.escape import for_console
 from ablatent.core.files import read_json, write_atomic, write_json
 from ablatent.core.instantiate import make
 from ablatent.core.progress import console, counted
+from ablatent.core.tensor_files import write_tensors
 from ablatent.inference.import_weights import exported_kinds, path_and_format, stored
 from ablatent.interop import compvis, compvis_config, diffusers, text
 from ablatent.interop.parts import network_of
@@ -262,9 +263,7 @@ def _diffusers(found: Gathered, folder: Path) -> list[str]:
         text_config, text_state = text.diffusers_out(diffusion.text, diffusion.conditioner)
         messages.append(_model(folder / diffusers.TEXT, text_config, text_state, diffusers.TEXT_WEIGHTS[0]))
     if diffusion.class_rows is not None:
-        from safetensors.torch import save_file
-
-        save_file({"embedding.weight": diffusion.class_rows}, str(folder / "class_embedding.safetensors"))
+        write_tensors(folder / "class_embedding.safetensors", {"embedding.weight": diffusion.class_rows})
         messages.append(
             f"{folder}/class_embedding.safetensors: a row a class, then the null class; diffusers has no model for it"
         )
@@ -272,9 +271,7 @@ def _diffusers(found: Gathered, folder: Path) -> list[str]:
 
 
 def _model(folder: Path, config: Mapping[str, Any], state: dict[str, Tensor], name: str = diffusers.WEIGHTS[0]) -> str:
-    from safetensors.torch import save_file
-
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(state, str(folder / name), metadata={"format": "pt"})
+    write_tensors(folder / name, state, {"format": "pt"})
     write_json(folder / diffusers.CONFIG, config)
     return f"{folder}: {config['_class_name']}, {counted(len(state), 'tensor')}"

@@ -8,7 +8,7 @@ from ablatent.core.errors import ConfigError, DataError, did_you_mean
 from ablatent.core.escape import for_console
 from ablatent.core.files import sha256, write_json
 from ablatent.core.progress import console, counted
-from ablatent.core.tensor_files import is_index, shards_of
+from ablatent.core.tensor_files import is_index, shards_of, write_tensors
 from ablatent.interop import compvis, diffusers
 from ablatent.interop.parts import DiffusionPart, FirstStagePart, Parts
 from ablatent.interop.published import Options
@@ -16,8 +16,9 @@ from ablatent.stages.all_kinds import built_in
 from ablatent.stages.first_stage.kind import FirstStageKind
 from ablatent.stages.imported.kind import ImportedKind
 from ablatent.stages.provenance import record, stage_code
-from ablatent.store.artifacts import Artifact, Store, Work
-from ablatent.store.layout import object_keys
+from ablatent.store.artifacts import Artifact, Store
+from ablatent.store.pins import key_named
+from ablatent.store.work import Work
 
 FORMATS = ("compvis", "diffusers")
 FILES = (".ckpt", ".safetensors", ".pt", ".pth", ".bin")
@@ -94,9 +95,7 @@ def publish_first_stage(store: Store, part: FirstStagePart, source: Mapping[str,
     stage = FirstStageKind().stage({**part.config, "digest": part.digest, "weights": dict(source)})
 
     def write(work: Work) -> None:
-        from safetensors.torch import save_file
-
-        save_file(part.state, str(work.files / "model.safetensors"))
+        write_tensors(work.files / "model.safetensors", part.state)
         write_json(
             work.files / "summary.json",
             {
@@ -106,7 +105,7 @@ def publish_first_stage(store: Store, part: FirstStagePart, source: Mapping[str,
             },
         )
 
-    return store.get_or_build(stage.key, write, lambda: {**record(stage, {}, stage_code(stage)), "source": source})
+    return store.get_or_build(stage.key, write, lambda work: {**record(stage, {}, stage_code(stage)), "source": source})
 
 
 def publish_diffusion(
@@ -120,18 +119,16 @@ def publish_diffusion(
     stage = ImportedKind().stage({**part.config, "digest": part.digest, "weights": dict(source)}, inputs)
 
     def write(work: Work) -> None:
-        from safetensors.torch import save_file
-
         for kind, state in part.weights.items():
             # the names of a diffusion stage's files; no step of a training here is known
-            save_file(state, str(work.files / f"{kind}-{0:07d}.safetensors"))
+            write_tensors(work.files / f"{kind}-{0:07d}.safetensors", state)
         network = {k: v for k, v in part.weights["raw"].items() if k.startswith("network.")}
         write_json(
             work.files / "summary.json",
             {"parameters": _learned(network), "snapshots": [0], "weights": sorted(part.weights)},
         )
 
-    return store.get_or_build(stage.key, write, lambda: {**record(stage, {}, stage_code(stage)), "source": source})
+    return store.get_or_build(stage.key, write, lambda work: {**record(stage, {}, stage_code(stage)), "source": source})
 
 
 def _learned(state: Mapping[str, Any]) -> int:
@@ -158,12 +155,8 @@ def stored(store: Store, key: str, kinds: tuple[str, ...], config_key: str) -> A
     kind = key.rpartition("-")[0]
     if kind not in kinds:
         raise ConfigError(config_key, "a key of the store: " + ", ".join(f"{k}-…" for k in kinds), key)
-    known = object_keys(store.root, kind)
-    fitting = [k for k in known if k.startswith(key)]
-    if len(fitting) != 1:
-        near = did_you_mean(key, known) or "do=status shows what the store holds."
-        raise ConfigError(config_key, f"the key of one {kind} in {store.root}", key, near)
-    found = store.find(fitting[0])
+    whole = key_named(store.root, key, config_key)
+    found = store.find(whole)
     if found is None:
-        raise DataError(f"{config_key}: {fitting[0]} is damaged. Import or build it again.")
+        raise DataError(f"{config_key}: {whole} is damaged. Import or build it again.")
     return found

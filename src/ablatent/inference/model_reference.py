@@ -12,7 +12,8 @@ from ablatent.stages.first_stage.kind import FirstStageKind
 from ablatent.stages.imported.kind import ImportedKind
 from ablatent.stages.samples.kind import MODEL
 from ablatent.store.identity import Key, SweepId
-from ablatent.store.layout import object_folder, object_keys
+from ablatent.store.layout import object_folder
+from ablatent.store.pins import key_named
 from ablatent.store.records import PlannedJob
 from ablatent.store.sweeps import plans
 from ablatent.store.verify import read_manifest
@@ -49,7 +50,7 @@ def find(root: Path, name: str | None) -> Reference:
         forms = "SWEEP:INDEX, the key of a diffusion or imported stage, or a W&B run id"
         raise ConfigError("model", forms, None, newest)
     if name.rpartition("-")[0] in MODELS:
-        return _by_key(root, _whole(root, name), jobs)
+        return _by_key(root, key_named(root, name, "model"), jobs)
     sweep, _, which = name.partition(":")
     in_sweep = [job for found, job in jobs if found == sweep]
     if in_sweep:
@@ -103,16 +104,6 @@ def _by_key(root: Path, key: Key, jobs: Sequence[tuple[str, PlannedJob]]) -> Ref
         do = "Import the UNet together with its autoencoder (one checkpoint, or a folder with both)."
         raise ConfigError("model", "a network whose first stage is known", key, do)
     return Reference({key.kind: key, **inputs}, [], None)
-
-
-def _whole(root: Path, name: str) -> Key:
-    """The key that starts with `name`, if there is just one."""
-    kind = name.rpartition("-")[0]
-    known = object_keys(root, kind)
-    fitting = [k for k in known if k.startswith(name)]
-    if len(fitting) != 1:
-        raise ConfigError("model", f"the key of one {kind} stage in {root}", name, did_you_mean(name, known))
-    return fitting[0]
 
 
 def _tracked(root: Path, run: str) -> Key | None:

@@ -13,8 +13,9 @@ from ablatent.core.errors import DataError
 from ablatent.core.instantiate import make
 from ablatent.data.base import ImageData, Images, load_images
 from ablatent.stages.stage import Stage
-from ablatent.store.artifacts import Artifact, Store, Work
+from ablatent.store.artifacts import Artifact, Store
 from ablatent.store.identity import Key
+from ablatent.store.work import Work
 from ablatent.tracking.base import Run
 
 if TYPE_CHECKING:

@@ -30,8 +30,9 @@ from ablatent.core.progress import console
 from ablatent.core.signals import ENDING, end_on_signals, stop_requested, stoppable
 from ablatent.stages.context import Context, resolve_device, set_up_torch
 from ablatent.stages.stage import Stage
-from ablatent.store.artifacts import Store, Work
+from ablatent.store.artifacts import Store
 from ablatent.store.identity import Key
+from ablatent.store.work import Work
 from ablatent.tracking.base import NoTracking, Run, RunSpec
 
 PARENT = "ABLATENT_PARENT"  # the process id that agent or rank must not outlive

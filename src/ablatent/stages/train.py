@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from ablatent.core.rng import stream
 from ablatent.core.targets import TARGET, class_of
+from ablatent.core.tensor_files import write_tensors
 from ablatent.core.validation import check_targets
 from ablatent.stages.context import Context
 from ablatent.training.sharded import LOOPS
@@ -60,7 +61,5 @@ def train(ctx: Context, trainee: "Trainee", batch_at: "BatchAt") -> None:
 
 def save_weights(ctx: Context, state: Mapping[str, Tensor]) -> None:
     """Write model.safetensors of a state dict of whole (not sharded) tensors, on any device."""
-    from safetensors.torch import save_file
-
     own = {name: v.detach().cpu().contiguous() for name, v in state.items()}
-    save_file(own, str(ctx.work.files / "model.safetensors"))
+    write_tensors(ctx.work.files / "model.safetensors", own)

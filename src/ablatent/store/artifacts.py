@@ -2,39 +2,34 @@
 
 objects/KIND/KEY/{manifest.json, …}   published, never changed afterwards
 work/KEY/{token, attempt, last.ckpt, blocks/, error.json, files/}   a build in progress, from which a killed one resumes
-locks/KEY   damaged/KEY-TIME   sweeps/ID   cache/
+locks/KEY   damaged/KEY-TIME   sweeps/ID   pins/KEY-OR-ID   incoming/KEY (of a pull)   trash/
 """
 
-import os
+import errno
 import shutil
 import time
-import traceback
 import uuid
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ablatent.core.blocks import Blocks
-from ablatent.core.disk import DiskFull, full_disk_named
+from ablatent.core.disk import full_disk_named
 from ablatent.core.errors import AblatentError, ConfigError, StageError
 from ablatent.core.escape import for_console
-from ablatent.core.files import read_json, read_word, sha256, sync, write_atomic, write_json
+from ablatent.core.files import read_json, read_word, sync, write_atomic
 from ablatent.core.progress import console
-from ablatent.store.identity import Key, digest
-from ablatent.store.layout import CHECKPOINTS, checkpoints_of, lock_file, object_folder, work_folder
-from ablatent.store.locks import locked
+from ablatent.store.group import share_with_group
+from ablatent.store.identity import Key
+from ablatent.store.layout import lock_file, locks_folder, object_folder, work_folder
+from ablatent.store.locks import locked, locks_work
+from ablatent.store.private import workplace
 from ablatent.store.records import Manifest
-from ablatent.store.verify import MANIFEST, Damaged, verify
+from ablatent.store.verify import Damaged, verify
+from ablatent.store.work import ERROR, SPENT, USES, Work, replay_error
 
-BLOCKS, SPENT = "blocks", "resumed_seconds"  # beside the files of a build
 FORMAT, FORMAT_FILE = 2, "FORMAT"
 """Of the store's layout, keys and names of files; the file stands at the root of the store."""
-
-
-class Superseded(AblatentError):
-    """Another process took this build over (this one's parent was killed); it must not write any more."""
 
 
 @dataclass(frozen=True)
@@ -53,55 +48,6 @@ class Artifact:
     def json(self, name: str) -> Any:
         """The value of one of its JSON files."""
         return read_json(self.path / name)
-
-
-@dataclass(frozen=True)
-class Work:
-    """The folder of a build. `files` becomes the object; everything beside it is scratch that survives a kill."""
-
-    key: Key
-    path: Path
-    token: str
-    attempt: str
-
-    @property
-    def files(self) -> Path:
-        """The folder that is published as the object."""
-        return self.path / "files"
-
-    @property
-    def checkpoint(self) -> Path:
-        """The file from which a killed build resumes."""
-        return self.path / CHECKPOINTS[0]
-
-    def blocks(self, name: str, title: str) -> Blocks:
-        """The finished part of a long computation of this build. name: of it; title: for messages."""
-        blocks = Blocks(self.path / BLOCKS / name, title, self.check)
-        if blocks.seconds:
-            write_atomic(self.path / SPENT, str(self.spent_before() + blocks.seconds).encode())
-        return blocks
-
-    @property
-    def begun(self) -> bool:
-        """Whether there is anything that a killed build resumes from."""
-        return bool(checkpoints_of(self.path)) or (self.path / BLOCKS).exists()
-
-    def start_anew(self) -> None:
-        """Remove what a killed build left."""
-        for checkpoint in checkpoints_of(self.path):
-            checkpoint.unlink()
-        shutil.rmtree(self.path / BLOCKS, ignore_errors=True)
-        shutil.rmtree(self.files)
-        self.files.mkdir()
-
-    def spent_before(self) -> float:
-        """Seconds that killed builds had spent on what this one resumed from."""
-        return float(read_word(self.path / SPENT, r"\d+(\.\d+)?(e-?\d+)?") or 0)
-
-    def check(self) -> None:
-        """Call before every checkpoint and publish. Raises Superseded in an orphan of a killed build."""
-        if read_word(self.path / "token", self.token) is None:
-            raise Superseded(f"{self.key}: another process took this build over; nothing more is written by this one.")
 
 
 def check_place(root: Path) -> None:
@@ -162,10 +108,12 @@ class Store:
         return True
 
     def _probe(self) -> None:
-        probe = self.root / "locks" / f".probe-{os.getpid()}"
+        share_with_group(self.root)
+        probe = locks_folder(self.root) / f".probe-{uuid.uuid4().hex}"
         probe.parent.mkdir(parents=True, exist_ok=True)
         probe.touch()
         probe.unlink()
+        locks_work(probe.parent)
         self._mark_format()
 
     def _mark_format(self) -> None:
@@ -232,17 +180,17 @@ class Store:
         self,
         key: Key,
         build: Callable[[Work], None],
-        record: Callable[[], Mapping[str, Any]] = dict,
+        record: Callable[[Work], Mapping[str, Any]] = lambda work: {},
         invocation: str = "",
         wait: bool = True,
     ) -> tuple[Artifact, bool]:
-        """find → lock → find again → build in work/KEY → manifest last → fsync → one rename.
+        """find → lock → find again → build in a work folder → manifest last → fsync → one rename.
 
         build writes the object's files into work.files, and may leave work.checkpoint to resume from; record gives
-        the manifest's entries beside the files. Returns the artifact and whether this call built it. A failed build
-        leaves error.json, which callers of the same `invocation` that waited for it raise again. wait: false: raise
-        Busy where another process builds it. Raises ConfigError for a store that cannot be written, DiskFull for want
-        of space: half files are removed then.
+        the manifest's entries beside the files. Returns the artifact and whether it is that of this call. A failed
+        build leaves error.json, which callers of the same `invocation` that waited for it raise again. wait: false:
+        raise Busy where another process builds it. Raises ConfigError for a store that cannot be written, DiskFull for
+        want of space: half files are removed then.
         """
         if found := self.find(key):
             return found, False
@@ -254,28 +202,33 @@ class Store:
                     return found, False
             except Damaged as e:
                 self._move_aside(key, f"[yellow]damaged[/] {e}")
-            self._replay_error(key, invocation, requested_at)
-            work = self._begin(key)
-            try:
-                start = time.monotonic()
-                with full_disk_named(work.path):
-                    build(work)
-                spent = time.monotonic() - start + work.spent_before()
-            except AblatentError as e:
-                self._leave_error(work, invocation, e)
-                raise
-            except Exception as e:
-                self._leave_error(work, invocation, e)
-                raise StageError(f"{key}: {type(e).__name__}: {e}") from e
-            return self._publish(work, {**record(), "wall_seconds": round(spent, 3)}), True
+            with workplace(self.root, key) as place:
+                replay_error(place, invocation, requested_at)
+                work = self._begin(key, place)
+                spent = self._built(work, build, invocation)
+                return self._publish(work, {**record(work), "wall_seconds": round(spent, 3)})
 
-    def _begin(self, key: Key) -> Work:
+    @staticmethod
+    def _built(work: Work, build: Callable[[Work], None], invocation: str) -> float:
+        """Seconds that the build took, with those of killed ones that it went on from. Raises what `build` does."""
+        start = time.monotonic()
+        try:
+            with full_disk_named(work.path):
+                build(work)
+        except AblatentError as e:
+            work.leave_error(invocation, e)
+            raise
+        except Exception as e:
+            work.leave_error(invocation, e)
+            raise StageError(f"{work.key}: {type(e).__name__}: {e}") from e
+        return time.monotonic() - start + work.spent_before()
+
+    def _begin(self, key: Key, path: Path) -> Work:
         self._mark_format()
-        path = self.work_folder(key)
         if path.exists() and not (path / "files").exists():  # left over by one that was killed after it had published
             shutil.rmtree(path)
         (path / "files").mkdir(parents=True, exist_ok=True)
-        for name in ("error.json", SPENT):
+        for name in (ERROR, SPENT, USES):
             (path / name).unlink(missing_ok=True)
         attempt = read_word(path / "attempt", "[0-9a-f]{12}")
         if attempt is None:
@@ -285,40 +238,26 @@ class Store:
         write_atomic(path / "token", token.encode())
         return Work(key, path, token, attempt)
 
-    def _leave_error(self, work: Work, invocation: str, error: BaseException) -> None:
-        trace = "".join(traceback.format_exception(error))
-        note = {"invocation": invocation, "time": time.time(), "message": str(error), "traceback": trace}
-        if isinstance(error, DiskFull) and not work.begun:
-            shutil.rmtree(work.path, ignore_errors=True)  # half files, which take the space that others need
-        with suppress(OSError, DiskFull):
-            work.path.mkdir(exist_ok=True)
-            write_json(work.path / "error.json", note)
-
-    def _replay_error(self, key: Key, invocation: str, requested_at: float) -> None:
-        with suppress(OSError, ValueError, KeyError, TypeError):  # none, or a damaged one
-            error = read_json(self.work_folder(key) / "error.json")
-            if error["time"] >= requested_at and error["invocation"] == invocation:
-                raise StageError(str(error["message"]))
-
-    def _publish(self, work: Work, record: Mapping[str, Any]) -> Artifact:
+    def _publish(self, work: Work, record: Mapping[str, Any]) -> tuple[Artifact, bool]:
+        """The object, and whether it is that of this build: another may have come first, where there are no locks."""
         work.check()
-        names = sorted(p for p in work.files.rglob("*") if p.is_file() and p.name != MANIFEST)
-        files = {}
-        for path in names:
-            sync(path)
-            name = path.relative_to(work.files).as_posix()
-            files[name] = {"size": path.stat().st_size, "sha256": sha256(path)}
-        about = {**record, "kind": work.key.kind, "key": work.key, "attempt": work.attempt, "files": files}
-        about["created"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        unsealed = Manifest.from_json(about, f"{work.key}: its manifest")
-        manifest = replace(unsealed, seal=digest(unsealed.to_json()))
-        write_json(work.files / MANIFEST, manifest.to_json())
-        sync(work.files)
-        target = self.folder(work.key)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        work.files.rename(target)
-        sync(target.parent)
+        manifest = work.seal(record)
+        mine = self.put(work.key, work.files)
         shutil.rmtree(work.path, ignore_errors=True)
-        artifact = Artifact(work.key, target, manifest)
-        self._verified[work.key] = artifact
-        return artifact
+        if mine:
+            self._verified[work.key] = Artifact(work.key, self.folder(work.key), manifest)
+        return self.open(work.key), mine
+
+    def put(self, key: Key, files: Path) -> bool:
+        """Publish a folder of files with their manifest by one rename; false where a whole object is there already, and
+        the folder stays where it is."""
+        target = self.folder(key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            files.rename(target)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or self.find(key) is None:
+                raise
+            return False
+        sync(target.parent)
+        return True

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ablatent.core.errors import DataError
+from ablatent.core.files import newest_change
 from ablatent.store.identity import Key, Name, SweepId
 
 N = TypeVar("N", bound=Name)
@@ -48,9 +49,35 @@ def work_folder(root: Path, key: Key) -> Path:
     return root / "work" / key
 
 
+def is_work_folder(root: Path, folder: Path) -> bool:
+    """Whether a folder is one of a build."""
+    return folder.parent == root / "work"
+
+
+def private_work_folder(root: Path, key: Key, owner: str) -> Path:
+    """The folder of a build of one process, where files cannot be locked. owner: HOST-PID-xxxx."""
+    return root / "work" / f"{key}.{owner}"
+
+
+def work_folders(root: Path, key: Key) -> list[Path]:
+    """The folders of all builds of a key that are there, private ones too."""
+    there = [work_folder(root, key), *sorted((root / "work").glob(f"{key}.*"))]
+    return [folder for folder in there if folder.is_dir()]
+
+
+def newest_work_folder(root: Path, key: Key) -> Path:
+    """Of the folders of all builds of a key the one that changed last; where none is there, that of the key."""
+    return max(work_folders(root, key), key=newest_change, default=work_folder(root, key))
+
+
+def built_in(folder: Path) -> str:
+    """What is built in the folder of a build, private or not: the text of its key."""
+    return folder.name.partition(".")[0]
+
+
 def work_keys(root: Path) -> list[Key]:
     """The keys of all builds in progress, in order."""
-    return _names(Key, (root / "work").glob("*/"))
+    return _names(Key, {folder.with_name(built_in(folder)) for folder in (root / "work").glob("*/")})
 
 
 def checkpoints_of(work: Path) -> list[Path]:
@@ -58,19 +85,49 @@ def checkpoints_of(work: Path) -> list[Path]:
     return [work / name for name in CHECKPOINTS if (work / name).exists()]
 
 
+def incoming_folder(root: Path, key: Key) -> Path:
+    """The folder where an object from another store is received, whether it is there or not."""
+    return root / "incoming" / key
+
+
+def pins_folder(root: Path) -> Path:
+    """The folder with an empty file for each pin, whether it is there or not."""
+    return root / "pins"
+
+
+def incoming_lock(root: Path, key: Key) -> Path:
+    """The file that whoever receives this object from another store locks."""
+    return locks_folder(root) / f"incoming-{key}"
+
+
+def trash_folder(root: Path) -> Path:
+    """The folder of what is being deleted, whether it is there or not."""
+    return root / "trash"
+
+
+def locks_folder(root: Path) -> Path:
+    """The folder of all lock files, whether it is there or not."""
+    return root / "locks"
+
+
 def lock_file(root: Path, key: Key) -> Path:
     """The file that a builder of this key locks."""
-    return root / "locks" / key
+    return locks_folder(root) / key
+
+
+def sweeps_folder(root: Path) -> Path:
+    """The folder of the records of all sweeps, whether it is there or not."""
+    return root / "sweeps"
 
 
 def sweep_folder(root: Path, sweep: SweepId) -> Path:
     """The folder of a sweep, whether it is there or not."""
-    return root / "sweeps" / sweep
+    return sweeps_folder(root) / sweep
 
 
 def sweep_ids(root: Path) -> list[SweepId]:
     """The ids of all sweeps, the newest first."""
-    plans = (root / "sweeps").glob(f"*/{PLAN}")
+    plans = sweeps_folder(root).glob(f"*/{PLAN}")
     return list(reversed(_names(SweepId, (plan.parent for plan in plans))))
 
 

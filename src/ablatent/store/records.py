@@ -152,7 +152,8 @@ class Manifest(Record):
 
     attempt: the same for all resumes of one build; wall_seconds: of all of them. config, inputs (role → key), version:
     what the key is made of; data: digests of the data, and the class that read them. source: of weights of another
-    program. seal: the digest of everything else, None while there is none.
+    program. uses: of objects beside the inputs, name of the use → key. seal: the digest of everything else, None while
+    there is none.
     """
 
     kind: str
@@ -172,6 +173,7 @@ class Manifest(Record):
     host: Mapping[str, Any] = dataclasses.field(default_factory=lambda: ABSENT)
     peak_memory_bytes: int | None = None
     source: Mapping[str, Any] = dataclasses.field(default_factory=lambda: ABSENT)
+    uses: Mapping[str, Key] = dataclasses.field(default_factory=lambda: ABSENT)
     seal: str | None = None
 
 

@@ -1,9 +1,10 @@
 """Whether an object of the store is what was published."""
 
+import json
 from pathlib import Path
 
 from ablatent.core.errors import AblatentError, DataError
-from ablatent.core.files import read_json, sha256
+from ablatent.core.files import sha256
 from ablatent.store.identity import Key, digest
 from ablatent.store.records import Manifest
 
@@ -19,12 +20,21 @@ def read_manifest(folder: Path, key: Key) -> Manifest:
     """The manifest of an object, as it was sealed. Raises Damaged for another, DataError for one of an unknown shape
     and for one that may not be read."""
     try:
-        about = read_json(folder / MANIFEST)
-        seal = about.pop("seal")
-        sealed = digest(about) == seal and about["key"] == key
+        text = (folder / MANIFEST).read_bytes()
     except PermissionError as error:
         raise DataError(f"{key}: its manifest cannot be read ({error}).") from None
-    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
+    except OSError:
+        raise Damaged(f"{key}: its manifest cannot be read.") from None
+    return manifest_from(text, key)
+
+
+def manifest_from(text: bytes, key: Key) -> Manifest:
+    """The manifest of an object, from the bytes of its file. Raises as `read_manifest` does."""
+    try:
+        about = json.loads(text)
+        seal = about.pop("seal")
+        sealed = digest(about) == seal and about["key"] == key
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         raise Damaged(f"{key}: its manifest cannot be read.") from None
     if not sealed:
         raise Damaged(f"{key}: its manifest was changed after it was published.")

@@ -13,7 +13,8 @@ from ablatent.stages import kept, ranks
 from ablatent.stages.context import Context, prepared, set_up_torch
 from ablatent.stages.provenance import record, stage_code
 from ablatent.stages.stage import Stage
-from ablatent.store.artifacts import Artifact, Store, Work
+from ablatent.store.artifacts import Artifact, Store
+from ablatent.store.work import Work
 from ablatent.tracking.base import NoTracking, Tracking
 
 BEGUN = "code"
@@ -46,7 +47,7 @@ class Builder:
         artifact, built = self.store.get_or_build(
             stage.key,
             lambda work: self._build(stage, work),
-            lambda: record(stage, self.runtime, (self.store.work_folder(stage.key) / BEGUN).read_text()),
+            lambda work: record(stage, self.runtime, (work.path / BEGUN).read_text()),
             self.invocation,
             self.wait,
         )

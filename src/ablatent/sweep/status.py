@@ -1,7 +1,6 @@
 """The contents of a store: objects by kind, builds in progress, sweeps and their jobs."""
 
 import itertools
-import os
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,16 +11,17 @@ from rich.table import Table
 from ablatent.core.declared import nodes_below
 from ablatent.core.errors import AblatentError, ConfigError
 from ablatent.core.escape import for_console
-from ablatent.core.files import read_json
+from ablatent.core.files import folder_bytes, read_json
 from ablatent.core.progress import console, counted, track
 from ablatent.core.targets import TARGET, class_of
 from ablatent.data.base import ImageData
 from ablatent.stages.kind_base import Fingerprints
-from ablatent.store.artifacts import BLOCKS, Store
+from ablatent.store.artifacts import Store
 from ablatent.store.identity import Key, SweepId
-from ablatent.store.layout import checkpoints_of, sweep_folder, sweep_ids, work_folder, work_keys
+from ablatent.store.layout import checkpoints_of, newest_work_folder, sweep_folder, sweep_ids, work_keys
 from ablatent.store.records import PlannedStage, PlanRecord
 from ablatent.store.sweeps import job_records, plans
+from ablatent.store.work import BLOCKS
 from ablatent.sweep.journal import is_driven
 from ablatent.sweep.sweep_status import show_sweep
 
@@ -60,20 +60,10 @@ def _print_objects(root: Path) -> None:
         for kind, number in zip(kinds, numbers, strict=True):
             total = 0
             for folder in kind.iterdir():
-                total += _bytes(folder) if folder.is_dir() else folder.stat().st_size
+                total += folder_bytes(folder) if folder.is_dir() else folder.stat().st_size
                 bar.advance()
             table.add_row(str(number), for_console(kind.name), f"{total:,}")
     console.print(table)
-
-
-def _bytes(folder: str | Path) -> int:
-    """Bytes of all files below a folder."""
-    with os.scandir(folder) as there:
-        return sum(_bytes(e.path) if e.is_dir(follow_symlinks=False) else e.stat().st_size for e in there if _there(e))
-
-
-def _there(entry: "os.DirEntry[str]") -> bool:
-    return entry.is_dir(follow_symlinks=False) or entry.is_file()
 
 
 def _sweep_lines(root: Path, name: SweepId, plan: PlanRecord, jobs: bool) -> list[str]:
@@ -105,9 +95,10 @@ def _print_work(root: Path, building: Mapping[Key, list[PlannedStage]]) -> None:
     building: key → the stages of all plans that need it.
     """
     stale = set(_of_other_data(building))
-    useless = [work_folder(root, key) for key in sorted(stale) if not checkpoints_of(work_folder(root, key))]
+    of_stale = [newest_work_folder(root, key) for key in sorted(stale)]
+    useless = [folder for folder in of_stale if not checkpoints_of(folder)]
     for key in building:
-        folder = work_folder(root, key)
+        folder = newest_work_folder(root, key)
         if folder not in useless:
             left = ["a checkpoint"] if checkpoints_of(folder) else []
             left += ["finished blocks"] if (folder / BLOCKS).exists() else []

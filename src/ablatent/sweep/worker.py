@@ -10,9 +10,10 @@ from ablatent.core.files import write_json
 from ablatent.core.instantiate import make
 from ablatent.core.progress import console
 from ablatent.stages.stage import Stage
-from ablatent.store.artifacts import Store, Superseded
+from ablatent.store.artifacts import Store
 from ablatent.store.locks import Busy
 from ablatent.store.records import BuildRecord, JobFailure, StageOutcome
+from ablatent.store.work import Superseded
 from ablatent.sweep.builder import Builder
 from ablatent.sweep.journal import beating
 from ablatent.tracking.base import NoTracking, Tracking

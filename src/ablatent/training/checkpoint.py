@@ -12,7 +12,7 @@ import torch
 from ablatent.core.errors import StageError
 from ablatent.core.files import replacing, sha256
 from ablatent.core.progress import console
-from ablatent.store.layout import CHECKPOINTS, checkpoints_of
+from ablatent.store.layout import CHECKPOINTS, built_in, checkpoints_of
 
 MARK = b"\nsha256 "
 """Ends a checkpoint, before the hex digest of all bytes before it. Readers of zip files pass over what follows one."""
@@ -44,7 +44,7 @@ def write_checkpoint(scratch: Scratch, state: dict[str, Any]) -> None:
     part = scratch.checkpoint.with_suffix(".part")
     with replacing(scratch.checkpoint, part):
         with part.open("wb") as f:
-            torch.save({**state, "of": scratch.path.name}, f)
+            torch.save({**state, "of": built_in(scratch.path)}, f)
         digest = sha256(part).encode()
         with part.open("ab") as f:
             f.write(MARK + digest)
@@ -64,7 +64,7 @@ def read_checkpoint(
     refused = False
     for file in checkpoints_of(scratch.path):
         try:
-            state, reason = _read(file, scratch.path.name, changed)
+            state, reason = _read(file, built_in(scratch.path), changed)
         except (OSError, MemoryError) as e:
             do = "Try again."
             raise StageError(f"{title}: the checkpoint {file} cannot be read ({type(e).__name__}: {e}). {do}") from e

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ablatent.core.files import sha256, sync, write_atomic
 from ablatent.core.images import load_png, save_png
+from ablatent.core.tensor_files import write_tensors
 
 CURVES = "curves.csv"
 HEADER = b"step,name,value\r\n"
@@ -130,13 +131,11 @@ class Recorder:
 
     def weights(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         """NAME.safetensors, of whole tensors on any device."""
-        from safetensors.torch import save_file
-
         if self.writes:
             self.check()
             own = {key: v.detach().cpu().contiguous() for key, v in tensors.items()}
             path = self.folder / f"{name}.safetensors"
-            save_file(own, str(path))
+            write_tensors(path, own)
             self._keep(path)
 
     def state(self, name: str, state: Mapping[str, Any]) -> None:

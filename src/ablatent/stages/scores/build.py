@@ -14,8 +14,8 @@ from ablatent.evaluation.scores import Extractor, Metric, Score, score_features
 from ablatent.stages.context import Context
 from ablatent.stages.extractor import extractor_of
 from ablatent.stages.kept import make_kept
-from ablatent.store.artifacts import Work
 from ablatent.store.identity import Key
+from ablatent.store.work import Work
 
 HASHED = 256  # images at once
 
@@ -67,4 +67,5 @@ def cached_features(ctx: Context, extractor: Extractor, images: np.ndarray, titl
         extract(extractor, images, ctx.device, size, about, work.blocks(f"features-{size}", about), out)
 
     artifact, _ = ctx.store.get_or_build(key, write)
+    ctx.work.add_use(f"{extractor.name} of {title}", key)
     return np.asarray(np.load(artifact.path / "features.npy", mmap_mode="r"))
