@@ -23,8 +23,9 @@ FLOORS = {
     "sweep": 5,
     "report": 5,
     "inference": 5,
-    "cli": 6,
-    "build": 6,
+    "search": 6,
+    "cli": 7,
+    "build": 7,
 }
 # room → the only modules of these packages that it may import (None: any module of it)
 ONLY = {
@@ -43,6 +44,7 @@ LIBRARIES = {
     "torch_fidelity": {"evaluation"},
     "torchmetrics": {"evaluation"},
     "matplotlib": {"report"},
+    "optuna": {"search"},
 }
 
 
