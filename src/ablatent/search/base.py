@@ -61,7 +61,7 @@ class Search(ABC):
         Sequence[Literal["lower", "higher"]] | None, "which is better, for each objective; null: as scores declare it"
     ] = None
     name: Annotated[
-        Annotated[str, Matches(SearchName.PATTERN.pattern, SearchName.FORM)] | None,
+        Annotated[str, Matches(r"[A-Za-z0-9][A-Za-z0-9_-]*", "a name of letters, digits, - and _")] | None,
         "folder below store/searches; null: from the space and the objectives",
     ] = None
 

@@ -25,7 +25,7 @@ def _nfe(sweep: Sweep, job: JobResult) -> float | None:
     """Rows of the network that one sample takes: calls of the sampler, times those of its guidance."""
     samples = sweep.objects.get(job.stages.get(SamplesKind.name, ""))
     about = {} if samples is None or samples.problem else samples.summary
-    return float(about["nfe"] * about["network_rows"]) if "nfe" in about else None
+    return float(about["nfe"] * about.get("network_rows", 1)) if "nfe" in about else None
 
 
 COSTS: Mapping[str, Callable[[Sweep, JobResult], float | None]] = {"nfe": _nfe, "seconds": Sweep.job_seconds}

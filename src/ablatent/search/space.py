@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ablatent.core.errors import ConfigError
 
@@ -15,6 +15,7 @@ END = math.nextafter(1.0, 0.0)
 """The last share of a dimension, below 1."""
 
 
+@runtime_checkable
 class Suggests(Protocol):
     """What a dimension asks of a trial of Optuna: a value by its name and range."""
 
@@ -24,9 +25,7 @@ class Suggests(Protocol):
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
         """A whole number from low to high, both included."""
 
-    def suggest_float(
-        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
-    ) -> float:
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
         """A number from low to high."""
 
 
@@ -76,10 +75,9 @@ class Steps(Dimension):
 
     def suggest(self, trial: Suggests) -> str:
         low, high, step = self.values[0], self.values[-1], self.values[1] - self.values[0]
-        if all(isinstance(value, int) for value in self.values):
-            return repr(trial.suggest_int(self.key, int(low), int(high), step=int(step)))
-        taken = trial.suggest_float(self.key, low, high, step=step)
-        return repr(min(self.values, key=lambda value: abs(value - taken)))  # as the range has it, to the last digit
+        if isinstance(step, int):
+            return repr(trial.suggest_int(self.key, int(low), int(high), step=step))
+        return repr(self.values[trial.suggest_int(self.key, 0, len(self.values) - 1)])  # exact to the last digit
 
 
 @dataclass(frozen=True)
