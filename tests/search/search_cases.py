@@ -58,6 +58,7 @@ class Course:
         self.folder, self.measure = folder, measure
         self.launches: list[list[list[str]]] = []
         self.stop_at: int | None = None
+        self.refused: str | None = None  # why a job without a sweep cannot run
         self.end: Callable[[], object] = _interrupt
         course = self
 
@@ -75,7 +76,10 @@ class Course:
 
     def run(self, n_trials: int, objectives: Sequence[str] = ("loss",), over: Space = PLANE, **keys) -> int:
         search = OnPlane(n_trials=n_trials, objectives=list(objectives), **{"batch_size": 2, **keys})
-        return search(over, Jobs(lambda overrides: Composed(overrides, {"do": "run"}), self.launch))
+        return search(over, Jobs(lambda overrides: Composed(overrides, {"do": "run"}), self.launch, self.refusal))
+
+    def refusal(self, overrides: list[str]) -> str | None:
+        return self.refused
 
     @property
     def record(self) -> SearchRecord:

@@ -42,7 +42,7 @@ def test_all_distinct_points_are_handed_over_at_once(design, verb):
         return 1
 
     over = space("a=1,2", "b=x,y", "c=5")
-    jobs = Jobs(lambda overrides: Composed(overrides, {"do": verb}), launch)
+    jobs = Jobs(lambda overrides: Composed(overrides, {"do": verb}), launch, str)
     assert design(n_trials=32)(over, jobs) == 1  # what the launcher returns
     assert [sorted(batch) for batch in launched] == [
         [["c=5", f"a={a}", f"b={b}"] for a in (1, 2) for b in ("x", "y")],
@@ -50,7 +50,7 @@ def test_all_distinct_points_are_handed_over_at_once(design, verb):
 
 
 def test_keys_that_do_not_fit_are_refused():
-    over, jobs = space("a=1,2"), Jobs(lambda overrides: Composed(overrides, {"do": "status"}), lambda jobs: 0)
+    over, jobs = space("a=1,2"), Jobs(lambda overrides: Composed(overrides, {"do": "status"}), lambda jobs: 0, str)
     with pytest.raises(ConfigError, match="directions"):
         SobolDesign(n_trials=2, objectives=["fid_192", "nfe"], directions=["lower"])(over, jobs)
     with pytest.raises(ConfigError, match="objectives"):

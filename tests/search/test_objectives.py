@@ -12,7 +12,7 @@ from ablatent.first_stage.perceptual import Perceptual
 from ablatent.report.load import load_sweep
 from ablatent.search.objectives import OF_PAIRS, objectives_of, scores_of, value_of
 from ablatent.search.record import FAILED, FINISHED, Objective
-from ablatent.search.results import NOWHERE_RECORDED, Batch
+from ablatent.search.results import Batch, Outcome
 from ablatent.store.identity import SweepId
 from ablatent.sweep.plan import Composed, make_plan
 from commands import SMALL, inline
@@ -58,7 +58,10 @@ def test_scores_of_pairs_are_those_of_reconstructions():
 
 def test_objectives_take_their_directions_from_scores_unless_they_are_typed():
     job = planned()
-    assert objectives_of(job, ["recall_192", "nfe"], None) == [Objective("recall_192", "higher"), Objective("nfe", "lower")]
+    assert objectives_of(job, ["recall_192", "nfe"], None) == [
+        Objective("recall_192", "higher"),
+        Objective("nfe", "lower"),
+    ]
     assert objectives_of(job, ["recall_192"], ["lower"]) == [Objective("recall_192", "lower")]
 
 
@@ -101,7 +104,7 @@ def test_outcomes_of_the_jobs_that_were_handed_over(tmp_path):
     missing = early._of(sweep, 0, [Objective("is", "higher")])
     assert missing.state == FAILED and "no is;" in missing.reason and "fid_192" in missing.reason
     late = Batch(tmp_path)
-    assert not list(late.planned()) and late.outcome([], objectives).reason == NOWHERE_RECORDED
+    assert not list(late.planned()) and late.outcome([], objectives) == Outcome(FAILED)
 
 
 SEARCH = ["-m", *SMALL, "sampler.steps=range(2,6)", "hydra/sweeper=sobol", "hydra.sweeper.objectives=[fid_192]"]

@@ -26,7 +26,7 @@ class Trainings(Course):
     """
 
     def __init__(self, monkeypatch, folder, curve=CURVE):
-        super().__init__(monkeypatch, folder, lambda at: Outcome(FINISHED, [at["level"]]))
+        super().__init__(monkeypatch, folder, lambda at: Outcome(FINISHED, [at["level"]], SWEEP))
         self.curve, self.seen, self.planned = curve, {}, []
         course, measured = self, optuna_search.Batch
 
@@ -54,9 +54,7 @@ class Trainings(Course):
 def job_of(n, overrides):
     config = {"training": {"steps": STEPS[-1]}}
     stages = {"diffusion": Key(f"diffusion-{n:04x}")}
-    return PlannedJob(
-        index=n, name="", overrides=list(overrides), axes={}, config=config, stages=stages, refused=None
-    )
+    return PlannedJob(index=n, name="", overrides=list(overrides), axes={}, config=config, stages=stages, refused=None)
 
 
 @pytest.mark.parametrize("pruner", ["median", "halving"])
@@ -95,7 +93,7 @@ def test_without_a_pruner_none_ends(monkeypatch, tmp_path):
 def test_losses_that_cannot_be_compared_prune_nothing(monkeypatch, tmp_path, capsys):
     course = Trainings(monkeypatch, tmp_path)
     over = space("level=interval(0,1)", "schedule=linear,cosine")
-    monkeypatch.setattr(course, "measure", lambda at: Outcome(FINISHED, [0.0]))
+    monkeypatch.setattr(course, "measure", lambda at: Outcome(FINISHED, [0.0], SWEEP))
     monkeypatch.setattr("search_cases.values_of", lambda overrides: {})
     course.run(12, over=over, pruner="median", startup_trials=2)
     assert not course.record.in_state(PRUNED)
@@ -108,5 +106,13 @@ def test_which_keys_change_the_loss():
         return incomparable(space(*(f"{key}=1,2" for key in overrides)))
 
     same = ["optimizer.lr", "training.batch_size", "network.ch", "network", "sampler.steps", "guidance.scale"]
-    other = ["schedule", "schedule.beta_start", "parameterization", "weighting", "first_stage.lr", "data", "latents.flip"]
+    other = [
+        "schedule",
+        "schedule.beta_start",
+        "parameterization",
+        "weighting",
+        "first_stage.lr",
+        "data",
+        "latents.flip",
+    ]
     assert keys(*same) == [] and keys(*same, *other, "training.loss") == [*other, "training.loss"]

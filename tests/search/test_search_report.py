@@ -9,6 +9,26 @@ from ablatent.search.report import show, write
 from ablatent.store.identity import SearchName, SweepId
 from hostile import HOSTILE, Elements
 
+ELEMENTS = {
+    *(
+        "html",
+        "head",
+        "meta",
+        "title",
+        "style",
+        "body",
+        "main",
+        "h1",
+        "h2",
+        "p",
+        "pre",
+        "div",
+        "table",
+        "thead",
+        "tbody",
+    ),
+    *("tr", "th", "td", "ul", "li", "a", "wbr"),
+}
 SWEEPS = [SweepId("20261129-120000-aaaa"), SweepId("20261129-120100-bbbb")]
 
 
@@ -50,7 +70,9 @@ def test_the_front_and_all_trials_are_shown(tmp_path, two, capsys):
     assert links == [f"../../sweeps/{sweep}/report/report.html" for sweep in SWEEPS]
     images = [attributes["src"] for tag, attributes in page.tags if tag == "img"]
     assert len(images) == 1 and images[0].startswith("data:image/png;base64,")
-    best = [attributes for tag, attributes in page.tags if tag == "td" and "best" in (attributes["class"] or "").split()]
+    best = [
+        attributes for tag, attributes in page.tags if tag == "td" and "best" in (attributes["class"] or "").split()
+    ]
     assert len(best) == 4  # two objectives of the two trials
     rows = list(csv.DictReader((folder / "trials.csv").open()))
     assert [row["fid_192"] for row in rows] == ["9.0", "4.0", "4.5", "", ""]
@@ -82,7 +104,5 @@ def test_texts_of_users_show_as_they_are(tmp_path):
         )
         show(tmp_path / str(n), hostile)
         page = Elements((tmp_path / str(n) / "searches/steps/report.html").read_text())
-        assert {tag for tag, _ in page.tags} <= set(
-            "html head meta title style body main h1 h2 p pre div table thead tbody tr th td ul li a wbr".split()
-        )
+        assert {tag for tag, _ in page.tags} <= ELEMENTS
         assert "".join(text.split()) in "".join(page.text.split())

@@ -105,10 +105,16 @@ class Drawing:
 
 
 def test_trials_are_asked_for_the_same_values():
-    over = space("a=x,y", "b=range(5,25,5)", "c=range(1.0,1.35,0.1)", "d=tag(log,interval(1,8))", "e=int(interval(1,8))")
+    over = space(
+        "a=x,y", "b=range(5,25,5)", "c=range(1.0,1.35,0.1)", "d=tag(log,interval(1,8))", "e=int(interval(1,8))"
+    )
     trial = Drawing()
     point = over.suggest(trial)
     assert trial.asked["a"] == ["x", "y"] and trial.asked["b"] == (5, 20, 5, False)
-    assert trial.asked["c"] == (0, 3, 1, False) and trial.asked["d"] == (1.0, 8.0, True) and trial.asked["e"] == (1, 8, 1, False)
+    assert (
+        trial.asked["c"] == (0, 3, 1, False)
+        and trial.asked["d"] == (1.0, 8.0, True)
+        and trial.asked["e"] == (1, 8, 1, False)
+    )
     assert (point["a"], point["b"], point["c"], point["e"]) == ("y", "20", over.dimensions[2].at(END), "8")
     assert [type(d) for d in over.dimensions] == [Choice, Steps, Steps, Interval, Interval]

@@ -10,16 +10,19 @@ optuna = pytest.importorskip("optuna")  # the extra `search`
 
 from search_cases import NAME, PLANE, Course, space, values_of  # noqa: E402
 
-from ablatent.core.errors import ConfigError  # noqa: E402
+from ablatent.core.errors import AblatentError, ConfigError  # noqa: E402
 from ablatent.search.designs import RandomDesign  # noqa: E402
 from ablatent.search.record import FAILED, FINISHED, STOPPED  # noqa: E402
 from ablatent.search.results import Outcome  # noqa: E402
 from ablatent.search.study import JOURNAL  # noqa: E402
+from ablatent.store.identity import SweepId  # noqa: E402
 from ablatent.store.layout import search_folder  # noqa: E402
+
+SWEEP = SweepId("20261129-120000-aaaa")
 
 
 def bowl(at):
-    return Outcome(FINISHED, [(at["x"] - 0.3) ** 2 + (at["y"] + 0.5) ** 2])
+    return Outcome(FINISHED, [(at["x"] - 0.3) ** 2 + (at["y"] + 0.5) ** 2], SWEEP, 0)
 
 
 def random_points(count):
@@ -85,7 +88,7 @@ def test_a_driver_that_is_killed_in_the_middle_of_a_line_goes_on(monkeypatch, tm
 
 def test_a_failed_trial_stops_nothing_and_is_told_by_the_exit_code(monkeypatch, tmp_path):
     def measure(at):
-        return bowl(at) if at["x"] < 0.5 else Outcome(FAILED, reason="diverged\nat step 3")
+        return bowl(at) if at["x"] < 0.5 else Outcome(FAILED, sweep=SWEEP, reason="diverged\nat step 3")
 
     course = Course(monkeypatch, tmp_path, measure)
     assert course.run(12) == 1
@@ -96,11 +99,26 @@ def test_a_failed_trial_stops_nothing_and_is_told_by_the_exit_code(monkeypatch, 
     assert course.run(12) == 1 and len(course.asked) == 12
 
 
+def test_a_refused_trial_fails_with_its_reason(monkeypatch, tmp_path):
+    course = Course(monkeypatch, tmp_path, lambda at: bowl(at) if at["x"] < 0 else Outcome(FAILED))
+    course.refused = "sampler: expected another"
+    assert course.run(8) == 1
+    assert {t.reason for t in course.record.in_state(FAILED)} == {course.refused}
+
+
+def test_jobs_that_were_not_begun_end_the_search_which_goes_on_later(monkeypatch, tmp_path):
+    course = Course(monkeypatch, tmp_path, lambda at: Outcome(FAILED))  # no sweep, and no reason to refuse them
+    with pytest.raises(AblatentError, match="The same command goes on"):
+        course.run(4)
+    course.measure = bowl
+    assert course.run(4) == 0 and course.launches[0] == course.launches[1]
+
+
 def test_several_objectives_have_a_front(monkeypatch, tmp_path):
-    course = Course(monkeypatch, tmp_path, lambda at: Outcome(FINISHED, [at["x"] ** 2, (at["x"] - 1) ** 2]))
+    course = Course(monkeypatch, tmp_path, lambda at: Outcome(FINISHED, [at["x"] ** 2, (at["x"] - 1) ** 2], SWEEP))
     course.run(12, objectives=("near", "far"))
     best = course.record.best
-    assert 1 < len(best) and all(
+    assert len(best) > 1 and all(
         not (a.values[0] < b.values[0] and a.values[1] < b.values[1]) for a in course.record.trials for b in best
     )
     with pytest.raises(ConfigError, match=r"hydra\.sweeper\.pruner"):
@@ -108,7 +126,7 @@ def test_several_objectives_have_a_front(monkeypatch, tmp_path):
 
 
 def test_equal_points_of_a_batch_are_one_job(monkeypatch, tmp_path):
-    course = Course(monkeypatch, tmp_path, lambda at: Outcome(FINISHED, [at["x"]]))
+    course = Course(monkeypatch, tmp_path, lambda at: Outcome(FINISHED, [at["x"]], SWEEP))
     course.run(8, over=space("x=0,1"), batch_size=8)
     assert len(course.launches[0]) == 2 and len(course.record.in_state(FINISHED)) == 8
 

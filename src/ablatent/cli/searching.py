@@ -8,6 +8,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
+from ablatent.cli.checked_plan import checked_plan
 from ablatent.cli.composer import Composer
 from ablatent.cli.main import command_line, composed
 from ablatent.cli.override_targets import typed_value
@@ -19,6 +20,7 @@ from ablatent.core.schema import origin_of_class
 from ablatent.core.validation import check_node
 from ablatent.search.base import Jobs, Search
 from ablatent.search.space import Choice, Dimension, Interval, Space, Steps
+from ablatent.store.artifacts import Store
 from ablatent.sweep.plan import Composed
 
 
@@ -43,10 +45,28 @@ def search(
         def compose(overrides: list[str]) -> Composed:
             return composed(overrides, composer(overrides))
 
-        return make(node, Search)(space, Jobs(compose, launch, command_line(), here))
+        def launched(jobs: list[list[str]]) -> int:
+            try:
+                return launch(jobs)
+            except HydraException as e:  # of another launcher than this package's: the jobs are refused
+                return _failed(e)
+
+        def refusal(overrides: list[str]) -> str | None:
+            try:
+                job = compose(overrides)
+                store = Store((job.config or dict(master))["store"]["path"])
+                return checked_plan([job], store, everything=False).jobs[0].refused
+            except (AblatentError, HydraException) as e:
+                return str(e)
+
+        return make(node, Search)(space, Jobs(compose, launched, refusal, command_line(), here))
     except (AblatentError, HydraException) as e:
-        console.print(f"[red]error[/] {for_console(e)}", soft_wrap=True)
-        return 2
+        return _failed(e)
+
+
+def _failed(error: Exception) -> int:
+    console.print(f"[red]error[/] {for_console(error)}", soft_wrap=True)
+    return 2
 
 
 def space_of(overrides: Sequence[Override]) -> Space:

@@ -25,11 +25,13 @@ class Jobs:
     """What a search does with jobs.
 
     compose: overrides → the job; launch: hands jobs over together, and returns 0, or an exit code where one failed;
-    command: as typed; here: whether their stages may be built in this process.
+    refusal: overrides → why the job cannot run, None where it can; command: as typed; here: whether their stages may be
+    built in this process.
     """
 
     compose: Callable[[list[str]], Composed]
     launch: Callable[[list[list[str]]], int]
+    refusal: Callable[[list[str]], str | None]
     command: str = ""
     here: bool = True
 
@@ -52,7 +54,7 @@ class Search(ABC):
     takes_plan: whether all its points are known beforehand, so that do=plan can show them.
     """
 
-    n_trials: Annotated[Count, "points, or trials of the whole search, those of earlier commands included"]
+    n_trials: Annotated[Count, "points; of optuna: trials of the whole search, those of earlier commands included"]
     seed: Annotated[Seed, "of the points"] = 0
     objectives: Annotated[
         Sequence[Text], "names of scores, nfe (network evaluations of a sample), seconds (of all stages of a job)"

@@ -3,6 +3,7 @@
 import warnings
 from abc import abstractmethod
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float64
@@ -41,7 +42,9 @@ class Design(Search):
         launched = Batch(beginning.store.root)
         code = jobs.launch(batch)
         trials = [
-            launched.outcome(overrides, beginning.objectives).trial(number, point)
+            launched.outcome(overrides, beginning.objectives)
+            .explained(partial(jobs.refusal, overrides))
+            .trial(number, point)
             for number, (overrides, point) in enumerate(zip(batch, points, strict=True))
         ]
         show(beginning.store.root, SearchRecord.of(self, space, beginning, jobs.command, trials))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from ablatent.core.errors import ConfigError
@@ -88,7 +89,8 @@ class OptunaSearch(Search):
         with nullcontext() if watch is None else watching(watch):
             jobs.launch(list({tuple(job): job for job in overrides.values()}.values()))
         for trial, point in asked:
-            outcome = batch.outcome(overrides[trial.number], beginning.objectives)
+            job = overrides[trial.number]
+            outcome = batch.outcome(job, beginning.objectives).explained(partial(jobs.refusal, job))
             if watch is not None:
                 outcome = _watched(watch, trial, batch, outcome)
             study.tell(trial, outcome)

@@ -1,8 +1,8 @@
 """What became of jobs that were handed over, from the records that they left in the store."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ablatent.core.errors import AblatentError, DataError
@@ -15,8 +15,6 @@ from ablatent.store.identity import SweepId
 from ablatent.store.layout import PLAN, sweep_folder, sweep_ids
 from ablatent.store.records import PlannedJob, PlanRecord
 
-NOWHERE_RECORDED = "refused, or ended before it began: its command says why"
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -27,6 +25,20 @@ class Outcome:
     sweep: SweepId | None = None
     job: int | None = None
     reason: str = ""
+
+    def explained(self, refusal: Callable[[], str | None]) -> "Outcome":
+        """The same, with the reason of a job that no sweep recorded since it was refused. refusal: gives it.
+
+        Raises AblatentError for a job that could have run: its command ended before it began, for want of space, say.
+        """
+        if self.sweep is not None:
+            return self
+        reason = refusal()
+        if reason is None:
+            raise AblatentError(
+                "The search stops: its jobs were not begun, as printed above. The same command goes on."
+            )
+        return replace(self, reason=reason)
 
     def trial(self, number: int, point: Point) -> TrialRecord:
         """The record of a trial that had this outcome."""
@@ -48,11 +60,11 @@ class Batch:
                 yield from ((sweep, job) for job in plan.jobs)
 
     def outcome(self, overrides: Sequence[str], objectives: Sequence[Objective]) -> Outcome:
-        """What became of the job with these overrides."""
+        """What became of the job with these overrides; without a sweep where none recorded it."""
         for sweep, planned in self.planned():
             if planned.overrides == list(overrides):
                 return self._of(sweep, planned.index, objectives)
-        return Outcome(FAILED, reason=NOWHERE_RECORDED)
+        return Outcome(FAILED)
 
     def job(self, sweep: SweepId, index: int) -> tuple[Sweep, JobResult]:
         """A sweep that has ended, and one of its jobs. Raises ConfigError for a plan that cannot be read."""
