@@ -86,7 +86,7 @@ class Course:
         return SearchRecord.read(search_folder(self.folder, NAME) / "search.json")
 
     @property
-    def asked(self) -> list[list[str]]:
+    def requested(self) -> list[list[str]]:
         return [job for batch in self.launches for job in batch]
 
 

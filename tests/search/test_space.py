@@ -86,21 +86,21 @@ def test_only_a_fixed_value_is_offered_for_a_single_one():
 
 
 class Drawing:
-    """A trial that takes the upper end of what it is asked for, and notes it."""
+    """A trial that takes the upper end of what it is requested for, and notes it."""
 
     def __init__(self):
-        self.asked = {}
+        self.requested = {}
 
     def suggest_categorical(self, name, choices):
-        self.asked[name] = list(choices)
+        self.requested[name] = list(choices)
         return choices[-1]
 
     def suggest_int(self, name, low, high, *, step=1, log=False):
-        self.asked[name] = (low, high, step, log)
+        self.requested[name] = (low, high, step, log)
         return high
 
     def suggest_float(self, name, low, high, *, log=False):
-        self.asked[name] = (low, high, log)
+        self.requested[name] = (low, high, log)
         return high
 
 
@@ -110,11 +110,11 @@ def test_trials_are_asked_for_the_same_values():
     )
     trial = Drawing()
     point = over.suggest(trial)
-    assert trial.asked["a"] == ["x", "y"] and trial.asked["b"] == (5, 20, 5, False)
+    assert trial.requested["a"] == ["x", "y"] and trial.requested["b"] == (5, 20, 5, False)
     assert (
-        trial.asked["c"] == (0, 3, 1, False)
-        and trial.asked["d"] == (1.0, 8.0, True)
-        and trial.asked["e"] == (1, 8, 1, False)
+        trial.requested["c"] == (0, 3, 1, False)
+        and trial.requested["d"] == (1.0, 8.0, True)
+        and trial.requested["e"] == (1, 8, 1, False)
     )
     assert (point["a"], point["b"], point["c"], point["e"]) == ("y", "20", over.dimensions[2].at(END), "8")
     assert [type(d) for d in over.dimensions] == [Choice, Steps, Steps, Interval, Interval]

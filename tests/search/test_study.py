@@ -47,10 +47,10 @@ def test_a_search_in_two_commands_asks_what_one_command_asks(monkeypatch, tmp_pa
     parts = Course(monkeypatch, tmp_path / "parts", bowl)
     for n_trials in (6, 16, 16):
         parts.run(n_trials, startup_trials=4)
-    assert parts.asked == whole.asked and parts.record.trials == whole.record.trials
+    assert parts.requested == whole.requested and parts.record.trials == whole.record.trials
     other = Course(monkeypatch, tmp_path / "other", bowl)
     other.run(2, seed=1)
-    assert other.asked != whole.asked[:2]
+    assert other.requested != whole.requested[:2]
 
 
 def test_trials_that_were_at_work_when_the_driver_ended_are_tried_again(monkeypatch, tmp_path):
@@ -96,7 +96,7 @@ def test_a_failed_trial_stops_nothing_and_is_told_by_the_exit_code(monkeypatch, 
     failed = record.in_state(FAILED)
     assert failed and len(record.in_state(FINISHED)) == 12 - len(failed)
     assert all(t.reason == "diverged\nat step 3" and float(t.parameters["x"]) >= 0.5 for t in failed)
-    assert course.run(12) == 1 and len(course.asked) == 12
+    assert course.run(12) == 1 and len(course.requested) == 12
 
 
 def test_a_refused_trial_fails_with_its_reason(monkeypatch, tmp_path):
@@ -136,7 +136,7 @@ def test_another_search_does_not_go_on_under_the_same_name(monkeypatch, tmp_path
     course.run(2)
     with pytest.raises(ConfigError, match=r"hydra\.sweeper\.name.*space"):
         course.run(4, over=space("x=interval(-2,1)", "y=interval(-1,1)"))
-    assert len(course.asked) == 2
+    assert len(course.requested) == 2
 
 
 def test_an_environment_without_optuna_is_named(monkeypatch, tmp_path):

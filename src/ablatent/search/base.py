@@ -1,7 +1,7 @@
 """What all searches share: their keys, and the checks before the first job is built."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -9,7 +9,7 @@ from ablatent.core.errors import AblatentError, ConfigError
 from ablatent.core.fields import Count, Matches, Seed, Text
 from ablatent.inference.pretrained import Resolver
 from ablatent.search.objectives import objectives_of
-from ablatent.search.record import Objective
+from ablatent.search.record import Objective, SearchRecord, TrialRecord
 from ablatent.search.space import Space
 from ablatent.stages.job_fields import JobCheck
 from ablatent.store.artifacts import Store
@@ -116,6 +116,30 @@ class Search(ABC):
         }
         name = SearchName(digest(about)[:8] if self.name is None else self.name)
         return Beginning(store, name, objectives, about)
+
+    def record(
+        self,
+        space: Space,
+        beginning: Beginning,
+        jobs: Jobs,
+        trials: Sequence[TrialRecord],
+        importance: Mapping[str, Mapping[str, float]] | None = None,
+        pruning: str = "",
+    ) -> SearchRecord:
+        """The record of this search with these trials."""
+        return SearchRecord(
+            name=beginning.name,
+            search=type(self).__name__,
+            command=jobs.command,
+            n_trials=self.n_trials,
+            seed=self.seed,
+            space={d.key: d.typed for d in space.dimensions},
+            fixed=list(space.fixed),
+            objectives=beginning.objectives,
+            trials=list(trials),
+            importance=importance or {},
+            pruning=pruning,
+        )
 
 
 def _planned(composed: Sequence[Composed]) -> tuple[Job, Store]:

@@ -10,7 +10,6 @@ from jaxtyping import Float64
 
 from ablatent.core.progress import console, counted
 from ablatent.search.base import Jobs, Search
-from ablatent.search.record import SearchRecord
 from ablatent.search.report import show
 from ablatent.search.results import Batch
 from ablatent.search.space import Point, Space
@@ -47,7 +46,7 @@ class Design(Search):
             .trial(number, point)
             for number, (overrides, point) in enumerate(zip(batch, points, strict=True))
         ]
-        show(beginning.store.root, SearchRecord.of(self, space, beginning, jobs.command, trials))
+        show(beginning.store.root, self.record(space, beginning, jobs, trials))
         return code
 
 

@@ -79,7 +79,7 @@ def scores_of(job: Job) -> dict[str, str | None]:
     return found
 
 
-class _Names(Extractor):
+class _NamedLike(Extractor):
     """An extractor that stands for another one, which it takes names from: it reads no weights and no stages."""
 
     name = layer = digest = resize = ""
@@ -99,5 +99,5 @@ def _rehearsed(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[st
     made = {name: make(node, Metric) for name, node in metrics.items()}
     rows = max([ROWS, *(metric.min_images for metric in made.values())])
     features = np.random.default_rng(0).random((2, rows, WIDTH)).astype(np.float32)
-    names = _Names(make(config["extractor"], Extractor))
+    names = _NamedLike(make(config["extractor"], Extractor))
     return score_features(made, names, lambda _: features[0], lambda _: features[1], lambda _: features[1])

@@ -14,7 +14,7 @@ from ablatent.core.progress import console
 from ablatent.core.rng import stream
 from ablatent.search.base import Beginning, Jobs, Search
 from ablatent.search.pruning import CurveWatch, incomparable
-from ablatent.search.record import FAILED, FINISHED, PRUNED, SearchRecord
+from ablatent.search.record import FAILED, FINISHED, PRUNED
 from ablatent.search.report import show, write
 from ablatent.search.results import Batch, Outcome
 from ablatent.search.space import Space
@@ -34,7 +34,7 @@ class OptunaSearch(Search):
     """Trials by the tree-structured Parzen estimator (Bergstra et al. 2011), of several objectives too (Ozaki et al.
     2020), stored where a later command goes on."""
 
-    batch_size: Annotated[Count, "trials asked for at once, whose jobs are planned as one graph"] = 4
+    batch_size: Annotated[Count, "trials proposed at once, whose jobs are planned as one graph"] = 4
     startup_trials: Annotated[Whole, "drawn at random before others follow from scores, and not pruned by median"] = 10
     pruner: Annotated[
         Literal["none", "median", "halving"], "which diffusion trainings end early, by their validation loss"
@@ -60,14 +60,11 @@ class OptunaSearch(Search):
             study.repeat_stopped()
             while (left := self.n_trials - study.ended) > 0:
                 self._batch(min(left, self.batch_size), study, space, jobs, beginning)
-                write(beginning.store.root, self._record(study, space, beginning, jobs, pruning))
-            study.estimate_importance(self.seed)
-            record = self._record(study, space, beginning, jobs, pruning)
+                write(beginning.store.root, self.record(space, beginning, jobs, study.trials(), {}, pruning))
+            importance = study.importance(self.seed)
+            record = self.record(space, beginning, jobs, study.trials(), importance, pruning)
             show(beginning.store.root, record)
             return 1 if record.in_state(FAILED) else 0
-
-    def _record(self, study: StoredStudy, space: Space, beginning: Beginning, jobs: Jobs, pruning: str) -> SearchRecord:
-        return SearchRecord.of(self, space, beginning, jobs.command, study.trials(), study.importance, pruning)
 
     def _prune(self, study: StoredStudy, space: Space) -> str:
         """Give the study its pruner; what is pruned in words, or why nothing is, which is printed too."""
@@ -82,13 +79,13 @@ class OptunaSearch(Search):
     def _batch(self, count: int, study: StoredStudy, space: Space, jobs: Jobs, beginning: Beginning) -> None:
         """Ask for trials, build their jobs, tell the study what became of them."""
         study.sample_by(int(stream(self.seed, "search", study.ended).integers(2**31)), self.startup_trials)
-        asked = list(study.ask(count, space))
+        proposed = list(study.ask(count, space))
         batch = Batch(beginning.store.root)
-        overrides = {trial.number: space.overrides(point) for trial, point in asked}
-        watch = CurveWatch([(trial, overrides[trial.number]) for trial, _ in asked], batch) if study.prunes else None
+        overrides = {trial.number: space.overrides(point) for trial, point in proposed}
+        watch = CurveWatch([(trial, overrides[trial.number]) for trial, _ in proposed], batch) if study.prunes else None
         with nullcontext() if watch is None else watching(watch):
             jobs.launch(list({tuple(job): job for job in overrides.values()}.values()))
-        for trial, point in asked:
+        for trial, point in proposed:
             job = overrides[trial.number]
             outcome = batch.outcome(job, beginning.objectives).explained(partial(jobs.refusal, job))
             if watch is not None:

@@ -1,19 +1,12 @@
 """The record of a search, store/searches/NAME/search.json: all that its report needs."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ablatent.report.metrics import ARROW
 from ablatent.search.pareto import front
 from ablatent.store.identity import SearchName, SweepId
 from ablatent.store.records import Record
-
-if TYPE_CHECKING:
-    from ablatent.search.base import Beginning, Search
-    from ablatent.search.space import Space
 
 FINISHED, FAILED, PRUNED, STOPPED, RUNNING = "finished", "failed", "pruned", "stopped", "running"
 """States of a trial. stopped: it was at work when its command was killed, and was tried again."""
@@ -66,32 +59,6 @@ class SearchRecord(Record):
     trials: list[TrialRecord]
     importance: Mapping[str, Mapping[str, float]]
     pruning: str
-
-    @classmethod
-    def of(
-        cls,
-        search: Search,
-        space: Space,
-        beginning: Beginning,
-        command: str,
-        trials: Sequence[TrialRecord],
-        importance: Mapping[str, Mapping[str, float]] | None = None,
-        pruning: str = "",
-    ) -> SearchRecord:
-        """The record of a search with these trials."""
-        return cls(
-            name=beginning.name,
-            search=type(search).__name__,
-            command=command,
-            n_trials=search.n_trials,
-            seed=search.seed,
-            space={d.key: d.typed for d in space.dimensions},
-            fixed=list(space.fixed),
-            objectives=beginning.objectives,
-            trials=list(trials),
-            importance=importance or {},
-            pruning=pruning,
-        )
 
     def in_state(self, state: str) -> list[TrialRecord]:
         """The trials in a state."""

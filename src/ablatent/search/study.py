@@ -43,8 +43,6 @@ class StoredStudy:
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.objectives = beginning.objectives
-        self.importance: dict[str, dict[str, float]] = {}
-        """Objective → key → share, see `estimate_importance`."""
         journal = folder / JOURNAL
         if journal.exists():
             _drop_torn_line(journal)
@@ -120,21 +118,24 @@ class StoredStudy:
         repeated = {trial.user_attrs.get(REPEATS) for trial in found}
         return [_record(trial, trial.number in repeated) for trial in found if trial.state.name in STATES]
 
-    def estimate_importance(self, seed: int) -> None:
-        """The share of the variance of each objective that each key explains (fANOVA, Hutter et al. 2014), where there
-        are FEW finished trials or more, and their values differ."""
+    def importance(self, seed: int) -> dict[str, dict[str, float]]:
+        """Objective → key → the share of the objective's variance that it explains (fANOVA, Hutter et al. 2014), of
+        those whose values differ, where there are FEW finished trials or more."""
         import optuna
 
-        finished = [
-            trial for trial in self.study.get_trials(deepcopy=False) if STATES.get(trial.state.name) == FINISHED
-        ]
+        finished = [t for t in self.study.get_trials(deepcopy=False) if STATES.get(t.state.name) == FINISHED]
+        found = {}
         for n, objective in enumerate(self.objectives):
-            if len(finished) >= FEW and len({trial.values[n] for trial in finished}) > 1:
-                self.importance[objective.name] = optuna.importance.get_param_importances(
-                    self.study,
-                    evaluator=optuna.importance.FanovaImportanceEvaluator(seed=seed % 2**32),
-                    target=lambda trial, n=n: trial.values[n],  # type: ignore[misc]
+
+            def value(trial: FrozenTrial, n: int = n) -> float:
+                return float(trial.values[n])
+
+            if len(finished) >= FEW and len({value(trial) for trial in finished}) > 1:
+                forest = optuna.importance.FanovaImportanceEvaluator(seed=seed % 2**32)
+                found[objective.name] = optuna.importance.get_param_importances(
+                    self.study, evaluator=forest, target=value
                 )
+        return found
 
 
 def _record(trial: FrozenTrial, repeated: bool) -> TrialRecord:
