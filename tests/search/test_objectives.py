@@ -135,4 +135,15 @@ def test_mistakes_are_named_before_anything_is_built(tmp_path, overrides, key):
 def test_a_design_is_planned_as_one_graph(tmp_path):
     done = inline(tmp_path, *SEARCH, "do=plan", "hydra.sweeper.n_trials=4")
     assert done.returncode == 0 and "4 jobs" in done.stdout, done.stdout + done.stderr
+    assert "sampler.steps: changes samples, scores" in done.stdout
+    done = inline(
+        tmp_path,
+        *SEARCH,
+        "do=plan",
+        "hydra.sweeper.n_trials=4",
+        "sampler.steps=5",
+        "sampler.eta=interval(0,1)",
+        "optimizer.lr=interval(1e-4,1e-2)",
+    )
+    assert done.returncode == 0 and ": changes" not in done.stdout  # no two points differ in one key alone
     assert not (tmp_path / "store" / "sweeps").exists()
