@@ -24,6 +24,7 @@ FLOORS = {
     "report": 5,
     "inference": 5,
     "executors": 6,
+    "search": 6,
     "cli": 7,
     "build": 7,
 }
@@ -44,6 +45,7 @@ LIBRARIES = {
     "torch_fidelity": {"evaluation"},
     "torchmetrics": {"evaluation"},
     "matplotlib": {"report"},
+    "optuna": {"search"},
 }
 
 

@@ -17,13 +17,13 @@ DRAWN = {"over-sampler.steps", "curves-first_stage", "curves-diffusion", "latent
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The number of panels of each figure that is drawn."""
     calls: list[int] = []
-    real = figures._panels
+    real = figures.grid_of
 
     def panels(count: int, wide: int = 3):  # type: ignore[no-untyped-def]
         calls.append(count)
         return real(count, wide)
 
-    monkeypatch.setattr(figures, "_panels", panels)
+    monkeypatch.setattr(figures, "grid_of", panels)
     return calls
 
 

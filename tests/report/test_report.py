@@ -124,7 +124,7 @@ def test_hostile_text_shows_in_every_format_and_does_nothing(
 @pytest.mark.parametrize("panels", [1, 3])
 @pytest.mark.parametrize("length", [5, 60, 300])
 def test_a_legend_of_eight_lines_lies_inside_its_figure(panels: int, length: int) -> None:
-    with figures._panels(panels) as (drawn, out):
+    with figures.grid_of(panels) as (drawn, out):
         for axes in drawn:
             for n in range(8):
                 axes.plot([0, 1], [0, n], label=f"{n} " + "guidance=m " * (length // 11))

@@ -42,6 +42,7 @@ Examples
   python run.py -m sampler.steps=5,10,50 'sampler=glob(dd*)'       new samples and scores of one model
   python run.py data=image_folder data.root=photos preset=images64 your own images
   python run.py -m experiments=first_stage                         a question with its sweep
+  python run.py -m hydra/sweeper=sobol sampler.steps=range(5,50)   points of a space; optuna: a search (docs/search.md)
   python run.py do=sample model=SWEEP:JOB n=16                     images of a finished model
   python run.py do=status                                          what the store holds
 """

@@ -116,6 +116,8 @@ def _globbed(override: Override) -> Glob | None:
 
 def _check_options(override: Override, options: Sequence[str]) -> Iterator[str]:
     group = override.key_or_group
+    if override.is_interval_sweep():
+        raise ConfigError(group, "one or more of " + ", ".join(options), typed_value(override))
     if (pattern := _globbed(override)) is not None:
         # Hydra's patterns see what is directly in the folder of a group
         found = pattern.filter([o for o in options if "/" not in o])

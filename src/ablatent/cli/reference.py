@@ -13,7 +13,8 @@ import yaml
 from ablatent.cli.raw_overrides import verbs
 from ablatent.core.fields import wording
 from ablatent.core.options import conf_folder
-from ablatent.core.schema import Field, entries_of, fields_of, leaves, places_of
+from ablatent.core.schema import Field, entries_of, fields_of, leaves, node_fields, places_of
+from ablatent.core.source import origin_of
 from ablatent.core.targets import class_of
 from ablatent.stages.job_fields import job_fields
 
@@ -31,8 +32,8 @@ Rows = Iterable[tuple[str, Any, Field]]
 
 def page() -> str:
     """The whole page, in Markdown."""
-    sections = [HEAD, *(_section(key, field) for key, field in job_fields().items()), *map(_part, PARTS), _verbs()]
-    return "\n".join(sections)
+    jobs = (_section(key, field) for key, field in job_fields().items())
+    return "\n".join([HEAD, *jobs, *map(_part, PARTS), _verbs(), _searches()])
 
 
 def _section(key: str, field: Field) -> str:
@@ -63,6 +64,16 @@ def _verbs() -> str:
         fields = fields_of(keys.__module__, keys.__qualname__)
         rows[name] = [leaf for key, field in fields.items() if key in node for leaf in leaves(key, node[key], field)]
     return f"## do\n\nThe verb: {', '.join(f'`{name}`' for name in rows)}.\n\n{_table(rows)}"
+
+
+def _searches() -> str:
+    """The section of the keys of searches, which stand below hydra.sweeper."""
+    rows: dict[str, Rows] = {}
+    for file in sorted((conf_folder() / "hydra" / "sweeper").glob("*.yaml")):
+        if (node := _yaml(file)) and "search" in node:
+            fields = node_fields(node, origin_of(*node["search"].rsplit(".", 1)))
+            rows[file.stem] = [(f"hydra.sweeper.{key}", node[key], field) for key, field in fields.items()]
+    return f"## hydra/sweeper\n\nSearches (docs/search.md): {', '.join(f'`{n}`' for n in rows)}.\n\n{_table(rows)}"
 
 
 def _yaml(file: Path) -> dict[str, Any]:

@@ -39,7 +39,7 @@ RC: dict[str, Any] = {
 
 
 @contextmanager
-def _panels(count: int, wide: int = 3) -> Iterator[tuple[list["Axes"], dict[str, bytes]]]:
+def grid_of(count: int, wide: int = 3) -> Iterator[tuple[list["Axes"], dict[str, bytes]]]:
     """`count` axes in a grid; on leaving, the image is in out["png"]. No pyplot, so no state outlives the call."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -90,7 +90,7 @@ def _legend(figure: "Figure", panels: Sequence["Axes"], width: float) -> float:
     return 0.0
 
 
-def _title(text: str) -> str:
+def panel_title(text: str) -> str:
     """The title of a panel: one line of its width, without its middle where it is longer."""
     fits = int(PANEL / CHARACTER)
     return for_figure(text if len(text) <= fits else f"{text[: fits // 2]}…{text[-(fits // 2 - 1) :]}")
@@ -129,12 +129,12 @@ def curves(sweep: Sweep, kind: str, drawn: Drawn) -> bytes | None:
 
 
 def _draw_curves(names: Sequence[str], found: Sequence[tuple[str, Mapping[str, np.ndarray]]]) -> bytes:
-    with _panels(len(names)) as (panels, out):
+    with grid_of(len(names)) as (panels, out):
         for name, axes in zip(names, panels, strict=True):
             for n, (label, values) in enumerate(found):
                 if name in values:
                     _draw_curve(axes, values[name], n, label)
-            axes.set(title=_title(name), xlabel="step")
+            axes.set(title=panel_title(name), xlabel="step")
     return out["png"]
 
 
@@ -156,7 +156,7 @@ def latents(sweep: Sweep, drawn: Drawn) -> bytes | None:
 
 
 def _draw_latents(found: Sequence[tuple[str, Mapping[str, Any]]]) -> bytes:
-    with _panels(len(found)) as (panels, out):
+    with grid_of(len(found)) as (panels, out):
         for (label, histograms), axes in zip(found, panels, strict=True):
             edges, counts = np.array(histograms["edges"]), np.array(histograms["counts"])
             total = counts.sum(axis=1) + np.array(histograms["outside"])
@@ -167,7 +167,7 @@ def _draw_latents(found: Sequence[tuple[str, Mapping[str, Any]]]) -> bytes:
             middle = (edges[:-1] + edges[1:]) / 2
             unit = np.exp(-(middle**2) / 2) / math.sqrt(2 * math.pi)
             axes.plot(middle, unit, color="black", ls="--", lw=1.1, label="N(0, 1)")
-            axes.set(title=_title(label), xlabel="normalised latent")
+            axes.set(title=panel_title(label), xlabel="normalised latent")
     return out["png"]
 
 
@@ -186,7 +186,7 @@ def _draw_schedules(nodes: Sequence[Mapping[str, Any]]) -> bytes:
     from ablatent.core.instantiate import make
     from ablatent.schedules.base import NoiseSchedule  # needs torch, which the other figures do without
 
-    with _panels(2) as ((signal, snr), out):
+    with grid_of(2) as ((signal, snr), out):
         for n, node in enumerate(nodes):
             schedule = make(node, NoiseSchedule)
             alpha2 = schedule.alphas_cumprod.numpy()
@@ -266,7 +266,7 @@ def _points(sweep: Sweep, rows: Sequence[JobRow], metric: str, axis: str) -> lis
 def _draw_over_axis(
     axis: str, positions: Sequence[float | int], metrics: Sequence[tuple[str, Mapping[str, list[Point]]]]
 ) -> bytes:
-    with _panels(len(metrics)) as (panels, out):
+    with grid_of(len(metrics)) as (panels, out):
         for (title, lines), axes in zip(metrics, panels, strict=True):
             for n, (label, points) in enumerate(lines.items()):
                 x, y, bars = [p[0] for p in points], [p[1] for p in points], [p[2] for p in points]
@@ -276,5 +276,5 @@ def _draw_over_axis(
                 axes.set_xscale("log")
             axes.set_xticks(positions, [f"{p:g}" for p in positions])
             axes.minorticks_off()
-            axes.set(title=_title(title), xlabel=for_figure(axis))
+            axes.set(title=panel_title(title), xlabel=for_figure(axis))
     return out["png"]

@@ -4,7 +4,7 @@ import base64
 import re
 from importlib import resources
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from ablatent.report.page import JUDGES, LATENTS, Page
@@ -20,10 +20,20 @@ def breakable(text: str) -> Markup:
     return Markup(re.sub(r"([._=/@])(?=[^\W\d])|(?<=\w)(?=\()", r"\1<wbr>", str(escape(text))))
 
 
+def fill(template: str, **values: object) -> str:
+    """A template of templates/ with these values; every text in them is escaped."""
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(_source)
+    )
+    environment.filters |= {"uri": data_uri, "breakable": breakable}
+    return environment.get_template(template).render(**values)
+
+
+def _source(template: str) -> str:
+    return resources.files("ablatent.report").joinpath("templates", template).read_text(encoding="utf-8")
+
+
 def render(page: Page) -> str:
     """The whole page; every text from the store is escaped."""
-    text = resources.files("ablatent.report").joinpath("templates/report.html.j2").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"uri": data_uri, "breakable": breakable}
     about = {"about_latents": LATENTS, "about_judges": JUDGES}
-    return environment.from_string(text).render(page=page, sweep=page.sweep, **about)
+    return fill("report.html.j2", page=page, sweep=page.sweep, **about)

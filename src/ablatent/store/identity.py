@@ -53,6 +53,14 @@ class SweepId(Name):
     PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
+class SearchName(Name):
+    """The name of a search's folder: as typed, or the digest of what is searched."""
+
+    __slots__ = ()
+    FORM = "the name of a search (letters, digits, - and _)"
+    PATTERN = SweepId.PATTERN
+
+
 class FileName(Name):
     """The name of a file of an object, with / between folders."""
 

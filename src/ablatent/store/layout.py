@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from ablatent.core.errors import DataError
 from ablatent.core.files import newest_change
-from ablatent.store.identity import Key, Name, SweepId
+from ablatent.store.identity import Key, Name, SearchName, SweepId
 
 N = TypeVar("N", bound=Name)
 PLAN = "plan.json"
@@ -129,6 +129,11 @@ def sweep_ids(root: Path) -> list[SweepId]:
     """The ids of all sweeps, the newest first."""
     plans = sweeps_folder(root).glob(f"*/{PLAN}")
     return list(reversed(_names(SweepId, (plan.parent for plan in plans))))
+
+
+def search_folder(root: Path, search: SearchName) -> Path:
+    """The folder of a search, whether it is there or not."""
+    return root / "searches" / search
 
 
 def _names(kind: type[N], paths: Iterable[Path]) -> list[N]:

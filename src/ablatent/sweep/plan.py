@@ -168,7 +168,10 @@ def _summed(times: Sequence[float | None]) -> str:
 
 
 def effects(plan: Plan) -> dict[str, list[str]]:
-    """axis → kinds of the stages that differ between jobs which differ in that axis alone."""
+    """axis → kinds of the stages that differ between jobs which differ in that axis alone.
+
+    Left out are axes in which no two jobs differ alone, as in a design.
+    """
     jobs = [job for job in plan.jobs if job.refused is None]
     out: dict[str, list[str]] = {}
     for axis in plan.axes:
@@ -176,6 +179,8 @@ def effects(plan: Plan) -> dict[str, list[str]]:
         for job in jobs:
             rest = {name: value for name, value in job.axes.items() if name != axis}
             groups.setdefault(json.dumps(rest, sort_keys=True), []).append(job)
+        if all(len(group) < 2 for group in groups.values()):
+            continue
         kinds: dict[str, None] = {}
         for group in groups.values():
             roles = dict.fromkeys(role for job in group for role in job.stages)

@@ -1,5 +1,6 @@
 """A recorded sweep as a plan again: going on with it needs no command line. Free of torch."""
 
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 from ablatent.core.errors import ConfigError
@@ -33,8 +34,10 @@ def check_not_driven(recorded: RecordedSweep) -> None:
 
 
 def plan_of(planned: PlanRecord) -> Plan:
-    """The plan that a record was made of, without the counts of its images."""
-    stages = {key: Stage.of(stage.to_json()) for key, stage in planned.stages.items()}
+    """The plan that a record was made of, without the counts of its images. JSON has lost the order of its stages."""
+    order = TopologicalSorter({key: stage.inputs.values() for key, stage in planned.stages.items()}).static_order()
+    stages = {key: Stage.of(planned.stages[key].to_json()) for key in order if key in planned.stages}
+    place = {key: i for i, key in enumerate(stages)}
     return Plan(
         [
             Job(
@@ -42,7 +45,7 @@ def plan_of(planned: PlanRecord) -> Plan:
                 overrides=job.overrides,
                 config=dict(job.config),
                 axes=dict(job.axes),
-                stages={role: stages[key] for role, key in job.stages.items()},
+                stages={role: stages[key] for role, key in sorted(job.stages.items(), key=lambda item: place[item[1]])},
                 refused=job.refused,
             )
             for job in planned.jobs

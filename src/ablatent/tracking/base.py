@@ -21,6 +21,7 @@ from ablatent.core.errors import ConfigError
 from ablatent.core.escape import for_console
 from ablatent.core.files import read_json, write_json
 from ablatent.core.progress import console, warn_once
+from ablatent.tracking.watching import tell
 
 Scalar = str | int | float | bool | None
 
@@ -266,7 +267,7 @@ def stage_links(root: Path) -> Iterator[tuple[str, dict[str, dict[str, Any]]]]:
 
 
 class ShieldedRun(Run):
-    """A run whose errors end in `tracking.shielded`."""
+    """A run whose errors end in `tracking.shielded`; those who watch curves see what it logs."""
 
     def __init__(self, run: Run, tracking: Tracking):
         super().__init__(run.spec)
@@ -275,6 +276,7 @@ class ShieldedRun(Run):
     def log(self, step: int, values: Mapping[str, SupportsFloat]) -> None:
         with self.tracking.shielded():
             self.run.log(step, values)
+        tell(self.spec.name, step, values)
 
     def images(self, step: int, name: str, image: np.ndarray) -> None:
         with self.tracking.shielded():

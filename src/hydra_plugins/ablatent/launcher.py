@@ -32,6 +32,17 @@ class AblatentLauncher(Launcher):
         self.hydra_context, self.config = hydra_context, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        if code := self.run(job_overrides):
+            # Hydra would raise only the first failure; the table of failures was printed already.
+            sys.exit(code)
+        sweep_dir = str(Path(self.config.hydra.sweep.dir))
+        return [
+            JobReturn(overrides=list(job), working_dir=sweep_dir, _return_value=0, status=JobStatus.COMPLETED)
+            for job in job_overrides
+        ]
+
+    def run(self, job_overrides: Sequence[Sequence[str]]) -> int:
+        """Compose all jobs and run the verb on them; the exit code, for a sweeper that goes on after a failure."""
         # Hydra imports every plugin module at each start: what is heavy is imported here.
         from ablatent.cli.main import command_line, finish
         from ablatent.core.escape import for_console
@@ -41,16 +52,8 @@ class AblatentLauncher(Launcher):
             jobs = self._compose([list(overrides) for overrides in job_overrides])
         except HydraException as e:
             console.print(f"[red]error[/] {for_console(e)}", soft_wrap=True)
-            sys.exit(2)
-        code = finish(jobs, command_line())
-        if code:
-            # Hydra would raise only the first failure; the table of failures was printed already.
-            sys.exit(code)
-        sweep_dir = str(Path(self.config.hydra.sweep.dir))
-        return [
-            JobReturn(overrides=job.overrides, working_dir=sweep_dir, _return_value=0, status=JobStatus.COMPLETED)
-            for job in jobs
-        ]
+            return 2
+        return finish(jobs, command_line())
 
     def _compose(self, job_overrides: list[list[str]]) -> "list[Composed]":
         """Each job's configuration; HydraException for one that Hydra cannot compose."""
