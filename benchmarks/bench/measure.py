@@ -64,7 +64,7 @@ def measure(row: Row, name: str, case: Case, sources: Mapping[str, Source]) -> C
     """
     with _sides(name, case, sources) as sides:
         repeats = _first_turns(row, sides)
-        difference = _difference(row, sides)
+        difference = _difference(row.agreement(case.name), sides)
         ours = sides[0]
         times: dict[str, list[float]] = {side.name: [] for side in sides}
         min_rounds, max_rounds = (1, 3) if case.quick else row.rounds
@@ -121,9 +121,10 @@ def _first_turns(row: Row, sides: list[Side]) -> dict[str, int]:
     return repeats
 
 
-def _difference(row: Row, sides: list[Side]) -> float | None:
-    """The largest difference between the values of the first side and those of another."""
-    if row.agree is None or len(sides) == 1:
+def _difference(allowed: float | None, sides: list[Side]) -> float | None:
+    """The largest difference between the values of the first side and those of another. Raises Disagreement for one
+    that is not allowed."""
+    if allowed is None or len(sides) == 1:
         return None
     values = [side.value(side.log.with_name("value.npz")) for side in sides]
     differences = []
@@ -135,8 +136,8 @@ def _difference(row: Row, sides: list[Side]) -> float | None:
                 raise Disagreement(f"{key}: expected {values[0][key].shape}; {side.name} gave {array.shape}")
             differences.append(np.abs(array.astype(np.float64) - values[0][key]).max())
     worst = float(np.max(differences))  # NaN where there is one
-    if not worst <= row.agree:
-        raise Disagreement(f"expected sides that agree to {row.agree:g}; they differ by {worst:.3g}")
+    if not worst <= allowed:
+        raise Disagreement(f"expected sides that agree to {allowed:g}; they differ by {worst:.3g}")
     return worst
 
 

@@ -84,9 +84,10 @@ class Bound:
 class Row:
     """title: what is compared, a line; sides: name → how it is prepared, ours first; cases: name → options, in the
     order of the table; unit: of `Prepared.units`, for rates; agree: largest absolute difference between the values of
-    two sides, None where they have none; bounds: what is demanded; seconds: of turns in all, for each case; rounds:
-    how many at least and at most; warmup: turns before those that count; full: cases that only run where they are
-    named, or with --full; threads: of torch, None for all cores; note: what a reader of the table must know.
+    two sides, None where they have none; agree_in: the same for single cases; bounds: what is demanded; seconds: of
+    turns in all, for each case; rounds: how many at least and at most; warmup: turns before those that count; full:
+    cases that only run where they are named, or with --full; threads: of torch, None for all cores; note: what a reader
+    of the table must know.
     """
 
     title: str
@@ -94,6 +95,7 @@ class Row:
     cases: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"": {}})
     unit: str = ""
     agree: float | None = None
+    agree_in: Mapping[str, float] = field(default_factory=dict)
     bounds: tuple[Bound, ...] = ()
     seconds: float = 10.0
     rounds: tuple[int, int] = (5, 40)
@@ -101,6 +103,10 @@ class Row:
     full: frozenset[str] = frozenset()
     threads: int | None = None
     note: str = ""
+
+    def agreement(self, case: str) -> float | None:
+        """The largest difference that is allowed in a case."""
+        return self.agree_in.get(case, self.agree)
 
     def bounds_of(self, case: str) -> list[Bound]:
         """Those of a case."""
@@ -110,6 +116,11 @@ class Row:
 def compiled(cases: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """The same cases with the option `compiled`, under names that say so."""
     return {f"{name}, compiled": {**options, "compiled": True} for name, options in cases.items()}
+
+
+def in_bfloat16(cases: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The same cases with `precision` bf16-mixed, and eager, under names that say so."""
+    return {f"{name}, bf16": {**options, "precision": "bf16-mixed"} for name, options in cases.items()}
 
 
 def row_names() -> list[str]:

@@ -77,7 +77,8 @@ def section(name: str, row: Row, entries: Mapping[str, Entry]) -> str:
     taken = sorted({(e["software"]["commit"], e["when"][:10], e["threads"]) for e in kept.values()})
     where = "; ".join(f"{commit}, {day}, threads: {threads}" for commit, day, threads in taken)
     differences = [e["difference"] for e in kept.values() if e["difference"] is not None]
-    agreed = f" Sides differ by at most {max(differences):.1e} (allowed: {row.agree:g})." if differences else ""
+    allowed = max((row.agreement(case) or 0.0 for case in kept), default=0.0)
+    agreed = f" Sides differ by at most {max(differences):.1e} (allowed: {allowed:g})." if differences else ""
     return f"### {name}: {row.title}\n\n{row.note}{agreed} Measured at {where}.\n\n{text}\n".replace("\n\n ", "\n\n")
 
 

@@ -9,11 +9,18 @@ import numpy as np
 
 from ablatent.training.loop import Runtime, fit
 from ablatent.training.record import Recorder
+from bench.row import Case
 
 STEPS = 1_000_000
 """More than any measurement takes."""
 COMPARED = 4
 """Steps whose losses are compared."""
+
+
+def how(case: Case) -> dict[str, Any]:
+    """The fields of `Runtime` of a case with or without `precision`: what is not float32 is not compiled."""
+    precision = case.options.get("precision")
+    return {"compile": True} if precision is None else {"precision": precision}
 
 
 @dataclass(frozen=True)

@@ -120,11 +120,13 @@ def fake_side(name: str, **values: np.ndarray) -> SimpleNamespace:
 
 
 def test_sides_must_agree():
-    row, x = replace(ROW, agree=1e-4), np.zeros(3)
-    assert _difference(row, [fake_side("ours", x=x), fake_side("other", x=x + 1e-5)]) == pytest.approx(1e-5)
+    row, x = replace(ROW, agree=1e-4, agree_in={"coarse": 1e-2}), np.zeros(3)
+    allowed = row.agreement("fine")
+    assert (allowed, row.agreement("coarse")) == (1e-4, 1e-2)
+    assert _difference(allowed, [fake_side("ours", x=x), fake_side("other", x=x + 1e-5)]) == pytest.approx(1e-5)
     for other in ({"x": x + 1e-3}, {"x": x * np.nan}, {"y": x}, {"x": np.zeros(4)}, {}):
         with pytest.raises(Disagreement):
-            _difference(row, [fake_side("ours", x=x), fake_side("other", **other)])
+            _difference(allowed, [fake_side("ours", x=x), fake_side("other", **other)])
 
 
 class Ended(Exception):

@@ -12,8 +12,8 @@ from ablatent.first_stage.losses import AutoencoderLoss
 from ablatent.training.first_stage import FirstStageTrainee, FirstStageTraining, ImageBatches
 from bench.autoencoder_sides import KL_WEIGHT, SIDE, SIZES
 from bench.equal_networks import autoencoder_config, our_network, their_network
-from bench.row import Bound, Case, Prepared, Row
-from bench.training_loop import STEPS, TrainingInTurns
+from bench.row import Bound, Case, Prepared, Row, in_bfloat16
+from bench.training_loop import STEPS, TrainingInTurns, how
 
 IMAGES, LATENT = 256, (4, SIDE // 2, SIDE // 2)
 
@@ -25,14 +25,15 @@ def _config(case: Case) -> dict[str, Any]:
 def _batches(case: Case) -> tuple[FirstStageTraining, ImageBatches, np.ndarray]:
     settings = FirstStageTraining(
         steps=STEPS, batch_size=case.options["batch"], lr=1e-4, betas=[0.9, 0.999], disc_lr=1e-4, warmup_steps=0,
-        decay="none", clip=1.0, flip=False, validate_every=STEPS, precision="32-true",
+        decay="none", clip=1.0, flip=False, validate_every=STEPS, precision=case.options.get("precision", "32-true"),
     )  # fmt: skip
     pixels = np.random.default_rng(0).integers(0, 256, size=(IMAGES, SIDE, SIDE, 3), dtype=np.uint8)
     return settings, ImageBatches(pixels, np.arange(IMAGES), LATENT, settings, 0), pixels
 
 
 def ours(case: Case) -> Prepared:
-    """The loop of a first-stage training as `runtime.compile=true` runs it, without perceptual network and critic."""
+    """The loop of a first-stage training, without perceptual network and critic: in bfloat16 as it comes, in float32 as
+    `runtime.compile=true` runs it."""
     settings, batches, pixels = _batches(case)
     loss = AutoencoderLoss(
         perceptual=None, pixel="l1", pixel_weight=1.0, perceptual_weight=0.0, perceptual_batch=None,
@@ -41,7 +42,7 @@ def ours(case: Case) -> Prepared:
     )  # fmt: skip
     trainee = FirstStageTrainee(our_network(_config(case)), loss, settings, 0, pixels[:16])
     device = "gpu" if case.device == "cuda" else "cpu"
-    training = TrainingInTurns(trainee, batches, case.scratch, device=device, compile=True)
+    training = TrainingInTurns(trainee, batches, case.scratch, device=device, **how(case))
     return Prepared(
         loop=training.run, value=lambda: {"loss": np.asarray(training.losses[:1])}, units=settings.batch_size
     )
@@ -73,13 +74,15 @@ def diffusers(case: Case) -> Prepared:
 ROW = Row(
     title="Training a KL autoencoder: our recommended settings against diffusers as its example runs it",
     sides={"ours": ours, "diffusers": diffusers},
-    cases=SIZES,
+    cases={**in_bfloat16(SIZES), **SIZES},
     unit="images",
     agree=1e-4,
+    agree_in=dict.fromkeys(in_bfloat16(SIZES), 1e-2),
     bounds=(Bound("diffusers", time=0.75),),
     seconds=8,
     warmup=4,
-    note="No loss networks. Ours: the whole loop of a training with runtime.compile=true, batches and logs included;"
-    " compiling is not counted. diffusers: eager AdamW with clipped gradients, as in its train_autoencoderkl.py, which"
-    " reads the loss at each step; its batch is in memory. The first losses must agree.",
+    note="No loss networks. Ours: the whole loop of a training, batches and logs included; bf16:"
+    " runtime.precision=bf16-mixed, what we recommend where the processor has bfloat16 units; else float32 with"
+    " runtime.compile=true (compiling is not counted). diffusers: eager AdamW with clipped gradients, as in its"
+    " train_autoencoderkl.py, which reads the loss at each step; its batch is in memory. The first losses must agree.",
 )

@@ -17,8 +17,8 @@ from ablatent.diffusion.weighting import Simple
 from ablatent.schedules.linear import Linear
 from ablatent.training.diffusion import DiffusionTrainee, DiffusionTraining, LatentBatches
 from bench.equal_networks import our_network, their_network, unet_config
-from bench.row import Bound, Case, Prepared, Row
-from bench.training_loop import STEPS, TrainingInTurns
+from bench.row import Bound, Case, Prepared, Row, in_bfloat16
+from bench.training_loop import STEPS, TrainingInTurns, how
 from bench.unet_sides import SHAPE, SIZES
 
 ROWS, T, EMA = 4096, 1000, 0.9999
@@ -33,7 +33,7 @@ def _settings(case: Case) -> DiffusionTraining:
     return DiffusionTraining(
         steps=STEPS, batch_size=case.options["batch"], warmup_steps=0, decay="none", clip=1.0, loss="mse",
         ema={"decay": EMA, "warmup": True, "extra_decays": []}, snapshots=[], validate_every=STEPS,
-        precision="32-true",
+        precision=case.options.get("precision", "32-true"),
     )  # fmt: skip
 
 
@@ -45,7 +45,7 @@ def _batches(settings: DiffusionTraining) -> LatentBatches:
 
 
 def ours(case: Case) -> Prepared:
-    """The loop of a diffusion training as `runtime.compile=true` runs it."""
+    """The loop of a diffusion training: in bfloat16 as it comes, in float32 as `runtime.compile=true` runs it."""
     settings = _settings(case)
     denoiser = Denoiser(our_network(_config(case)), Linear(T, *BETAS, False), Eps())
     trainee = DiffusionTrainee(
@@ -59,7 +59,7 @@ def ours(case: Case) -> Prepared:
         panel=lambda: np.zeros((8, 8, 3), dtype=np.uint8),
     )
     device = "gpu" if case.device == "cuda" else "cpu"
-    training = TrainingInTurns(trainee, _batches(settings), case.scratch, device=device, compile=True)
+    training = TrainingInTurns(trainee, _batches(settings), case.scratch, device=device, **how(case))
     return Prepared(
         loop=training.run, value=lambda: {"loss": np.asarray(training.losses[:1])}, units=settings.batch_size
     )
@@ -104,13 +104,15 @@ def diffusers(case: Case) -> Prepared:
 ROW = Row(
     title="Training a UNet: our recommended settings against diffusers as its example runs it",
     sides={"ours": ours, "diffusers": diffusers},
-    cases=SIZES,
+    cases={**in_bfloat16(SIZES), **SIZES},
     unit="images",
     agree=1e-4,
+    agree_in=dict.fromkeys(in_bfloat16(SIZES), 1e-2),
     bounds=(Bound("diffusers", time=0.85),),
     seconds=8,
     warmup=4,
-    note="Both with an average of the weights. Ours: the whole loop of a training with runtime.compile=true,"
-    " batches and logs included; compiling is not counted. diffusers: eager AdamW, clipped gradients and"
+    note="Both with an average of the weights. Ours: the whole loop of a training, batches and logs included; bf16:"
+    " runtime.precision=bf16-mixed, what we recommend where the processor has bfloat16 units; else float32 with"
+    " runtime.compile=true (compiling is not counted). diffusers: eager AdamW, clipped gradients and"
     " EMAModel, as in its train_unconditional.py, which reads the loss at each step. The first losses must agree.",
 )
