@@ -74,6 +74,7 @@ class Journal:
         """While inside, driver.json says that this process runs the sweep, and a file `cancel` ends it; `left` says how
         it ended."""
         with suppress(OSError):
+            self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / CANCEL).unlink(missing_ok=True)
         driver = Driver(host=host(), pid=os.getpid(), began=time.time(), executor=executor)
 
