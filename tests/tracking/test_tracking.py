@@ -213,6 +213,28 @@ def test_tensorboard_events_can_be_read_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_signal_ends_a_wandb_run_as_failed(tmp_path: Path) -> None:
+    code = """
+import sys, os, signal
+from ablatent.core.signals import end_on_signals
+end_on_signals()
+from ablatent.tracking.wandb_runs import WandbTracking
+tracking = WandbTracking("offline", "proj", None, sys.argv[1])
+with tracking.stage_run("diffusion-0a", "diffusion", {}, "sweep", "one") as run:
+    run.log(1, {"train/loss": 2.0})
+    os.kill(os.getpid(), signal.SIGTERM)
+    while True:  # as a training that looks at no signal
+        pass
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False, timeout=120, capture_output=True)
+    assert done.returncode == 128 + 15, done.stderr
+    (folder,) = (tmp_path / "wandb").glob("offline-run-*")
+    run = inspected(folder)
+    assert (run["state"], run["exit_code"]) == ("failed", 1) and "signal" in run["summary"]["error"]
+    assert run["summary"]["train/loss"] == 2
+
+
+@pytest.mark.slow
 def test_wandb_offline_runs_are_fresh_and_read_back(tmp_path: Path) -> None:
     before = {k: v for k, v in os.environ.items() if k != "WANDB_SERVICE"}
     tracking = WandbTracking("auto", "proj", None, tmp_path)

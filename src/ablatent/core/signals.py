@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
@@ -22,6 +22,9 @@ GRACE = 5.0
 _stop, _stopped = threading.Event(), threading.Event()
 _stoppable: list[float] = []  # the grace of each block of `stoppable` that is being run
 _kept: list[str] = []
+_before_end: list[Callable[[], object]] = []
+CALLS = 3.0
+"""Seconds that the calls of all blocks of `before_end` have together."""
 
 
 def end_on_signals(quiet: bool = False) -> None:
@@ -57,6 +60,17 @@ def stoppable(grace: float = GRACE) -> Iterator[None]:
         _stoppable.pop()
 
 
+@contextmanager
+def before_end(call: Callable[[], object]) -> Iterator[None]:
+    """A block in which a signal's end first makes this call, from another thread than the block's; its errors are
+    dropped, and it is not waited for beyond CALLS."""
+    _before_end.append(call)
+    try:
+        yield
+    finally:
+        _before_end.remove(call)
+
+
 def stop(kept: str = "") -> NoReturn:
     """End this process as a signal wants. kept: what it leaves to go on from, for the message."""
     _kept.append(kept)
@@ -85,6 +99,9 @@ def _wait(reader: int, quiet: bool) -> None:
     if _stoppable:
         _stopped.wait(max(_stoppable))
     try:
+        calls = threading.Thread(target=_call, args=(list(reversed(_before_end)),), daemon=True)
+        calls.start()
+        calls.join(CALLS)
         if not quiet:
             # By a thread of its own: whoever reads the output may have stopped reading.
             printing = threading.Thread(target=_print, args=(message(number),), daemon=True)
@@ -93,6 +110,12 @@ def _wait(reader: int, quiet: bool) -> None:
         _end_children()
     finally:
         os._exit(128 + number)
+
+
+def _call(calls: Iterable[Callable[[], object]]) -> None:
+    for call in calls:
+        with suppress(Exception):
+            call()
 
 
 def message(number: int) -> str:

@@ -21,6 +21,7 @@ from ablatent.core.errors import ConfigError
 from ablatent.core.escape import for_console
 from ablatent.core.files import read_json, write_json
 from ablatent.core.progress import console, warn_once
+from ablatent.core.signals import before_end
 from ablatent.tracking.watching import tell
 
 Scalar = str | int | float | bool | None
@@ -223,7 +224,8 @@ class Tracking(ABC):
             if stage is not None:
                 with self.shielded():
                     self._remember(stage, run)
-            yield run
+            with before_end(lambda: _end(run)):
+                yield run
         except BaseException as error:  # also an interrupt ends the run as failed
             run.fail(f"{type(error).__name__}: {error}")
             raise
@@ -244,6 +246,12 @@ class Tracking(ABC):
         path = self._link_file(key)
         found = {} if path is None else _links(path).get(self.backend, {})
         return found.get("id")
+
+
+def _end(run: Run) -> None:
+    """End a run as failed: a signal ends its process, and no context."""
+    run.fail("ended by a signal")
+    run.close()
 
 
 def _links(path: Path) -> dict[str, dict[str, Any]]:
