@@ -52,9 +52,10 @@ class Cluster:
             self.kill(ip)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def add(self, ip: str, cpus: int = 1, **environment: str) -> None:
-        """Start a node with so many processors; one after the other, as ports are drawn at random."""
-        self._start(ip, f"--address={self.address}", f"--num-cpus={cpus}", **environment)
+    def add(self, ip: str, cpus: int = 1, custom: str = "{}", **environment: str) -> None:
+        """Start a node with so many processors, one after the other: ports are drawn at random. custom: its resources
+        by name, as JSON."""
+        self._start(ip, f"--address={self.address}", f"--num-cpus={cpus}", f"--resources={custom}", **environment)
 
     def kill(self, ip: str) -> None:
         """The node dies, with all that runs on it."""

@@ -61,20 +61,24 @@ class Command:
         except subprocess.TimeoutExpired:
             pytest.fail(f"no end within {seconds} s:\n{self.text}")
 
-    def trains(self, kind: str, other: str = "") -> tuple[str, str, int]:
-        """Wait for a training that has a checkpoint: its key, place and process. other: a key that it is not."""
+    def trains(self, kind: str, steps: int = 0) -> tuple[str, str, int]:
+        """Wait for a training that has taken so many steps, or has a checkpoint: its key, its place and its process."""
 
         def training() -> tuple[str, str, int] | None:
-            for work in self.folder.glob(f"store/work/{kind}-*/last.ckpt"):
-                key = work.parent.name
-                for file in self.folder.glob(f"store/sweeps/*/beats/{key}.json"):
-                    beat = heartbeat_of(file)
-                    number = None if beat is None or key == other else process_of(beat.where)
-                    if beat is not None and number is not None:
-                        return key, beat.where, number
+            for file in self.folder.glob(f"store/sweeps/*/beats/{kind}-*.json"):
+                beat = heartbeat_of(file)
+                saved = (self.folder / "store" / "work" / file.stem / "last.ckpt").exists()
+                if beat is not None and (beat.done >= steps if steps else saved):
+                    number = process_of(beat.where)
+                    return None if number is None else (file.stem, beat.where, number)
             return None
 
         return self.until(training)
+
+    def process_of(self, key: str) -> int | None:
+        """The process that builds a stage now, once it has given a sign of life."""
+        beats = [heartbeat_of(file) for file in self.folder.glob(f"store/sweeps/*/beats/{key}.json")]
+        return next((process_of(beat.where) for beat in beats if beat is not None), None)
 
     def until(self, condition: Callable[[], T | None], seconds: float = 120.0) -> T:
         """What a condition gives when it first gives something, while the command runs."""

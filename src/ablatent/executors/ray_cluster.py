@@ -13,13 +13,13 @@ from typing import Annotated, Any
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.escape import for_console
-from ablatent.core.fields import Count, Text
+from ablatent.core.fields import Count, Number, Text
 from ablatent.core.here import search_path
 from ablatent.core.progress import console
 from ablatent.core.signals import ENDING
 from ablatent.executors import ray_task
 from ablatent.executors.pool import Build, Over, Pool, Workers
-from ablatent.executors.ray_resources import KEY, Resources, check, fits, taken
+from ablatent.executors.ray_resources import KEY, Resources, bound, check, fits, taken
 from ablatent.stages.all_kinds import built_in
 from ablatent.stages.ranks import several
 from ablatent.stages.stage import Stage
@@ -43,7 +43,9 @@ class Ray(Pool):
     address: Annotated[Text | None, "of a running cluster: HOST:PORT, auto or ray://…; null: a Ray of its own here"] = (
         None
     )
-    resources: Annotated[Mapping[str, Resources], "what a stage takes: default, and by kind of stage what differs"]
+    resources: Annotated[
+        Mapping[str, Resources | Mapping[str, Any]], "what a stage takes, by kind of stage; `default`: all kinds"
+    ] = field(default_factory=dict)
     pending: Annotated[Count, "stages that may wait in Ray for a place; the others are handed over later"] = 8
 
     def workers(self, sweep: SweepRun) -> Workers:
@@ -60,7 +62,7 @@ class Ray(Pool):
             raise
         return _Tasks(self.resources, runtime, self.pending)
 
-    def _check_fits(self, kind: str, wanted: Mapping[str, float]) -> None:
+    def _check_fits(self, kind: str, wanted: Mapping[str, Number]) -> None:
         """Whether a node has what a stage takes: Ray would wait for one for ever. A cluster may get further nodes."""
         import ray
 
@@ -137,7 +139,7 @@ class _Tasks(Workers):
 
     def start(self, build: Build) -> str:
         need = taken(self.resources, build.stage, self.runtime)
-        memory = f"{KEY}.{build.stage.kind}.memory={need.memory or 'null'}"
+        memory = bound(self.resources, build.stage.kind)
         devices = int(self.runtime["devices"]) if several(build.stage, self.runtime) else 1
         task = ray_task.Task(
             spec=str(build.spec.absolute()),

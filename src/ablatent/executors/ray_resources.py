@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from ablatent.core.errors import ConfigError, did_you_mean
-from ablatent.core.fields import Fields, NotNegative, Positive
+from ablatent.core.fields import Fields, NotNegative, Number, Positive
 from ablatent.executors.worker_process import GIB
 from ablatent.stages.ranks import several
 from ablatent.stages.stage import Stage
@@ -29,9 +29,9 @@ class Resources(Fields):
         """These, and those of `other` where they say nothing; of `custom`, both."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         own = {name: value for name, value in fields.items() if value is not None}
-        return dataclasses.replace(other, **{**own, "custom": {**(other.custom or {}), **(self.custom or {})}})
+        return dataclasses.replace(other, **own | {"custom": {**(other.custom or {}), **(self.custom or {})}})
 
-    def wanted(self) -> dict[str, float]:
+    def wanted(self) -> dict[str, Number]:
         """Amounts in Ray's own names, memory in bytes; none of what is not asked for."""
         named = {"CPU": self.cpus, "GPU": self.gpus, "memory": (self.memory or 0) * GIB, **(self.custom or {})}
         return {name: amount for name, amount in named.items() if amount}
@@ -59,6 +59,13 @@ def taken(resources: Mapping[str, Any], stage: Stage, runtime: Mapping[str, Any]
     return own
 
 
-def fits(wanted: Mapping[str, float], nodes: Sequence[Mapping[str, float]]) -> bool:
+def bound(resources: Mapping[str, Any], kind: str) -> str:
+    """The key and the value that bound the memory of a kind of stage, for messages."""
+    own = resources.get(kind, {}).get("memory")
+    key, value = (kind, own) if own is not None else (DEFAULT, resources.get(DEFAULT, {}).get("memory"))
+    return f"{KEY}.{key}.memory={'null' if value is None else f'{value:g}'}"
+
+
+def fits(wanted: Mapping[str, Number], nodes: Sequence[Mapping[str, Number]]) -> bool:
     """Whether one of the nodes has all that is wanted; both in Ray's own names."""
     return any(all(node.get(name, 0) >= amount for name, amount in wanted.items()) for node in nodes)
