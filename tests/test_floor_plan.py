@@ -44,6 +44,7 @@ LIBRARIES = {
     "torch_fidelity": {"evaluation"},
     "torchmetrics": {"evaluation"},
     "matplotlib": {"report"},
+    "ray": {"executors"},
 }
 
 

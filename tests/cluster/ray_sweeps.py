@@ -68,9 +68,10 @@ class Command:
             for file in self.folder.glob(f"store/sweeps/*/beats/{kind}-*.json"):
                 beat = heartbeat_of(file)
                 saved = (self.folder / "store" / "work" / file.stem / "last.ckpt").exists()
-                if beat is not None and (beat.done >= steps if steps else saved):
-                    number = process_of(beat.where)
-                    return None if number is None else (file.stem, beat.where, number)
+                if beat is None or not (beat.done >= steps if steps else saved):
+                    continue
+                if (number := process_of(beat.where)) is not None:  # not that of an earlier sweep
+                    return file.stem, beat.where, number
             return None
 
         return self.until(training)

@@ -6,7 +6,6 @@ ended, since its input ends then. Imports the standard library alone.
 """
 
 import json
-import os
 import select
 import subprocess
 import time
@@ -128,5 +127,4 @@ def node_name() -> str:
 
 def run(task: Task) -> Ended:
     """`build`, as the function of a task of Ray."""
-    os.chdir(task.cwd)
     return build(task, node_name())
