@@ -1,6 +1,5 @@
 """Commands with executor=ray on a real cluster, and what the tests do to them."""
 
-import importlib.util
 import os
 import re
 import subprocess
@@ -12,14 +11,15 @@ from typing import TypeVar
 import pytest
 from ray_nodes import ENVIRONMENT, can_start_nodes, process_of
 
+from ablatent.executors.ray_cluster import INSTALL, installed
 from ablatent.sweep.journal import heartbeat_of
 from commands import SMALL, words
 from processes import gone
 
 T = TypeVar("T")
 NEEDED = (
-    "there is no ray here: pip install -c constraints.txt -e '.[ray]'"
-    if importlib.util.find_spec("ray") is None
+    f"there is no ray here: {INSTALL}"
+    if not installed()
     else ("" if can_start_nodes() else "this user may start no pid namespaces, which the nodes live in")
 )
 needs_ray = pytest.mark.skipif(bool(NEEDED), reason=NEEDED)

@@ -43,15 +43,16 @@ def test_a_training_that_always_dies_fails_alone(cluster, tmp_path):
     assert "It was tried 2 times." in command.text
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_to_the_command_has_its_builds_leave_checkpoints(cluster, tmp_path, number):
-    with Command(tmp_path, cluster.address, *LONG, UNSAVED) as command:
+@pytest.mark.parametrize("own, number", [(False, signal.SIGTERM), (True, signal.SIGINT)], ids=["cluster", "own Ray"])
+def test_a_signal_to_the_command_has_its_builds_leave_checkpoints(cluster, tmp_path, own, number):
+    address = None if own else cluster.address
+    with Command(tmp_path, address, *LONG, UNSAVED) as command:
         key, _, build = command.trains("first_stage", steps=5)
-        command.process.send_signal(number)
+        os.killpg(command.process.pid, number)  # as a terminal sends it, also to a Ray of its own
         assert command.ends(25) == 128 + number, command.text
         assert ends_soon(build)
     assert (tmp_path / "store" / "work" / key / "last.ckpt").exists()
-    assert goes_on(tmp_path, cluster.address) >= 5
+    assert goes_on(tmp_path, address) >= 5
 
 
 @pytest.mark.parametrize("own", [False, True], ids=["cluster", "own Ray"])

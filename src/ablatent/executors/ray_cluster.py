@@ -21,6 +21,7 @@ from ablatent.executors import ray_task
 from ablatent.executors.pool import Build, Over, Pool, Workers
 from ablatent.executors.ray_resources import KEY, Resources, bound, check, fits, taken
 from ablatent.stages.all_kinds import built_in
+from ablatent.stages.context import resolve_device
 from ablatent.stages.ranks import several
 from ablatent.stages.stage import Stage
 from ablatent.store.identity import Key
@@ -51,7 +52,9 @@ class Ray(Pool):
     def workers(self, sweep: SweepRun) -> Workers:
         stages = {stage.kind: stage for stage in sweep.plan.stages.values()}
         check(self.resources, {*(kind.name for kind in built_in()), *stages})
-        runtime = sweep.builder.runtime
+        runtime = dict(sweep.builder.runtime)
+        if self.address is None:
+            runtime["device"] = resolve_device(runtime["device"])  # that of the nodes of a cluster is not known here
         wanted = {kind: taken(self.resources, stage, runtime).wanted() for kind, stage in stages.items()}
         _connect(self.address)
         try:
@@ -75,9 +78,15 @@ class Ray(Pool):
         console.print(f"  [yellow]no node of the cluster has what {for_console(kind)} takes[/]: it waits for one")
 
 
+def installed() -> bool:
+    """Whether there is a package ray to import; a folder of that name is none."""
+    spec = importlib.util.find_spec("ray")
+    return spec is not None and spec.origin is not None
+
+
 def _connect(address: str | None) -> None:
     """Connect to a cluster, or start one. Raises ConfigError where that fails."""
-    if importlib.util.find_spec("ray") is None:
+    if not installed():
         raise ConfigError("executor", "the package ray, which executor=ray needs", "none", f"Install it: {INSTALL}")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
