@@ -18,7 +18,7 @@ from pathlib import Path
 HEAD = "127.0.0.2"  # Ray rewrites 127.0.0.1 to the machine's outer address
 PORT = 6379
 START_SECONDS = 90.0
-# Ray asks for a token where an earlier one has left it in the home folder. Its workers step back behind all others else.
+# Ray asks for a token where an earlier one has left it in the home folder, and its workers step back behind all others.
 ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0"}
 ALONE = ["unshare", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc"]
 

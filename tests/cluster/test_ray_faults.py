@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,7 @@ def test_no_build_outlives_a_command_that_is_killed(cluster, tmp_path, own):
         command.process.kill()
         assert ends_soon(build, 30)
         command.process.wait(10)
-    assert not working_in(tmp_path)
+    until_nobody_works_in(tmp_path)
     assert goes_on(tmp_path, address) > 0
 
 
@@ -120,6 +121,14 @@ def test_an_address_where_nobody_answers_is_refused(tmp_path):
     with Command(tmp_path, "127.0.0.9:6379", *LONG) as command:
         assert command.ends(120) == 2, command.text
     assert "executor.address" in command.text
+
+
+def until_nobody_works_in(folder: Path, seconds: float = 20.0) -> None:
+    """Wait for the end of all processes that a command has left, those of a Ray of its own included."""
+    end = time.monotonic() + seconds
+    while left := working_in(folder):
+        assert time.monotonic() < end, left
+        time.sleep(0.2)
 
 
 def parent_of(number: int) -> int:

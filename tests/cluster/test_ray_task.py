@@ -7,9 +7,9 @@ import subprocess
 import pytest
 
 from ablatent.executors import ray_task
-from ablatent.executors.ray_task import Ended, Task, build
+from ablatent.executors.ray_task import Ended, RayTask, build
 
-TASK = Task("spec", "log", False, 1, False, None, "executor.resources.default.memory=0.5", "/", "")
+TASK = RayTask("spec", "log", False, 1, False, None, "executor.resources.default.memory=0.5", "/", "")
 SERVES = "while read line; do printf .; done"
 
 

@@ -19,7 +19,7 @@ from ablatent.core.progress import console
 from ablatent.core.signals import ENDING
 from ablatent.executors import ray_task
 from ablatent.executors.pool import Build, Over, Pool, Workers
-from ablatent.executors.ray_resources import KEY, Resources, bound, check, fits, taken
+from ablatent.executors.ray_resources import KEY, RayResources, bound, check, fits, taken
 from ablatent.stages.all_kinds import built_in
 from ablatent.stages.context import resolve_device
 from ablatent.stages.ranks import several
@@ -45,7 +45,7 @@ class Ray(Pool):
         None
     )
     resources: Annotated[
-        Mapping[str, Resources | Mapping[str, Any]], "what a stage takes, by kind of stage; `default`: all kinds"
+        Mapping[str, RayResources | Mapping[str, Any]], "what a stage takes, by kind of stage; `default`: all kinds"
     ] = field(default_factory=dict)
     pending: Annotated[Count, "stages that may wait in Ray for a place; the others are handed over later"] = 8
 
@@ -73,8 +73,8 @@ class Ray(Pool):
         if fits(wanted, nodes):
             return
         if self.address is None:
-            most = ", ".join(f"{name} {max(node.get(name, 0) for node in nodes):g}" for name in wanted)
-            raise ConfigError(f"{KEY}.{kind}", f"at most what this machine has ({most})", wanted)
+            largest = ", ".join(f"{name} {max(node.get(name, 0) for node in nodes):g}" for name in wanted)
+            raise ConfigError(f"{KEY}.{kind}", f"at most what this machine has ({largest})", wanted)
         console.print(f"  [yellow]no node of the cluster has what {for_console(kind)} takes[/]: it waits for one")
 
 
@@ -150,7 +150,7 @@ class _Tasks(Workers):
         need = taken(self.resources, build.stage, self.runtime)
         memory = bound(self.resources, build.stage.kind)
         devices = int(self.runtime["devices"]) if several(build.stage, self.runtime) else 1
-        task = ray_task.Task(
+        task = ray_task.RayTask(
             spec=str(build.spec.absolute()),
             log=str(build.log.absolute()),
             trained=build.stage.trained,
@@ -171,7 +171,7 @@ class _Tasks(Workers):
         }
         ref = _function().options(**options).remote(task)
         self.running[build.stage.key] = _Running(build, ref, memory)
-        return "Ray"
+        return "a queue of Ray"
 
     def where(self, key: Key) -> str | None:
         beat = heartbeat_of(self.running[key].build.beat) if key in self.running else None

@@ -17,7 +17,7 @@ KEY = "executor.resources"
 
 
 @dataclass(kw_only=True)
-class Resources(Fields):
+class RayResources(Fields):
     """What a stage of a kind takes. null: as `default` has it."""
 
     cpus: Annotated[Positive | None, "processors; null: runtime.threads, else 1, for each device"] = None
@@ -25,14 +25,14 @@ class Resources(Fields):
     memory: Annotated[Positive | None, "GiB; a stage that takes more has failed; null: no bound"] = None
     custom: Annotated[Mapping[str, Positive] | None, "resources that nodes were started with, by name"] = None
 
-    def over(self, other: "Resources") -> "Resources":
+    def over(self, other: "RayResources") -> "RayResources":
         """These, and those of `other` where they say nothing; of `custom`, both."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         own = {name: value for name, value in fields.items() if value is not None}
         return dataclasses.replace(other, **own | {"custom": {**(other.custom or {}), **(self.custom or {})}})
 
     def wanted(self) -> dict[str, Number]:
-        """Amounts in Ray's own names, memory in bytes; none of what is not asked for."""
+        """Amounts in Ray's own names, memory in bytes; none of what is not wanted."""
         named = {"CPU": self.cpus, "GPU": self.gpus, "memory": (self.memory or 0) * GIB, **(self.custom or {})}
         return {name: amount for name, amount in named.items() if amount}
 
@@ -46,13 +46,13 @@ def check(resources: Mapping[str, Any], kinds: Collection[str]) -> None:
             raise ConfigError(f"{KEY}.{kind}", f"a kind of stage ({known})", dict(given), do)
 
 
-def taken(resources: Mapping[str, Any], stage: Stage, runtime: Mapping[str, Any]) -> Resources:
+def taken(resources: Mapping[str, Any], stage: Stage, runtime: Mapping[str, Any]) -> RayResources:
     """What a stage takes. Raises ConfigError for fewer GPUs than it computes on."""
     devices = int(runtime["devices"]) if several(stage, runtime) else 1
     gpus = devices if runtime["device"] == "gpu" else 0
-    derived = Resources(cpus=int(runtime.get("threads") or 1) * devices, gpus=gpus)
-    default = Resources(**resources.get(DEFAULT, {})).over(derived)
-    own = Resources(**resources.get(stage.kind, {})).over(default)
+    derived = RayResources(cpus=int(runtime.get("threads") or 1) * devices, gpus=gpus)
+    default = RayResources(**resources.get(DEFAULT, {})).over(derived)
+    own = RayResources(**resources.get(stage.kind, {})).over(default)
     enough = bool(own.gpus) if devices == 1 else (own.gpus or 0) >= devices  # several stages may share one GPU
     if gpus and not enough:
         raise ConfigError(f"{KEY}.{stage.kind}.gpus", f"at least {gpus}, for runtime.device=gpu", own.gpus)

@@ -23,7 +23,7 @@ LEAVE_SECONDS = 8.0
 
 
 @dataclass(frozen=True)
-class Task:
+class RayTask:
     """A build for a worker of Ray. spec, log: files of the build; trained: whether the process is to be new, and used
     for nothing else; threads: of torch; gpus: whether it has any; memory: GiB that it may take, and that `bound`, for
     messages; cwd, path: working directory and PYTHONPATH."""
@@ -62,7 +62,7 @@ _waiting: list[_Child] = []
 """The process that waits for the next stage, if there is one."""
 
 
-def build(task: Task, node: str) -> Ended:
+def build(task: RayTask, node: str) -> Ended:
     """Have a stage built. node: name of this node, for people. A cancelled build leaves its checkpoint."""
     environment = {"OMP_NUM_THREADS": str(task.threads), "PYTHONPATH": task.path, PLACE: node}
     if not task.gpus:
@@ -82,7 +82,7 @@ def build(task: Task, node: str) -> Ended:
     return ended
 
 
-def _child(environment: dict[str, str], task: Task) -> _Child:
+def _child(environment: dict[str, str], task: RayTask) -> _Child:
     """The waiting process where it serves, else a new one."""
     while _waiting:
         child = _waiting.pop()
@@ -92,7 +92,7 @@ def _child(environment: dict[str, str], task: Task) -> _Child:
     return _Child(*launch(environment, task.cwd), environment)
 
 
-def _wait(child: _Child, task: Task) -> Ended:
+def _wait(child: _Child, task: RayTask) -> Ended:
     """Until the build ends. Looks often: an interrupt waits for the end of a system call."""
     weighed = time.monotonic()
     while not select.select([child.answers], [], [], LOOK_SECONDS)[0]:
@@ -125,6 +125,6 @@ def node_name() -> str:
     return f"{ray.util.get_node_ip_address()}/{context.get_node_id()[:8]}"
 
 
-def run(task: Task) -> Ended:
+def run(task: RayTask) -> Ended:
     """`build`, as the function of a task of Ray."""
     return build(task, node_name())
