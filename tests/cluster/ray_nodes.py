@@ -1,12 +1,13 @@
 """A real Ray cluster on this machine: a head without processors, and nodes that can die as machines do.
 
 Each has an address of the loopback network, and a pid namespace of its own: the end of its first process ends all
-that runs on the node. Nothing is reached from outside.
+that runs on the node.
 """
 
 import contextlib
 import os
 import re
+import secrets
 import shutil
 import signal
 import subprocess
@@ -18,8 +19,13 @@ from pathlib import Path
 HEAD = "127.0.0.2"  # Ray rewrites 127.0.0.1 to the machine's outer address
 PORT = 6379
 START_SECONDS = 90.0
-# Ray asks for a token where an earlier one has left it in the home folder, and its workers step back behind all others.
-ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0"}
+# Ray listens on all addresses of the machine, so it asks for a token. Its workers would step back behind all others.
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
+    "RAY_worker_niceness": "0",
+}
 ALONE = ["unshare", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc"]
 
 
@@ -104,7 +110,8 @@ def main() -> None:
     with Cluster() as cluster:
         for ip in ("127.0.0.3", "127.0.0.4"):
             cluster.add(ip)
-        print(f"executor=ray executor.address={cluster.address}", flush=True)
+        settings = " ".join(f"{name}={value}" for name, value in ENVIRONMENT.items())
+        print(f"{settings} python run.py executor=ray executor.address={cluster.address}", flush=True)
         sys.stdin.read()
 
 

@@ -171,7 +171,7 @@ class _Tasks(Workers):
         }
         ref = _function().options(**options).remote(task)
         self.running[build.stage.key] = _Running(build, ref, memory)
-        return "a queue of Ray"
+        return "Ray's queue"
 
     def where(self, key: Key) -> str | None:
         beat = heartbeat_of(self.running[key].build.beat) if key in self.running else None
@@ -200,11 +200,13 @@ class _Tasks(Workers):
         return [keys[ref] for ref in ready]
 
     def _insist(self, task: _Running) -> bool:
-        """End a task by force that does not end; whether even that is long ago."""
-        waited = 0.0 if task.since is None else time.monotonic() - task.since
-        if waited > FORCE_SECONDS and not task.forced:
+        """End a task by force that was cancelled and does not end; whether no word of Ray is waited for any more."""
+        if task.since is None:
+            return False
+        waited, finished = time.monotonic() - task.since, task.build.end.exists()
+        if (finished or waited > FORCE_SECONDS) and not task.forced:
             _cancel(task, force=True)
-        return waited > 2 * FORCE_SECONDS
+        return finished or waited > 2 * FORCE_SECONDS
 
     def kill(self, key: Key) -> None:
         if (task := self.running.get(key)) is not None and task.since is None:
