@@ -9,7 +9,7 @@ import pytest
 from ablatent.executors import ray_task
 from ablatent.executors.ray_task import Ended, RayTask, build
 
-TASK = RayTask("spec", "log", False, 1, False, None, "executor.resources.default.memory=0.5", "/", "")
+TASK = RayTask("spec", "log", False, 1, False, None, "executor.resources.default.memory=0.5", "/", {})
 SERVES = "while read line; do printf .; done"
 
 

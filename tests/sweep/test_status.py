@@ -103,5 +103,6 @@ def test_a_sweep_without_its_last_job_says_how_it_goes_on(tmp_path, capsys):
     (tmp_path / "work" / f"samples-{'0' * 32}" / "blocks").mkdir(parents=True)
     print_status(Store(tmp_path), None)
     out = capsys.readouterr().out
-    assert "1 of 2 jobs finished" in out and "its command goes on" in out and f"do=report sweep={sweep}" in out
+    assert "1 of 2 jobs finished" in out and f"do=report sweep={sweep}" in out
+    assert f"do=resume sweep={sweep} goes on" in out
     assert f"samples-{'0' * 32}: unfinished, has finished blocks" in out

@@ -52,7 +52,8 @@ def check_command(config: Mapping[str, Any], reads: Sequence[str]) -> None:
         if key in config:
             check_value(key, config[key], field)
     for key in reads or ("store",):
-        check_value(key, config[key], job_fields()[key])
+        if key in job_fields():
+            check_value(key, config[key], job_fields()[key])
 
 
 def check_preset(preset: Mapping[str, Any]) -> None:

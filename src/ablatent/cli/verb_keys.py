@@ -26,7 +26,8 @@ class ReportKeys(Fields):
 class StatusKeys(Fields):
     """The keys of do=status."""
 
-    sweep: Annotated[Text | None, "id of a sweep whose jobs are listed; null: none"]
+    sweep: Annotated[Text | None, "id of a sweep whose jobs and stages are shown; null: none"]
+    watch: Annotated[bool, "go on showing them until the sweep ends; without `sweep`: the newest one's"]
 
 
 class RecordedKeys(Fields):

@@ -104,8 +104,9 @@ class StatusVerb(Verb):
     def __call__(self, jobs: Sequence[Composed], store: Store, config: Config, command: str) -> int:
         from ablatent.sweep.status import print_status
 
-        typed = config["sweep"]
-        print_status(store, None if typed is None else sweep_named(store.root, str(typed)))
+        typed, watch = config["sweep"], bool(config["watch"])
+        newest = newest_sweep(store.root) if watch and typed is None else None
+        print_status(store, newest if typed is None else sweep_named(store.root, str(typed)), watch)
         return 0
 
 

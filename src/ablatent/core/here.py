@@ -25,12 +25,15 @@ def search_path() -> str:
     return os.pathsep.join(os.path.abspath(p) for p in sys.path if p)  # noqa: PTH100  # pathlib is not needed for more
 
 
-def lives(pid: int) -> bool:
-    """Whether a process of this machine is there."""
+def lives(pid: int, since: float) -> bool:
+    """Whether a process of this machine is there, and is not another one of that number. since: when it was there, in
+    seconds since 1970."""
+    import psutil
+
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= since + 1.0
+    except psutil.NoSuchProcess:
         return False
-    except PermissionError:  # another user's
+    except psutil.AccessDenied:  # another user's
         return True
-    return True

@@ -157,6 +157,7 @@ class _Course:
     def run(self) -> None:
         """Until every stage has its outcome, or a signal wants an end."""
         with self.live:
+            self._find_all()
             while not self.schedule.done:
                 if stop_requested():
                     self._stop()
@@ -170,26 +171,39 @@ class _Course:
                         self._over(over)
                     self._look()
 
+    def _find_all(self) -> None:
+        """What is in the store already takes no worker, and waits for none."""
+        missing: list[Key] = []
+        while (key := self.schedule.take()) is not None:
+            if not self._settled(self.stages[key]):
+                missing.append(key)
+        for key in missing:
+            self.schedule.give_back(key)
+
     def _begin_ready(self) -> None:
         blocked: list[Key] = []
         while (key := self.schedule.take()) is not None:
             stage = self.stages[key]
-            if self.stopped:
-                self._end(key, not_begun(stage))
-            elif key in self.sweep.given_up:
-                self._end(key, self.sweep.given_up[key])
-            elif (outcome := self._found(stage)) is not None:
-                self._end(key, outcome)
-            elif is_locked(lock_file(self.sweep.builder.store.root, key)):
-                self._wait_elsewhere(key)
-            elif self._prepares_the_same(stage) or not self.workers.room(stage):
+            if not self.stopped and not self.workers.room(stage):
                 blocked.append(key)
-                if len(blocked) > len(self.running):  # there is no room; the rest need not be looked at
-                    break
+                break
+            if self._settled(stage):
+                continue
+            if is_locked(lock_file(self.sweep.builder.store.root, key)):
+                self._wait_elsewhere(key)
+            elif self._prepares_the_same(stage):
+                blocked.append(key)
             else:
                 self._start(stage)
         for key in blocked:
             self.schedule.give_back(key)
+
+    def _settled(self, stage: Stage) -> bool:
+        """Whether a stage needs no build: it is in the store, or is not to be tried; it has its outcome then."""
+        outcome = not_begun(stage) if self.stopped else self.sweep.given_up.get(stage.key) or self._found(stage)
+        if outcome is not None:
+            self._end(stage.key, outcome)
+        return outcome is not None
 
     def _found(self, stage: Stage) -> StageOutcome | None:
         start = time.monotonic()

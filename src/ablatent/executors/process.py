@@ -12,8 +12,8 @@ from typing import IO, Annotated
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.fields import Count, Positive
-from ablatent.core.here import search_path
 from ablatent.executors.pool import Build, Over, Pool, Workers
+from ablatent.executors.snapshot import worker_environment
 from ablatent.executors.worker_process import ended_by, kill, launch, memory_of
 from ablatent.stages.context import resolve_device
 from ablatent.stages.stage import Stage
@@ -48,7 +48,9 @@ class Process(Pool):
             do = "Each stage has a GPU of its own, or runtime.devices of them."
             raise ConfigError("executor.slots", f"at most {len(gpus)}, for the GPUs that are there", slots, do)
         threads = runtime.get("threads") or max(1, (os.cpu_count() or 1) // slots)
-        return _Slots([_Slot(i, gpus[i] if gpus else None, int(threads)) for i in range(slots)], self.memory_gib)
+        variables = worker_environment(sweep.builder.store.root, sweep.plan.stages.values())
+        places = [_Slot(i, gpus[i] if gpus else None, int(threads)) for i in range(slots)]
+        return _Slots(places, self.memory_gib, variables)
 
 
 def _gpus() -> list[str]:
@@ -94,10 +96,10 @@ class _Worker:
 
 
 class _Slots(Workers):
-    """The workers of this machine. memory: GiB that one may take."""
+    """The workers of this machine. memory: GiB that one may take; variables: of their environment."""
 
-    def __init__(self, slots: list[_Slot], memory: float | None):
-        self.slots, self.memory = slots, memory
+    def __init__(self, slots: list[_Slot], memory: float | None, variables: dict[str, str]):
+        self.slots, self.memory, self.variables = slots, memory, variables
         self.selector = DefaultSelector()
 
     def room(self, stage: Stage) -> bool:
@@ -121,7 +123,7 @@ class _Slots(Workers):
     def _launch(self, slot: _Slot) -> _Worker:
         environment = {
             "OMP_NUM_THREADS": str(slot.threads),
-            "PYTHONPATH": search_path(),
+            **self.variables,
             **({} if slot.gpu is None else {"CUDA_VISIBLE_DEVICES": slot.gpu}),
         }
         worker = _Worker(*launch(environment))

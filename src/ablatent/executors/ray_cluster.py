@@ -14,12 +14,12 @@ from typing import Annotated, Any
 from ablatent.core.errors import ConfigError
 from ablatent.core.escape import for_console
 from ablatent.core.fields import Count, Number, Text
-from ablatent.core.here import search_path
 from ablatent.core.progress import console
 from ablatent.core.signals import ENDING
 from ablatent.executors import ray_task
 from ablatent.executors.pool import Build, Over, Pool, Workers
 from ablatent.executors.ray_resources import KEY, RayResources, bound, check, fits, taken
+from ablatent.executors.snapshot import worker_environment
 from ablatent.stages.all_kinds import built_in
 from ablatent.stages.context import resolve_device
 from ablatent.stages.ranks import several
@@ -50,20 +50,23 @@ class Ray(Pool):
     pending: Annotated[Count, "stages that may wait in Ray for a place; the others are handed over later"] = 8
 
     def workers(self, sweep: SweepRun) -> Workers:
+        if not installed():
+            raise ConfigError("executor", "the package ray, which executor=ray needs", "none", f"Install it: {INSTALL}")
         stages = {stage.kind: stage for stage in sweep.plan.stages.values()}
         check(self.resources, {*(kind.name for kind in built_in()), *stages})
         runtime = dict(sweep.builder.runtime)
         if self.address is None:
             runtime["device"] = resolve_device(runtime["device"])  # that of the nodes of a cluster is not known here
         wanted = {kind: taken(self.resources, stage, runtime).wanted() for kind, stage in stages.items()}
-        _connect(self.address)
+        variables = worker_environment(sweep.builder.store.root, sweep.plan.stages.values())
+        _connect(self.address, variables)
         try:
             for kind, amounts in wanted.items():
                 self._check_fits(kind, amounts)
         except ConfigError:
             _disconnect()
             raise
-        return _Tasks(self.resources, runtime, self.pending)
+        return _Tasks(self.resources, runtime, self.pending, variables)
 
     def _check_fits(self, kind: str, wanted: Mapping[str, Number]) -> None:
         """Whether a node has what a stage takes: Ray would wait for one for ever. A cluster may get further nodes."""
@@ -84,16 +87,14 @@ def installed() -> bool:
     return spec is not None and spec.origin is not None
 
 
-def _connect(address: str | None) -> None:
-    """Connect to a cluster, or start one. Raises ConfigError where that fails."""
-    if not installed():
-        raise ConfigError("executor", "the package ray, which executor=ray needs", "none", f"Install it: {INSTALL}")
+def _connect(address: str | None, variables: dict[str, str]) -> None:
+    """Connect to a cluster, or start one. Raises ConfigError where that fails. variables: of the environment of tasks."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     with _own_signals():
         import ray
 
-        environment = {"env_vars": {"PYTHONPATH": search_path()}}
+        environment = {"env_vars": variables}
         local = {"include_dashboard": False} if address is None else {}
         try:
             ray.init(address or "local", runtime_env=environment, log_to_driver=False, logging_level="ERROR", **local)
@@ -136,11 +137,13 @@ class _Running:
 
 @dataclass
 class _Tasks(Workers):
-    """The tasks of one sweep. resources: by kind; runtime: of the builds; pending: how many may wait in Ray."""
+    """The tasks of one sweep. resources: by kind; runtime: of the builds; pending: how many may wait in Ray;
+    variables: of the environment of tasks."""
 
     resources: Mapping[str, Any]
     runtime: Mapping[str, Any]
     pending: int
+    variables: dict[str, str]
     running: dict[Key, _Running] = field(default_factory=dict)
 
     def room(self, stage: Stage) -> bool:
@@ -159,7 +162,7 @@ class _Tasks(Workers):
             memory=need.memory,
             bound=memory,
             cwd=str(Path.cwd()),
-            path=search_path(),
+            variables=self.variables,
         )
         wanted = need.wanted()
         options = {

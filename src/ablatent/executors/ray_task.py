@@ -26,7 +26,7 @@ LEAVE_SECONDS = 8.0
 class RayTask:
     """A build for a worker of Ray. spec, log: files of the build; trained: whether the process is to be new, and used
     for nothing else; threads: of torch; gpus: whether it has any; memory: GiB that it may take, and that `bound`, for
-    messages; cwd, path: working directory and PYTHONPATH."""
+    messages; cwd: working directory; variables: of the environment."""
 
     spec: str
     log: str
@@ -36,7 +36,7 @@ class RayTask:
     memory: float | None
     bound: str
     cwd: str
-    path: str
+    variables: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ _waiting: list[_Child] = []
 
 def build(task: RayTask, node: str) -> Ended:
     """Have a stage built. node: name of this node, for people. A cancelled build leaves its checkpoint."""
-    environment = {"OMP_NUM_THREADS": str(task.threads), "PYTHONPATH": task.path, PLACE: node}
+    environment = {"OMP_NUM_THREADS": str(task.threads), **task.variables, PLACE: node}
     if not task.gpus:
         environment["CUDA_VISIBLE_DEVICES"] = ""
     child = _child(environment, task)

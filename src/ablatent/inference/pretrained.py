@@ -11,7 +11,9 @@ from typing import Any
 from ablatent.core.declared import declared
 from ablatent.core.errors import ConfigError
 from ablatent.core.instantiate import make
+from ablatent.core.targets import class_of
 from ablatent.first_stage.pretrained import PretrainedFirstStage
+from ablatent.stages.diffusion.kind import DiffusionKind
 from ablatent.stages.first_stage.kind import FirstStageKind
 from ablatent.stages.imported.kind import ImportedKind
 from ablatent.stages.stored import NOT_MODEL
@@ -41,16 +43,41 @@ class Resolver:
                 self.first_stages[name] = first_stage(node, self.store)
             out["first_stage"] = self.first_stages[name]
         if config["diffusion"]["init_from"] is not None:
-            out["diffusion"] = _init_from(config["diffusion"], self.store)
+            out |= _init_from(config, self.store)
         return out
 
 
-def _init_from(node: Mapping[str, Any], store: Store) -> dict[str, Any]:
-    """The diffusion node with the whole key of the imported network; ConfigError where the store has none."""
+def _init_from(config: Mapping[str, Any], store: Store) -> dict[str, Any]:
+    """The nodes that name an imported or trained network by its whole key; where a training is lengthened, with the
+    number of all its steps.
+
+    Raises ConfigError where the store has no such network, and where a training would not go on from it.
+    """
     from ablatent.inference.import_weights import stored
 
-    found = stored(store, str(node["init_from"]), (ImportedKind.name,), "diffusion.init_from")
-    return {**node, "init_from": found.key}
+    node, training = config["diffusion"], config["training"]
+    found = stored(store, str(node["init_from"]), (ImportedKind.name, DiffusionKind.name), "diffusion.init_from")
+    out = {"diffusion": {**node, "init_from": found.key}}
+    if found.kind == DiffusionKind.name:
+        _check_longer(config, found)
+        begun = int(found.json("summary.json")["steps"])
+        out["training"] = {**training, "steps": begun + training["steps"]}
+    return out
+
+
+def _check_longer(config: Mapping[str, Any], found: Artifact) -> None:
+    """Raise ConfigError for a job whose network, conditioner or optimiser are not those of the training that it goes on
+    with, and for snapshots that lie before its end."""
+    for name in ("network", "conditioner"):
+        if digest(config[name]) != digest(dict(found.manifest.config[name])):
+            raise ConfigError(name, f"that of {found.key}, which diffusion.init_from names", "another one")
+    expected, got = (class_of(c["optimizer"]).__name__ for c in (found.manifest.config, config))
+    if expected != got:
+        raise ConfigError("optimizer", f"{expected}, as in {found.key}, whose state is taken over", got)
+    begun = int(found.json("summary.json")["steps"])
+    if early := [step for step in config["training"]["snapshots"] if step <= begun]:
+        do = "Steps are counted from the beginning of the first training."
+        raise ConfigError("training.snapshots", f"steps from {begun + 1} on", early, do)
 
 
 def first_stage(node: Mapping[str, Any], store: Store) -> dict[str, Any]:

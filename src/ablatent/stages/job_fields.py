@@ -115,7 +115,10 @@ class DiffusionFields(Fields):
 
     seed: Annotated[Seed, "of initial weights, batches, times, noise and dropout"]
     learned_variance: Annotated[bool, "the network also learns the variance of the reverse process"]
-    init_from: Annotated[StageKey | None, "initial weights, those of an imported network; null: drawn from the seed"]
+    init_from: Annotated[
+        StageKey | None,
+        "of an imported network: initial weights; of a training: it is lengthened; null: weights drawn from the seed",
+    ]
     vlb_weight: Annotated[NotNegative, "of the variational bound, times T; with learned_variance"]
 
 

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from ablatent.core.declared import nodes_below
+from ablatent.core.files import read_json
 from ablatent.core.targets import TARGET
 from ablatent.stages import ranks
 from ablatent.stages.stage import Stage
 from ablatent.store.code import code_digest
 from ablatent.store.identity import digest
 
+GIT_FILE = "git.json"
+"""Above the src/ of a copy of the package: the `git_state` of what was copied."""
 PACKAGES = ("ablatent", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "torch-fidelity", "numpy", "scipy")
 
 
@@ -25,15 +28,22 @@ def stage_code(stage: Stage, inputs: Mapping[str, str] | None = None) -> str:
 
     It starts at the stage's builder and at the modules of all `_target_`s: checks, costs and the planner are no part.
     """
-    targets = [node[TARGET].rsplit(".", 1)[0] for node in nodes_below([stage.config, stage.data])]
-    own = code_digest([stage.builder, *targets])
+    own = code_digest(modules_of(stage))
     return digest({"own": own, "inputs": dict(inputs)}) if inputs else own
+
+
+def modules_of(stage: Stage) -> list[str]:
+    """The modules that a stage's build begins with: of its builder, and of all `_target_`s."""
+    return [stage.builder, *(node[TARGET].rsplit(".", 1)[0] for node in nodes_below([stage.config, stage.data]))]
 
 
 @cache
 def git_state() -> dict[str, Any]:
-    """{"commit", "dirty"} of the checkout that the package is imported from; "unknown", False outside of one."""
+    """{"commit", "dirty"} of the checkout that the package is imported from, or that its copy was made of; "unknown",
+    False outside of one."""
     here = Path(__file__).parent
+    if (noted := here.parents[2] / GIT_FILE).exists():
+        return dict(read_json(noted))
 
     def git(*arguments: str) -> str | None:
         try:

@@ -70,9 +70,9 @@ def _users(top: str) -> bool:
     )
 
 
-def code_digest(modules: Iterable[str]) -> str:
-    """blake2b-128 over every module of the package that the given ones reach by imports, and of a user's own code that
-    is among them or reached from there."""
+def reached(modules: Iterable[str]) -> dict[str, str]:
+    """Module → digest of its code: of every module of the package that the given ones reach by imports, and of a user's
+    own code that is among them or reached from there."""
     seen: dict[str, str] = {}
     todo = [m for m in modules if _own(m)]
     while todo:
@@ -80,5 +80,11 @@ def code_digest(modules: Iterable[str]) -> str:
         if name not in seen:
             seen[name], imports = _module(name)
             todo.extend(imports)
+    return seen
+
+
+def code_digest(modules: Iterable[str]) -> str:
+    """blake2b-128 over all modules that are `reached`."""
+    seen = reached(modules)
     text = "\n".join(f"{name} {value}" for name, value in sorted(seen.items()))
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -156,7 +156,7 @@ def is_driven(folder: Path) -> bool:
     folder: of the sweep's record.
     """
     driver = driver_of(folder)
-    if driver is None or driver.code is not None or (driver.host == host() and not lives(driver.pid)):
+    if driver is None or driver.code is not None or (driver.host == host() and not lives(driver.pid, driver.began)):
         return False
     with suppress(OSError):
         return time.time() - (folder / DRIVER).stat().st_mtime < SILENT_SECONDS

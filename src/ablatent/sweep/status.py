@@ -22,27 +22,33 @@ from ablatent.store.identity import Key, SweepId
 from ablatent.store.layout import checkpoints_of, sweep_folder, sweep_ids, work_folder, work_keys
 from ablatent.store.records import PlannedStage, PlanRecord
 from ablatent.store.sweeps import job_records, plans
+from ablatent.sweep.journal import is_driven
+from ablatent.sweep.sweep_status import show_sweep
 
 
-def print_status(store: Store, sweep: SweepId | None) -> None:
-    """Print objects by kind, builds in progress, sweeps; the jobs of the named sweep too.
+def print_status(store: Store, sweep: SweepId | None, watch: bool = False) -> None:
+    """Print objects by kind, builds in progress, sweeps; the jobs and stages of the named sweep too.
 
-    A plan or record that cannot be read is named, and what it says is left out. Of a plan, which may be large, only
-    what is shown stays in memory.
+    watch: follow the named sweep until it ends. A plan or record that cannot be read is named, and what it says is left
+    out. Of a plan, which may be large, only what is shown stays in memory.
     """
     _print_objects(store.root)
     building: dict[Key, list[PlannedStage]] = {key: [] for key in work_keys(store.root)}
     lines: list[list[str]] = []
+    named: PlanRecord | None = None
     ids = sweep_ids(store.root)
     with track("sweeps", len(ids), "sweeps") as bar:
         for name, plan in plans(store.root):
             if building:
                 _add_readers(building, plan)
+            named = plan if name == sweep else named
             lines.append(_sweep_lines(store.root, name, plan, jobs=name == sweep))
             bar.advance()
     _print_work(store.root, building)
     for line in itertools.chain.from_iterable(reversed(lines)):
         console.print(for_console(line))
+    if sweep is not None and named is not None:
+        show_sweep(store.root, sweep, named, watch)
 
 
 def _print_objects(root: Path) -> None:
@@ -76,7 +82,9 @@ def _sweep_lines(root: Path, name: SweepId, plan: PlanRecord, jobs: bool) -> lis
     finished = f"{statuses.count('finished')} of {counted(len(plan.jobs), 'job')} finished"
     lines = [f"  sweep {name}: {finished}  {plan.command}"]
     if len(statuses) < len(plan.jobs):
-        lines.append("    running, or ended before its last job: its command goes on")
+        folder = sweep_folder(root, name)
+        how = f"watch it: do=status sweep={name} watch=true" if is_driven(folder) else f"do=resume sweep={name} goes on"
+        lines.append(f"    {'running' if is_driven(folder) else 'ended before its last job'}: {how}")
     if not (sweep_folder(root, name) / "report" / "report.html").exists():
         command = shlex.join(["python", "run.py", "do=report", f"sweep={name}", f"store.path={root}"])
         lines.append(f"    no report yet: it runs, or was stopped. Write one: {command}")

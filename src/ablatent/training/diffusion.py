@@ -22,9 +22,11 @@ from ablatent.training.batches import Batch, Epochs
 from ablatent.training.ema import EMAs
 from ablatent.training.record import Recorder
 from ablatent.training.settings import EMAOptions, Training
-from ablatent.training.sharded import gathered
+from ablatent.training.sharded import gathered, optimizer_state
 from ablatent.training.trainee import NetworkTrainee, OptimizerFactory
 
+END = "training"
+"""Name of the file with the state of optimiser and timestep sampler after the last step."""
 Panel = Callable[[], UInt8[np.ndarray, "H W C"]]
 
 
@@ -201,6 +203,30 @@ class DiffusionTrainee(NetworkTrainee):
         for kind, state in [("raw", self.denoiser.network.state_dict()), *self.ema]:
             whole = {f"network.{k}": v for k, v in gathered(state).items()}
             recorder.weights(f"{kind}-{step:07d}", {**whole, **conditioner})
+        if step == self.steps:
+            optimizers = [optimizer_state(o) for o in self.trainer.optimizers]
+            recorder.state(END, {"step": step, "optimizers": optimizers, "module": gathered(self._beside_weights())})
+
+    def _beside_weights(self) -> dict[str, Any]:
+        """The state of what is no weight of network or conditioner: that of a timestep sampler, say."""
+        known = {
+            id(v)
+            for part in (self.denoiser.network, self.conditioner)
+            for v in part.state_dict(keep_vars=True).values()
+        }
+        return {name: v.detach() for name, v in self.state_dict(keep_vars=True).items() if id(v) not in known}
+
+    def lengthen(self, end: Mapping[str, Any], averages: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Go on from the end of another training, whose weights the network has. end: what it left in `END`; averages:
+        name → state of the network, of those of its averages that this training has too.
+
+        This training then ends as one of all steps together would have, where all else is equal.
+        """
+        self.step = int(end["step"])
+        self.pending_optimizers = list(end["optimizers"])
+        self.load_state_dict({**self.state_dict(), **end["module"]})
+        self.ema.start(self.denoiser.network)
+        self.ema.load_state_dict({**self.ema.state_dict(), **averages})
 
     def to_compile(self) -> list[nn.Module]:
         return [self.denoiser.network]

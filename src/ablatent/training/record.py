@@ -139,6 +139,17 @@ class Recorder:
             save_file(own, str(path))
             self._keep(path)
 
+    def state(self, name: str, state: Mapping[str, Any]) -> None:
+        """NAME.pt, of plain values and whole tensors in nested dicts and lists, which torch.load reads without pickled
+        objects."""
+        import torch
+
+        if self.writes:
+            self.check()
+            path = self.folder / f"{name}.pt"
+            torch.save(dict(state), path)
+            self._keep(path)
+
     def flush(self) -> None:
         """Append the rows to the file. Called before each checkpoint, which then counts on every row up to its step."""
         if not self.writes:

@@ -1,10 +1,13 @@
 """diffusion: latents → weights of the network and its conditioner, raw and EMA."""
 
+from collections.abc import Mapping
+from contextlib import suppress
+
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from ablatent.conditioning.source import Source
-from ablatent.core.errors import ConfigError
+from ablatent.core.errors import ConfigError, StageError
 from ablatent.core.files import write_json
 from ablatent.core.images import grid
 from ablatent.core.instantiate import make
@@ -24,14 +27,17 @@ from ablatent.store.artifacts import Artifact
 from ablatent.store.identity import Key
 from ablatent.tasks.conditions import conditions, conditions_in_turn
 from ablatent.tasks.generate import Draws, Guided, Model, generate
-from ablatent.training.diffusion import DiffusionTrainee, DiffusionTraining, LatentBatches, Panel
+from ablatent.training.diffusion import END, DiffusionTrainee, DiffusionTraining, LatentBatches, Panel
 
 PANEL, PANEL_STEPS = 16, 10
 
 
 def build(ctx: Context) -> None:
-    """Write raw-STEP.safetensors and ema-STEP.safetensors at the snapshots, curves.csv, panels/, summary.json."""
+    """Write raw-STEP.safetensors and ema-STEP.safetensors at the snapshots, training.pt, curves.csv, panels/,
+    summary.json."""
     config = ctx.config
+    longer = None if config["init_from"] is None else ctx.store.open(Key(config["init_from"]))
+    goes_on = longer is not None and longer.kind == ctx.stage.kind
     train_config = DiffusionTraining(**config["training"])
     seed = int(config["seed"])
     latents, images = Latents.load(ctx.input("latents").path), ctx.images()
@@ -41,8 +47,8 @@ def build(ctx: Context) -> None:
     first_stage = load_first_stage(ctx.input("first_stage"), ctx.device)
     setting = setting_of(first_stage, latents.normalizer, latents.shape, counts)
     denoiser, conditioner = make_denoiser(config, setting)
-    if config["init_from"] is not None:
-        init_from(ctx.store.open(Key(config["init_from"])), denoiser.network, conditioner)
+    if longer is not None and not goes_on:
+        init_from(longer, denoiser.network, conditioner)
     fields = conditioner.rows(source)
     batches = LatentBatches(latents, images.indices("train"), fields, train_config.batch_size, seed, conditioner)
     validation_rows = images.indices("validation")[: min(256, 4 * train_config.batch_size)]
@@ -64,6 +70,8 @@ def build(ctx: Context) -> None:
         validation=batches.validation(validation_rows, draws=2),
         panel=_panel(ctx, model, source),
     )
+    if longer is not None and goes_on:
+        lengthen(trainee, longer)
     train(ctx, trainee, batches)
     if ctx.rank:
         return
@@ -93,7 +101,7 @@ def init_from(imported: Artifact, network: nn.Module, conditioner: nn.Module) ->
     kinds = imported.json("summary.json")["weights"]
     state = load_file(str(weights_path(imported.path, "ema" if "ema" in kinds else kinds[0], "last")))
     for name, module in (("network", network), ("conditioner", conditioner)):
-        given = {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
+        given = _part(state, name)
         shapes = {k: tuple(v.shape) for k, v in module.state_dict().items()}
         same = shapes == {k: tuple(v.shape) for k, v in given.items()}
         if same and name == "network":  # the heads do not follow from the shapes
@@ -109,6 +117,33 @@ def init_from(imported: Artifact, network: nn.Module, conditioner: nn.Module) ->
             raise ConfigError("diffusion.init_from", f"{name} options as imported ({wanted})", got)
         if given:
             module.load_state_dict(given)
+
+
+def lengthen(trainee: DiffusionTrainee, stored: Artifact) -> None:
+    """Go on from the end of a stored training: its step, its optimiser, its averages.
+
+    Raises StageError for one that did not keep these.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    file = stored.path / f"{END}.pt"
+    if not file.exists():
+        do = "It was trained by an earlier version: train it again, with the steps of both."
+        raise StageError(f"{stored.key}: expected {file.name}, the state of its optimiser; it has none. {do}")
+    raw = load_file(str(weights_path(stored.path, "raw", "last")))
+    for part, module in (("network", trainee.denoiser.network), ("conditioner", trainee.conditioner)):
+        module.load_state_dict(_part(raw, part))
+    averages = {}
+    for name in trainee.ema.averages:
+        with suppress(ConfigError):  # an average that it did not have begins at its weights
+            averages[name] = _part(load_file(str(weights_path(stored.path, name, "last"))), "network")
+    trainee.lengthen(torch.load(file, map_location="cpu", weights_only=True), averages)
+
+
+def _part(state: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    """The state of one part of a model, whose names begin with it."""
+    return {k.removeprefix(f"{part}."): v for k, v in state.items() if k.startswith(f"{part}.")}
 
 
 def _panel(ctx: Context, model: Model, source: Source) -> Panel:
