@@ -88,7 +88,7 @@ def installed() -> bool:
 
 
 def _connect(address: str | None, variables: dict[str, str]) -> None:
-    """Connect to a cluster, or start one; variables: of the environment of tasks. Raises ConfigError where that fails."""
+    """Connect to a cluster, or start one. variables: of the environment of tasks. Raises ConfigError if that fails."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     with _own_signals():
