@@ -325,7 +325,7 @@ class _Course:
                 watch.beat, watch.seen = watch.heartbeat.beat, now
             elif watch.beat >= 0 and now - watch.seen > self.options.silent_seconds:
                 console.print(f"  {key.short:<24} [yellow]is silent[/] for {seconds(now - watch.seen)}: it is ended")
-                watch.seen = now  # said once: an engine may need a while
+                watch.seen = now  # one line of it: an engine may need a while
                 self.workers.kill(key)
 
     def _end(self, key: Key, outcome: StageOutcome) -> None:
