@@ -79,7 +79,8 @@ def test_a_build_that_hangs_is_ended_and_resumed(cluster, tmp_path):
 
 
 def test_a_build_counts_though_its_worker_of_ray_hangs(cluster, tmp_path):
-    with Command(tmp_path, cluster.address, "first_stage=kl", "executor.silent_seconds=6") as command:
+    overrides = ["first_stage=kl", "first_stage.training.steps=60", "executor.silent_seconds=6"]
+    with Command(tmp_path, cluster.address, *overrides) as command:
         _, _, build = command.trains("first_stage", steps=1)
         worker = parent_of(build)
         os.kill(worker, signal.SIGSTOP)
@@ -125,8 +126,8 @@ def test_an_address_where_nobody_answers_is_refused(tmp_path):
     assert "executor.address" in command.text
 
 
-def until_nobody_works_in(folder: Path, seconds: float = 20.0) -> None:
-    """Wait for the end of all processes that a command has left, those of a Ray of its own included."""
+def until_nobody_works_in(folder: Path, seconds: float = 150.0) -> None:
+    """Wait for the end of all processes that a command has left: a Ray of its own needs a minute, its builds do not."""
     end = time.monotonic() + seconds
     while left := working_in(folder):
         assert time.monotonic() < end, left
