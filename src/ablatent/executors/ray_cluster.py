@@ -5,6 +5,7 @@ import functools
 import importlib.util
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -91,6 +92,8 @@ def _connect(address: str | None, variables: dict[str, str]) -> None:
     """Connect to a cluster, or start one. variables: of the environment of tasks. Raises ConfigError if that fails."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if address is not None:
+        _check_answers(address)
     with _own_signals():
         import ray
 
@@ -101,6 +104,16 @@ def _connect(address: str | None, variables: dict[str, str]) -> None:
         except (OSError, RuntimeError, ValueError) as error:
             cause = str(error).strip().partition("\n")[0]
             raise ConfigError("executor.address", "the address of a running Ray cluster", address, cause) from None
+
+
+def _check_answers(address: str) -> None:
+    """Raise ConfigError where nobody listens at HOST:PORT: Ray would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if port.isdecimal() and "/" not in host:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), 10.0).close()
+        except (OSError, OverflowError) as error:
+            raise ConfigError("executor.address", "the address of a running Ray cluster", address, str(error)) from None
 
 
 @contextlib.contextmanager
