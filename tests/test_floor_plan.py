@@ -46,6 +46,7 @@ LIBRARIES = {
     "torchmetrics": {"evaluation"},
     "matplotlib": {"report"},
     "optuna": {"search"},
+    "ray": {"executors"},
 }
 
 

@@ -2,7 +2,11 @@
 
 import os
 import platform
+import sys
 from functools import cache
+
+PLACE = "ABLATENT_PLACE"
+"""Environment variable with the name of this machine for people, where an engine knows a better one."""
 
 
 @cache
@@ -13,7 +17,12 @@ def host() -> str:
 
 def place() -> str:
     """This machine and process, for people: ``node3:4711``."""
-    return f"{host()}:{os.getpid()}"
+    return f"{os.environ.get(PLACE) or host()}:{os.getpid()}"
+
+
+def search_path() -> str:
+    """The PYTHONPATH of processes that are to find the classes of users where this one does."""
+    return os.pathsep.join(os.path.abspath(p) for p in sys.path if p)  # noqa: PTH100  # pathlib is not needed for more
 
 
 def lives(pid: int, since: float) -> bool:

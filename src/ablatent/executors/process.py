@@ -3,9 +3,7 @@
 import contextlib
 import json
 import os
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,12 +14,12 @@ from ablatent.core.errors import ConfigError
 from ablatent.core.fields import Count, Positive
 from ablatent.executors.pool import Build, Over, Pool, Workers
 from ablatent.executors.snapshot import worker_environment
+from ablatent.executors.worker_process import ended_by, kill, launch, memory_of
 from ablatent.stages.context import resolve_device
 from ablatent.stages.stage import Stage
 from ablatent.store.identity import Key
 from ablatent.sweep.executor import SweepRun
 
-GIB = 2**30
 MEMORY_SECONDS = 0.5
 """Between two looks at the memory of workers."""
 
@@ -123,26 +121,12 @@ class _Slots(Workers):
         return f"slot {slot.number}" + (f", GPU {slot.gpu}" if slot.gpu is not None else "")
 
     def _launch(self, slot: _Slot) -> _Worker:
-        reading, writing = os.pipe()
-        requests = os.pipe()
         environment = {
-            **os.environ,
             "OMP_NUM_THREADS": str(slot.threads),
             **self.variables,
             **({} if slot.gpu is None else {"CUDA_VISIBLE_DEVICES": slot.gpu}),
         }
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ablatent.build", f"--answers={writing}"],
-            stdin=requests[0],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-            pass_fds=[writing],
-            start_new_session=True,  # what is typed on the terminal is for this process, which ends them
-        )
-        os.close(writing)
-        os.close(requests[0])
-        worker = _Worker(process, os.fdopen(requests[1], "wb", buffering=0), os.fdopen(reading, "rb", buffering=0))
+        worker = _Worker(*launch(environment))
         self.selector.register(worker.answers, EVENT_READ, slot)
         return worker
 
@@ -166,35 +150,24 @@ class _Slots(Workers):
         worker.answers.close()
         slot.worker = None
         code = worker.process.wait()
-        return None if build is None else Over(build.stage.key, worker.ended_for or _ended_by(code), worker.again)
+        return None if build is None else Over(build.stage.key, worker.ended_for or ended_by(code), worker.again)
 
     def _weigh(self, worker: _Worker) -> None:
         """End a worker that takes more memory than it may."""
-        import psutil
-
         now = time.monotonic()
         if self.memory is None or worker.build is None or now - worker.looked < MEMORY_SECONDS:
             return
         worker.looked = now
-        with contextlib.suppress(psutil.Error):
-            process = psutil.Process(worker.process.pid)
-            everything = [process, *process.children(recursive=True)]
-            taken = sum(p.memory_info().rss for p in everything) / GIB
-            if taken > self.memory:
-                worker.ended_for = f"it took {taken:.2f} GiB of memory; executor.memory_gib={self.memory:g}"
-                worker.again = False
-                self._kill(worker)
+        if (taken := memory_of(worker.process.pid)) > self.memory:
+            worker.ended_for = f"it took {taken:.2f} GiB of memory; executor.memory_gib={self.memory:g}"
+            worker.again = False
+            kill(worker.process)
 
     def kill(self, key: Key) -> None:
         for slot in self.slots:
             if slot.worker is not None and slot.worker.build is not None and slot.worker.build.stage.key == key:
                 slot.worker.ended_for = "it was silent"
-                self._kill(slot.worker)
-
-    @staticmethod
-    def _kill(worker: _Worker) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(worker.process.pid, signal.SIGKILL)  # with those that it has started
+                kill(slot.worker.process)
 
     def stop(self, timeout: float) -> None:
         workers = [slot.worker for slot in self.slots if slot.worker is not None]
@@ -204,7 +177,7 @@ class _Slots(Workers):
         for worker in workers:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 worker.process.wait(max(0.1, end - time.monotonic()))
-            self._kill(worker)
+            kill(worker.process)
 
     def close(self) -> None:
         for slot in self.slots:
@@ -221,14 +194,7 @@ class _Slots(Workers):
         try:
             worker.process.wait(10.0)
         except subprocess.TimeoutExpired:
-            self._kill(worker)
+            kill(worker.process)
             worker.process.wait()
         worker.answers.close()
         slot.worker = None
-
-
-def _ended_by(code: int) -> str:
-    """What an exit code of a process says."""
-    if code < 0:
-        return f"it was ended by {signal.Signals(-code).name}"
-    return f"it ended with code {code}"
