@@ -76,7 +76,7 @@ def test_a_killed_driver_takes_its_workers_along_and_do_resume_goes_on(undisturb
     same(tmp_path, undisturbed)
 
 
-@pytest.mark.parametrize("how", ["SIGINT", "do=cancel"])
+@pytest.mark.parametrize("how", ["SIGINT", pytest.param("do=cancel", marks=pytest.mark.cluster)])
 def test_a_command_that_is_ended_leaves_checkpoints_and_no_process(undisturbed, tmp_path, how):
     driver = Driver(tmp_path)
     driver.checkpoint()
@@ -96,6 +96,7 @@ def test_a_command_that_is_ended_leaves_checkpoints_and_no_process(undisturbed, 
     same(tmp_path, undisturbed)
 
 
+@pytest.mark.cluster
 def test_a_stage_over_its_memory_fails_alone(tmp_path):
     done = run(tmp_path, *SWEEP, *TWO, "executor.memory_gib=0.2")
     assert done.returncode == 1 and done.stdout.count("executor.memory_gib=0.2") >= 1, done.stdout
@@ -105,6 +106,7 @@ def test_a_stage_over_its_memory_fails_alone(tmp_path):
     assert retried.returncode == 0 and "2 of 2 jobs finished" in retried.stdout, retried.stdout + retried.stderr
 
 
+@pytest.mark.cluster
 def test_what_failed_stays_so_until_it_is_to_be_tried_again(tmp_path):
     """A training that diverges fails alone; resume leaves it, retry tries it, a refused job stays refused."""
     sweep = ["-m", "first_stage.training.lr=1e-3,1e30", "first_stage=kl", *SMALL, "task=reconstruct", *TWO]
@@ -117,6 +119,7 @@ def test_what_failed_stays_so_until_it_is_to_be_tried_again(tmp_path):
     assert retried.returncode == 1 and retried.stdout.count("begun on") == 1, retried.stdout
 
 
+@pytest.mark.cluster
 def test_two_commands_share_what_both_need(undisturbed, tmp_path):
     """Started at the same time on one store: each stage is built once, and neither waits longer than the build."""
     drivers = [Driver(tmp_path), Driver(tmp_path)]

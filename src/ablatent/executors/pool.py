@@ -36,6 +36,8 @@ from ablatent.sweep.worker import failed, print_failed
 
 LOOK_SECONDS = 2.0
 """Between two looks at a stage that another command builds, and at heartbeats."""
+START_SECONDS = 120.0
+"""A worker may take so much longer until its first heartbeat: it imports torch before."""
 STOP_SECONDS = 15.0
 """Workers have so long to leave their checkpoints when the command ends."""
 GUESS = {True: 600.0, False: 20.0}
@@ -323,7 +325,7 @@ class _Course:
             watch.heartbeat = heartbeat_of(watch.build.beat)
             if watch.heartbeat is not None and watch.heartbeat.beat != watch.beat:
                 watch.beat, watch.seen = watch.heartbeat.beat, now
-            elif watch.beat >= 0 and now - watch.seen > self.options.silent_seconds:
+            elif now - watch.seen > self.options.silent_seconds + (START_SECONDS if watch.beat < 0 else 0.0):
                 console.print(f"  {key.short:<24} [yellow]is silent[/] for {seconds(now - watch.seen)}: it is ended")
                 watch.seen = now  # one line of it: an engine may need a while
                 self.workers.kill(key)
