@@ -7,7 +7,7 @@ WORKERS ?= 2
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations=10
 FASHION := /usr/share/datasets/fashion-mnist
 
-.PHONY: demo test test-fast check bench clean env
+.PHONY: demo test test-fast test-cluster check bench clean env
 
 demo: .venv/.installed
 	@date +%s > .venv/.demo-start
@@ -15,11 +15,15 @@ demo: .venv/.installed
 	@start=$$(cat .venv/.demo-start); echo "demo: installation $$(cat .venv/.install-seconds) s (once), this run $$(( $$(date +%s) - start )) s"
 
 test: env .venv/.fashion-mnist check
-	$(PYTEST) -m "not slow"
-	$(PYTEST) -m slow
+	$(PYTEST) -m "not slow and not cluster"
+	$(PYTEST) -m "slow and not cluster"
 
 test-fast: env
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not cluster"
+
+# Faults of a real Slurm of its own, one after the other; needs root, and the packages that a skipped test names.
+test-cluster: env
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/cluster --durations=0 -rs
 
 check: env
 	$(BIN)/ruff format --check .

@@ -43,6 +43,7 @@ LIBRARIES = {
     "pytorch_lightning": {"training"},
     "torch_fidelity": {"evaluation"},
     "torchmetrics": {"evaluation"},
+    "submitit": {"executors"},
     "matplotlib": {"report"},
 }
 

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import sys
 from functools import cache
 
 
@@ -14,6 +15,11 @@ def host() -> str:
 def place() -> str:
     """This machine and process, for people: ``node3:4711``."""
     return f"{host()}:{os.getpid()}"
+
+
+def search_path() -> str:
+    """The PYTHONPATH of processes that are to find the classes of users where this one does."""
+    return os.pathsep.join(os.path.abspath(p) for p in sys.path if p)  # noqa: PTH100  # pathlib is not needed for more
 
 
 def lives(pid: int) -> bool:

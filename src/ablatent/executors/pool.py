@@ -75,6 +75,14 @@ class Workers(ABC):
     def start(self, build: Build) -> str:
         """Have a build built; where, for people. Raises AblatentError where the engine cannot do that."""
 
+    def where(self, key: Key) -> str | None:
+        """Where a build that was started is now, where that was not known then; None for nothing new."""
+        return None
+
+    def waits(self, key: Key) -> bool:
+        """Whether nothing of a build runs now, in an engine with a queue, so that it can give no sign of life."""
+        return False
+
     @abstractmethod
     def over(self, timeout: float) -> Iterator[Over]:
         """The builds that ended since the last call; waits for one up to `timeout` seconds."""
@@ -293,6 +301,11 @@ class _Course:
             return
         self.looked = now
         for key, watch in list(self.running.items()):
+            if (where := self.workers.where(key)) is not None and where != watch.where:
+                watch.where = where
+                self.sweep.journal.begin(key, where, watch.build.attempt)
+            if self.workers.waits(key):
+                watch.seen = now
             watch.heartbeat = heartbeat_of(watch.build.beat)
             if watch.heartbeat is not None and watch.heartbeat.beat != watch.beat:
                 watch.beat, watch.seen = watch.heartbeat.beat, now

@@ -14,6 +14,7 @@ from typing import IO, Annotated
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.fields import Count, Positive
+from ablatent.core.here import search_path
 from ablatent.executors.pool import Build, Over, Pool, Workers
 from ablatent.stages.context import resolve_device
 from ablatent.stages.stage import Stage
@@ -125,7 +126,7 @@ class _Slots(Workers):
         environment = {
             **os.environ,
             "OMP_NUM_THREADS": str(slot.threads),
-            "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),  # classes of users are found where they are here
+            "PYTHONPATH": search_path(),
             **({} if slot.gpu is None else {"CUDA_VISIBLE_DEVICES": slot.gpu}),
         }
         process = subprocess.Popen(

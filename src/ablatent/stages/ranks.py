@@ -26,6 +26,7 @@ import numpy as np
 
 from ablatent.core.errors import AblatentError, StageError
 from ablatent.core.files import read_json, write_json
+from ablatent.core.here import search_path
 from ablatent.core.progress import console
 from ablatent.core.signals import ENDING, end_on_signals, stop_requested, stoppable
 from ablatent.stages.context import Context, resolve_device, set_up_torch
@@ -63,7 +64,7 @@ def _train(ctx: Context, folder: Path) -> None:
     environment = {
         "OMP_NUM_THREADS": str(threads),
         **os.environ,
-        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),  # classes of users are found where they are here
+        "PYTHONPATH": search_path(),
         PARENT: str(os.getpid()),
     }
     command = [sys.executable, "-m", "ablatent.stages.ranks", str(folder / "spec.json")]
