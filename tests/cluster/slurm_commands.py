@@ -6,12 +6,13 @@ import signal
 import subprocess
 from pathlib import Path
 
-from commands import ROOT, words
 from slurm_cluster import Cluster, wait_until
 
 from ablatent.store.artifacts import Store
 from ablatent.store.identity import Key
 from ablatent.store.layout import checkpoints_of, object_keys, work_folder, work_keys
+from ablatent.sweep.journal import states_of
+from commands import ROOT, words
 
 SLURM = ["executor=slurm", "executor.poll_seconds=1", "executor.silent_seconds=60"]
 # A training of half a minute, which can be resumed from its last second.
@@ -65,10 +66,10 @@ class Command:
     def jobs(self) -> list[tuple[str, str, Key]]:
         """(job, node, stage) of the running jobs, as the journal names them."""
         found = []
-        for path in self.folder.glob("store/sweeps/*/stages/*.json"):
-            if match := re.search(r'"where": "job (\S+) on (\w+)"', path.read_text()):
-                if '"running"' in path.read_text():
-                    found.append((match[1], match[2], Key(path.stem)))
+        for folder in self.folder.glob("store/sweeps/*"):
+            for key, state in states_of(folder).items():
+                if (match := re.fullmatch(r"job (\S+) on (\w+)", state.where)) and state.status == "running":
+                    found.append((match[1], match[2], key))
         return found
 
     def wait(self, code: int = 0, seconds: float = 150.0) -> str:

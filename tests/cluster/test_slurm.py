@@ -4,10 +4,10 @@ import os
 import signal
 
 import pytest
-
-from commands import SMALL, run
 from slurm_cluster import Cluster, missing, wait_until
 from slurm_commands import LONG, SLURM, Command, files_of, unfinished, worker_of
+
+from commands import SMALL, run
 
 pytestmark = [
     pytest.mark.slow,

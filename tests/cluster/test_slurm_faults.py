@@ -5,12 +5,11 @@ import signal
 import time
 
 import pytest
-
-from commands import SMALL, run
 from slurm_cluster import Cluster, missing, wait_until
 from slurm_commands import LONG, SLURM, Command, files_of, unfinished, worker_of
 
 from ablatent.store.layout import checkpoints_of, work_folder
+from commands import SMALL, run
 
 pytestmark = [
     pytest.mark.slow,
@@ -76,7 +75,7 @@ def test_a_time_limit_in_the_middle_of_a_training(begin, folder, the_bits):
 
 
 def test_a_stage_that_takes_too_much_memory_has_failed(begin, folder):
-    output = begin(*JOB, "+executor.resources.diffusion={memory: 0.2}").wait(code=1)
+    output = begin(*JOB, "executor.resources.diffusion.memory=0.2").wait(code=1)
     assert "took more memory than it had asked for" in output and "exceeded memory limit" in output
     assert "executor.resources.diffusion.memory is to be larger" in output
     assert "attempt 2" not in output

@@ -48,9 +48,9 @@ class Slurm(Pool):
         60
     )
     requeues: Annotated[Count, "of one job that is not finished at its time limit"] = 100
-    resources: Annotated[Mapping[str, Resources], "what jobs ask for, by kind of stage; `default`: all kinds"] = field(
-        default_factory=dict
-    )
+    resources: Annotated[
+        Mapping[str, Resources | Mapping[str, Any]], "what jobs ask for, by kind of stage; `default`: all kinds"
+    ] = field(default_factory=dict)
 
     @property
     def given(self) -> Mapping[str, Mapping[str, Any]]:
