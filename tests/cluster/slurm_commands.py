@@ -37,7 +37,7 @@ class Command:
     def output(self) -> str:
         return self.log.read_text()
 
-    def until(self, there, what: str, seconds: float = 90.0):
+    def until(self, there, what: str, seconds: float = 180.0):
         """What `there` returns as soon as it is true. Fails when the command ends before."""
         found = []
 
@@ -72,7 +72,7 @@ class Command:
                     found.append((match[1], match[2], key))
         return found
 
-    def wait(self, code: int = 0, seconds: float = 150.0) -> str:
+    def wait(self, code: int = 0, seconds: float = 240.0) -> str:
         """The output, after the end with an exit code."""
         try:
             ended = self.process.wait(seconds)

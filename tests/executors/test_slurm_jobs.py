@@ -16,7 +16,7 @@ from ablatent.executors import slurm
 from ablatent.executors.pool import Build, Over
 from ablatent.executors.slurm import Slurm
 from ablatent.executors.slurm_queue import Status, ending, ids_in
-from ablatent.executors.slurm_resources import asked, check
+from ablatent.executors.slurm_resources import check, resources_of
 from ablatent.stages.all_kinds import built_in
 from ablatent.stages.stage import Stage
 from ablatent.store.identity import Key
@@ -75,14 +75,14 @@ def turn(jobs) -> list[Over]:
 
 def submit(jobs) -> list[Over]:
     """A turn that asks nothing about jobs."""
-    asked_at, jobs.options.poll_seconds = jobs.options.poll_seconds, 1e9
+    poll_seconds, jobs.options.poll_seconds = jobs.options.poll_seconds, 1e9
     overs = turn(jobs)
-    jobs.options.poll_seconds = asked_at
+    jobs.options.poll_seconds = poll_seconds
     return overs
 
 
 def begin(jobs, cluster: Path, *names: str, state: str = "RUNNING") -> list[Key]:
-    """Start stages in one turn, while the queue is said to be empty; then it says that they run on n1."""
+    """Start stages in one turn, while the queue shows nothing; then it shows that they run on n1."""
     stages = [stage(name) for name in names]
     for of in stages:
         jobs.start(build(cluster, of))
@@ -154,11 +154,11 @@ def test_an_end_may_be_followed_by_an_outcome_or_a_requeue(jobs, cluster, monkey
 def test_what_slurm_wrote_is_in_the_output_of_the_build(jobs, cluster):
     (key,) = begin(jobs, cluster, "a", state="FAILED")
     job = jobs.jobs[key]
-    said = "slurmstepd-n1: error: StepId=7.0 exceeded memory limit (9 > 5), being killed\n"
-    (cluster / "slurm" / "7_0_log.out").write_text(said)
+    written = "slurmstepd-n1: error: StepId=7.0 exceeded memory limit (9 > 5), being killed\n"
+    (cluster / "slurm" / "7_0_log.out").write_text(written)
     (over,) = turn(jobs)
     assert not over.again and "exceeded memory limit (9 > 5)" in over.reason
-    assert job.build.log.read_text() == said and not list((cluster / "slurm").glob("7_*log*"))
+    assert job.build.log.read_text() == written and not list((cluster / "slurm").glob("7_*log*"))
 
 
 def test_a_job_that_nobody_knows_is_lost(jobs, cluster):
@@ -244,13 +244,13 @@ def test_refused_resources(resources, key, words):
 
 def test_resources_by_kind():
     resources = {"default": {"minutes": 30, "memory": 8, "partition": "cpu"}, "diffusion": {"partition": "long"}}
-    training, drawing = (asked(resources, stage(kind=kind), {**RUNTIME, "threads": 3}) for kind in KINDS)
+    training, drawing = (resources_of(resources, stage(kind=kind), {**RUNTIME, "threads": 3}) for kind in KINDS)
     assert (training.partition, training.minutes, training.memory, training.cpus) == ("long", 30, 8, 3)
     assert (drawing.partition, drawing.gpus, drawing.account) == ("cpu", 0, None)
     on_gpus = {**RUNTIME, "device": "gpu", "devices": 4}
-    assert [asked({}, stage(kind=kind), on_gpus).gpus for kind in KINDS] == [4, 1]
+    assert [resources_of({}, stage(kind=kind), on_gpus).gpus for kind in KINDS] == [4, 1]
     with pytest.raises(ConfigError, match="at least 4"):
-        asked({"diffusion": {"gpus": 1}}, stage(), on_gpus)
+        resources_of({"diffusion": {"gpus": 1}}, stage(), on_gpus)
 
 
 @pytest.mark.parametrize(
@@ -267,8 +267,8 @@ def test_values_are_checked_before_anything_is_planned(given):
 def test_every_kind_can_be_given_on_the_command_line():
     node = composed("executor=slurm", "executor.resources.scores.minutes=20")["executor"]
     assert set(node["resources"]) == {"default", *(kind.name for kind in built_in())}
-    assert asked(node["resources"], stage(kind="scores"), RUNTIME).minutes == 20
-    assert asked(node["resources"], stage(), RUNTIME).minutes == 240
+    assert resources_of(node["resources"], stage(kind="scores"), RUNTIME).minutes == 20
+    assert resources_of(node["resources"], stage(), RUNTIME).minutes == 240
 
 
 def test_without_slurm_the_command_says_what_is_missing(tmp_path, monkeypatch):
@@ -278,6 +278,6 @@ def test_without_slurm_the_command_says_what_is_missing(tmp_path, monkeypatch):
 
 
 def test_a_training_that_never_gets_on_is_given_up():
-    said = "ablatent: error: was requeued 7 times, and is not finished\n"
-    end = ending("7", Status("FAILED", "n1"), said, "diffusion")
+    written = "ablatent: error: was requeued 7 times, and is not finished\n"
+    end = ending("7", Status("FAILED", "n1"), written, "diffusion")
     assert not end.again and end.reason.endswith("executor.resources.diffusion.minutes is to be larger")

@@ -1,6 +1,7 @@
 """Stages as jobs of a Slurm cluster, submitted by submitit."""
 
 import contextlib
+import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +16,7 @@ from ablatent.core.progress import console, counted, seconds
 from ablatent.executors.pool import Build, Over, Pool, Workers
 from ablatent.executors.slurm_job import build_there
 from ablatent.executors.slurm_queue import NoAnswer, Queue, Status, cancel, command, end_of, ending, ids_in
-from ablatent.executors.slurm_resources import Resources, asked, check, parameters
+from ablatent.executors.slurm_resources import Resources, check, parameters, resources_of
 from ablatent.stages.all_kinds import built_in
 from ablatent.stages.stage import Stage
 from ablatent.store.identity import Key
@@ -28,9 +29,13 @@ SETTLE_SECONDS = 10.0
 """So long after the end of a job its outcome may still come, by a shared disk that lags, or the job be requeued."""
 UNKNOWN_SECONDS = 60.0
 """A job that Slurm does not name for so long is over."""
+HIDDEN = ("SLURM_", "SRUN_")
+"""What names of variables of a job begin with; SLURM_CONF is none."""
+WARN_SECONDS = 60.0
+"""Between two messages that Slurm does not answer."""
 DOWN_SECONDS = 3600.0
 """A Slurm that does not answer for so long is given up."""
-TRANSIENT = ("contact slurm controller", "Socket timed out", "temporarily", "Connection refused", "try again later")
+TRANSIENT = ("contact slurm controller", "Socket timed out", "temporarily", "try again later", "MaxSubmitJob")
 """In the messages of a Slurm that may take a job a little later."""
 
 
@@ -38,15 +43,13 @@ TRANSIENT = ("contact slurm controller", "Socket timed out", "temporarily", "Con
 class Slurm(Pool):
     """Stages as jobs of a Slurm cluster. The store is on a disk that all its nodes share.
 
-    What becomes ready at one moment and asks for the same is one job array. Before its time limit a build is asked for
-    a checkpoint, and its job is requeued, until it is finished.
+    What becomes ready at one moment and asks for the same is one job array. Before its time limit a build is to
+    leave a checkpoint, and its job is requeued, until it is finished.
     """
 
     jobs: Annotated[Count, "that are in Slurm's queue at once"] = 100
     poll_seconds: Annotated[Positive, "between two questions to Slurm, each for all jobs"] = 5.0
-    signal_seconds: Annotated[Count, "before its time limit, a build is asked for a checkpoint; Slurm may be early"] = (
-        60
-    )
+    signal_seconds: Annotated[Count, "before its time limit, a build is to leave a checkpoint; Slurm may be early"] = 60
     requeues: Annotated[Count, "of one job that is not finished at its time limit"] = 100
     resources: Annotated[
         Mapping[str, Resources | Mapping[str, Any]], "what jobs ask for, by kind of stage; `default`: all kinds"
@@ -61,7 +64,7 @@ class Slurm(Pool):
         kinds = {kind.name for kind in built_in()} | {stage.kind for stage in sweep.plan.stages.values()}
         check(self.given, kinds, self.signal_seconds)
         for stage in sweep.plan.stages.values():
-            asked(self.given, stage, sweep.builder.runtime)
+            resources_of(self.given, stage, sweep.builder.runtime)
         _check_cluster()
         return _Jobs(self, sweep.builder.runtime, sweep.journal.folder.absolute() / "slurm")
 
@@ -73,7 +76,7 @@ class Slurm(Pool):
 
 
 def _check_cluster() -> None:
-    """Raise ConfigError where jobs cannot be submitted, or not be asked for."""
+    """Raise ConfigError where jobs cannot be submitted, or not be looked at."""
     try:
         import submitit  # noqa: F401
     except ImportError:
@@ -85,6 +88,19 @@ def _check_cluster() -> None:
         command("squeue", "--noheader", "--states=all", "--format=%i")
     except NoAnswer as error:
         raise ConfigError("executor", "a Slurm that answers", str(error)) from None
+
+
+@contextlib.contextmanager
+def _outside_of_jobs() -> Iterator[None]:
+    """While inside, variables of the job that this command itself may run in are hidden: they would decide for what it
+    submits."""
+    inside = "SLURM_JOB_ID" in os.environ
+    names = [name for name in os.environ if inside and name.startswith(HIDDEN) and name != "SLURM_CONF"]
+    hidden = {name: os.environ.pop(name) for name in names}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 @dataclass
@@ -114,7 +130,8 @@ class _Jobs(Workers):
         self.queue = Queue()
         self.gathered: list[Build] = []  # what begins in one turn is submitted together
         self.jobs: dict[Key, _Job] = {}
-        self.submit_at = self.asked_at = 0.0
+        self.submit_at = self.polled_at = 0.0
+        self.warned_at = -WARN_SECONDS
         self.answered = time.monotonic()
 
     def room(self, stage: Stage) -> bool:
@@ -122,18 +139,18 @@ class _Jobs(Workers):
 
     def start(self, build: Build) -> str:
         self.gathered.append(build)
-        return "Slurm"
+        return Slurm.__name__
 
     def over(self, timeout: float) -> Iterator[Over]:
         if self.gathered and time.monotonic() >= self.submit_at:
             yield from self._submit()
         end = time.monotonic() + timeout
         while not (there := self._with_outcome()) and time.monotonic() < end:
-            time.sleep(0.1)
+            time.sleep(0.2)
         for key in there:
             self._forget(self.jobs.pop(key), keep=False)
             yield Over(key)
-        if self.jobs and time.monotonic() - self.asked_at >= self.options.poll_seconds:
+        if self.jobs and time.monotonic() - self.polled_at >= self.options.poll_seconds:
             yield from self._ask()
 
     def where(self, key: Key) -> str | None:
@@ -152,11 +169,11 @@ class _Jobs(Workers):
     def _submit(self) -> Iterator[Over]:
         """Hand what was gathered to Slurm: what asks for the same in one array."""
         import submitit
-        from submitit.core.utils import FailedJobError
+        from submitit.core.utils import FailedJobError, FailedSubmissionError
 
         groups: dict[str, tuple[Any, list[Build]]] = {}
         for build in self.gathered:
-            own = asked(self.options.given, build.stage, self.runtime)
+            own = resources_of(self.options.given, build.stage, self.runtime)
             ours = parameters(own, build.stage, self.runtime, self.options.signal_seconds, self.options.requeues)
             name = repr(sorted(ours.items()))
             if name in groups and len(groups[name][1]) % ARRAY == 0:
@@ -167,14 +184,15 @@ class _Jobs(Workers):
             executor = submitit.SlurmExecutor(self.folder)
             executor.update_parameters(**ours, array_parallelism=len(builds))
             try:
-                with contextlib.redirect_stderr(None), executor.batch():
+                with contextlib.redirect_stderr(None), _outside_of_jobs(), executor.batch():
                     jobs = [executor.submit(build_there, str(b.spec.absolute()), str(b.log.absolute())) for b in builds]
-            except FailedJobError as error:
+            except (FailedJobError, FailedSubmissionError, OSError) as error:
                 yield from self._refused(builds, str(error))
                 continue
+            self.answered = time.monotonic()
             for job, build in zip(jobs, builds, strict=True):
                 self.jobs[build.stage.key] = _Job(job.job_id, build)
-        self.asked_at = time.monotonic()
+        self.polled_at = time.monotonic()
 
     def _refused(self, builds: list[Build], message: str) -> Iterator[Over]:
         """sbatch took no job: the builds are tried later, where the message says that this may help."""
@@ -189,12 +207,14 @@ class _Jobs(Workers):
 
     def _ask(self) -> Iterator[Over]:
         """Look at all jobs: one call."""
-        self.asked_at = now = time.monotonic()
+        self.polled_at = now = time.monotonic()
         try:
             known = self.queue.ask({job.id for job in self.jobs.values()})
         except NoAnswer as error:
             silent = now - self.answered
-            console.print(f"  [yellow]Slurm does not answer[/] for {seconds(silent)} ({for_console(error)})")
+            if now - self.warned_at >= WARN_SECONDS:
+                self.warned_at = now
+                console.print(f"  [yellow]Slurm does not answer[/] for {seconds(silent)} ({for_console(error)})")
             if silent > DOWN_SECONDS:
                 yield from [Over(key, f"Slurm did not answer for {seconds(silent)}", False) for key in self.jobs]
                 self.jobs.clear()
@@ -208,6 +228,9 @@ class _Jobs(Workers):
         """Take up what Slurm says of a job: its end without an outcome, where it holds on."""
         if status is not None and not status.over:
             job.status, job.lost = status, None
+            if status.held and not job.killed:
+                job.killed = f"Slurm holds job {job.id}: {status.reason}"
+                self._cancel([job])
             return None
         job.lost = now if job.lost is None else job.lost
         if now - job.lost < (UNKNOWN_SECONDS if status is None else SETTLE_SECONDS):
@@ -223,9 +246,9 @@ class _Jobs(Workers):
 
     def _forget(self, job: _Job, keep: bool) -> None:
         """Remove the files of a job that is over. keep: what Slurm wrote of it is added to the build's output."""
-        if keep and (said := end_of(self._output(job))):
+        if keep and (written := end_of(self._output(job))):
             with job.build.log.open("a") as log:
-                log.write(said)
+                log.write(written)
         for path in (self._output(job), self.folder / f"{job.id}_submitted.pkl"):
             path.unlink(missing_ok=True)
 

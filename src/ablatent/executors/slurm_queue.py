@@ -22,8 +22,10 @@ OVER = (
     *("OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT"),
 )
 """States that a job does not leave, unless it is requeued."""
+HELD = ("JobHoldMaxRequeue", "launch_failed_requeued_held")
+"""Reasons of jobs that wait for an administrator."""
 OF_MEMORY = re.compile(r"exceeded (?:job )?memory limit|oom[-_ ]?kill", re.IGNORECASE)
-SAID = re.compile(r"^(?:slurmstepd\S*|srun|ablatent): error: (.+)$", re.MULTILINE)
+MESSAGE = re.compile(r"^(?:slurmstepd\S*|srun|ablatent): error: (.+)$", re.MULTILINE)
 GIVEN_UP = "was requeued"
 """What the script of a job says when it stops to."""
 JOB = re.compile(r"\bjob (\d+(?:_\d+)?)\b")
@@ -52,6 +54,11 @@ class Status:
     def waits(self) -> bool:
         """Whether nothing of it runs."""
         return not self.over and self.state not in ("RUNNING", "COMPLETING")
+
+    @property
+    def held(self) -> bool:
+        """Whether Slurm itself will not run it again, after it failed to begin it."""
+        return self.waits and self.reason.replace(" ", "_") in HELD
 
 
 @dataclass(frozen=True)
@@ -132,17 +139,17 @@ def ending(name: str, status: Status | None, output: str, kind: str) -> Ending:
     if status is None:
         return Ending(f"Slurm knows job {name} no more", True)
     at = f"job {name}" + (f" on {status.nodes}" if status.nodes else "")
-    said = SAID.findall(output)
+    messages = MESSAGE.findall(output)
     if status.state == "OUT_OF_MEMORY" or OF_MEMORY.search(output):
-        line = next((line for line in said if OF_MEMORY.search(line)), "out of memory")
-        return Ending(f"{at} took more memory than it had asked for ({line}); {own}.memory is to be larger", False)
+        line = next((line for line in messages if OF_MEMORY.search(line)), "out of memory")
+        return Ending(f"{at} took more memory than it was given ({line}); {own}.memory is to be larger", False)
     if status.state == "CANCELLED":
         return Ending(f"{at} was cancelled", False)
     if status.state == "TIMEOUT":
         return Ending(f"{at} was ended by its time limit, {own}.minutes", True)
-    if given_up := next((line for line in said if GIVEN_UP in line), ""):
+    if given_up := next((line for line in messages if GIVEN_UP in line), ""):
         return Ending(f"{at} {given_up}; {own}.minutes is to be larger", False)
-    return Ending(f"{at} ended as {status.state}" + (f": {said[-1]}" if said else ""), True)
+    return Ending(f"{at} ended as {status.state}" + (f": {messages[-1]}" if messages else ""), True)
 
 
 def end_of(path: Path, size: int = 4000) -> str:

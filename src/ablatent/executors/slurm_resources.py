@@ -71,7 +71,7 @@ def check(resources: Mapping[str, Mapping[str, Any]], kinds: Collection[str], si
                 raise ConfigError(f"{path}.extra.{name}", "an option of sbatch that is not set already", value, do)
 
 
-def asked(resources: Mapping[str, Mapping[str, Any]], stage: Stage, runtime: Mapping[str, Any]) -> Resources:
+def resources_of(resources: Mapping[str, Mapping[str, Any]], stage: Stage, runtime: Mapping[str, Any]) -> Resources:
     """What the job of a stage asks for."""
     devices = int(runtime["devices"]) if several(stage, runtime) else 1
     gpus = devices if runtime["device"] == "gpu" else 0
@@ -107,6 +107,8 @@ def parameters(own: Resources, stage: Stage, runtime: Mapping[str, Any], signal_
     return {
         **{name: value for name, value in given.items() if value is not None},
         "stderr_to_stdout": True,
+        # srun does not take it over from the job
+        "srun_args": [f"--cpus-per-task={own.cpus}"],
         "setup": [
             f"export OMP_NUM_THREADS={max(1, (own.cpus or 1) // devices)}",
             f"export PYTHONPATH={shlex.quote(search_path())}",
