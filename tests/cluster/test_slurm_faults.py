@@ -192,7 +192,7 @@ def test_what_slurm_refuses_has_failed_with_its_message(begin):
 
 
 def test_several_devices_of_a_node(begin, cluster, folder):
-    command = begin(*JOB, "runtime.devices=2", "executor.resources.default.cpus=1")
+    command = begin(*JOB, "runtime.devices=2", "executor.resources.default={cpus: 1, memory: 5}")
     job, _, _ = command.training()
     cluster.run("scontrol", "requeue", job, check=True)
     command.wait()
@@ -212,5 +212,5 @@ def test_slurm_is_away_for_a_while(begin, cluster, the_bits):
 
 
 def test_no_slurm_at_all(folder):
-    done = run(folder, *JOB, *SLURM, env={"SLURM_CONF": str(folder / "nothing")}, cold=True)
+    done = run(folder, *JOB, *SLURM, env={"SLURM_CONF": str(folder / "nothing")})
     assert done.returncode == 2 and "executor: expected a Slurm that answers" in done.stdout, done.stdout + done.stderr
