@@ -5,6 +5,9 @@ BIN := .venv/bin
 # Tests run in so many processes of one thread each: trainings in the tests compare bits, which threads can change.
 WORKERS ?= 2
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations=10
+# SYSTEM=1 also installs, as root, the Slurm that tests of clusters start; without it they are skipped.
+SYSTEM ?=
+SLURM := slurmctld slurmd slurm-client munge slurmdbd mariadb-server
 FASHION := /usr/share/datasets/fashion-mnist
 
 .PHONY: demo test test-fast test-cluster check bench clean env
@@ -14,7 +17,7 @@ demo: .venv/.installed
 	$(BIN)/python run.py -m first_stage=kl,vq sampler=dpm_solver_sde preset=$(or $(PRESET),demo) title="Demo: KL against VQ"
 	@start=$$(cat .venv/.demo-start); echo "demo: installation $$(cat .venv/.install-seconds) s (once), this run $$(( $$(date +%s) - start )) s"
 
-test: env .venv/.fashion-mnist check
+test: env .venv/.fashion-mnist $(if $(SYSTEM),.venv/.system) check
 	$(PYTEST) -m "not slow and not cluster"
 	$(PYTEST) -m "slow and not cluster"
 
@@ -22,7 +25,7 @@ test-fast: env
 	$(PYTEST) -m "not slow and not cluster"
 
 # Faults of a real Slurm of its own, one after the other; needs root, and the packages that a skipped test names.
-test-cluster: env
+test-cluster: env $(if $(SYSTEM),.venv/.system)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/cluster --durations=0 -rs
 
 check: env
@@ -63,6 +66,10 @@ COMPILE = $(BIN)/python -m compileall -qq -j 0 .venv/lib
 	@test -d $(FASHION) || (command -v apt-get >/dev/null && test "$$(id -u)" = 0 \
 		&& apt-get update -qq && apt-get install -y -qq dataset-fashion-mnist >/dev/null) \
 		|| echo "no Debian package of Fashion-MNIST here; it will be downloaded"
+	@touch $@
+
+.venv/.system: .venv/.ready
+	apt-get update -qq && apt-get install -y -qq --no-install-recommends $(SLURM) >/dev/null
 	@touch $@
 
 clean:

@@ -28,6 +28,7 @@ LONG = {
     "tests/stages/test_task_stage.py": 90,
     "tests/stages/test_guidance_stage.py": 90,
     "tests/sweep/test_sweep.py::test_kill_9_and_resume_gives_the_same_bits": 90,
+    "tests/cluster/test_slurm.py": 110,
     "tests/sweep/test_devices.py": 80,
     "tests/cli/test_launchers.py::test_a_sweep_by": 60,
     "tests/cli/test_signals.py": 60,

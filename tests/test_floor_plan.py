@@ -44,6 +44,7 @@ LIBRARIES = {
     "pytorch_lightning": {"training"},
     "torch_fidelity": {"evaluation"},
     "torchmetrics": {"evaluation"},
+    "submitit": {"executors"},
     "matplotlib": {"report"},
     "optuna": {"search"},
     "ray": {"executors"},

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from ablatent.core.errors import AblatentError
 from ablatent.core.escape import for_console
+from ablatent.core.files import print_into
 from ablatent.core.progress import console
 from ablatent.core.signals import end_on_signals
 
@@ -42,10 +43,7 @@ def serve(answers: int) -> None:
     busy = threading.Event()
     threading.Thread(target=_read, args=(tasks, busy), name="tasks", daemon=True).start()
     while (task := tasks.get()) is not None:
-        log = os.open(task["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-        for output in (1, 2):
-            os.dup2(log, output)
-        os.close(log)
+        print_into(Path(task["log"]))
         try:
             build_spec(Path(task["spec"]))
         finally:

@@ -3,12 +3,12 @@
 import hashlib
 import os
 import shutil
-import sys
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ablatent.core.files import write_json
+from ablatent.core.here import search_path
 from ablatent.core.options import SEARCHPATH_VARIABLE
 from ablatent.core.progress import warn_once
 from ablatent.core.source import file_of
@@ -29,7 +29,7 @@ def worker_environment(root: Path, stages: Iterable[Stage]) -> dict[str, str]:
     folder = snapshot(root, stages)
     known = os.environ.get(SEARCHPATH_VARIABLE, "")
     return {
-        "PYTHONPATH": os.pathsep.join([str(folder), *(p for p in sys.path if p)]),
+        "PYTHONPATH": os.pathsep.join([str(folder), search_path()]),
         SEARCHPATH_VARIABLE: os.pathsep.join(p for p in (str(folder / "conf"), known) if p),
     }
 
