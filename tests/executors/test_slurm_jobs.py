@@ -60,7 +60,7 @@ def jobs(cluster, monkeypatch):
     """The engine, which looks at its jobs at each turn, and waits for nothing."""
     for name in ("SETTLE_SECONDS", "UNKNOWN_SECONDS"):
         monkeypatch.setattr(slurm, name, 0.0)
-    return slurm._Jobs(Slurm(poll_seconds=1e-9), RUNTIME, cluster / "slurm")
+    return slurm._Jobs(Slurm(poll_seconds=1e-9), RUNTIME, cluster / "slurm", {})
 
 
 def build(folder: Path, of: Stage) -> Build:
@@ -108,7 +108,7 @@ def test_the_script_of_a_job(cluster):
         "diffusion": {"gpus": 2, "extra": {"exclusive": True}},
     }
     runtime = {**RUNTIME, "device": "gpu", "devices": 2}
-    jobs = slurm._Jobs(Slurm(resources=own, signal_seconds=45, requeues=7), runtime, cluster / "slurm")
+    jobs = slurm._Jobs(Slurm(resources=own, signal_seconds=45, requeues=7), runtime, cluster / "slurm", {})
     jobs.start(build(cluster, stage()))
     submit(jobs)
     script = (cluster / "script").read_text()
@@ -207,7 +207,7 @@ def test_a_silent_job_is_cancelled_and_tried_again(jobs, cluster):
 
 
 def test_no_more_jobs_than_wanted_are_in_the_queue(cluster):
-    jobs = slurm._Jobs(Slurm(jobs=2), RUNTIME, cluster / "slurm")
+    jobs = slurm._Jobs(Slurm(jobs=2), RUNTIME, cluster / "slurm", {})
     begin(jobs, cluster, "a")
     assert jobs.room(stage("b"))
     jobs.start(build(cluster, stage("b")))
