@@ -24,9 +24,9 @@ test: env .venv/.fashion-mnist $(if $(SYSTEM),.venv/.system) check
 test-fast: env
 	$(PYTEST) -m "not slow and not cluster"
 
-# Faults of a real Slurm of its own, one after the other; needs root, and the packages that a skipped test names.
+# Sweeps under faults: by worker processes, on a Slurm and a Ray of the tests' own, one after the other. SYSTEM=1 installs those.
 test-cluster: env $(if $(SYSTEM),.venv/.system)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/cluster --durations=0 -rs
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/cluster tests/executors --durations=0 -rs
 
 check: env
 	$(BIN)/ruff format --check .
@@ -68,7 +68,9 @@ COMPILE = $(BIN)/python -m compileall -qq -j 0 .venv/lib
 		|| echo "no Debian package of Fashion-MNIST here; it will be downloaded"
 	@touch $@
 
+# Slurm from Debian and Ray from PyPI, for the tests of clusters: with SYSTEM=1 alone. Those tests are skipped without them.
 .venv/.system: .venv/.ready
+	$(PIP) -c constraints.txt -e ".[ray]"
 	apt-get update -qq && apt-get install -y -qq --no-install-recommends $(SLURM) >/dev/null
 	@touch $@
 
