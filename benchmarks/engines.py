@@ -2,10 +2,10 @@
 
 python benchmarks/engines.py [ENGINE …]
 
-ENGINE (all): inline, process (2 slots), joblib (Hydra's launcher, 2 jobs), slurm (2 nodes) and ray (head and 2 nodes), the
-last two on clusters of the tests' own (tests/cluster; root). Tiny preset, digits, one thread. Compared are all stored
-files without times in them, with those of inline. An engine that is not there is left out, with a line that says why.
-Writes benchmarks/results/engines.md and .json; code 1 where anything differs.
+ENGINE (all): inline, process (2 slots), joblib (Hydra's launcher, 2 jobs), slurm (2 nodes) and ray (head and 2 nodes),
+the last two on clusters of the tests' own (tests/cluster; root). Tiny preset, digits, one thread. Compared are all
+stored files without times in them, with those of inline. An engine that is not there is left out, with a line that says
+why. Writes benchmarks/results/engines.md and .json; code 1 where anything differs.
 """
 
 import json
@@ -118,12 +118,14 @@ def write(rows: list[dict]) -> None:
         f"| {row.get('left out') or ', '.join(row['files that differ']) or 'none'} |"
         for row in rows
     ]
-    (RESULTS / "engines.md").write_text(
-        f"# One sweep on every engine\n\n`python benchmarks/engines.py`, {time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores "
-        f"({platform.machine()}): 8 jobs of the tiny preset, one thread each. Times are of whole commands, those of starting "
-        "a cluster left out; two workers share two cores with the cluster's own processes.\n\n"
-        "| engine | seconds | stored files | differ from inline |\n|---|---|---|---|\n" + "\n".join(lines) + "\n"
+    about = (
+        f"`python benchmarks/engines.py`, {time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores ({platform.machine()}): 8 "
+        "jobs of the tiny preset, one thread each. Times are of whole commands, those of starting a cluster left out; two "
+        "workers share two cores with the cluster's own processes."
     )
+    head = "| engine | seconds | stored files | differ from inline |\n|---|---|---|---|"
+    text = "\n".join(["# One sweep on every engine", "", about, "", head, *lines, ""])
+    (RESULTS / "engines.md").write_text(text)
 
 
 if __name__ == "__main__":

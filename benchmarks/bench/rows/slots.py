@@ -1,0 +1,48 @@
+"""Worker processes against one process: sweeps of trainings in two slots, and of many small stages in one."""
+
+from itertools import count
+
+from bench.commands import SHORT, TINY, run
+from bench.row import Bound, Case, Maker, Prepared, Row
+
+TRAININGS = ("-m", "diffusion.seed=0,1,2,3", "training.steps=600", *TINY)
+SMALL = ("-m", f"samples.seed={','.join(map(str, range(1, 101)))}", *TINY, *SHORT)
+
+
+def side(*trainings: str, small: str) -> Maker:
+    """A maker of commands, each with new stages. trainings: the executor for the case of that name; small: for the
+    other."""
+
+    def maker(case: Case) -> Prepared:
+        folder, numbers = case.scratch / "sweep", count(1)
+        of_trainings = case.name == "trainings"
+        run(case, folder, *TINY, *(() if of_trainings else SHORT), "do=run")
+
+        def call() -> None:
+            if of_trainings:
+                run(case, folder, *TRAININGS, f"training.lr={1e-4 + 1e-6 * next(numbers)}", *trainings)
+            else:
+                run(case, folder, *SMALL, f"sampler.eta={0.001 * next(numbers)}", small)
+
+        return Prepared(call)
+
+    return maker
+
+
+ROW = Row(
+    title="executor=process: four trainings in two slots against one; 200 small stages in one slot against inline",
+    sides={
+        "ours": side("executor=process", "executor.slots=2", small="executor=process"),
+        "the other": side("executor=process", "executor.slots=1", small="executor=inline"),
+    },
+    cases={"trainings": {}, "200 small stages": {}},
+    bounds=(
+        Bound("the other", time=1 / 1.7, cases=("trainings",)),
+        Bound("the other", time=1.15, cases=("200 small stages",)),
+    ),
+    seconds=60,
+    rounds=(1, 3),
+    warmup=0,
+    threads=1,
+    note="Whole commands on a found first stage, one thread each, report included. Small: 100 samples and their scores.",
+)
