@@ -119,8 +119,8 @@ def write(rows: list[dict]) -> None:
         for row in rows
     ]
     about = (
-        f"`python benchmarks/engines.py`, {time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores ({platform.machine()}): 8 "
-        "jobs of the tiny preset, one thread each. Times are of whole commands, those of starting a cluster left out; two "
+        f"`python benchmarks/engines.py`, {time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores ({platform.machine()}): "
+        "8 jobs of the tiny preset, one thread each. Times are of whole commands, without starting a cluster; two "
         "workers share two cores with the cluster's own processes."
     )
     head = "| engine | seconds | stored files | differ from inline |\n|---|---|---|---|"

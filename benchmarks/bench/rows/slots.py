@@ -30,7 +30,7 @@ def side(*trainings: str, small: str) -> Maker:
 
 
 ROW = Row(
-    title="executor=process: four trainings in two slots against one; 200 small stages in one slot against inline",
+    title="Worker processes (executor=process): four trainings in two slots against one; 200 small stages in one slot against inline",
     sides={
         "ours": side("executor=process", "executor.slots=2", small="executor=process"),
         "the other": side("executor=process", "executor.slots=1", small="executor=inline"),
@@ -44,5 +44,5 @@ ROW = Row(
     rounds=(1, 3),
     warmup=0,
     threads=1,
-    note="Whole commands on a found first stage, one thread each, report included. Small: 100 samples and their scores.",
+    note="Whole commands on a found first stage, one thread each, with reports. Small: 100 samples and their scores.",
 )
