@@ -30,7 +30,7 @@ def side(*trainings: str, small: str) -> Maker:
 
 
 ROW = Row(
-    title="Worker processes (executor=process): four trainings in two slots against one; 200 small stages in one slot against inline",
+    title="Worker processes: four trainings in two slots against one; 200 small stages in one slot against inline",
     sides={
         "ours": side("executor=process", "executor.slots=2", small="executor=process"),
         "the other": side("executor=process", "executor.slots=1", small="executor=inline"),
