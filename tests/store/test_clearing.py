@@ -160,6 +160,19 @@ def test_leftovers_go_unless_something_goes_on_from_them(root):
     assert not list((root / "damaged").iterdir())
 
 
+def test_copies_of_code_go_when_nobody_builds(root):
+    (root / "code/0a/src").mkdir(parents=True)
+    (root / "code/0b/src").mkdir(parents=True)
+    age(root)
+    (root / "code/0b").touch()
+    (root / "work/scores-00").mkdir(parents=True)
+    with locked(lock_file(root, Key("scores-00")), "by this process, whose threads exclude each other"):
+        gc(root)
+    assert {p.name for p in (root / "code").iterdir()} == {"0a", "0b"}
+    gc(root)
+    assert {p.name for p in (root / "code").iterdir()} == {"0b"}
+
+
 def test_nothing_is_deleted_while_a_plan_cannot_be_read(root):
     (root / "sweeps" / OLD / "plan.json").write_text("{")
     with pytest.raises(DataError, match=rf"{OLD}: expected a plan.json that can be read"):

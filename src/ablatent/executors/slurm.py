@@ -16,7 +16,7 @@ from ablatent.core.progress import console, counted, seconds
 from ablatent.executors.pool import Build, Over, Pool, Workers
 from ablatent.executors.slurm_job import build_there
 from ablatent.executors.slurm_queue import NoAnswer, Queue, Status, cancel, command, end_of, ending, ids_in
-from ablatent.executors.slurm_resources import Resources, check, parameters, resources_of
+from ablatent.executors.slurm_resources import SlurmResources, check, parameters, resources_of
 from ablatent.executors.snapshot import worker_environment
 from ablatent.stages.all_kinds import built_in
 from ablatent.stages.stage import Stage
@@ -53,7 +53,7 @@ class Slurm(Pool):
     signal_seconds: Annotated[Count, "before its time limit, a build is to leave a checkpoint; Slurm may be early"] = 60
     requeues: Annotated[Count, "of one job that is not finished at its time limit"] = 100
     resources: Annotated[
-        Mapping[str, Resources | Mapping[str, Any]], "what jobs ask for, by kind of stage; `default`: all kinds"
+        Mapping[str, SlurmResources | Mapping[str, Any]], "what jobs ask for, by kind of stage; `default`: all kinds"
     ] = field(default_factory=dict)
 
     @property

@@ -31,7 +31,7 @@ OURS = ("array", "error", "job-name", "nodes", "ntasks", "ntasks-per-node", "ope
 
 
 @dataclass(kw_only=True)
-class Resources(Fields):
+class SlurmResources(Fields):
     """What a stage of a kind asks for. null: as `default` has it; in `default`, what the cluster gives."""
 
     cpus: Annotated[Count | None, "processors; null: runtime.threads, else 4, for each device"] = None
@@ -44,7 +44,7 @@ class Resources(Fields):
     constraint: Annotated[Text | None, "features of a node"] = None
     extra: Annotated[Mapping[str, str | int | bool] | None, "further options of sbatch, by their long names"] = None
 
-    def over(self, other: "Resources") -> "Resources":
+    def over(self, other: "SlurmResources") -> "SlurmResources":
         """These, and those of `other` where they say nothing; of `extra`, both."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         own = {name: value for name, value in fields.items() if value is not None}
@@ -70,20 +70,22 @@ def check(resources: Mapping[str, Mapping[str, Any]], kinds: Collection[str], si
                 raise ConfigError(f"{path}.extra.{name}", "an option of sbatch that is not set already", value, do)
 
 
-def resources_of(resources: Mapping[str, Mapping[str, Any]], stage: Stage, runtime: Mapping[str, Any]) -> Resources:
+def resources_of(
+    resources: Mapping[str, Mapping[str, Any]], stage: Stage, runtime: Mapping[str, Any]
+) -> SlurmResources:
     """What the job of a stage asks for."""
     devices = int(runtime["devices"]) if several(stage, runtime) else 1
     gpus = devices if runtime["device"] == "gpu" else 0
-    derived = Resources(cpus=int(runtime.get("threads") or THREADS) * devices, gpus=gpus, minutes=240)
-    default = Resources(**resources.get(DEFAULT, {})).over(derived)
-    own = Resources(**resources.get(stage.kind, {})).over(default)
+    derived = SlurmResources(cpus=int(runtime.get("threads") or THREADS) * devices, gpus=gpus, minutes=240)
+    default = SlurmResources(**resources.get(DEFAULT, {})).over(derived)
+    own = SlurmResources(**resources.get(stage.kind, {})).over(default)
     if (own.gpus or 0) < gpus:
         raise ConfigError(f"executor.resources.{stage.kind}.gpus", f"at least {gpus}, for runtime.device=gpu", own.gpus)
     return own
 
 
 def parameters(
-    own: Resources,
+    own: SlurmResources,
     stage: Stage,
     runtime: Mapping[str, Any],
     signal_seconds: int,

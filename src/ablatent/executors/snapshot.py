@@ -15,6 +15,7 @@ from ablatent.core.source import file_of
 from ablatent.stages.provenance import GIT_FILE, git_state, modules_of
 from ablatent.stages.stage import Stage
 from ablatent.store.code import PACKAGE, reached
+from ablatent.store.layout import code_folder
 
 LARGEST = 50 * 2**20
 """Bytes of a user's package: a larger one is not copied."""
@@ -41,7 +42,7 @@ def snapshot(root: Path, stages: Iterable[Stage]) -> Path:
     digest = hashlib.blake2b(digest_size=16)
     for above, path in files:
         digest.update(f"{path.relative_to(above)}\n".encode() + hashlib.blake2b(path.read_bytes()).digest())
-    copy = root.absolute() / "code" / digest.hexdigest()
+    copy = code_folder(root.absolute()) / digest.hexdigest()
     if not copy.exists():
         part = copy.with_name(f".{copy.name}.{uuid.uuid4().hex[:8]}.part")
         for above, path in files:
@@ -53,6 +54,7 @@ def snapshot(root: Path, stages: Iterable[Stage]) -> Path:
             part.rename(copy)
         except OSError:  # another command has made it meanwhile
             shutil.rmtree(part)
+    os.utime(copy)  # for do=gc: it is in use
     return copy / "src"
 
 

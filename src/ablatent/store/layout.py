@@ -120,6 +120,11 @@ def sweeps_folder(root: Path) -> Path:
     return root / "sweeps"
 
 
+def code_folder(root: Path) -> Path:
+    """The folder of the copies of the code that workers run."""
+    return root / "code"
+
+
 def sweep_folder(root: Path, sweep: SweepId) -> Path:
     """The folder of a sweep, whether it is there or not."""
     return sweeps_folder(root) / sweep

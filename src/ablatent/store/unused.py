@@ -15,6 +15,7 @@ from ablatent.store.identity import Key, SweepId
 from ablatent.store.layout import (
     PLAN,
     checkpoints_of,
+    code_folder,
     lock_file,
     locks_folder,
     object_folder,
@@ -71,7 +72,8 @@ def find_unused(store: Store, keep: int | None = None, older_than: float = 0.0) 
         used |= claims.sweeps[sweep]
     objects = _objects(root, reader, used, limit)
     old = [sweep for sweep in claims.sweeps if sweep not in counted]
-    return Unused(objects, old, list(_leftovers(root, used, limit)), claims.unreadable)
+    leftovers = [*_leftovers(root, used, limit), *([] if busy else _copies_of_code(root, limit))]
+    return Unused(objects, old, leftovers, claims.unreadable)
 
 
 def in_work(root: Path, key: Key) -> bool:
@@ -108,6 +110,11 @@ def _objects(root: Path, reader: Reader, used: set[Key], limit: float) -> list[K
 def _is_imported(about: Manifest | None) -> bool:
     """Whether an object holds weights of another program, which nothing here can make again."""
     return about is not None and bool(about.source) and about.source.get("format") != OWN
+
+
+def _copies_of_code(root: Path, limit: float) -> Iterator[Path]:
+    """Copies of the code that no sweep has begun to use for long: nobody builds anything, so no worker needs them."""
+    yield from (copy for copy in sorted(code_folder(root).glob("*")) if copy.stat().st_mtime <= limit)
 
 
 def _leftovers(root: Path, used: set[Key], limit: float) -> Iterator[Path]:
