@@ -1,4 +1,4 @@
-"""Memory of networks in training: weights, optimizer state, saved activations."""
+"""Cost of a training step: memory of weights, optimizer state and saved activations, and the operations of a pass."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ablatent.stages.check_helpers import SMALL
+from ablatent.stages.forward_flops import ForwardFlops
 
 DTYPES = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 # Bytes a parameter in float32: the weight, its gradient and Adam's two moments; and for each average of the weights.
@@ -49,6 +50,23 @@ def for_batch(saved: Callable[[int], int], batch_size: int) -> int:
         return saved(batch_size)
     two = saved(2)
     return two + (batch_size - 2) * (saved(3) - two)
+
+
+def pass_cost(
+    module: nn.Module, forward: Callable[[int], Any], precision: str, batch_size: int
+) -> tuple[int, int]:
+    """(bytes that autograd keeps of a batch, floating-point operations of one image), by the forward passes that
+    `for_batch` asks for. forward: the pass over so many images."""
+    flops, images = ForwardFlops(), 0
+
+    def saved(n: int) -> int:
+        nonlocal images
+        images += n
+        with flops:
+            return saved_activation_bytes(module, lambda: forward(n), precision)
+
+    kept = for_batch(saved, batch_size)
+    return kept, flops.total // images
 
 
 def without_numbers(parameters: int, side: int) -> AbstractContextManager[Any]:
