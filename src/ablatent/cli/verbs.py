@@ -35,18 +35,19 @@ class PlanVerb(Verb):
 
     @rare_collections()
     def __call__(self, jobs: Sequence[Composed], store: Store, config: Config, command: str) -> int:
-        from ablatent.sweep.cost_rule import by_rule, flops_of, rate_of
+        from ablatent.sweep.cost_rule import by_rule, rate_of, work_of
         from ablatent.sweep.network_sizes import sizes_of, sizes_table
 
         plan = checked_plan(jobs, store, everything=True)
         runtime, executor = config["runtime"], make(config["executor"], Executor)
         slots = executor.slots_on(runtime)
         sizes = sizes_of(plan)
-        otherwise = by_rule(flops_of(plan, sizes), rate_of(runtime, threads_of(runtime, slots)))
+        threads = threads_of(runtime, slots)
+        otherwise = by_rule(work_of(plan, sizes), rate_of(runtime, threads))
         if config["estimate"]:
             from ablatent.sweep.timed_steps import TimedSteps
 
-            otherwise = TimedSteps(plan, runtime, otherwise)
+            otherwise = TimedSteps(plan, {**runtime, "threads": threads}, otherwise)
         cost = PlanCost(plan, store, otherwise)
         console.print(cost.table())
         for line in cost.summary(slots):

@@ -189,9 +189,9 @@ class StageKind(ABC):
         they take most of its time; empty where it is a training, or the number is not known. May import torch."""
         return {}
 
-    def trial(self, config: Config) -> "Trial | None":
-        """A training of this kind on made-up data, some of whose steps are timed for do=plan estimate=true; None where
-        there is none. May import Lightning."""
+    def trial(self, config: Config, stage: Stage) -> "Trial | None":
+        """The training of a job's stage of this kind on made-up data, a few steps of which do=plan estimate=true times;
+        None where there is none. May import Lightning."""
         return None
 
     def stage(

@@ -72,7 +72,7 @@ class ExpectedTime:
         stored = _Stored(store)
         self.rates = {
             Source.WORK: _Rates(stored, stages, _work, SCALED),
-            Source.NETWORK: _Rates(stored, stages, _network, (*SCALED, "training.batch_size")),
+            Source.NETWORK: _Rates(stored, stages, network_options, (*SCALED, "training.batch_size")),
         }
 
     def __call__(self, stage: Stage) -> Expected | None:
@@ -152,8 +152,8 @@ def _work(config: Mapping[str, Any], read: bool) -> Mapping[str, Any]:
     return kept if read else _unscaled(kept)
 
 
-def _network(config: Mapping[str, Any], read: bool) -> Mapping[str, Any]:
-    """Options of a network and of how it is run."""
+def network_options(config: Mapping[str, Any], read: bool = False) -> Mapping[str, Any]:
+    """The options of a stage that decide how fast its network is. read: of a stage that another one reads."""
     kept: dict[str, Any] = without(config, *NO_WORK, *NOT_NETWORK)
     training, guidance = kept.pop("training", None), kept.get("guidance")
     kept.pop("sampler", None)

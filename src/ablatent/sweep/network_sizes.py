@@ -1,4 +1,4 @@
-"""The table of networks that do=plan prints: parameters, and the memory of a training step."""
+"""The table of networks that do=plan prints: parameters, operations, and the memory of a training step."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -51,11 +51,12 @@ def sizes_table(sizes: Mapping[Key, Sequence[Size]]) -> Table:
     out = Table(title="networks", title_justify="left")
     for column in ("stage", "part"):
         out.add_column(column)
-    for column in ("parameters", "weights, Adam, EMA", "activations", "batch", "steps", "the preset's"):
+    for column in ("parameters", "GFLOP an image", "weights, Adam, EMA", "activations", "batch", "steps", "the preset's"):
         out.add_column(column, justify="right")
     for s in dict.fromkeys(size for of_stage in sizes.values() for size in of_stage):
         counts = ["–" if n is None else f"{n:,}" for n in (s.batch_size, s.steps, s.preset_steps)]
-        out.add_row(s.kind, s.part, f"{s.parameters / 1e6:.2f}M", _bytes(s.state), _bytes(s.activations), *counts)
+        flops = "–" if s.flops is None else f"{s.flops / 1e9:.3g}"
+        out.add_row(s.kind, s.part, f"{s.parameters / 1e6:.2f}M", flops, _bytes(s.state), _bytes(s.activations), *counts)
     return out
 
 

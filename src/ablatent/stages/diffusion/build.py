@@ -1,8 +1,12 @@
 """diffusion: latents → weights of the network and its conditioner, raw and EMA."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from torch import nn
 
+from ablatent.conditioning.base import Conditioner
 from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
 from ablatent.core.files import write_json
@@ -10,6 +14,7 @@ from ablatent.core.images import grid
 from ablatent.core.instantiate import make
 from ablatent.data.latents import Latents
 from ablatent.data.tensors import to_images
+from ablatent.diffusion.denoiser import Denoiser
 from ablatent.diffusion.loss import DiffusionLoss
 from ablatent.diffusion.timesteps import TimestepSampler
 from ablatent.diffusion.weighting import Weighting
@@ -24,6 +29,7 @@ from ablatent.store.artifacts import Artifact
 from ablatent.store.identity import Key
 from ablatent.tasks.conditions import conditions, conditions_in_turn
 from ablatent.tasks.generate import Draws, Guided, Model, generate
+from ablatent.training.batches import Batch
 from ablatent.training.diffusion import DiffusionTrainee, DiffusionTraining, LatentBatches, Panel
 
 PANEL, PANEL_STEPS = 16, 10
@@ -54,16 +60,8 @@ def build(ctx: Context) -> None:
         latent_shape=latents.shape,
         device=ctx.device,
     )
-    trainee = DiffusionTrainee(
-        loss=DiffusionLoss(denoiser, make(config["weighting"], Weighting), train_config.loss, config["vlb_weight"]),
-        timesteps=make(config["timestep_sampler"], TimestepSampler, T=denoiser.schedule.T),
-        conditioner=conditioner,
-        train_config=train_config,
-        seed=seed,
-        optimizer=optimizer_factory(config["optimizer"]),
-        validation=batches.validation(validation_rows, draws=2),
-        panel=_panel(ctx, model, source),
-    )
+    validation = batches.validation(validation_rows, draws=2)
+    trainee = make_trainee(config, train_config, denoiser, conditioner, validation, _panel(ctx, model, source))
     train(ctx, trainee, batches)
     if ctx.rank:
         return
@@ -80,6 +78,27 @@ def build(ctx: Context) -> None:
             "class_names": list(source.annotations.classes),
             "segment_names": list(source.annotations.segments),
         },
+    )
+
+
+def make_trainee(
+    config: Mapping[str, Any],
+    train_config: DiffusionTraining,
+    denoiser: Denoiser,
+    conditioner: Conditioner,
+    validation: list[Batch],
+    panel: Panel,
+) -> DiffusionTrainee:
+    """The training of a denoiser and its conditioner by the options of a diffusion stage."""
+    return DiffusionTrainee(
+        loss=DiffusionLoss(denoiser, make(config["weighting"], Weighting), train_config.loss, config["vlb_weight"]),
+        timesteps=make(config["timestep_sampler"], TimestepSampler, T=denoiser.schedule.T),
+        conditioner=conditioner,
+        train_config=train_config,
+        seed=int(config["seed"]),
+        optimizer=optimizer_factory(config["optimizer"]),
+        validation=validation,
+        panel=panel,
     )
 
 
