@@ -65,6 +65,6 @@ def test_networks_as_torch_counts_them(override: str) -> None:
 
     on_cpu = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     attention = {on_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v)}
-    with FlopCounterMode(display=False, custom_mapping=attention) as theirs:
+    with FlopCounterMode(display=False, custom_mapping=attention) as of_torch:
         run()
-    assert counted(run) == theirs.get_total_flops() > 0
+    assert counted(run) == of_torch.get_total_flops() > 0

@@ -8,7 +8,7 @@ from report_store import sealed
 
 from ablatent.stages.stage import Stage
 from ablatent.store.artifacts import Store
-from ablatent.sweep.expected_time import ExpectedTime, Source
+from ablatent.sweep.expected_time import ExpectedTime, TimeSource
 from ablatent.sweep.plan import Composed, make_plan
 from ablatent.sweep.plan_cost import PlanCost
 from composing import composed
@@ -40,7 +40,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return store
 
 
-def expected(store: Store, *overrides: str, source: Source = Source.WORK) -> dict[str, float | None]:
+def expected(store: Store, *overrides: str, source: TimeSource = TimeSource.WORK) -> dict[str, float | None]:
     """Role → seconds by that source, None where it tells nothing."""
     job = stages(*overrides)
     times = ExpectedTime(store, {stage.key: stage for stage in job.values()})
@@ -104,14 +104,14 @@ SAME_NETWORK = {
 
 @pytest.mark.parametrize("override", SAME_NETWORK)
 def test_the_same_network_is_as_fast_for_each_sample(override: str, store: Store) -> None:
-    found = expected(store, override, source=Source.NETWORK)
+    found = expected(store, override, source=TimeSource.NETWORK)
     assert {role: found[role] for role in SAME_NETWORK[override]} == SAME_NETWORK[override]
 
 
 def test_steps_batch_and_samples_multiply(store: Store) -> None:
-    found = expected(store, "training.steps=48", "training.batch_size=64", source=Source.NETWORK)
+    found = expected(store, "training.steps=48", "training.batch_size=64", source=TimeSource.NETWORK)
     assert found["diffusion"] == pytest.approx(80) and found["samples"] == 10
-    found = expected(store, "schedule=linear", "sampler.steps=10", "samples.count=128", source=Source.NETWORK)
+    found = expected(store, "schedule=linear", "sampler.steps=10", "samples.count=128", source=TimeSource.NETWORK)
     assert found["samples"] == pytest.approx(40)
 
 
@@ -127,7 +127,7 @@ OTHER_NETWORK = {
 
 @pytest.mark.parametrize("override", OTHER_NETWORK)
 def test_another_network_is_unknown(override: str, store: Store) -> None:
-    found = expected(store, override, source=Source.NETWORK)
+    found = expected(store, override, source=TimeSource.NETWORK)
     assert {found[role] for role in OTHER_NETWORK[override]} == {None}
 
 

@@ -12,7 +12,7 @@ from ablatent.stages.stage import Stage
 from ablatent.store.artifacts import Store
 from ablatent.store.identity import Key
 from ablatent.sweep.cost_rule import CPU_RATE, STEP, STEP_SECONDS, by_rule, rate_of, work_of
-from ablatent.sweep.expected_time import GUESS, Expected, Source
+from ablatent.sweep.expected_time import GUESS, Expected, TimeSource
 from ablatent.sweep.plan import Composed, Job, Plan, make_plan
 from ablatent.sweep.plan_cost import PlanCost
 from ablatent.sweep.schedule import ends_after
@@ -87,7 +87,9 @@ def test_the_rule_multiplies_steps_batch_and_operations() -> None:
 
 
 def test_the_rule_grows_with_steps_and_batch() -> None:
-    grown = [rule_of({"diffusion": sized(7, batch, steps)})["diffusion"] for batch, steps in ((8, 10), (9, 10), (9, 11))]
+    grown = [
+        rule_of({"diffusion": sized(7, batch, steps)})["diffusion"] for batch, steps in ((8, 10), (9, 10), (9, 11))
+    ]
     assert grown == sorted(set(grown))
 
 
@@ -116,7 +118,7 @@ def test_a_slot_is_as_fast_as_its_threads_and_devices() -> None:
 class Times:
     """(stage) -> an estimate by what its options say."""
 
-    def __init__(self, source: Source):
+    def __init__(self, source: TimeSource):
         self.source = source
 
     def __call__(self, one: Stage) -> Expected:
@@ -141,13 +143,15 @@ def lines(cost: PlanCost, slots: int) -> list[str]:
 @pytest.mark.parametrize(
     "source, shown, note",
     [
-        (Source.WORK, "5m00s", None),
-        (Source.NETWORK, "5m00s*", "* as the same network"),
-        (Source.TIMED, "5m00s+", "+ by steps"),
-        (Source.RULE, "~5m00s", "~ by rule"),
+        (TimeSource.WORK, "5m00s", None),
+        (TimeSource.NETWORK, "5m00s*", "* as the same network"),
+        (TimeSource.TIMED, "5m00s+", "+ by steps"),
+        (TimeSource.RULE, "~5m00s", "~ by rule"),
     ],
 )
-def test_the_table_marks_where_a_time_comes_from(source: Source, shown: str, note: str | None, tmp_path: Path) -> None:
+def test_the_table_marks_where_a_time_comes_from(
+    source: TimeSource, shown: str, note: str | None, tmp_path: Path
+) -> None:
     found = lines(PlanCost(two_jobs(), Store(tmp_path), Times(source)), 1)
     assert any(line.startswith("│ 3") and f" {shown} " in line for line in found)
     notes = [line for line in found if line.startswith(("* ", "+ ", "~ "))]
@@ -155,11 +159,11 @@ def test_the_table_marks_where_a_time_comes_from(source: Source, shown: str, not
 
 
 def test_the_line_below_the_table(tmp_path: Path) -> None:
-    cost = PlanCost(two_jobs(), Store(tmp_path), Times(Source.TIMED))
+    cost = PlanCost(two_jobs(), Store(tmp_path), Times(TimeSource.TIMED))
     known = "expected in all: 5m00s; each job for itself: 6m00s; longest path: 3m00s"
     assert lines(cost, 1)[-1] == known
     assert lines(cost, 2)[-1] == f"{known}; with executor.slots=2: 3m00s"
-    rough = PlanCost(two_jobs(), Store(tmp_path), Times(Source.RULE))
+    rough = PlanCost(two_jobs(), Store(tmp_path), Times(TimeSource.RULE))
     assert lines(rough, 1)[-1].startswith("expected in all: ~5m00s; each job for itself: ~6m00s")
 
 
@@ -167,16 +171,16 @@ def test_what_is_found_takes_no_time(tmp_path: Path) -> None:
     plan, store = two_jobs(), Store(tmp_path)
     shared = plan.jobs[0].stages["a"]
     store.folder(shared.key).mkdir(parents=True)
-    cost = PlanCost(plan, store, Times(Source.TIMED))
+    cost = PlanCost(plan, store, Times(TimeSource.TIMED))
     assert lines(cost, 1)[-1] == "expected in all: 4m00s; each job for itself: 4m00s; longest path: 2m00s"
     for job in plan.jobs:
         store.folder(job.stages["b"].key).mkdir(parents=True)
-    assert list(PlanCost(plan, store, Times(Source.TIMED)).summary(2)) == []
+    assert list(PlanCost(plan, store, Times(TimeSource.TIMED)).summary(2)) == []
 
 
 def test_there_is_no_line_where_something_is_unknown(tmp_path: Path) -> None:
     def some(one: Stage) -> Any:
-        return None if one.config["name"] == "shared" else Expected(1.0, Source.WORK)
+        return None if one.config["name"] == "shared" else Expected(1.0, TimeSource.WORK)
 
     cost = PlanCost(two_jobs(), Store(tmp_path), some)
     assert list(cost.summary(2)) == [] and any("2.0s + 1 unknown" in line for line in lines(cost, 2))

@@ -8,15 +8,15 @@ import pytest
 from ablatent.core.errors import StageError
 from ablatent.stages import trial as trials
 from ablatent.stages.stage import Stage
-from ablatent.stages.trial import Trial, seconds_a_step
+from ablatent.stages.trial import TrialTraining, seconds_a_step
 from ablatent.sweep import timed_steps
-from ablatent.sweep.expected_time import Expected, Source
+from ablatent.sweep.expected_time import Expected, TimeSource
 from ablatent.sweep.plan import Composed, Plan, make_plan
 from ablatent.sweep.timed_steps import TimedSteps
 from composing import composed
 
 BASE = ("preset=tiny", "data=digits", "runtime=cpu", "perceptual=alex")
-RULE = Expected(1.0, Source.RULE)
+RULE = Expected(1.0, TimeSource.RULE)
 
 
 def plan_of(*jobs: Sequence[str]) -> Plan:
@@ -37,7 +37,7 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The titles of what was timed; the first phase takes 2 s a step, the others 3 s."""
     titles: list[str] = []
 
-    def pretended(trial: Trial, runtime: Mapping[str, Any], title: str, budget: float) -> list[float]:
+    def pretended(trial: TrialTraining, runtime: Mapping[str, Any], title: str, budget: float) -> list[float]:
         titles.append(title)
         return [2.0, 3.0, 3.0][: len(trial.phases)]
 
@@ -48,7 +48,7 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_each_distinct_network_is_timed_once(tried: list[str]) -> None:
     found = estimates(plan_of([], ["schedule=linear"], ["training.steps=48"], ["sampler.steps=7"]))
     # eight steps without the critic, then four in which it trains and eight in which it counts
-    assert found["first_stage"] == [Expected(8 * 2.0 + 12 * 3.0, Source.TIMED)]
+    assert found["first_stage"] == [Expected(8 * 2.0 + 12 * 3.0, TimeSource.TIMED)]
     assert [e.seconds for e in found["diffusion"]] == [48.0, 48.0, 96.0]
     assert set(found["samples"]) == {RULE} and len(tried) == 2
     estimates(plan_of([], ["training.batch_size=8"], ["network.ch=64"]))
@@ -57,7 +57,7 @@ def test_each_distinct_network_is_timed_once(tried: list[str]) -> None:
 
 def test_without_a_critic_all_steps_are_alike(tried: list[str]) -> None:
     found = estimates(plan_of(["first_stage.loss.disc_start=null"]))
-    assert found["first_stage"] == [Expected(40.0, Source.TIMED)]
+    assert found["first_stage"] == [Expected(40.0, TimeSource.TIMED)]
 
 
 def test_what_cannot_be_timed_goes_by_the_rule(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,7 +133,8 @@ class _Course:
         self.stages = {stage.key: stage for stage in sweep.plan.stages.values()}
         expected = ExpectedTime(sweep.builder.store, sweep.plan.stages)
         self.expected = {
-            key: (GUESS[s.trained] if (known := expected(s)) is None else known.seconds) for key, s in self.stages.items()
+            key: (GUESS[s.trained] if (known := expected(s)) is None else known.seconds)
+            for key, s in self.stages.items()
         }
         self.schedule = Schedule(self.stages, lambda stage: self.expected[stage.key])
         self.jobs = JobsLeft(sweep)

@@ -25,7 +25,7 @@ from ablatent.stages.stage import Stage
 from ablatent.store.identity import Key, digest
 
 if TYPE_CHECKING:
-    from ablatent.stages.trial import Trial
+    from ablatent.stages.trial import TrialTraining
 
 Config = Mapping[str, Any]
 
@@ -189,7 +189,7 @@ class StageKind(ABC):
         they take most of its time; empty where it is a training, or the number is not known. May import torch."""
         return {}
 
-    def trial(self, config: Config, stage: Stage) -> "Trial | None":
+    def trial(self, config: Config, stage: Stage) -> "TrialTraining | None":
         """The training of a job's stage of this kind on made-up data, a few steps of which do=plan estimate=true times;
         None where there is none. May import Lightning."""
         return None

@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -22,7 +23,7 @@ STEPS = 20
 
 
 @dataclass(frozen=True)
-class Trial:
+class TrialTraining:
     """A training with fresh weights on made-up data. phases: (first step, number of steps) of its parts, within which
     all steps cost alike; precision: of the training."""
 
@@ -51,7 +52,7 @@ class _Scratch:
         """Nobody takes the build over."""
 
 
-class _Clock:
+class _StepClock:
     """In place of what a training does after its steps: notes when each ended. until: by the monotonic clock."""
 
     def __init__(self, until: float):
@@ -66,7 +67,7 @@ class _Clock:
             raise _Enough
 
 
-def seconds_a_step(trial: Trial, runtime: Mapping[str, Any], title: str, budget: float) -> list[float]:
+def seconds_a_step(trial: TrialTraining, runtime: Mapping[str, Any], title: str, budget: float) -> list[float]:
     """Of each phase: the median over at most STEPS of its steps after a first one that is not counted.
 
     runtime: the node of the configuration; one device is used, without torch.compile. budget: seconds for all phases,
@@ -75,14 +76,12 @@ def seconds_a_step(trial: Trial, runtime: Mapping[str, Any], title: str, budget:
     compute = replace(compute_of(runtime, trial.precision), devices=1, strategy="ddp", compile=False)
     found = []
     for first, _ in trial.phases:
-        clock = _Clock(time.monotonic() + budget / len(trial.phases))
+        clock = _StepClock(time.monotonic() + budget / len(trial.phases))
         trial.trainee.step, trial.trainee.steps = first, first + STEPS + 2
-        trial.trainee.after_step = clock  # type: ignore[method-assign, assignment]
+        trial.trainee.after_step = clock  # type: ignore[method-assign]
         with tempfile.TemporaryDirectory() as folder:
             recorder = Recorder(Path(folder), NoRun(RunSpec()), writes=False)
-            try:
+            with suppress(_Enough):
                 fit(trial.trainee, trial.batch_at, _Scratch(Path(folder)), recorder, compute, title)
-            except _Enough:
-                pass
         found.append(median(b - a for a, b in zip(clock.ends, clock.ends[1:], strict=False)))
     return found

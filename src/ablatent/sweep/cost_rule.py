@@ -9,7 +9,7 @@ from ablatent.stages.context import resolve_device
 from ablatent.stages.kind_base import Config, Size, StageKind
 from ablatent.stages.stage import Stage
 from ablatent.store.identity import Key
-from ablatent.sweep.expected_time import GUESS, Expected, Source
+from ablatent.sweep.expected_time import GUESS, Expected, TimeSource
 from ablatent.sweep.plan import Plan
 
 STEP = 3
@@ -20,23 +20,23 @@ CPU_RATE = 100e9
 """Operations a second of one CPU thread: fitted to trainings of 200 steps of the presets tiny and demo with
 runtime.threads=1, on a server's core with AVX-512 (docs/performance.md, "Planning", has what came of it)."""
 GPU_RATE = 40e12
-"""Operations a second of a GPU: a quarter of the peak of an A100 in TF32 (156e12, NVIDIA's data sheet), as convolutional
-networks of some size reach. Not measured."""
+"""Operations a second of a GPU: a quarter of the peak of an A100 in TF32 (156e12 in NVIDIA's data sheet), which large
+convolutions reach. Not measured."""
 
 
 @dataclass(frozen=True)
-class Work:
+class StageWork:
     """What a stage computes: floating-point operations of its networks, and training steps."""
 
     flops: int
     steps: int = 0
 
 
-def work_of(plan: Plan, sizes: Mapping[Key, Sequence[Size]]) -> dict[Key, Work]:
+def work_of(plan: Plan, sizes: Mapping[Key, Sequence[Size]]) -> dict[Key, StageWork]:
     """Key → work of the stages that are trainings of networks whose operations are known, or whose kind says how often
     they run such networks. sizes: of the networks of stages. The networks of a first stage's loss do not count."""
     forward = {key: sum(size.flops or 0 for size in of_stage) for key, of_stage in sizes.items()}
-    found: dict[Key, Work | None] = {}
+    found: dict[Key, StageWork | None] = {}
     for job in plan.jobs:
         for kind in kinds_of(job.config) if job.stages else ():
             stage = job.stages.get(kind.name)
@@ -46,18 +46,18 @@ def work_of(plan: Plan, sizes: Mapping[Key, Sequence[Size]]) -> dict[Key, Work]:
     return {key: work for key, work in found.items() if work is not None}
 
 
-def _training(sizes: Sequence[Size]) -> Work | None:
+def _training(sizes: Sequence[Size]) -> StageWork | None:
     """Of the first of a stage's networks that is trained for so many steps."""
     for size in sizes:
         if size.flops is not None and size.batch_size is not None and size.steps is not None:
-            return Work(STEP * size.flops * size.batch_size * size.steps, size.steps)
+            return StageWork(STEP * size.flops * size.batch_size * size.steps, size.steps)
     return None
 
 
-def _passes(kind: StageKind, config: Config, forward: Mapping[str, int]) -> Work | None:
+def _passes(kind: StageKind, config: Config, forward: Mapping[str, int]) -> StageWork | None:
     """Of a stage that runs networks. forward: role → operations of a pass of its network."""
     flops = sum(number * forward.get(role, 0) for role, number in kind.passes(config).items())
-    return Work(flops) if flops else None
+    return StageWork(flops) if flops else None
 
 
 def rate_of(runtime: Mapping[str, Any], threads: int) -> float:
@@ -66,13 +66,13 @@ def rate_of(runtime: Mapping[str, Any], threads: int) -> float:
     return (GPU_RATE if gpu else CPU_RATE * threads) * int(runtime["devices"])
 
 
-def by_rule(works: Mapping[Key, Work], rate: float) -> Callable[[Stage], Expected]:
+def by_rule(works: Mapping[Key, StageWork], rate: float) -> Callable[[Stage], Expected]:
     """(stage) -> its estimate by its work, at so many operations a second; by GUESS where that is unknown."""
 
     def expected(stage: Stage) -> Expected:
         work = works.get(stage.key)
         if work is None:
-            return Expected(GUESS[stage.trained], Source.RULE)
-        return Expected(work.flops / rate + work.steps * STEP_SECONDS, Source.RULE)
+            return Expected(GUESS[stage.trained], TimeSource.RULE)
+        return Expected(work.flops / rate + work.steps * STEP_SECONDS, TimeSource.RULE)
 
     return expected

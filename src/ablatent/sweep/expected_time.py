@@ -34,7 +34,7 @@ GUESS = {True: 600.0, False: 20.0}
 """Seconds of a stage, trained or not, of whose work nothing is known."""
 
 
-class Source(IntEnum):
+class TimeSource(IntEnum):
     """Where an expected time comes from, the surest first: stored stages of the same work; those that ran the same
     network; steps that were timed for this; a rule."""
 
@@ -49,7 +49,7 @@ class Expected:
     """The seconds that a stage will take, and where they come from."""
 
     seconds: float
-    source: Source
+    source: TimeSource
 
 
 class ExpectedTime:
@@ -71,8 +71,8 @@ class ExpectedTime:
         self.otherwise = otherwise
         stored = _Stored(store)
         self.rates = {
-            Source.WORK: _Rates(stored, stages, _work, SCALED),
-            Source.NETWORK: _Rates(stored, stages, network_options, (*SCALED, "training.batch_size")),
+            TimeSource.WORK: _Rates(stored, stages, _work, SCALED),
+            TimeSource.NETWORK: _Rates(stored, stages, network_options, (*SCALED, "training.batch_size")),
         }
 
     def __call__(self, stage: Stage) -> Expected | None:

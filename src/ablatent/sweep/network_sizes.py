@@ -24,9 +24,9 @@ class UnseenData(Fingerprints):
 
 def sizes_of(plan: Plan) -> dict[Key, list[Size]]:
     """Key of a stage → the sizes of its networks, over all jobs but those that were refused for more than that their
-    data is not there. Each distinct network is asked for once."""
+    data is not there. Each distinct network is sized once."""
     found: dict[Key, list[Size]] = {}
-    asked: dict[str, list[Size]] = {}
+    of_networks: dict[str, list[Size]] = {}
     for job in plan.jobs:
         if job.refused is not None and not job.without_data:
             continue
@@ -39,10 +39,10 @@ def sizes_of(plan: Plan) -> dict[Key, list[Size]]:
             if not kind.sized_by:
                 decides[kind.name] = stage.config
             name = digest({"kind": kind.name, "decides": without(decides, "seed")})
-            if name not in asked:
+            if name not in of_networks:
                 with one_thread():
-                    asked[name] = kind.sizes(job.config)
-            found[stage.key] = asked[name]
+                    of_networks[name] = kind.sizes(job.config)
+            found[stage.key] = of_networks[name]
     return found
 
 
@@ -51,12 +51,22 @@ def sizes_table(sizes: Mapping[Key, Sequence[Size]]) -> Table:
     out = Table(title="networks", title_justify="left")
     for column in ("stage", "part"):
         out.add_column(column)
-    for column in ("parameters", "GFLOP an image", "weights, Adam, EMA", "activations", "batch", "steps", "the preset's"):
+    for column in (
+        "parameters",
+        "GFLOP an image",
+        "weights, Adam, EMA",
+        "activations",
+        "batch",
+        "steps",
+        "the preset's",
+    ):
         out.add_column(column, justify="right")
     for s in dict.fromkeys(size for of_stage in sizes.values() for size in of_stage):
         counts = ["–" if n is None else f"{n:,}" for n in (s.batch_size, s.steps, s.preset_steps)]
         flops = "–" if s.flops is None else f"{s.flops / 1e9:.3g}"
-        out.add_row(s.kind, s.part, f"{s.parameters / 1e6:.2f}M", flops, _bytes(s.state), _bytes(s.activations), *counts)
+        out.add_row(
+            s.kind, s.part, f"{s.parameters / 1e6:.2f}M", flops, _bytes(s.state), _bytes(s.activations), *counts
+        )
     return out
 
 

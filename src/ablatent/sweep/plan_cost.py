@@ -12,16 +12,16 @@ from ablatent.core.progress import counted, seconds
 from ablatent.stages.stage import Stage
 from ablatent.store.artifacts import Store
 from ablatent.store.identity import Key
-from ablatent.sweep.expected_time import Expected, ExpectedTime, Source
+from ablatent.sweep.expected_time import Expected, ExpectedTime, TimeSource
 from ablatent.sweep.plan import Plan, counts
 from ablatent.sweep.schedule import ends_after, longest_paths
 
-MARKED = {Source.WORK: "{}", Source.NETWORK: "{}*", Source.TIMED: "{}+", Source.RULE: "~{}"}
+MARKED = {TimeSource.WORK: "{}", TimeSource.NETWORK: "{}*", TimeSource.TIMED: "{}+", TimeSource.RULE: "~{}"}
 """How an expected time is shown, by where it comes from."""
 NOTES = {
-    Source.NETWORK: "* as the same network took before, in proportion to its steps, batch size and samples",
-    Source.TIMED: "+ by steps that were timed just now",
-    Source.RULE: "~ by rule, from the operations of the network; a flat guess where these are not known",
+    TimeSource.NETWORK: "* as the same network took before, in proportion to its steps, batch size and samples",
+    TimeSource.TIMED: "+ by steps that were timed just now",
+    TimeSource.RULE: "~ by rule, from the operations of the network; a flat guess where these are not known",
 }
 """What these marks mean, below the table."""
 
@@ -29,14 +29,12 @@ NOTES = {
 class PlanCost:
     """The stages of a plan that are to be built, with their expected times.
 
-    otherwise: as for `ExpectedTime`; without it such stages are unknown. Each is estimated once, when it is asked for.
+    otherwise: as for `ExpectedTime`; without it such stages are unknown. Each is estimated once.
     """
 
     def __init__(self, plan: Plan, store: Store, otherwise: Callable[[Stage], Expected | None] = lambda stage: None):
         self.plan = plan
-        self.missing = {
-            key: stage for key, stage in plan.stages.items() if not store.folder(stage.key).exists()
-        }
+        self.missing = {stage.key: stage for stage in plan.stages.values() if not store.folder(stage.key).exists()}
         self.expected_time = ExpectedTime(store, plan.stages, otherwise)
 
     @cached_property
@@ -66,7 +64,7 @@ class PlanCost:
         that read each other; and all of them on so many slots."""
         if not self.missing or None in self.expected.values():
             return
-        rough = any(expected.source == Source.RULE for expected in self.expected.values() if expected is not None)
+        rough = any(expected.source == TimeSource.RULE for expected in self.expected.values() if expected is not None)
         of_jobs = [{stage.key for stage in job.stages.values()} & self.missing.keys() for job in self.plan.jobs]
         times = {
             "expected in all": sum(map(self._seconds, self.missing.values())),

@@ -10,9 +10,9 @@ from ablatent.stages.all_kinds import kinds_of
 from ablatent.stages.context import set_up_torch
 from ablatent.stages.kind_base import Config, StageKind
 from ablatent.stages.stage import Stage
-from ablatent.stages.trial import Trial, seconds_a_step
+from ablatent.stages.trial import TrialTraining, seconds_a_step
 from ablatent.store.identity import Key, digest
-from ablatent.sweep.expected_time import Expected, Source, network_options
+from ablatent.sweep.expected_time import Expected, TimeSource, network_options
 from ablatent.sweep.plan import Plan
 
 BUDGET = 10.0
@@ -51,9 +51,9 @@ class TimedSteps:
             console.print(f"  [yellow]{stage.key.short} could not be timed[/]: {for_console(reason)}")
             return self.otherwise(stage)
         total = sum(steps * seconds for (_, steps), seconds in zip(trial.phases, spent, strict=True))
-        return Expected(total, Source.TIMED)
+        return Expected(total, TimeSource.TIMED)
 
-    def _times(self, trial: Trial, stage: Stage, config: Config) -> list[float]:
+    def _times(self, trial: TrialTraining, stage: Stage, config: Config) -> list[float]:
         """Seconds a step, of each phase."""
         firsts = [first for first, _ in trial.phases]
         decides = [stage.kind, network_options(stage.config), stage.config["training"]["batch_size"], firsts]

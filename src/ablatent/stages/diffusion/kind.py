@@ -8,7 +8,7 @@ from ablatent.stages.options import reads_annotations, task_declares
 from ablatent.stages.stage import Stage
 
 if TYPE_CHECKING:
-    from ablatent.stages.trial import Trial
+    from ablatent.stages.trial import TrialTraining
 
 GROUPS = ("network", "schedule", "parameterization", "weighting", "conditioner", "timestep_sampler", "optimizer")
 """Config groups that decide a diffusion stage, beside `training` and `diffusion`."""
@@ -45,7 +45,7 @@ class DiffusionKind(StageKind):
 
         return diffusion_sizes(config)
 
-    def trial(self, config: Config, stage: Stage) -> "Trial":
+    def trial(self, config: Config, stage: Stage) -> "TrialTraining":
         from ablatent.stages.diffusion.trial import diffusion_trial
 
         return diffusion_trial(config, stage.config)

@@ -12,11 +12,11 @@ from ablatent.stages.diffusion.build import make_trainee
 from ablatent.stages.first_stage.check import model_of
 from ablatent.stages.kind_base import Config
 from ablatent.stages.models import dummy_inputs, make_denoiser
-from ablatent.stages.trial import Trial
+from ablatent.stages.trial import TrialTraining
 from ablatent.training.diffusion import DiffusionTraining, LatentBatches
 
 
-def diffusion_trial(config: Config, options: Mapping[str, Any]) -> Trial:
+def diffusion_trial(config: Config, options: Mapping[str, Any]) -> TrialTraining:
     """Of a job and its diffusion stage's options: latents are zeros with deviation one, conditions those of white
     images with empty annotations, and pretrained encoders of images give zeros at once."""
     train_config, seed = DiffusionTraining(**options["training"]), int(options["seed"])
@@ -31,4 +31,4 @@ def diffusion_trial(config: Config, options: Mapping[str, Any]) -> Trial:
     latents = Latents(zeros, np.ones_like(zeros), normalizer)
     batches = LatentBatches(latents, np.arange(count), conditioner.rows(source), count, seed, conditioner)
     trainee = make_trainee(options, train_config, denoiser, conditioner, [], lambda: np.zeros((1, 1, 3), np.uint8))
-    return Trial(trainee, batches, [(0, train_config.steps)], train_config.precision)
+    return TrialTraining(trainee, batches, [(0, train_config.steps)], train_config.precision)

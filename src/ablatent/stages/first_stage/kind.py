@@ -7,7 +7,7 @@ from ablatent.stages.kind_base import Check, Config, JobGraph, Size, StageKind
 from ablatent.stages.stage import Stage
 
 if TYPE_CHECKING:
-    from ablatent.stages.trial import Trial
+    from ablatent.stages.trial import TrialTraining
 
 
 class FirstStageKind(StageKind):
@@ -39,7 +39,7 @@ class FirstStageKind(StageKind):
 
         return [first_stage_size(config)]
 
-    def trial(self, config: Config, stage: Stage) -> "Trial | None":
+    def trial(self, config: Config, stage: Stage) -> "TrialTraining | None":
         from ablatent.stages.first_stage.trial import first_stage_trial
 
         return first_stage_trial(config)

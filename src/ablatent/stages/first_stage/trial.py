@@ -8,11 +8,11 @@ from ablatent.first_stage.base import FirstStage
 from ablatent.first_stage.losses import AutoencoderLoss
 from ablatent.stages.kind_base import Config
 from ablatent.stages.stored import make_first_stage
-from ablatent.stages.trial import Trial
+from ablatent.stages.trial import TrialTraining
 from ablatent.training.first_stage import FirstStageTrainee, FirstStageTraining, ImageBatches
 
 
-def first_stage_trial(config: Config) -> Trial | None:
+def first_stage_trial(config: Config) -> TrialTraining | None:
     """Of a job: images are noise, and the networks of the loss are the real ones. None for a first stage that is not
     trained."""
     node, side = config["first_stage"], int(config["data"]["size"])
@@ -25,7 +25,7 @@ def first_stage_trial(config: Config) -> Trial | None:
     batches = ImageBatches(pixels, np.arange(len(pixels)), model.latent_shape(side, side), train_config, seed)
     loss = make(node["loss"], AutoencoderLoss)
     trainee = FirstStageTrainee(model, loss, train_config, seed, pixels)
-    return Trial(trainee, batches, _phases(loss, train_config.steps), train_config.precision)
+    return TrialTraining(trainee, batches, _phases(loss, train_config.steps), train_config.precision)
 
 
 def _phases(loss: AutoencoderLoss, steps: int) -> list[tuple[int, int]]:
