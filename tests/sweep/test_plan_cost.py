@@ -16,6 +16,7 @@ from ablatent.sweep.expected_time import GUESS, Expected, TimeSource
 from ablatent.sweep.plan import Composed, Job, Plan, make_plan
 from ablatent.sweep.plan_cost import PlanCost
 from ablatent.sweep.schedule import ends_after
+from commands import SMALL, inline
 from composing import composed
 
 BASE = ("preset=tiny", "data=digits", "runtime=cpu")
@@ -184,3 +185,19 @@ def test_there_is_no_line_where_something_is_unknown(tmp_path: Path) -> None:
 
     cost = PlanCost(two_jobs(), Store(tmp_path), some)
     assert list(cost.summary(2)) == [] and any("2.0s + 1 unknown" in line for line in lines(cost, 2))
+
+
+@pytest.mark.slow
+def test_the_command_shows_it(tmp_path: Path) -> None:
+    shown = inline(tmp_path, *SMALL, "do=plan", "executor=process", "executor.slots=2").stdout
+    assert "~ by rule" in shown and "unknown" not in shown
+    (line,) = [line for line in shown.splitlines() if line.startswith("expected in all: ~")]
+    assert "; each job for itself: ~" in line and "; longest path: ~" in line and "; with executor.slots=2: ~" in line
+    assert "GFLOP an image" in shown
+
+
+def test_only_a_plan_can_be_estimated(tmp_path: Path) -> None:
+    refused = inline(tmp_path, *SMALL, "estimate=true")
+    assert refused.returncode == 2 and "estimate" in refused.stdout + refused.stderr
+    wrong = inline(tmp_path, *SMALL, "do=plan", "estimate=3")
+    assert wrong.returncode == 2 and "estimate: expected true or false" in wrong.stdout + wrong.stderr
