@@ -23,10 +23,10 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from ablatent.executors.pool import GUESS
 from ablatent.stages.stage import Stage
 from ablatent.store.identity import Key
 from ablatent.store.records import StageOutcome
+from ablatent.sweep.expected_time import GUESS
 from ablatent.sweep.journal import Journal, states_of
 from ablatent.sweep.schedule import Schedule, longest_paths
 

@@ -1,4 +1,5 @@
-"""Expected times of a plan: of the same work alone, in proportion to steps and count. Nothing is built."""
+"""Expected times of a plan by what is in the store: of the same work, or of the same network, in proportion to steps,
+batch size and count. Nothing is built."""
 
 import json
 
@@ -7,8 +8,9 @@ from report_store import sealed
 
 from ablatent.stages.stage import Stage
 from ablatent.store.artifacts import Store
-from ablatent.sweep.expected_time import ExpectedTime
-from ablatent.sweep.plan import Composed, make_plan, stages_table
+from ablatent.sweep.expected_time import ExpectedTime, TimeSource
+from ablatent.sweep.plan import Composed, make_plan
+from ablatent.sweep.plan_cost import PlanCost
 from composing import composed
 
 BASE = ("preset=tiny", "data=digits")
@@ -38,10 +40,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return store
 
 
-def expected(store: Store, *overrides: str) -> dict[str, float | None]:
+def expected(store: Store, *overrides: str, source: TimeSource = TimeSource.WORK) -> dict[str, float | None]:
+    """Role → seconds by that source, None where it tells nothing."""
     job = stages(*overrides)
     times = ExpectedTime(store, {stage.key: stage for stage in job.values()})
-    return {role: times(stage) for role, stage in job.items()}
+    found = {role: times(stage) for role, stage in job.items()}
+    return {role: None if e is None or e.source is not source else e.seconds for role, e in found.items()}
 
 
 SAME = ("seed=1", "first_stage.seed=3", "optimizer.lr=0.1", "optimizer.betas=[0.5,0.9]", "training.decay=linear")
@@ -86,8 +90,49 @@ def test_the_presets_do_not_share_their_times(store: Store) -> None:
         assert {found[role] for role in ("first_stage", "latents", "diffusion", "samples", "scores")} == {None}
 
 
+SAME_NETWORK = {
+    "training.batch_size=8": {"diffusion": 5.0},
+    "parameterization=eps": {"diffusion": 10.0, "samples": 10.0, "scores": 10.0},
+    "schedule=linear": {"diffusion": 10.0, "samples": 10.0},
+    "optimizer=adam": {"diffusion": 10.0},
+    "sampler=heun": {"samples": 10.0, "scores": 10.0},
+    "first_stage.training.batch_size=32": {"first_stage": 20.0},
+    "first_stage.loss.disc_start=null": {"latents": 10.0, "diffusion": 10.0, "samples": 10.0},
+    "training.validate_every=6": {"diffusion": 10.0},
+}
+
+
+@pytest.mark.parametrize("override", SAME_NETWORK)
+def test_the_same_network_is_as_fast_for_each_sample(override: str, store: Store) -> None:
+    found = expected(store, override, source=TimeSource.NETWORK)
+    assert {role: found[role] for role in SAME_NETWORK[override]} == SAME_NETWORK[override]
+
+
+def test_steps_batch_and_samples_multiply(store: Store) -> None:
+    found = expected(store, "training.steps=48", "training.batch_size=64", source=TimeSource.NETWORK)
+    assert found["diffusion"] == pytest.approx(80) and found["samples"] == 10
+    found = expected(store, "schedule=linear", "sampler.steps=10", "samples.count=128", source=TimeSource.NETWORK)
+    assert found["samples"] == pytest.approx(40)
+
+
+OTHER_NETWORK = {
+    "network.ch=64": {"diffusion", "samples"},
+    "runtime.precision=bf16-mixed": {"first_stage", "diffusion"},
+    "first_stage.ch=24": {"first_stage", "latents", "diffusion", "samples"},
+    "first_stage.loss.disc_start=null": {"first_stage"},
+    "conditioner=class": {"diffusion", "samples"},
+    "data.size=16": {"first_stage", "latents", "diffusion", "samples"},
+}
+
+
+@pytest.mark.parametrize("override", OTHER_NETWORK)
+def test_another_network_is_unknown(override: str, store: Store) -> None:
+    found = expected(store, override, source=TimeSource.NETWORK)
+    assert {found[role] for role in OTHER_NETWORK[override]} == {None}
+
+
 def test_the_table_says_what_is_unknown(store: Store) -> None:
     jobs = [Composed([o], composed(*BASE, o)) for o in ("training.steps=48", "network.ch=64")]
-    table = stages_table(make_plan(jobs), store)
+    table = PlanCost(make_plan(jobs), store).table()
     cells = dict(zip(table.columns[1].cells, table.columns[4].cells, strict=True))
     assert cells["diffusion"] == "20s + 1 unknown" and cells["first_stage"] == "–"

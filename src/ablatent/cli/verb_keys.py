@@ -16,6 +16,12 @@ class JobsKeys(Fields):
     out: Annotated[Text | None, "folder of the report; null: the sweep's in the store"]
 
 
+class PlanKeys(JobsKeys):
+    """The keys of do=plan."""
+
+    estimate: Annotated[bool, "time some steps of trainings of which the store tells nothing"]
+
+
 class ReportKeys(Fields):
     """The keys of do=report."""
 

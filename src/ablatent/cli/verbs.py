@@ -6,7 +6,7 @@ from pathlib import Path
 from ablatent.cli.checked_plan import checked_plan, missing_stages
 from ablatent.cli.command_fields import check_command, check_preset
 from ablatent.cli.verb import Config, Verb
-from ablatent.cli.verb_keys import ExportKeys, ImportKeys, JobsKeys, ReportKeys, SampleKeys, StatusKeys
+from ablatent.cli.verb_keys import ExportKeys, ImportKeys, JobsKeys, PlanKeys, ReportKeys, SampleKeys, StatusKeys
 from ablatent.core.collector import rare_collections
 from ablatent.core.declared import declared
 from ablatent.core.disk import full_disk_named
@@ -21,8 +21,9 @@ from ablatent.store.identity import Key, SweepId
 from ablatent.store.layout import object_folders
 from ablatent.store.sweeps import newest_sweep, sweep_named
 from ablatent.store.verify import Damaged, verify
-from ablatent.sweep.executor import Executor
-from ablatent.sweep.plan import Composed, effects, stages_table
+from ablatent.sweep.executor import Executor, threads_of
+from ablatent.sweep.plan import Composed, effects
+from ablatent.sweep.plan_cost import PlanCost
 from ablatent.sweep.run_sweep import run, write_plan
 from ablatent.tracking.base import NoTracking, Tracking
 
@@ -31,18 +32,31 @@ class PlanVerb(Verb):
     """Compose, plan and check every job; print the stages and networks; build nothing."""
 
     takes_jobs = True
-    keys = JobsKeys
+    keys = PlanKeys
 
     @rare_collections()
     def __call__(self, jobs: Sequence[Composed], store: Store, config: Config, command: str) -> int:
-        from ablatent.sweep.network_sizes import sizes_table
+        from ablatent.sweep.cost_rule import by_rule, rate_of, work_of
+        from ablatent.sweep.network_sizes import sizes_of, sizes_table
 
         plan = checked_plan(jobs, store, everything=True)
-        console.print(stages_table(plan, store))
+        runtime, executor = config["runtime"], make(config["executor"], Executor)
+        slots = executor.slots_on(runtime)
+        sizes = sizes_of(plan)
+        threads = threads_of(runtime, slots)
+        otherwise = by_rule(work_of(plan, sizes), rate_of(runtime, threads))
+        if config["estimate"]:
+            from ablatent.sweep.timed_steps import TimedSteps
+
+            otherwise = TimedSteps(plan, {**runtime, "threads": threads}, otherwise)
+        cost = PlanCost(plan, store, otherwise)
+        console.print(cost.table())
+        for line in cost.summary(slots):
+            console.print(line)
         for axis, kinds in effects(plan).items() if plan.stages else ():
             console.print(for_console(f"{axis}: changes {', '.join(kinds) or 'no stage'}"))
         if plan.stages or any(job.without_data for job in plan.jobs):
-            console.print(sizes_table(plan))
+            console.print(sizes_table(sizes))
         return 2 if any(job.refused for job in plan.jobs) else 0
 
 

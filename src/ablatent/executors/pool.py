@@ -27,7 +27,7 @@ from ablatent.store.locks import is_held
 from ablatent.store.records import BuildRecord, JobFailure, PlannedStage, StageOutcome
 from ablatent.sweep.builder import print_there
 from ablatent.sweep.executor import Executor, SweepRun, not_begun
-from ablatent.sweep.expected_time import ExpectedTime
+from ablatent.sweep.expected_time import GUESS, ExpectedTime
 from ablatent.sweep.jobs_left import JobsLeft
 from ablatent.sweep.journal import heartbeat_of
 from ablatent.sweep.live import LiveTable, RunningBuild
@@ -40,8 +40,6 @@ START_SECONDS = 120.0
 """A worker may take so much longer until its first heartbeat: it imports torch before."""
 STOP_SECONDS = 15.0
 """Workers have so long to leave their checkpoints when the command ends."""
-GUESS = {True: 600.0, False: 20.0}
-"""Seconds of a stage, trained or not, of which the store knows nothing: for the order of stages alone."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +143,8 @@ class _Course:
         self.stages = {stage.key: stage for stage in sweep.plan.stages.values()}
         expected = ExpectedTime(sweep.builder.store, sweep.plan.stages)
         self.expected = {
-            key: (GUESS[s.trained] if (known := expected(s)) is None else known) for key, s in self.stages.items()
+            key: (GUESS[s.trained] if (known := expected(s)) is None else known.seconds)
+            for key, s in self.stages.items()
         }
         self.schedule = Schedule(self.stages, lambda stage: self.expected[stage.key])
         self.jobs = JobsLeft(sweep)

@@ -5,10 +5,10 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from selectors import EVENT_READ, DefaultSelector
-from typing import IO, Annotated
+from typing import IO, Annotated, Any
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.fields import Count, Positive
@@ -18,7 +18,7 @@ from ablatent.executors.worker_process import ended_by, kill, launch, memory_of
 from ablatent.stages.context import resolve_device
 from ablatent.stages.stage import Stage
 from ablatent.store.identity import Key
-from ablatent.sweep.executor import SweepRun
+from ablatent.sweep.executor import SweepRun, threads_of
 
 MEMORY_SECONDS = 0.5
 """Between two looks at the memory of workers."""
@@ -39,18 +39,25 @@ class Process(Pool):
 
     def workers(self, sweep: SweepRun) -> Workers:
         runtime = sweep.builder.runtime
-        gpus = _gpus() if resolve_device(str(runtime["device"])) == "gpu" else []
-        devices = int(runtime.get("devices", 1))
-        if len(gpus) > 1 and devices > 1:
-            gpus = [",".join(group) for group in _groups(gpus, devices)]
+        gpus, slots = _gpus_for(runtime), self.slots_on(runtime)
+        variables = worker_environment(sweep.builder.store.root, sweep.plan.stages.values())
+        places = [_Slot(i, gpus[i] if gpus else None, threads_of(runtime, slots)) for i in range(slots)]
+        return _Slots(places, self.memory_gib, variables)
+
+    def slots_on(self, runtime: Mapping[str, Any]) -> int:
+        gpus = _gpus_for(runtime)
         slots = self.slots or len(gpus) or max(1, (os.cpu_count() or 1) // 2)
         if gpus and slots > len(gpus):
             do = "Each stage has a GPU of its own, or runtime.devices of them."
             raise ConfigError("executor.slots", f"at most {len(gpus)}, for the GPUs that are there", slots, do)
-        threads = runtime.get("threads") or max(1, (os.cpu_count() or 1) // slots)
-        variables = worker_environment(sweep.builder.store.root, sweep.plan.stages.values())
-        places = [_Slot(i, gpus[i] if gpus else None, int(threads)) for i in range(slots)]
-        return _Slots(places, self.memory_gib, variables)
+        return slots
+
+
+def _gpus_for(runtime: Mapping[str, Any]) -> list[str]:
+    """The GPUs of each slot, as CUDA_VISIBLE_DEVICES names them; none where stages are built on the CPU."""
+    gpus = _gpus() if resolve_device(str(runtime["device"])) == "gpu" else []
+    devices = int(runtime.get("devices", 1))
+    return [",".join(group) for group in _groups(gpus, devices)] if len(gpus) > 1 and devices > 1 else gpus
 
 
 def _gpus() -> list[str]:

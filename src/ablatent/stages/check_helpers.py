@@ -18,7 +18,7 @@ from ablatent.core.instantiate import make
 from ablatent.core.targets import class_of
 from ablatent.core.weights import Pretrained
 from ablatent.data.annotation_kinds import IMAGES
-from ablatent.data.base import ImageData
+from ablatent.data.base import Annotations, ImageData
 from ablatent.evaluation.scores import Metric
 from ablatent.stages.kind_base import Check
 from ablatent.stages.options import needs_of
@@ -59,13 +59,20 @@ def classes_of(config: Config) -> tuple[int, int]:
     needs = needs_of(config["conditioner"]) - {IMAGES.name}
     if not needs:
         return 0, 0
-    try:
-        annotations = make(config["data"], ImageData).outline()
-    except MissingData:
+    annotations = outline_of(config)
+    if annotations is None:
         classes = declared(config["data"], "published_classes", 1)
         return classes, classes
     Source(1, annotations).check(sorted(needs))
     return len(annotations.classes), len(annotations.segments)
+
+
+def outline_of(config: Config) -> Annotations | None:
+    """What a job's data is annotated with, without the annotations themselves; None where the data is not there."""
+    try:
+        return make(config["data"], ImageData).outline()
+    except MissingData:
+        return None
 
 
 def check_weights_found(*configs: Any) -> None:

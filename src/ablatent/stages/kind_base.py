@@ -13,7 +13,7 @@ data ─> first_stage ─> latents ─> diffusion ─> samples ─> scores
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ablatent.core.errors import AblatentError, ConfigError
 from ablatent.core.instantiate import make
@@ -23,6 +23,9 @@ from ablatent.data.counts import Counts
 from ablatent.stages.options import extractor_needs
 from ablatent.stages.stage import Stage
 from ablatent.store.identity import Key, digest
+
+if TYPE_CHECKING:
+    from ablatent.stages.trial import TrialTraining
 
 Config = Mapping[str, Any]
 
@@ -118,7 +121,8 @@ class Size:
 
     kind: of the stage; part: name of the network; state: bytes of weights, gradients, the two moments of Adam and the
     averages of weights, all float32. activations: bytes saved by one step between its forward and its backward pass.
-    steps, preset_steps: of the training as planned, and as the preset has it. None: of a network that is not trained.
+    flops: floating-point operations of the forward pass of one image. steps, preset_steps: of the training as planned,
+    and as the preset has it. None: of a network that is not trained.
     """
 
     kind: str
@@ -126,13 +130,14 @@ class Size:
     parameters: int
     state: int | None = None
     activations: int | None = None
+    flops: int | None = None
     batch_size: int | None = None
     steps: int | None = None
     preset_steps: int | None = None
 
 
 class StageKind(ABC):
-    """One kind of stage: its declarations, its stages in a job, its checks and its sizes.
+    """One kind of stage: its declarations, its stages in a job, its checks, its sizes and its expected work.
 
     name: of the kind, the first part of its keys and the role of its stage in a job (unless `stages` says otherwise).
     version: raised by hand when the result of a stage changes under the same configuration; everything below it is
@@ -178,6 +183,16 @@ class StageKind(ABC):
     def sizes(self, config: Config) -> list[Size]:
         """The networks of the stage, for do=plan: parameters and memory of a training step; may import torch."""
         return []
+
+    def passes(self, config: Config) -> dict[str, int]:
+        """Kind of a network's stage → forward passes of one image through it, of the stage of this kind in a job, where
+        they take most of its time; empty where it is a training, or the number is not known. May import torch."""
+        return {}
+
+    def trial(self, config: Config, stage: Stage) -> "TrialTraining | None":
+        """The training of a job's stage of this kind on made-up data, a few steps of which do=plan estimate=true times;
+        None where there is none. May import Lightning."""
+        return None
 
     def stage(
         self,

@@ -1,13 +1,15 @@
-"""Memory of networks in training: weights, optimizer state, saved activations."""
+"""Cost of a training step: memory of weights, optimizer state and saved activations, and the operations of a pass."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ablatent.stages.check_helpers import SMALL
+from ablatent.stages.check_helpers import SMALL, parameter_count
+from ablatent.stages.forward_flops import ForwardFlops
+from ablatent.stages.kind_base import Size
 
 DTYPES = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 # Bytes a parameter in float32: the weight, its gradient and Adam's two moments; and for each average of the weights.
@@ -49,6 +51,51 @@ def for_batch(saved: Callable[[int], int], batch_size: int) -> int:
         return saved(batch_size)
     two = saved(2)
     return two + (batch_size - 2) * (saved(3) - two)
+
+
+def pass_cost(module: nn.Module, forward: Callable[[int], Any], precision: str, batch_size: int) -> tuple[int, int]:
+    """(bytes that autograd keeps of a batch, floating-point operations of one image), by the forward passes that
+    `for_batch` asks for. forward: the pass over so many images."""
+    flops, images = ForwardFlops(), 0
+
+    def saved(n: int) -> int:
+        nonlocal images
+        images += n
+        with flops:
+            return saved_activation_bytes(module, lambda: forward(n), precision)
+
+    kept = for_batch(saved, batch_size)
+    return kept, flops.total // images
+
+
+def trained_size(
+    kind: str,
+    make_network: Callable[[], nn.Module],
+    inputs: Callable[[int], Sequence[Tensor]],
+    training: Mapping[str, Any],
+    preset_steps: int | None,
+) -> Size:
+    """The size of a network that is trained alone, without averages of its weights.
+
+    kind: of its stage; inputs: of its forward pass over so many samples, the first with its side last; training: the
+    node of its training; preset_steps: of the training in the preset.
+    """
+    with torch.device("meta"):
+        count, side = parameter_count(make_network()), inputs(1)[0].shape[-1]
+    with without_numbers(count, side):
+        network, batch_size = make_network(), int(training["batch_size"])
+        kept, flops = pass_cost(network, lambda n: network(*inputs(n)), training["precision"], batch_size)
+    return Size(
+        kind=kind,
+        part=type(network).__name__,
+        parameters=count,
+        state=STATE_BYTES * count,
+        activations=kept,
+        flops=flops,
+        batch_size=batch_size,
+        steps=training["steps"],
+        preset_steps=preset_steps,
+    )
 
 
 def without_numbers(parameters: int, side: int) -> AbstractContextManager[Any]:

@@ -1,5 +1,6 @@
 """What every executor offers: it builds the stages of a plan, each once, after its inputs."""
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -40,10 +41,20 @@ class Executor(ABC):
     def run(self, sweep: SweepRun) -> None:
         """Build all stages of all jobs that were not refused; a failure skips the stages below it and nothing else."""
 
+    def slots_on(self, runtime: Mapping[str, Any]) -> int:
+        """How many stages are built at once. runtime: the node of the configuration. Raises ConfigError where there are
+        not enough devices for the number that is set."""
+        return 1
+
     def cancel_left(self, states: Mapping[Key, StageState]) -> int:
         """End what a command that is gone has left running; how many builds. states: of its stages. Workers of this
         machine end with their command."""
         return 0
+
+
+def threads_of(runtime: Mapping[str, Any], slots: int) -> int:
+    """The threads of torch in each of so many slots."""
+    return int(runtime.get("threads") or max(1, (os.cpu_count() or 1) // slots))
 
 
 def not_begun(stage: Stage) -> StageOutcome:

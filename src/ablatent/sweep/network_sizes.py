@@ -1,6 +1,6 @@
-"""The table of networks that do=plan prints: parameters, and the memory of a training step."""
+"""The table of networks that do=plan prints: parameters, operations, and the memory of a training step."""
 
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -11,7 +11,7 @@ from ablatent.stages.all_kinds import kinds_of
 from ablatent.stages.check_helpers import one_thread
 from ablatent.stages.graph import stages_of
 from ablatent.stages.kind_base import Config, Fingerprints, Size
-from ablatent.store.identity import digest
+from ablatent.store.identity import Key, digest
 from ablatent.sweep.plan import Plan
 
 
@@ -22,39 +22,51 @@ class UnseenData(Fingerprints):
         return Fingerprint("unseen", "unseen")
 
 
-def sizes_of(plan: Plan) -> Iterator[Size]:
-    """The sizes of the networks of all jobs, each distinct one once, but those that were refused for more than that
-    their data is not there."""
-    seen: set[str] = set()
+def sizes_of(plan: Plan) -> dict[Key, list[Size]]:
+    """Key of a stage → the sizes of its networks, over all jobs but those that were refused for more than that their
+    data is not there. Each distinct network is sized once."""
+    found: dict[Key, list[Size]] = {}
+    of_networks: dict[str, list[Size]] = {}
     for job in plan.jobs:
         if job.refused is not None and not job.without_data:
             continue
         stages = job.stages or stages_of(job.config, UnseenData())
         for kind in kinds_of(job.config):
             stage = stages.get(kind.name)
-            if stage is None:
+            if stage is None or stage.key in found:
                 continue
             decides = {key: job.config[key] for key in kind.sized_by or ("first_stage", "data")}
             if not kind.sized_by:
                 decides[kind.name] = stage.config
             name = digest({"kind": kind.name, "decides": without(decides, "seed")})
-            if name not in seen:
-                seen.add(name)
+            if name not in of_networks:
                 with one_thread():
-                    sizes = kind.sizes(job.config)
-                yield from sizes
+                    of_networks[name] = kind.sizes(job.config)
+            found[stage.key] = of_networks[name]
+    return found
 
 
-def sizes_table(plan: Plan) -> Table:
-    """The table of these sizes, a row a network."""
+def sizes_table(sizes: Mapping[Key, Sequence[Size]]) -> Table:
+    """The table of the sizes of stages, a row for each distinct network."""
     out = Table(title="networks", title_justify="left")
     for column in ("stage", "part"):
         out.add_column(column)
-    for column in ("parameters", "weights, Adam, EMA", "activations", "batch", "steps", "the preset's"):
+    for column in (
+        "parameters",
+        "GFLOP an image",
+        "weights, Adam, EMA",
+        "activations",
+        "batch",
+        "steps",
+        "the preset's",
+    ):
         out.add_column(column, justify="right")
-    for s in dict.fromkeys(sizes_of(plan)):
+    for s in dict.fromkeys(size for of_stage in sizes.values() for size in of_stage):
         counts = ["–" if n is None else f"{n:,}" for n in (s.batch_size, s.steps, s.preset_steps)]
-        out.add_row(s.kind, s.part, f"{s.parameters / 1e6:.2f}M", _bytes(s.state), _bytes(s.activations), *counts)
+        flops = "–" if s.flops is None else f"{s.flops / 1e9:.3g}"
+        out.add_row(
+            s.kind, s.part, f"{s.parameters / 1e6:.2f}M", flops, _bytes(s.state), _bytes(s.activations), *counts
+        )
     return out
 
 

@@ -1,4 +1,4 @@
-"""The plan of a sweep: the stages of all jobs, each once, which are found, and their expected cost. Free of torch."""
+"""The plan of a sweep: the stages of all jobs, each once, and what differs between jobs. Free of torch."""
 
 import json
 from collections import Counter
@@ -6,20 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from rich.table import Table
-
 from ablatent.core.errors import AblatentError, MissingData
-from ablatent.core.progress import counted, seconds
 from ablatent.data.counts import Counts
 from ablatent.stages.graph import stages_of
 from ablatent.stages.job_fields import JobCheck
 from ablatent.stages.kind_base import Fingerprints
 from ablatent.stages.stage import Stage
-from ablatent.store.artifacts import Store
 from ablatent.store.identity import SweepId
 from ablatent.store.records import ABSENT, PlannedJob, PlannedStage, PlanRecord
 from ablatent.sweep.combination_rules import apply_rules
-from ablatent.sweep.expected_time import ExpectedTime
 
 
 @dataclass(frozen=True)
@@ -137,34 +132,6 @@ def make_plan(jobs: Sequence[Composed], resolve: Resolve = dict) -> Plan:
 def counts(plan: Plan) -> Counter[str]:
     """Number of distinct stages by kind."""
     return Counter(stage.kind for stage in plan.stages.values())
-
-
-def stages_table(plan: Plan, store: Store) -> Table:
-    """The table of stages by kind: their number, those found, and the expected time of the rest."""
-    found: Counter[str] = Counter()
-    cost: dict[str, list[float | None]] = {}
-    expected_time = ExpectedTime(store, plan.stages)
-    for stage in plan.stages.values():
-        if store.folder(stage.key).exists():
-            found[stage.kind] += 1
-        else:
-            cost.setdefault(stage.kind, []).append(expected_time(stage))
-    refused = sum(job.refused is not None for job in plan.jobs)
-    title = counted(len(plan.jobs), "job") + (f", {refused} refused" if refused else "")
-    out = Table("stages", "kind", "found", "to build", "expected", title=title, title_justify="left")
-    for kind, count in counts(plan).items():
-        todo = cost.get(kind, [])
-        out.add_row(str(count), kind, str(found[kind]), str(count - found[kind]), _summed(todo))
-    return out
-
-
-def _summed(times: Sequence[float | None]) -> str:
-    """The sum of the known times, and how many are unknown."""
-    known = [time for time in times if time is not None]
-    unknown = len(times) - len(known)
-    if not known:
-        return "unknown" if unknown else "–"
-    return seconds(sum(known)) + (f" + {unknown} unknown" if unknown else "")
 
 
 def effects(plan: Plan) -> dict[str, list[str]]:

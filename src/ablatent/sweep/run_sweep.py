@@ -18,7 +18,8 @@ from ablatent.store.sweeps import plans
 from ablatent.sweep.builder import Builder
 from ablatent.sweep.executor import Executor, SweepRun
 from ablatent.sweep.journal import Journal
-from ablatent.sweep.plan import Job, Plan, stages_table
+from ablatent.sweep.plan import Job, Plan
+from ablatent.sweep.plan_cost import PlanCost
 from ablatent.tracking.base import NoTracking, TrackedJob, Tracking
 
 
@@ -62,7 +63,7 @@ def run(
     """
     start = time.monotonic()
     sweep, command = recorded.id, recorded.planned.command
-    console.print(stages_table(plan, store))
+    console.print(PlanCost(plan, store).table())
     builder = Builder(store, config["runtime"], sweep, config["store"]["on_code_change"], tracking)
     failed = []
 

@@ -77,3 +77,16 @@ class Schedule:
                     skipped[reader] = None
                     todo.append(reader)
         return sorted(skipped, key=lambda k: self.order[k][1])
+
+
+def ends_after(stages: Mapping[Key, Stage], seconds: Callable[[Stage], float], slots: int) -> float:
+    """Seconds until the last stage ends, where so many are built at once, each as soon as a slot is free, in the order
+    of `Schedule`. stages, seconds: as for `longest_paths`."""
+    schedule, now = Schedule(stages, seconds), 0.0
+    running: list[tuple[float, Key]] = []  # when it ends, and what
+    while not schedule.done:
+        while len(running) < slots and (key := schedule.take()) is not None:
+            heapq.heappush(running, (now + seconds(stages[key]), key))
+        now, key = heapq.heappop(running)
+        schedule.finish(key)
+    return now

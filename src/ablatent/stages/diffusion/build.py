@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
+from ablatent.conditioning.base import Conditioner
 from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError, StageError
 from ablatent.core.files import write_json
@@ -13,6 +15,7 @@ from ablatent.core.images import grid
 from ablatent.core.instantiate import make
 from ablatent.data.latents import Latents
 from ablatent.data.tensors import to_images
+from ablatent.diffusion.denoiser import Denoiser
 from ablatent.diffusion.loss import DiffusionLoss
 from ablatent.diffusion.timesteps import TimestepSampler
 from ablatent.diffusion.weighting import Weighting
@@ -27,6 +30,7 @@ from ablatent.store.artifacts import Artifact
 from ablatent.store.identity import Key
 from ablatent.tasks.conditions import conditions, conditions_in_turn
 from ablatent.tasks.generate import Draws, Guided, Model, generate
+from ablatent.training.batches import Batch
 from ablatent.training.diffusion import END, DiffusionTrainee, DiffusionTraining, LatentBatches, Panel
 
 PANEL, PANEL_STEPS = 16, 10
@@ -60,16 +64,8 @@ def build(ctx: Context) -> None:
         latent_shape=latents.shape,
         device=ctx.device,
     )
-    trainee = DiffusionTrainee(
-        loss=DiffusionLoss(denoiser, make(config["weighting"], Weighting), train_config.loss, config["vlb_weight"]),
-        timesteps=make(config["timestep_sampler"], TimestepSampler, T=denoiser.schedule.T),
-        conditioner=conditioner,
-        train_config=train_config,
-        seed=seed,
-        optimizer=optimizer_factory(config["optimizer"]),
-        validation=batches.validation(validation_rows, draws=2),
-        panel=_panel(ctx, model, source),
-    )
+    validation = batches.validation(validation_rows, draws=2)
+    trainee = make_trainee(config, train_config, denoiser, conditioner, validation, _panel(ctx, model, source))
     if longer is not None and goes_on:
         lengthen(trainee, longer)
     train(ctx, trainee, batches)
@@ -88,6 +84,27 @@ def build(ctx: Context) -> None:
             "class_names": list(source.annotations.classes),
             "segment_names": list(source.annotations.segments),
         },
+    )
+
+
+def make_trainee(
+    config: Mapping[str, Any],
+    train_config: DiffusionTraining,
+    denoiser: Denoiser,
+    conditioner: Conditioner,
+    validation: list[Batch],
+    panel: Panel,
+) -> DiffusionTrainee:
+    """The training of a denoiser and its conditioner by the options of a diffusion stage."""
+    return DiffusionTrainee(
+        loss=DiffusionLoss(denoiser, make(config["weighting"], Weighting), train_config.loss, config["vlb_weight"]),
+        timesteps=make(config["timestep_sampler"], TimestepSampler, T=denoiser.schedule.T),
+        conditioner=conditioner,
+        train_config=train_config,
+        seed=int(config["seed"]),
+        optimizer=optimizer_factory(config["optimizer"]),
+        validation=validation,
+        panel=panel,
     )
 
 

@@ -20,7 +20,7 @@ from ablatent.stages.check_helpers import (
 from ablatent.stages.first_stage.check import model_of
 from ablatent.stages.kind_base import Config, Size
 from ablatent.stages.models import blank_condition, dummy_inputs, make_network
-from ablatent.stages.step_memory import EMA_BYTES, STATE_BYTES, for_batch, saved_activation_bytes, without_numbers
+from ablatent.stages.step_memory import EMA_BYTES, STATE_BYTES, pass_cost, without_numbers
 from ablatent.stages.train import check_optimizer
 from ablatent.training.ema import EMAs
 
@@ -74,18 +74,18 @@ def diffusion_sizes(config: Config) -> list[Size]:
     with without_numbers(count, shape[1]):
         network, _ = make_network(config, setting, learned)
 
-        def saved(n: int) -> int:
-            cond = like.of_ones(n)
-            x, t = torch.zeros(n, *shape), torch.zeros(n)
-            return saved_activation_bytes(network, lambda: network(x, t, cond), training["precision"])
+        def forward(n: int) -> torch.Tensor:
+            out: torch.Tensor = network(torch.zeros(n, *shape), torch.zeros(n), like.of_ones(n))
+            return out
 
-        activations = for_batch(saved, batch_size)
+        activations, flops = pass_cost(network, forward, training["precision"], batch_size)
     network_size = Size(
         kind="diffusion",
         part=type(network).__name__,
         parameters=count,
         state=(STATE_BYTES + EMA_BYTES * (1 + len(training["ema"]["extra_decays"]))) * count,
         activations=activations,
+        flops=flops,
         batch_size=batch_size,
         steps=training["steps"],
         preset_steps=config["preset"].get("training", {}).get("steps"),

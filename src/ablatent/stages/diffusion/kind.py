@@ -1,10 +1,14 @@
 """diffusion: latents → weights of the network and its conditioner."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from ablatent.stages.kind_base import Check, Config, JobGraph, Size, StageKind
 from ablatent.stages.options import reads_annotations, task_declares
 from ablatent.stages.stage import Stage
+
+if TYPE_CHECKING:
+    from ablatent.stages.trial import TrialTraining
 
 GROUPS = ("network", "schedule", "parameterization", "weighting", "conditioner", "timestep_sampler", "optimizer")
 """Config groups that decide a diffusion stage, beside `training` and `diffusion`."""
@@ -40,3 +44,8 @@ class DiffusionKind(StageKind):
         from ablatent.stages.diffusion.check import diffusion_sizes
 
         return diffusion_sizes(config)
+
+    def trial(self, config: Config, stage: Stage) -> "TrialTraining":
+        from ablatent.stages.diffusion.trial import diffusion_trial
+
+        return diffusion_trial(config, stage.config)

@@ -8,12 +8,12 @@ import torch
 from ablatent.core.errors import ConfigError
 from ablatent.core.instantiate import make
 from ablatent.core.values import without
-from ablatent.first_stage.base import FirstStage
+from ablatent.first_stage.base import FirstStage, Reconstruction
 from ablatent.first_stage.losses import AutoencoderLoss
 from ablatent.first_stage.perceptual import Perceptual
 from ablatent.stages.check_helpers import check_weights_found, construct, explained, parameter_count
 from ablatent.stages.kind_base import Config, Size
-from ablatent.stages.step_memory import STATE_BYTES, for_batch, saved_activation_bytes, without_numbers
+from ablatent.stages.step_memory import STATE_BYTES, pass_cost, without_numbers
 from ablatent.stages.stored import make_first_stage
 
 
@@ -73,17 +73,18 @@ def first_stage_size(config: Config) -> Size:
     with without_numbers(count, side):
         model = make_first_stage(node).eval()
 
-        def saved(n: int) -> int:
-            x, noise = torch.zeros(n, model.image_channels, side, side), torch.zeros(n, *latent)
-            return saved_activation_bytes(model, lambda: model(x, noise), training["precision"])
+        def forward(n: int) -> Reconstruction:
+            rec: Reconstruction = model(torch.zeros(n, model.image_channels, side, side), torch.zeros(n, *latent))
+            return rec
 
-        activations = for_batch(saved, batch_size)
+        activations, flops = pass_cost(model, forward, training["precision"], batch_size)
     return Size(
         kind="first_stage",
         part=name,
         parameters=count,
         state=STATE_BYTES * count,
         activations=activations,
+        flops=flops,
         batch_size=batch_size,
         steps=training["steps"],
         preset_steps=config["preset"].get("first_stage", {}).get("steps"),

@@ -1,9 +1,13 @@
 """first_stage: images → autoencoder."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from ablatent.stages.kind_base import Check, Config, JobGraph, Size, StageKind
 from ablatent.stages.stage import Stage
+
+if TYPE_CHECKING:
+    from ablatent.stages.trial import TrialTraining
 
 
 class FirstStageKind(StageKind):
@@ -34,3 +38,8 @@ class FirstStageKind(StageKind):
         from ablatent.stages.first_stage.check import first_stage_size
 
         return [first_stage_size(config)]
+
+    def trial(self, config: Config, stage: Stage) -> "TrialTraining | None":
+        from ablatent.stages.first_stage.trial import first_stage_trial
+
+        return first_stage_trial(config)

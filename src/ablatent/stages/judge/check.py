@@ -1,4 +1,5 @@
-"""Whether a judge can learn from a job's data, and has a use: samples whose condition it sees, or its features."""
+"""Whether a judge can learn from a job's data, and has a use: samples whose condition it sees, or its features; its
+size."""
 
 import torch
 
@@ -8,9 +9,10 @@ from ablatent.data.augment import ShiftMirror
 from ablatent.data.base import ImageData
 from ablatent.evaluation.judges import Verdict
 from ablatent.evaluation.trained_judge import make_judge
-from ablatent.stages.check_helpers import parameter_count, trial_device
-from ablatent.stages.kind_base import Config
+from ablatent.stages.check_helpers import outline_of, parameter_count, trial_device
+from ablatent.stages.kind_base import Config, Size
 from ablatent.stages.options import gives_features, readers_of, requested_of
+from ablatent.stages.step_memory import trained_size
 
 
 def check_judge(config: Config) -> None:
@@ -52,3 +54,16 @@ def check_judge(config: Config) -> None:
             )
             got = f"{tuple(logits.shape[1:])}: {str(e).splitlines()[0]}"
             raise ConfigError("judge.network", expected, got) from None
+
+
+def judge_size(config: Config) -> Size:
+    """The size of its network; for data that is not there, with a single output."""
+    judge, side, outline = config["judge"], int(config["data"]["size"]), outline_of(config)
+    outputs = 1 if outline is None else len(make(judge["verdict"], Verdict).names(outline))
+    return trained_size(
+        "judge",
+        lambda: make_judge(judge, outputs),
+        lambda n: [torch.zeros(n, 3, side, side)],
+        judge["training"],
+        config["preset"].get("judge", {}).get("steps"),
+    )

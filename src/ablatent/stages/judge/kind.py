@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ablatent.stages.kind_base import Check, Config, JobGraph, StageKind
+from ablatent.stages.kind_base import Check, Config, JobGraph, Size, StageKind
 from ablatent.stages.options import gives_features, judged, task_declares
 from ablatent.stages.stage import Stage
 
@@ -13,6 +13,7 @@ class JudgeKind(StageKind):
     name = "judge"
     trained = True
     training_key = "judge.training"
+    sized_by = ("judge", "data")
 
     def stages(self, job: JobGraph) -> dict[str, Stage]:
         if not judged(job.config) or not (task_declares(job.config, "scored") or gives_features(job.config)):
@@ -25,3 +26,8 @@ class JudgeKind(StageKind):
         what = {name: config[name] for name in ("judge", "conditioner", "data", "guidance")}
         what["gives_features"] = gives_features(config)
         yield Check(self.name, what, lambda: check_judge(config))
+
+    def sizes(self, config: Config) -> list[Size]:
+        from ablatent.stages.judge.check import judge_size
+
+        return [judge_size(config)]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ablatent.stages.kind_base import Check, Config, JobGraph, StageKind
+from ablatent.stages.kind_base import Check, Config, JobGraph, Size, StageKind
 from ablatent.stages.options import guidance_declares, task_declares
 from ablatent.stages.stage import Stage
 
@@ -14,6 +14,7 @@ class NoisyClassifierKind(StageKind):
     reads = ("latents",)
     trained = True
     training_key = "classifier.training"
+    sized_by = ("classifier", "first_stage", "data")
 
     def stages(self, job: JobGraph) -> dict[str, Stage]:
         config = job.config
@@ -27,3 +28,8 @@ class NoisyClassifierKind(StageKind):
 
         what = {name: config[name] for name in ("classifier", "first_stage", "data")}
         yield Check(self.name, what, lambda: check_classifier(config))
+
+    def sizes(self, config: Config) -> list[Size]:
+        from ablatent.stages.noisy_classifier.check import classifier_size
+
+        return [classifier_size(config)]

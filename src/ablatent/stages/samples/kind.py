@@ -30,6 +30,20 @@ def sampling_checks(config: Config) -> Iterator[Check]:
     yield Check("captions", {name: config[name] for name in names}, lambda: check_captions(config))
 
 
+def drawing_passes(config: Config, count: int) -> dict[str, int]:
+    """The passes of drawing so many images: those of the sampler through what guidance combines, its gradients of a
+    classifier (each as a pass and two more backward), and the decoding of x_0 and x_T as one pass of the first stage.
+    """
+    from ablatent.core.instantiate import make
+    from ablatent.samplers.base import Sampler
+    from ablatent.samplers.guidance import Guidance
+
+    calls = count * make(config["sampler"], Sampler).nfe()
+    guidance = make(config["guidance"], Guidance)
+    classified = {"noisy_classifier": 3 * calls} if guidance.needs_classifier else {}
+    return {"diffusion": calls * guidance.network_rows(), "first_stage": count, **classified}
+
+
 class SamplesKind(StageKind):
     """Decided by the model, `sampler guidance samples`, and the annotations where its conditions come from some."""
 
@@ -46,3 +60,6 @@ class SamplesKind(StageKind):
 
     def checks(self, config: Config) -> Iterator[Check]:
         yield from sampling_checks(config)
+
+    def passes(self, config: Config) -> dict[str, int]:
+        return drawing_passes(config, int(config["samples"]["count"]))

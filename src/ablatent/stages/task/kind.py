@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from ablatent.stages.kind_base import Check, Config, JobGraph, StageKind
 from ablatent.stages.options import conditioned, takes_classes_in_turn, task_declares
-from ablatent.stages.samples.kind import MODEL, drawn_from, sampling_checks
+from ablatent.stages.samples.kind import MODEL, drawing_passes, drawn_from, sampling_checks
 from ablatent.stages.stage import Stage
 
 
@@ -38,3 +38,7 @@ class TaskKind(StageKind):
 
         yield from sampling_checks(config)
         yield evaluation_check(config)
+
+    def passes(self, config: Config) -> dict[str, int]:
+        count = config["task"].get("count")
+        return drawing_passes(config, count) if isinstance(count, int) else {}
