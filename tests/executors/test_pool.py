@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from ablatent.core.files import write_json
-from ablatent.executors import pool
-from ablatent.executors.pool import Build, Over, Pool, Workers
+from ablatent.executors import course as course_module
+from ablatent.executors.pool import Pool
+from ablatent.executors.workers import Build, Over, Workers
 from ablatent.stages.stage import Stage
 from ablatent.store.artifacts import Store
 from ablatent.store.identity import Key
@@ -99,7 +100,7 @@ def stage(name: str, *inputs: Stage, ends=("built",), kind="latents", trained=Fa
 @pytest.fixture
 def course(tmp_path: Path, monkeypatch):
     """jobs (each a list of stages), options → (engine, job → statuses of its stages, journal's states)."""
-    monkeypatch.setattr(pool, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(course_module, "LOOK_SECONDS", 0.01)
 
     def run(*jobs: list[Stage], slots=1, given_up=None, **options):
         store = Store(tmp_path)
@@ -188,7 +189,7 @@ def test_what_another_command_builds_is_waited_for_without_a_worker(course, monk
         looks.append(path)
         return path.name.startswith("latents") and len(looks) < 6
 
-    monkeypatch.setattr(pool, "is_held", busy)
+    monkeypatch.setattr(course_module, "is_held", busy)
     a, b = stage("a"), stage("b", kind="samples")
     engine, ends, _ = course([a], [b])
     assert engine.begun == ["b", "a"] and ends == {0: {"a": "built"}, 1: {"b": "built"}}

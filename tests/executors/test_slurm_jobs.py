@@ -13,10 +13,10 @@ from ablatent.core.errors import ConfigError
 from ablatent.core.schema import Field, fields_of
 from ablatent.core.validation import check_value
 from ablatent.executors import slurm
-from ablatent.executors.pool import Build, Over
 from ablatent.executors.slurm import Slurm
 from ablatent.executors.slurm_queue import Status, ending, ids_in
 from ablatent.executors.slurm_resources import check, resources_of
+from ablatent.executors.workers import Build, Over
 from ablatent.stages.all_kinds import built_in
 from ablatent.stages.stage import Stage
 from ablatent.store.identity import Key

@@ -12,9 +12,10 @@ from typing import IO, Annotated, Any
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.fields import Count, Positive
-from ablatent.executors.pool import Build, Over, Pool, Workers
+from ablatent.executors.pool import Pool
 from ablatent.executors.snapshot import worker_environment
 from ablatent.executors.worker_process import ended_by, kill, launch, memory_of
+from ablatent.executors.workers import Build, Over, Workers
 from ablatent.stages.context import resolve_device
 from ablatent.stages.stage import Stage
 from ablatent.store.identity import Key

@@ -18,9 +18,10 @@ from ablatent.core.fields import Count, Number, Text
 from ablatent.core.progress import console
 from ablatent.core.signals import ENDING
 from ablatent.executors import ray_task
-from ablatent.executors.pool import Build, Over, Pool, Workers
+from ablatent.executors.pool import Pool
 from ablatent.executors.ray_resources import KEY, RayResources, bound, check, fits, taken
 from ablatent.executors.snapshot import worker_environment
+from ablatent.executors.workers import Build, Over, Workers
 from ablatent.stages.all_kinds import built_in
 from ablatent.stages.context import resolve_device
 from ablatent.stages.ranks import several

@@ -13,11 +13,12 @@ from ablatent.core.errors import ConfigError
 from ablatent.core.escape import for_console
 from ablatent.core.fields import Count, Positive
 from ablatent.core.progress import console, counted, seconds
-from ablatent.executors.pool import Build, Over, Pool, Workers
+from ablatent.executors.pool import Pool
 from ablatent.executors.slurm_job import build_there
 from ablatent.executors.slurm_queue import NoAnswer, Queue, Status, cancel, command, end_of, ending, ids_in
 from ablatent.executors.slurm_resources import SlurmResources, check, parameters, resources_of
 from ablatent.executors.snapshot import worker_environment
+from ablatent.executors.workers import Build, Over, Workers
 from ablatent.stages.all_kinds import built_in
 from ablatent.stages.stage import Stage
 from ablatent.store.identity import Key
