@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,10 +74,11 @@ class Chaos:
             return False
         except subprocess.TimeoutExpired:
             pass
-        workers = [p for p in psutil.Process(self.driver.pid).children() if "ablatent.build" in " ".join(p.cmdline())]
+        workers = self.workers()
         if workers and self.draw.random() < 2 / 3:
             number = self.draw.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGSTOP))
-            os.kill(self.draw.choice(workers).pid, number)
+            with suppress(ProcessLookupError):
+                os.kill(self.draw.choice(workers).pid, number)
             self.sent[f"worker {number.name}"] += 1
             return True
         self.driver.kill()
@@ -84,6 +86,16 @@ class Chaos:
         self.sent["driver SIGKILL"] += 1
         self.start()
         return True
+
+    def workers(self) -> list[psutil.Process]:
+        """Those of the driver that live."""
+        found = []
+        with suppress(psutil.Error):
+            for process in psutil.Process(self.driver.pid).children():
+                with suppress(psutil.Error):
+                    if "ablatent.build" in " ".join(process.cmdline()):
+                        found.append(process)
+        return found
 
     def finish(self) -> int:
         """Wait for the end, after the kills."""
