@@ -18,7 +18,7 @@ README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```\n(.*?)^```", README, re.M | re.S)
 LINES = [line.split("   #")[0].strip().removeprefix("$ ") for block in BLOCKS for line in block.splitlines()]
 COMMANDS = sorted({line for line in LINES if re.match(r"(\.venv/bin/)?python |make ", line)})
-SET_UP = ("make demo", "make test", "make test-fast")
+SET_UP = ("make demo", "make test", "make test-fast", "make test-cluster")
 
 
 def test_the_readme_has_commands():
@@ -54,7 +54,7 @@ def test_command(command, folder, request, monkeypatch):
         described = {"model": {"params": {"unet_config": {"params": unet}}}}
         (folder / "config.yaml").write_text(json.dumps(described))
     if words[0] == "run.py":
-        if {"do=report", "do=status", "do=verify", "do=du", "do=gc", "do=push"} & set(words):
+        if {"do=report", "do=status", "do=resume", "do=verify", "do=du", "do=gc", "do=push"} & set(words):
             folder, _ = request.getfixturevalue("swept")
         elif not any(w.startswith("do=") for w in words):
             words += ["do=plan"]
