@@ -2,8 +2,8 @@
 
 python benchmarks/engines.py [ENGINE …]
 
-ENGINE (all): inline, process (2 slots), joblib (Hydra's launcher, 2 jobs), slurm (2 nodes) and ray (head and 2 nodes),
-the last two on clusters of the tests' own (tests/cluster; root). Tiny preset, digits, one thread. Compared are all
+ENGINE (all): inline, process (2 slots), slurm (2 nodes) and ray (head and 2 nodes), and Hydra's launchers joblib (2
+jobs), submitit_local and submitit_slurm; with clusters of the tests' own (tests/cluster; root). Tiny preset, digits, one thread. Compared are all
 stored files without times in them, with those of inline. An engine that is not there is left out, with a line that says
 why. Writes benchmarks/results/engines.md and .json; code 1 where anything differs.
 """
@@ -38,14 +38,14 @@ def here(*overrides: str) -> Iterator[tuple[list[str], Mapping[str, str]]]:
 
 
 @contextmanager
-def slurm() -> Iterator[tuple[list[str], Mapping[str, str]]]:
-    """A Slurm of two nodes of one processor."""
+def slurm(*overrides: str) -> Iterator[tuple[list[str], Mapping[str, str]]]:
+    """A Slurm of two nodes of one processor; overrides: of the engine that uses it."""
     from slurm_cluster import Cluster, missing
 
     if reason := missing():
         raise LookupError(reason)
     with Cluster() as cluster:
-        yield ["executor=slurm", "executor.resources.default.cpus=1", "executor.poll_seconds=2"], cluster.env
+        yield list(overrides), cluster.env
 
 
 @contextmanager
@@ -66,7 +66,9 @@ ENGINES: dict[str, Callable[[], "contextmanager"]] = {
     "inline": lambda: here("executor=inline"),
     "process": lambda: here("executor=process", "executor.slots=2"),
     "joblib": lambda: here("hydra/launcher=joblib", "hydra.launcher.n_jobs=2"),
-    "slurm": slurm,
+    "submitit_local": lambda: here("hydra/launcher=submitit_local"),
+    "slurm": lambda: slurm("executor=slurm", "executor.resources.default.cpus=1", "executor.poll_seconds=2"),
+    "submitit_slurm": lambda: slurm("hydra/launcher=submitit_slurm", "hydra.launcher.timeout_min=30"),
     "ray": ray,
 }
 
