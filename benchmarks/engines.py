@@ -3,9 +3,10 @@
 python benchmarks/engines.py [ENGINE …]
 
 ENGINE (all): inline, process (2 slots), slurm (2 nodes) and ray (head and 2 nodes), and Hydra's launchers joblib (2
-jobs), submitit_local and submitit_slurm; with clusters of the tests' own (tests/cluster; root). Tiny preset, digits, one
-thread. Compared are all stored files without times in them, with those of inline. An engine that is not there is left
-out, with a line that says why. Writes benchmarks/results/engines.md and .json; code 1 where anything differs.
+jobs), submitit_local and submitit_slurm; with clusters of the tests' own (tests/cluster; root). Tiny preset, digits,
+a single thread. Compared are all stored files without times in them, with those of inline. An engine that is not
+there is left out, with a line that says why. Writes benchmarks/results/engines.md and .json; code 1 where anything
+differs.
 """
 
 import json

@@ -18,7 +18,7 @@ STEP_SECONDS = 0.015
 """Of a training step beside its network: batches, optimiser, averages of weights, the loop. Fitted with CPU_RATE."""
 CPU_RATE = 100e9
 """Operations a second of one CPU thread: fitted to trainings of 200 steps of the presets tiny and demo with
-runtime.threads=1, on a server's core with AVX-512 (docs/performance.md, "Planning", has what came of it)."""
+runtime.threads=1, on a server's core with AVX-512 (docs/performance.md, "Expected times", has what came of it)."""
 GPU_RATE = 40e12
 """Operations a second of a GPU: a quarter of the peak of an A100 in TF32 (156e12 in NVIDIA's data sheet), which large
 convolutions reach. Not measured."""
