@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sweeping import STEPS, SWEEP, TWO, Driver, finished_inline, scores, weights
 
+from ablatent.executors.worker_process import launch
 from commands import SMALL, built, found, run
 from processes import gone
 
@@ -134,3 +135,14 @@ def test_two_commands_share_what_both_need(undisturbed, tmp_path):
 def test_the_steps_are_those_of_a_whole_training(undisturbed):
     rows = next(undisturbed.glob("store/objects/first_stage/*/curves.csv")).read_text().splitlines()
     assert rows[-1].split(",")[0] == str(STEPS)
+
+
+def test_a_worker_that_cannot_begin_says_why_in_the_log(tmp_path):
+    """What a worker prints before its first stage is kept with that stage."""
+    (tmp_path / "ablatent").mkdir()
+    (tmp_path / "ablatent" / "__init__.py").write_text("raise ImportError('a broken copy')\n")
+    log = tmp_path / "stage.log"
+    process, requests, answers = launch({"PYTHONPATH": str(tmp_path)}, str(log))
+    with requests, answers:
+        assert process.wait(60) == 1 and answers.read() == b""
+    assert "a broken copy" in log.read_text()

@@ -121,20 +121,20 @@ class _Slots(Workers):
         if slot.worker is not None and (fresh or slot.worker.used or slot.worker.process.poll() is not None):
             self._let_go(slot)
         if slot.worker is None:
-            slot.worker = self._launch(slot)
+            slot.worker = self._launch(slot, build)
         worker = slot.worker
         worker.build, worker.used = build, fresh
         with contextlib.suppress(BrokenPipeError):  # it has just died, which `over` will see
             worker.requests.write(json.dumps({"spec": str(build.spec), "log": str(build.log)}).encode() + b"\n")
         return f"slot {slot.number}" + (f", GPU {slot.gpu}" if slot.gpu is not None else "")
 
-    def _launch(self, slot: _Slot) -> _Worker:
+    def _launch(self, slot: _Slot, build: Build) -> _Worker:
         environment = {
             "OMP_NUM_THREADS": str(slot.threads),
             **self.variables,
             **({} if slot.gpu is None else {"CUDA_VISIBLE_DEVICES": slot.gpu}),
         }
-        worker = _Worker(*launch(environment))
+        worker = _Worker(*launch(environment, str(build.log)))
         self.selector.register(worker.answers, EVENT_READ, slot)
         return worker
 

@@ -89,7 +89,7 @@ def _child(environment: dict[str, str], task: RayTask) -> _Child:
         if not task.trained and child.environment == environment and child.process.poll() is None:
             return child
         _end(child, LEAVE_SECONDS)
-    return _Child(*launch(environment, task.cwd), environment)
+    return _Child(*launch(environment, task.log, task.cwd), environment)
 
 
 def _wait(child: _Child, task: RayTask) -> Ended:

@@ -15,24 +15,26 @@ GIB = 2**30
 
 
 def launch(
-    environment: Mapping[str, str], cwd: str | None = None
+    environment: Mapping[str, str], output: str, cwd: str | None = None
 ) -> tuple["subprocess.Popen[bytes]", IO[bytes], IO[bytes]]:
     """Start a worker (``python -m ablatent.build --answers=FD``): the process, its requests and its answers.
 
-    environment: beside, and before, that of this process; cwd: its working directory, None for that of this process.
+    environment: beside, and before, that of this process; output: the file that gets what it prints before its first
+    stage; cwd: its working directory, None for that of this process.
     """
     reading, writing = os.pipe()
     requests = os.pipe()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ablatent.build", f"--answers={writing}"],
-        stdin=requests[0],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, **environment},
-        cwd=cwd,
-        pass_fds=[writing],
-        start_new_session=True,  # what is typed on the terminal is for the process above, which ends them
-    )
+    with open(output, "ab") as log:  # noqa: PTH123  # pathlib is not needed for more
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ablatent.build", f"--answers={writing}"],
+            stdin=requests[0],
+            stdout=log,
+            stderr=log,
+            env={**os.environ, **environment},
+            cwd=cwd,
+            pass_fds=[writing],
+            start_new_session=True,  # what is typed on the terminal is for the process above, which ends them
+        )
     os.close(writing)
     os.close(requests[0])
     return process, os.fdopen(requests[1], "wb", buffering=0), os.fdopen(reading, "rb", buffering=0)
