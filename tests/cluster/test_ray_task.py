@@ -19,7 +19,7 @@ def started(monkeypatch):
     processes: list[tuple[subprocess.Popen, dict]] = []
     script = [SERVES]
 
-    def launch(environment, cwd):
+    def launch(environment, output, cwd):
         reading, writing = os.pipe()
         process = subprocess.Popen(
             ["sh", "-c", script[0]], bufsize=0, stdin=subprocess.PIPE, stdout=writing, start_new_session=True
