@@ -10,15 +10,17 @@ from ablatent.core.progress import console, warn_once
 from ablatent.report.model import UNREADABLE, JobResult, Sweep
 from ablatent.search.results import Batch
 from ablatent.search.space import Space
-from ablatent.stages.diffusion.kind import DiffusionKind
+from ablatent.stages.diffusion.kind import GROUPS, DiffusionKind
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
 CURVE = "validation/loss"
+SAME_LOSS = ("network", "timestep_sampler", "optimizer")
+"""Groups that decide a diffusion stage, and not what its validation measures."""
 LOSS_CHANGES = (
-    *("conditioner", "data", "diffusion", "experiments", "first_stage", "latents", "parameterization", "perceptual"),
-    *("preset", "schedule", "weighting", "training.loss", "training.precision"),
+    *(DiffusionKind.name, *DiffusionKind.reads, *(group for group in GROUPS if group not in SAME_LOSS)),
+    *("data", "experiments", "perceptual", "preset", "training.loss", "training.precision"),
 )
 """Keys, or their first parts, under whose values the validation loss measures something else."""
 
