@@ -21,6 +21,8 @@ install_import_hook("ablatent", "beartype.beartype")
 
 # Seconds, roughly: of long tests that share nothing with the rest of their file, and of long files.
 LONG = {
+    "tests/cluster/test_ray.py": 180,
+    "tests/executors/test_process.py": 150,
     "tests/sweep/test_combinations.py::test_every_combination_runs_or_is_refused": 120,
     "tests/sweep/test_paper_step.py": 120,
     "tests/behaviour/test_partition.py": 90,
@@ -32,6 +34,7 @@ LONG = {
     "tests/sweep/test_devices.py": 80,
     "tests/cli/test_launchers.py::test_a_sweep_by": 60,
     "tests/cli/test_signals.py": 60,
+    "tests/cluster/test_slurm.py": 70,
     "tests/stages/test_judge_stage.py::test_one_judge_for_a_curve_over_guidance": 80,
     "tests/stages/test_judge_features.py::test_two_judges_score_apart_and_a_second_look_gives_the_same_bits": 60,
     "tests/training/test_ranks.py": 80,
@@ -40,6 +43,7 @@ LONG = {
     "tests/sweep/test_sweep.py::test_a_pickled_checkpoint_is_refused_and_not_run": 60,
     "tests/stages/test_conditioners.py::test_conditions_of_scenes_train_and_sample": 50,
     "tests/extending/test_extending.py": 40,
+    "tests/stages/test_lengthen.py": 30,
     "tests/training/test_compile.py": 30,
     "tests/sweep/test_sweep.py::test_a_job_made_to_fail_fails_alone": 25,
     "tests/training/test_precision.py": 20,
