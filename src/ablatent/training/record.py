@@ -12,6 +12,7 @@ from torch import Tensor
 from ablatent.core.files import sha256, sync, write_atomic
 from ablatent.core.images import load_png, save_png
 from ablatent.core.tensor_files import write_tensors
+from ablatent.training.end_state import write_state
 
 CURVES = "curves.csv"
 HEADER = b"step,name,value\r\n"
@@ -139,14 +140,11 @@ class Recorder:
             self._keep(path)
 
     def state(self, name: str, state: Mapping[str, Any]) -> None:
-        """NAME.pt, of plain values and whole tensors in nested dicts and lists, which torch.load reads without pickled
-        objects."""
-        import torch
-
+        """NAME.safetensors, of nested plain values and whole tensors, see `end_state`."""
         if self.writes:
             self.check()
-            path = self.folder / f"{name}.pt"
-            torch.save(dict(state), path)
+            path = self.folder / f"{name}.safetensors"
+            write_state(path, state)
             self._keep(path)
 
     def flush(self) -> None:

@@ -32,12 +32,13 @@ from ablatent.tasks.conditions import conditions, conditions_in_turn
 from ablatent.tasks.generate import Draws, Guided, Model, generate
 from ablatent.training.batches import Batch
 from ablatent.training.diffusion import END, DiffusionTrainee, DiffusionTraining, LatentBatches, Panel
+from ablatent.training.end_state import read_state
 
 PANEL, PANEL_STEPS = 16, 10
 
 
 def build(ctx: Context) -> None:
-    """Write raw-STEP.safetensors and ema-STEP.safetensors at the snapshots, training.pt, curves.csv, panels/,
+    """Write raw-STEP.safetensors and ema-STEP.safetensors at the snapshots, training.safetensors, curves.csv, panels/,
     summary.json."""
     config = ctx.config
     longer = None if config["init_from"] is None else ctx.store.open(Key(config["init_from"]))
@@ -141,10 +142,9 @@ def lengthen(trainee: DiffusionTrainee, stored: Artifact) -> None:
 
     Raises StageError for one that did not keep these.
     """
-    import torch
     from safetensors.torch import load_file
 
-    file = stored.path / f"{END}.pt"
+    file = stored.path / f"{END}.safetensors"
     if not file.exists():
         do = "It was trained by an earlier version: train it again, with the steps of both."
         raise StageError(f"{stored.key}: expected {file.name}, the state of its optimiser; it has none. {do}")
@@ -155,7 +155,7 @@ def lengthen(trainee: DiffusionTrainee, stored: Artifact) -> None:
     for name in trainee.ema.averages:
         with suppress(ConfigError):  # an average that it did not have begins at its weights
             averages[name] = _part(load_file(str(weights_path(stored.path, name, "last"))), "network")
-    trainee.lengthen(torch.load(file, map_location="cpu", weights_only=True), averages)
+    trainee.lengthen(read_state(file), averages)
 
 
 def _part(state: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
