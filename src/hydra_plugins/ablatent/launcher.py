@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from ablatent.cli.composer import Composer
     from ablatent.sweep.plan import Composed
 
-# Number of jobs from which composing is shared among processes: a choice of options takes a fifth of a second.
-SHARED_FROM = 4
+# Numbers of jobs from which composing is shared among processes (a choice of options takes a fifth of a second), and
+# among all processors.
+SHARED_FROM, MANY = 4, 200
 
 
 class AblatentLauncher(Launcher):
@@ -65,7 +66,9 @@ class AblatentLauncher(Launcher):
             if len(job_overrides) < SHARED_FROM:
                 return [composed_job(composer, overrides) for overrides in job_overrides]
             _shared.append(composer)
-            workers = min(max(1, (os.cpu_count() or 1) - 1), len(job_overrides))  # one processor is left for the import
+            # one processor is left for the import, unless that is over long before the jobs are
+            left = 1 if len(job_overrides) < MANY else 0
+            workers = min(max(1, (os.cpu_count() or 1) - left), len(job_overrides))
             with ProcessPoolExecutor(workers, multiprocessing.get_context("fork")) as pool:
                 jobs = pool.map(_composed_shared, job_overrides, chunksize=-(-len(job_overrides) // (2 * workers)))
                 importlib.import_module("torch")  # for the checks of the plan: two seconds, spent meanwhile

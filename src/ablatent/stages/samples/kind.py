@@ -1,6 +1,8 @@
 """samples: a trained model and a sampler → images."""
 
+import json
 from collections.abc import Iterator
+from functools import cache
 
 from ablatent.stages.kind_base import Check, Config, JobGraph, StageKind
 from ablatent.stages.options import guidance_declares, reads_annotations, takes_classes_in_turn, task_declares
@@ -34,14 +36,22 @@ def drawing_passes(config: Config, count: int) -> dict[str, int]:
     """The passes of drawing so many images: those of the sampler through what guidance combines, its gradients of a
     classifier (each as a pass and two more backward), and the decoding of x_0 and x_T as one pass of the first stage.
     """
+    evaluations, rows, classified = _evaluations(json.dumps([config["sampler"], config["guidance"]], sort_keys=True))
+    passes = {"diffusion": count * evaluations * rows, "first_stage": count}
+    return {**passes, "noisy_classifier": 3 * count * evaluations} if classified else passes
+
+
+@cache
+def _evaluations(nodes: str) -> tuple[int, int, bool]:
+    """(calls of a sampler, rows of the network in each, whether a classifier guides it), of the JSON of their nodes:
+    jobs that differ in other things ask once."""
     from ablatent.core.instantiate import make
     from ablatent.samplers.base import Sampler
     from ablatent.samplers.guidance import Guidance
 
-    calls = count * make(config["sampler"], Sampler).nfe()
-    guidance = make(config["guidance"], Guidance)
-    classified = {"noisy_classifier": 3 * calls} if guidance.needs_classifier else {}
-    return {"diffusion": calls * guidance.network_rows(), "first_stage": count, **classified}
+    sampler, guiding = json.loads(nodes)
+    guidance = make(guiding, Guidance)
+    return make(sampler, Sampler).nfe(), guidance.network_rows(), bool(guidance.needs_classifier)
 
 
 class SamplesKind(StageKind):
