@@ -24,8 +24,8 @@ def test_the_state_of_an_optimizer_comes_back(tmp_path):
     assert read["step"] == 3 and torch.equal(read["module"]["x"], torch.arange(3)) and read["module"]["none"] is None
     other = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(3, 2)), torch.nn.Parameter(torch.zeros(4))])
     other.load_state_dict(read["optimizers"][0])
-    for mine, theirs in zip(first.state.values(), other.state.values(), strict=True):
-        assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+    for mine, others in zip(first.state.values(), other.state.values(), strict=True):
+        assert all(torch.equal(mine[name], others[name]) for name in mine)
     assert other.param_groups[0]["lr"] == 1e-3 and tuple(other.param_groups[0]["betas"]) == (0.9, 0.99)
 
 
