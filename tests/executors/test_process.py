@@ -97,6 +97,19 @@ def test_a_command_that_is_ended_leaves_checkpoints_and_no_process(undisturbed, 
     same(tmp_path, undisturbed)
 
 
+def test_a_worker_that_stands_still_without_its_command_is_ended_by_the_next_one(undisturbed, tmp_path):
+    """It holds the lock of its stage, and nobody is left who would end it."""
+    driver = Driver(tmp_path)
+    stopped = driver.worker_of(driver.checkpoint().parent.name)
+    os.kill(stopped, signal.SIGSTOP)
+    driver.send(signal.SIGKILL)
+    driver.process.wait()
+    again = Driver(tmp_path, *SWEEP, *TWO, "executor.silent_seconds=5")
+    assert again.ended() == 0, again.output
+    assert "ended there" in again.output and gone(stopped)
+    same(tmp_path, undisturbed)
+
+
 @pytest.mark.cluster
 def test_a_stage_over_its_memory_fails_alone(tmp_path):
     done = run(tmp_path, *SWEEP, *TWO, "executor.memory_gib=0.2")

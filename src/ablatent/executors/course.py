@@ -14,6 +14,7 @@ from ablatent.core.errors import AblatentError, DataError
 from ablatent.core.escape import for_console
 from ablatent.core.fields import Positive, Whole
 from ablatent.core.files import write_json
+from ablatent.core.here import end_process
 from ablatent.core.progress import console, counted, seconds
 from ablatent.core.signals import stop, stop_requested
 from ablatent.executors.workers import Build, Over, Workers
@@ -21,12 +22,12 @@ from ablatent.stages.stage import Stage
 from ablatent.store.identity import Key
 from ablatent.store.layout import lock_file
 from ablatent.store.locks import is_held
-from ablatent.store.records import BuildRecord, JobFailure, PlannedStage, StageOutcome
+from ablatent.store.records import BuildRecord, Heartbeat, JobFailure, PlannedStage, StageOutcome
 from ablatent.sweep.builder import print_there
 from ablatent.sweep.executor import SweepRun, not_begun
 from ablatent.sweep.expected_time import GUESS, ExpectedTime
 from ablatent.sweep.jobs_left import JobsLeft
-from ablatent.sweep.journal import heartbeat_of
+from ablatent.sweep.journal import heartbeat_of, newest_heartbeat
 from ablatent.sweep.live import LiveTable, RunningBuild
 from ablatent.sweep.schedule import Schedule
 from ablatent.sweep.worker import failed, print_failed
@@ -74,6 +75,7 @@ class Course:
         self.running: dict[Key, _Watch] = {}
         self.attempts: dict[Key, int] = {}
         self.later: dict[Key, float] = {}  # key → when it is looked at again
+        self.elsewhere: dict[Key, tuple[Heartbeat | None, float]] = {}  # another's heartbeat, and when it was new
         self.looked = time.monotonic()
         self.stopped = False  # at the first failure
         self.live = LiveTable(len(self.stages))
@@ -225,6 +227,23 @@ class Course:
             console.print(f"  {key.short:<24} is built by another command; this one goes on with what it can")
         self.sweep.journal.waits(key, "elsewhere", "another command builds it")
         self.later[key] = time.monotonic() + LOOK_SECONDS
+        self._end_silent(key)
+
+    def _end_silent(self, key: Key) -> None:
+        """End the process that builds a stage for another command, where it has given no sign of life for too long:
+        its own command may be gone."""
+        beat, now = newest_heartbeat(self.sweep.builder.store.root, key), time.monotonic()
+        if beat is None or self.elsewhere.get(key, (None, now))[0] != beat:
+            self.elsewhere[key] = beat, now
+            return
+        if (silent := now - self.elsewhere[key][1]) <= self.options.silent_seconds:
+            return
+        self.elsewhere[key] = beat, now
+        there = for_console(beat.where)
+        if end_process(beat.where):
+            console.print(f"  {key.short:<24} [yellow]is silent[/] for {seconds(silent)} on {there}: ended there")
+        else:
+            console.print(f"  {key.short:<24} [yellow]is silent[/] for {seconds(silent)} on {there}: end it there")
 
     def _take_up(self) -> None:
         now = time.monotonic()

@@ -20,6 +20,7 @@ from ablatent.core.files import write_json
 from ablatent.core.here import host, lives, place
 from ablatent.core.progress import open_bar
 from ablatent.store.identity import Key
+from ablatent.store.layout import sweeps_folder
 from ablatent.store.records import Driver, Heartbeat, StageOutcome, StageState
 
 DRIVER, CANCEL = "driver.json", "cancel"
@@ -171,6 +172,12 @@ def states_of(folder: Path) -> dict[Key, StageState]:
         with suppress(DataError):
             found[Key(path.stem)] = StageState.read(path)
     return found
+
+
+def newest_heartbeat(root: Path, key: Key) -> Heartbeat | None:
+    """The heartbeat that was written last of all builds of a stage, by whichever sweep of the store at `root`."""
+    beats = {path: path.stat().st_mtime for path in sweeps_folder(root).glob(f"*/beats/{key}.json") if path.exists()}
+    return heartbeat_of(max(beats, key=lambda path: beats[path])) if beats else None
 
 
 def heartbeat_of(path: Path) -> Heartbeat | None:
