@@ -188,3 +188,16 @@ def test_the_workers_of_joblib_end_with_the_command(tmp_path):
     """Those of hydra/launcher=joblib; they would go on alone."""
     ended(python(tmp_path, "-c", PARALLEL, timeout=60), signal.SIGTERM)
     wait_until(lambda: not working_in(tmp_path), 10)
+
+
+def test_a_killed_command_takes_along_the_processes_that_compose(tmp_path):
+    """They are forked, so each holds the pipes by which another would notice the end."""
+    seeds = ",".join(map(str, range(400)))
+    process = subprocess.Popen(
+        words("-m", *KL, f"seed={seeds}", "do=plan"), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    wait_until(lambda: len(descendants(process.pid)) >= 1, 60)
+    composing = descendants(process.pid)
+    process.kill()
+    process.wait()
+    wait_until(lambda: all(map(gone, composing)), 20)

@@ -20,7 +20,7 @@ def side(*trainings: str, small: str) -> Maker:
 
         def call() -> None:
             if of_trainings:
-                run(case, folder, *TRAININGS, f"training.lr={1e-4 + 1e-6 * next(numbers)}", *trainings)
+                run(case, folder, *TRAININGS, f"optimizer.lr={1e-4 + 1e-6 * next(numbers)}", *trainings)
             else:
                 run(case, folder, *SMALL, f"sampler.eta={0.001 * next(numbers)}", small)
 

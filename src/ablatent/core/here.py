@@ -2,11 +2,17 @@
 
 import os
 import platform
+import shutil
 import sys
+import threading
+import time
 from functools import cache
+from pathlib import Path
 
 PLACE = "ABLATENT_PLACE"
 """Environment variable with the name of this machine for people, where an engine knows a better one."""
+
+WATCH_SECONDS = 0.5
 
 
 @cache
@@ -23,6 +29,19 @@ def place() -> str:
 def search_path() -> str:
     """The PYTHONPATH of processes that are to find the classes of users where this one does."""
     return os.pathsep.join(os.path.abspath(p) for p in sys.path if p)  # noqa: PTH100  # pathlib is not needed for more
+
+
+def follow(parent: int, leave: Path | None = None) -> None:
+    """End this process soon after its parent process is gone. parent: its id; leave: a folder that is removed then."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(WATCH_SECONDS)
+        if leave is not None:
+            shutil.rmtree(leave, ignore_errors=True)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def end_process(place: str) -> bool:

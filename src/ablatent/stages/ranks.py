@@ -10,11 +10,9 @@ import importlib
 import json
 import logging
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Mapping
@@ -26,7 +24,7 @@ import numpy as np
 
 from ablatent.core.errors import AblatentError, StageError
 from ablatent.core.files import read_json, write_json
-from ablatent.core.here import search_path
+from ablatent.core.here import follow, search_path
 from ablatent.core.progress import console
 from ablatent.core.signals import ENDING, end_on_signals, stop_requested, stoppable
 from ablatent.stages.context import Context, resolve_device, set_up_torch
@@ -37,7 +35,6 @@ from ablatent.store.work import Work
 from ablatent.tracking.base import NoTracking, Run, RunSpec
 
 PARENT = "ABLATENT_PARENT"  # the process id that agent or rank must not outlive
-WATCH_SECONDS = 0.5
 
 
 def several(stage: Stage, runtime: Mapping[str, Any]) -> bool:
@@ -157,19 +154,6 @@ def _relay(folder: Path, offset: int, run: Run) -> int:
         else:
             run.log(event["step"], event["values"])
     return offset + len(lines)
-
-
-def follow(parent: int, leave: Path | None = None) -> None:
-    """End this process soon after its parent process is gone. parent: its id; leave: a folder that is removed then."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(WATCH_SECONDS)
-        if leave is not None:
-            shutil.rmtree(leave, ignore_errors=True)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def agent(path: Path) -> None:

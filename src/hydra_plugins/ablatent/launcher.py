@@ -60,6 +60,7 @@ class AblatentLauncher(Launcher):
         """Each job's configuration; HydraException for one that Hydra cannot compose."""
         from ablatent.cli.composer import Composer
         from ablatent.core.collector import rare_collections
+        from ablatent.core.here import follow
 
         composer = Composer(self.hydra_context.config_loader, self.config)
         with rare_collections():
@@ -69,7 +70,9 @@ class AblatentLauncher(Launcher):
             # one processor is left for the import, unless that is over long before the jobs are
             left = 1 if len(job_overrides) < MANY else 0
             workers = min(max(1, (os.cpu_count() or 1) - left), len(job_overrides))
-            with ProcessPoolExecutor(workers, multiprocessing.get_context("fork")) as pool:
+            # forked processes hold the pipes of each other, so the end of this one would not end them
+            fork, watch = multiprocessing.get_context("fork"), (os.getpid(),)
+            with ProcessPoolExecutor(workers, fork, initializer=follow, initargs=watch) as pool:
                 jobs = pool.map(_composed_shared, job_overrides, chunksize=-(-len(job_overrides) // (2 * workers)))
                 importlib.import_module("torch")  # for the checks of the plan: two seconds, spent meanwhile
                 return list(jobs)
