@@ -28,6 +28,7 @@ class Driver:
     def __init__(self, folder: Path, *overrides: str):
         folder.mkdir(exist_ok=True)
         self.folder, self.log = folder, folder / f"log-{time.monotonic_ns()}"
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a background of a shell has it ignored
         with self.log.open("w") as log:
             command = words(*(overrides or (*SWEEP, *TWO)))
             self.process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
