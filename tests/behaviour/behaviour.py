@@ -23,6 +23,7 @@ from ablatent.data.counts import Counts
 from ablatent.stages.kind_base import Fingerprints
 from ablatent.store.identity import canonical, digest
 from ablatent.sweep.plan import Composed, make_plan
+from ablatent.training.diffusion import END
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -87,11 +88,13 @@ def golden(jobs: Sequence[dict[str, str] | str]) -> list[str]:
 
 def machine() -> dict[str, str]:
     """What bits depend on beside the code."""
-    cpu = next(
-        (x.split(":", 1)[1].strip() for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x), ""
-    )
+    info = dict(line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line)
+    about = {key.strip(): value.strip() for key, value in info.items()}
+    cpu = about.get("model name", platform.processor())
+    if "cpu family" in about:  # hosts of virtual machines give many processors one name
+        cpu += f" (family {about['cpu family']}, model {about['model']})"
     return {
-        "cpu": cpu or platform.processor(),
+        "cpu": cpu,
         "torch": torch.__version__,
         "capability": torch.backends.cpu.get_cpu_capability(),
     }
@@ -109,9 +112,8 @@ def bits(jobs: dict[str, list[str]], store: Path) -> dict[str, Any]:
         weights, scores = {}, {}
         for role, key in sorted(job["stages"].items()):
             folder = store / "objects" / key.rsplit("-", 1)[0] / key
-            for path in sorted(
-                [*folder.glob("*.safetensors"), *folder.glob("images.npy"), *folder.glob("restored.npy")]
-            ):
+            files = [*folder.glob("*.safetensors"), *folder.glob("images.npy"), *folder.glob("restored.npy")]
+            for path in sorted(file for file in files if file.stem != END):  # an optimiser's state is no result
                 weights[f"{role}/{path.name}"] = hashlib.sha256(path.read_bytes()).hexdigest()
             if (folder / "scores.json").exists():
                 metrics = json.loads((folder / "scores.json").read_text())["metrics"]

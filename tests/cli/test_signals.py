@@ -128,7 +128,9 @@ def test_a_signal_while_python_starts(tmp_path, number, after):
     child = started(tmp_path, *KL, "do=plan")
     time.sleep(after)
     if child.poll() is None:
-        assert ended(signalled(child, number, 10), number) == "what was finished"
+        done = signalled(child, number, 10)
+        if done.returncode or "networks" not in done.stdout:  # else it was on its way out
+            assert ended(done, number) == "what was finished"
 
 
 def until_it_trains(child: "subprocess.Popen[str]", folder: Path, kind: str) -> None:
