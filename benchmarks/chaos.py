@@ -38,7 +38,7 @@ POOL = [
     *("executor=process", "executor.slots=2", "executor.retries=1000", "executor.retry_seconds=0.1"),
     "executor.silent_seconds=8",
 ]
-SHORTEST, LONGEST = 2.0, 26.0  # seconds between two kills
+SHORTEST, LONGEST = 2.0, 14.0  # seconds between two kills
 RESULTS = Path(__file__).parent / "results"
 
 
