@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ablatent.cli.checked_plan import check_missing, missing_stages, print_refused
 from ablatent.cli.verb import Config, Verb
@@ -61,9 +61,14 @@ def _go_on(store: Store, recorded: RecordedSweep, typed: Config, overrides: Sequ
     return run(plan, store, config, recorded, executor, tracking, report, given_up)
 
 
+def _planned_config(recorded: RecordedSweep) -> dict[str, Any] | None:
+    """The configuration of the first job that was not refused; None where all were."""
+    return next((dict(job.config) for job in recorded.planned.jobs if job.refused is None), None)
+
+
 def _config(recorded: RecordedSweep, store: Store) -> dict[str, Any]:
     """The configuration of a sweep's jobs, for a store that may be somewhere else now."""
-    config = next((dict(job.config) for job in recorded.planned.jobs if job.refused is None), None)
+    config = _planned_config(recorded)
     if config is None:
         raise ConfigError("sweep", "a sweep with a job that was not refused", recorded.id, "Give its command anew.")
     config["store"] = {**config["store"], "path": str(store.root)}
@@ -78,20 +83,16 @@ class ResumeVerb(Verb):
     writes = True
     reads = ("store", "executor")
     keys = RecordedKeys
+    retries: ClassVar[bool] = False
 
     def __call__(self, jobs: Sequence[Composed], store: Store, config: Config, command: str) -> int:
-        return _go_on(store, _recorded(store, config), config, jobs[0].overrides, retry=False)
+        return _go_on(store, _recorded(store, config), config, jobs[0].overrides, self.retries)
 
 
-class RetryVerb(Verb):
+class RetryVerb(ResumeVerb):
     """Go on with a recorded sweep, and try again what failed."""
 
-    writes = True
-    reads = ("store", "executor")
-    keys = RecordedKeys
-
-    def __call__(self, jobs: Sequence[Composed], store: Store, config: Config, command: str) -> int:
-        return _go_on(store, _recorded(store, config), config, jobs[0].overrides, retry=True)
+    retries = True
 
 
 class CancelVerb(Verb):
@@ -115,8 +116,7 @@ class CancelVerb(Verb):
                 time.sleep(0.2)
             console.print(f"ended. {on}")
             return 0
-        planned = next((job.config for job in recorded.planned.jobs if job.refused is None), None)
-        left = 0
+        planned, left = _planned_config(recorded), 0
         if planned is not None:
             executor: Executor = make(planned["executor"], Executor)
             left = executor.cancel_left(states_of(recorded.folder))

@@ -8,7 +8,7 @@ from ablatent.stages.stage import Stage
 from ablatent.store.identity import SweepId
 from ablatent.store.layout import PLAN, sweep_folder
 from ablatent.store.records import JobFailure, PlanRecord, StageOutcome
-from ablatent.store.sweeps import job_records, plans
+from ablatent.store.sweeps import job_records, newest_sweep
 from ablatent.sweep.journal import driver_of, is_driven, states_of
 from ablatent.sweep.plan import Job, Plan
 from ablatent.sweep.run_sweep import RecordedSweep
@@ -19,11 +19,8 @@ def recorded_sweep(root: Path, sweep: SweepId | None) -> RecordedSweep:
 
     Raises ConfigError for a store without any, DataError for a plan that cannot be read.
     """
-    if sweep is not None:
-        return RecordedSweep(sweep, sweep_folder(root, sweep), PlanRecord.read(sweep_folder(root, sweep) / PLAN))
-    for newest, planned in plans(root):
-        return RecordedSweep(newest, sweep_folder(root, newest), planned)
-    raise ConfigError("sweep", f"a store with a sweep whose {PLAN} can be read", str(root), "Run one first.")
+    folder = sweep_folder(root, found := sweep or newest_sweep(root))
+    return RecordedSweep(found, folder, PlanRecord.read(folder / PLAN))
 
 
 def check_not_driven(recorded: RecordedSweep) -> None:
