@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from ablatent.core.errors import ConfigError
+from ablatent.executors.kind_resources import check_kinds
 from ablatent.executors.ray_cluster import Ray
-from ablatent.executors.ray_resources import GIB, bound, check, fits, taken
+from ablatent.executors.ray_resources import GIB, bound, fits, taken
 from ablatent.stages.all_kinds import built_in
 from ablatent.stages.stage import Stage
 from ablatent.store.artifacts import Store
@@ -52,9 +53,9 @@ def test_stages_may_share_a_gpu():
 
 def test_an_entry_of_no_kind_is_refused_with_the_nearest():
     kinds = {kind.name for kind in built_in()}
-    check({"default": {}, "diffusion": {}}, kinds)
+    check_kinds({"default": {}, "diffusion": {}}, kinds)
     with pytest.raises(ConfigError, match=r"executor\.resources\.difusion: .*Did you mean 'diffusion'"):
-        check({"difusion": {"gpus": 1}}, kinds)
+        check_kinds({"difusion": {"gpus": 1}}, kinds)
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,9 @@ from ablatent.core.fields import Count, Number, Text
 from ablatent.core.progress import console
 from ablatent.core.signals import ENDING
 from ablatent.executors import ray_task
+from ablatent.executors.kind_resources import KEY, check_kinds
 from ablatent.executors.pool import Pool
-from ablatent.executors.ray_resources import KEY, RayResources, bound, check, fits, taken
+from ablatent.executors.ray_resources import RayResources, bound, fits, taken
 from ablatent.executors.snapshot import worker_environment
 from ablatent.executors.workers import Build, Over, Workers
 from ablatent.stages.all_kinds import built_in
@@ -55,7 +56,7 @@ class Ray(Pool):
         if not installed():
             raise ConfigError("executor", "the package ray, which executor=ray needs", "none", f"Install it: {INSTALL}")
         stages = {stage.kind: stage for stage in sweep.plan.stages.values()}
-        check(self.resources, {*(kind.name for kind in built_in()), *stages})
+        check_kinds(self.resources, {*(kind.name for kind in built_in()), *stages})
         runtime = dict(sweep.builder.runtime)
         if self.address is None:
             runtime["device"] = resolve_device(runtime["device"])  # that of the nodes of a cluster is not known here

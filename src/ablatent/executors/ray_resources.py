@@ -1,23 +1,19 @@
 """What the stages of each kind take of Ray. Free of ray."""
 
-import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from ablatent.core.errors import ConfigError, did_you_mean
-from ablatent.core.fields import Fields, NotNegative, Number, Positive
+from ablatent.core.errors import ConfigError
+from ablatent.core.fields import NotNegative, Number, Positive
+from ablatent.executors.kind_resources import DEFAULT, KEY, KindResources
 from ablatent.executors.worker_process import GIB
 from ablatent.stages.ranks import several
 from ablatent.stages.stage import Stage
 
-DEFAULT = "default"
-"""The entry of `resources` for every kind."""
-KEY = "executor.resources"
-
 
 @dataclass(kw_only=True)
-class RayResources(Fields):
+class RayResources(KindResources):
     """What a stage of a kind takes. null: as `default` has it."""
 
     cpus: Annotated[Positive | None, "processors; null: runtime.threads, else 1, for each device"] = None
@@ -25,25 +21,10 @@ class RayResources(Fields):
     memory: Annotated[Positive | None, "GiB; a stage that takes more has failed; null: no bound"] = None
     custom: Annotated[Mapping[str, Positive] | None, "resources that nodes were started with, by name"] = None
 
-    def over(self, other: "RayResources") -> "RayResources":
-        """These, and those of `other` where they say nothing; of `custom`, both."""
-        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        own = {name: value for name, value in fields.items() if value is not None}
-        return dataclasses.replace(other, **own | {"custom": {**(other.custom or {}), **(self.custom or {})}})
-
     def wanted(self) -> dict[str, Number]:
         """Amounts in Ray's own names, memory in bytes; none of what is not wanted."""
         named = {"CPU": self.cpus, "GPU": self.gpus, "memory": (self.memory or 0) * GIB, **(self.custom or {})}
         return {name: amount for name, amount in named.items() if amount}
-
-
-def check(resources: Mapping[str, Any], kinds: Collection[str]) -> None:
-    """Raise ConfigError for an entry of no kind. kinds: all that there are."""
-    for kind, given in resources.items():
-        if kind not in (DEFAULT, *kinds):
-            known = ", ".join((DEFAULT, *sorted(kinds)))
-            do = did_you_mean(kind, (DEFAULT, *kinds))
-            raise ConfigError(f"{KEY}.{kind}", f"a kind of stage ({known})", dict(given), do)
 
 
 def taken(resources: Mapping[str, Any], stage: Stage, runtime: Mapping[str, Any]) -> RayResources:

@@ -1,19 +1,17 @@
 """What the jobs of each kind of stage ask Slurm for, and the text of those jobs. Free of submitit."""
 
-import dataclasses
 import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from ablatent.core.errors import ConfigError, did_you_mean
-from ablatent.core.fields import Count, Fields, Positive, Text, Whole
+from ablatent.core.errors import ConfigError
+from ablatent.core.fields import Count, Positive, Text, Whole
+from ablatent.executors.kind_resources import DEFAULT, KEY, KindResources, check_kinds
 from ablatent.executors.slurm_queue import GIVEN_UP
 from ablatent.stages.ranks import several
 from ablatent.stages.stage import Stage
 
-DEFAULT = "default"
-"""The entry of `resources` for every kind."""
 THREADS = 4
 """Processors of a stage where nothing says how many threads it has."""
 INSTEAD = {
@@ -31,7 +29,7 @@ OURS = ("array", "error", "job-name", "nodes", "ntasks", "ntasks-per-node", "ope
 
 
 @dataclass(kw_only=True)
-class SlurmResources(Fields):
+class SlurmResources(KindResources):
     """What a stage of a kind asks for. null: as `default` has it; in `default`, what the cluster gives."""
 
     cpus: Annotated[Count | None, "processors; null: runtime.threads, else 4, for each device"] = None
@@ -44,20 +42,12 @@ class SlurmResources(Fields):
     constraint: Annotated[Text | None, "features of a node"] = None
     extra: Annotated[Mapping[str, str | int | bool] | None, "further options of sbatch, by their long names"] = None
 
-    def over(self, other: "SlurmResources") -> "SlurmResources":
-        """These, and those of `other` where they say nothing; of `extra`, both."""
-        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        own = {name: value for name, value in fields.items() if value is not None}
-        return dataclasses.replace(other, **own | {"extra": {**(other.extra or {}), **(self.extra or {})}})
-
 
 def check(resources: Mapping[str, Mapping[str, Any]], kinds: Collection[str], signal_seconds: int) -> None:
     """Raise ConfigError for what a type cannot say. kinds: all that there are."""
+    check_kinds(resources, kinds)
     for kind, given in resources.items():
-        path = f"executor.resources.{kind}"
-        if kind not in (DEFAULT, *kinds):
-            known = ", ".join((DEFAULT, *sorted(kinds)))
-            raise ConfigError(path, f"a kind of stage ({known})", dict(given), did_you_mean(kind, (DEFAULT, *kinds)))
+        path = f"{KEY}.{kind}"
         minutes = given.get("minutes")
         if minutes is not None and minutes * 60 <= signal_seconds:
             raise ConfigError(f"{path}.minutes", f"more than executor.signal_seconds={signal_seconds}", minutes)
