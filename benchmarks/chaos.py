@@ -32,7 +32,7 @@ SWEEP = [
     *("-m", "first_stage=kl,vq", "schedule=linear,cosine", "sampler=ddim,ddpm", "seed=0,1,2", "preset=tiny"),
     *("data=digits", "perceptual=alex", "runtime=cpu", "runtime.threads=1", "runtime.checkpoint_seconds=0.5"),
     *("tracking=none", "samples.count=16", "evaluation.reference_count=64", "evaluation.reconstruction_count=16"),
-    *("first_stage.training.steps=100", "training.steps=60"),
+    *("first_stage.training.steps=200", "training.steps=300"),
 ]
 POOL = [
     *("executor=process", "executor.slots=2", "executor.retries=1000", "executor.retry_seconds=0.1"),
