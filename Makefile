@@ -64,14 +64,14 @@ COMPILE = $(BIN)/python -m compileall -qq -j 0 .venv/lib
 # Fashion-MNIST for one test: Debian's package where apt is at hand, else torchvision downloads it when it is used.
 .venv/.fashion-mnist: .venv/.ready
 	@test -d $(FASHION) || (command -v apt-get >/dev/null && test "$$(id -u)" = 0 \
-		&& apt-get update -qq && apt-get install -y -qq dataset-fashion-mnist >/dev/null) \
+		&& apt-get update -qq && apt-get install -y -qq -o DPkg::Lock::Timeout=300 dataset-fashion-mnist >/dev/null) \
 		|| echo "no Debian package of Fashion-MNIST here; it will be downloaded"
 	@touch $@
 
 # Slurm from Debian and Ray from PyPI, for the tests of clusters: with SYSTEM=1 alone. Those tests are skipped without them.
 .venv/.system: .venv/.ready
 	$(PIP) -c constraints.txt -e ".[ray]"
-	apt-get update -qq && apt-get install -y -qq --no-install-recommends $(SLURM) >/dev/null
+	apt-get update -qq && apt-get install -y -qq -o DPkg::Lock::Timeout=300 --no-install-recommends $(SLURM) >/dev/null
 	@touch $@
 
 clean:
