@@ -129,7 +129,7 @@ def test_a_signal_while_python_starts(tmp_path, number, after):
     time.sleep(after)
     if child.poll() is None:
         done = signalled(child, number, 10)
-        # On its way out, with all of its output there, Python has put back the system's handlers: -number, as any program.
+        # On its way out, with all of its output there, Python has put back the system's handlers: -number.
         if "networks" not in done.stdout or done.returncode not in (0, -number):
             assert ended(done, number) == "what was finished"
 
