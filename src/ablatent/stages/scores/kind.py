@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator
 
+from ablatent.core.declared import declared
 from ablatent.stages.kind_base import Check, Config, JobGraph, StageKind
 from ablatent.stages.stage import Stage
 
 
 class ScoresKind(StageKind):
-    """Decided by its samples, its reference and the metrics."""
+    """Decided by its samples, its reference and the metrics; by held-out images too where a metric is about those of the
+    training."""
 
     name = "scores"
+    version = 2
     reads = ("samples", "reference")
     extracts = True
     scored = True
@@ -20,7 +23,10 @@ class ScoresKind(StageKind):
         evaluation = job.config["evaluation"]
         decides = {"metrics": evaluation["metrics"], "extractor": evaluation["extractor"]}
         inputs = {**job.keys("samples"), **job.of_extractor, "reference": job.stages["reference_train"].key}
-        return {self.name: self.stage(decides, inputs)}
+        if not any(declared(metric, "training_images", False) for metric in evaluation["metrics"].values()):
+            return {self.name: self.stage(decides, inputs)}
+        inputs["held_out"] = job.stages["reference_validation"].key
+        return {self.name: self.stage(decides, inputs, job.images, job.data)}
 
     def checks(self, config: Config) -> Iterator[Check]:
         from ablatent.stages.check_counts import check_sample_count
