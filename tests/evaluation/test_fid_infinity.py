@@ -45,7 +45,7 @@ def test_the_sizes_are_parts_of_all_samples_and_the_seed_decides() -> None:
 def test_too_few_samples_are_refused_in_one_sentence() -> None:
     metric = FIDInfinity(smallest=100)
     assert metric.min_images == 300 and metric.min_real == 2
-    with pytest.raises(DataError, match="at least 300 samples.*'count_fake': 240"):
+    with pytest.raises(DataError, match=r"at least 300 samples.*'count_fake': 240"):
         metric(drawn(0), REAL)
     for bad in (lambda: FIDInfinity(smallest=1), lambda: FIDInfinity(groups=2), lambda: FID(groups=1)):
         with pytest.raises(ConfigError):

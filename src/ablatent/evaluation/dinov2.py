@@ -23,7 +23,10 @@ class DinoV2Extractor(HubExtractor):
         "(DINOv2): on its features; FD and KD are the distances that are called FID and KID on Inception's. Compare "
         "them with those by the same network only."
     )
-    _side = 224
+
+    @property
+    def _side(self) -> int:
+        return 224
 
     def _read(self, folder: Path) -> tuple[Any, int]:
         import transformers

@@ -49,7 +49,7 @@ class FID(Metric):
         group = groups(len(fake), self.groups)
         if group is None:
             return None
-        return within(jackknife(value, list(Subsets(fake, real).without_each(group))), 0)
+        return within(jackknife(value, Subsets(fake, real).without_each(group)), 0)
 
 
 def fid_score(value: float, protocol: dict[str, int], notes: list[str], interval: Interval | None) -> Score:

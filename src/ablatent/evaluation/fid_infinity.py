@@ -72,7 +72,7 @@ class FIDInfinity(Metric):
         error = math.sqrt(scatter * (1 / len(sizes) + inverse.mean() ** 2 / float(centred @ centred)))
         interval: Interval | None = None
         if (group := groups(n, self.groups)) is not None:
-            error = math.hypot(error, jackknife_error(list(subsets.without_each(group))))
+            error = math.hypot(error, jackknife_error(subsets.without_each(group)))
             interval = around(value, error, int(group.max()))
         notes = []
         if sizes[-1] <= fake.shape[1]:

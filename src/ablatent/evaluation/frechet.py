@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ablatent.core.errors import DataError
+from ablatent.core.progress import track
 
 ROWS = 4096
 
@@ -79,9 +80,16 @@ class Subsets:
         """Of these rows of the features."""
         return self._of(*self._sums(rows))
 
-    def without_each(self, group: Int[np.ndarray, " n"]) -> Iterator[float]:
+    def without_each(self, group: Int[np.ndarray, " n"]) -> list[float]:
         """Of all rows without those of each group, in order of the groups."""
-        members = [np.flatnonzero(group == g) for g in range(group.max() + 1)]
+        members, found = [np.flatnonzero(group == g) for g in range(group.max() + 1)], list[float]()
+        with track("interval of a Fréchet distance", len(members), "groups") as bar:
+            for distance in self._without_each(members):
+                found.append(distance)
+                bar.advance()
+        return found
+
+    def _without_each(self, members: list[np.ndarray]) -> Iterator[float]:
         if len(self.features) <= len(self.other.factor):  # products of images with each other: the smaller matrix
             yield from self._without_each_of_few(members)
             return

@@ -11,6 +11,7 @@ from statistics import NormalDist
 import numpy as np
 from jaxtyping import Float, Int
 
+from ablatent.core.fields import Number
 from ablatent.core.rng import stream
 
 LEVEL = 0.95
@@ -89,6 +90,6 @@ def jackknife_of(value: float, n: int, score: Callable[[Int[np.ndarray, " k"]], 
     return jackknife(value, [score(np.flatnonzero(group != g)) for g in range(group.max() + 1)])
 
 
-def within(interval: Interval | None, least: float, largest: float = math.inf) -> Interval | None:
+def within(interval: Interval | None, least: Number, largest: Number = math.inf) -> Interval | None:
     """An interval cut to the range that its score can have."""
-    return None if interval is None else (max(interval[0], least), min(interval[1], largest))
+    return None if interval is None else (float(max(interval[0], least)), float(min(interval[1], largest)))

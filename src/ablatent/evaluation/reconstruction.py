@@ -43,8 +43,8 @@ def reconstruction_scores(
 
     A score that cannot be had is left out and a note of psnr says why: no perceptual network, or images below its least
     size or below SSIM's window of 11 px. blocks: keeps what is finished, see `extract`. per_image: rows of one
-    original, one after the other: for the intervals they count as one image. Raises DataError unless both sets have the same
-    shape and at least one image.
+    original, one after the other: for the intervals they count as one image. Raises DataError unless both sets have
+    the same shape and at least one image.
     """
     first, other = originals[:1], reconstructions[:1]
     shape, other_shape = (len(originals), *first.shape[1:]), (len(reconstructions), *other.shape[1:])

@@ -1,15 +1,19 @@
 """scores: samples against the reference."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ablatent.core.declared import declared
 from ablatent.stages.kind_base import Check, Config, JobGraph, StageKind
 from ablatent.stages.stage import Stage
 
+NEIGHBOURS = "neighbours.png"
+"""The figure of the stage where a metric is about training images."""
+
 
 class ScoresKind(StageKind):
-    """Decided by its samples, its reference and the metrics; by held-out images too where a metric is about those of the
-    training."""
+    """Decided by its samples, its reference and the metrics; by held-out images too where a metric is about training
+    images."""
 
     name = "scores"
     version = 2
@@ -26,7 +30,7 @@ class ScoresKind(StageKind):
         if not any(declared(metric, "training_images", False) for metric in evaluation["metrics"].values()):
             return {self.name: self.stage(decides, inputs)}
         inputs["held_out"] = job.stages["reference_validation"].key
-        return {self.name: self.stage(decides, inputs, job.images, job.data)}
+        return {self.name: replace(self.stage(decides, inputs, job.images, job.data), figure=NEIGHBOURS)}
 
     def checks(self, config: Config) -> Iterator[Check]:
         from ablatent.stages.check_counts import check_sample_count

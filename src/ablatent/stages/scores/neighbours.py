@@ -7,16 +7,16 @@ from ablatent.core.images import as_rgb, labelled, save_png
 from ablatent.data.base import Images
 from ablatent.evaluation.neighbours import across_sets
 from ablatent.stages.context import Context
+from ablatent.stages.scores.kind import NEIGHBOURS
 
 SHOWN = 8
-FIGURE, ABOUT = "neighbours.png", "neighbours.json"
 
 
 def write_neighbours(
     ctx: Context, samples: np.ndarray, features: np.ndarray, real: np.ndarray, rows: np.ndarray, images: Images
 ) -> None:
-    """neighbours.png: above, the 8 samples that are nearest to a training image, below each that image; neighbours.json:
-    of every sample the distance and the row of its nearest image.
+    """neighbours.png: above, the 8 samples that are nearest to a training image, below each that image, their distance
+    as title; neighbours.json: of every sample the distance and the row of its nearest image.
 
     features, real: of samples and reference; rows: of the reference in the images.
     """
@@ -27,7 +27,7 @@ def write_neighbours(
     scale = max(1, 64 // samples.shape[1])
     columns = [f"{distances[i]:.3g}" for i in shown]
     picture = labelled(np.concatenate(pairs), columns, ["sample", "training"], scale)
-    save_png(ctx.work.files / FIGURE, picture, {"stage": ctx.stage.key})
+    save_png(ctx.work.files / NEIGHBOURS, picture, {"stage": ctx.stage.key})
     about = {
         "reference": len(rows),
         "training_images": len(images.indices("train")),
@@ -35,4 +35,4 @@ def write_neighbours(
         "distances": [float(distance) for distance in distances],
         "rows": found.tolist(),
     }
-    write_json(ctx.work.files / ABOUT, about)
+    write_json(ctx.work.files / "neighbours.json", about)
