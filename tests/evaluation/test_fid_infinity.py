@@ -6,13 +6,13 @@ import pytest
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.evaluation.fid import FID
 from ablatent.evaluation.fid_infinity import FIDInfinity
-from ablatent.evaluation.frechet import Moments
+from ablatent.evaluation.frechet import FeatureMoments
 from ablatent.evaluation.judge_features import JudgeExtractor
 from ablatent.evaluation.scores import score_features
 
 DIM = 12
 REAL = np.random.default_rng(0).standard_normal((500, DIM)).astype(np.float32)
-TRUTH = Moments(np.full(DIM, 0.2), 1.1 * np.eye(DIM)).distance(Moments.of(REAL))
+TRUTH = FeatureMoments(np.full(DIM, 0.2), 1.1 * np.eye(DIM)).distance(FeatureMoments.of(REAL))
 
 
 def drawn(seed: int, n: int = 240) -> np.ndarray:

@@ -7,7 +7,7 @@ from ablatent.evaluation import catalogue, intervals
 from ablatent.evaluation.authenticity import Authenticity
 from ablatent.evaluation.density_coverage import DensityCoverage
 from ablatent.evaluation.fid import FID
-from ablatent.evaluation.frechet import Moments, Subsets
+from ablatent.evaluation.frechet import FeatureMoments, Subsets
 from ablatent.evaluation.inception_score import InceptionScore
 from ablatent.evaluation.kid import KID
 from ablatent.evaluation.precision_recall import PrecisionRecall
@@ -93,13 +93,13 @@ def test_distances_without_a_group_are_those_of_the_rest(n: int, m: int, d: int,
     monkeypatch.setattr("ablatent.evaluation.frechet.ROWS", 37)
     rng = np.random.default_rng(0)
     fake, real = (rng.standard_normal((n, d)) * 1.3 + 5).astype(np.float32), rng.standard_normal((m, d))
-    moments, group = Moments.of(real.astype(np.float32)), intervals.groups(n)
+    moments, group = FeatureMoments.of(real.astype(np.float32)), intervals.groups(n)
     assert group is not None
     subsets = Subsets(fake, moments)
-    expected = [Moments.of(fake[group != g]).distance(moments) for g in range(group.max() + 1)]
+    expected = [FeatureMoments.of(fake[group != g]).distance(moments) for g in range(group.max() + 1)]
     assert subsets.without_each(group) == pytest.approx(expected, rel=1e-6)
     rows = np.flatnonzero(group < 3)
-    assert subsets.distance(rows) == pytest.approx(Moments.of(fake[rows]).distance(moments), rel=1e-6)
+    assert subsets.distance(rows) == pytest.approx(FeatureMoments.of(fake[rows]).distance(moments), rel=1e-6)
 
 
 def test_fid_can_go_without() -> None:

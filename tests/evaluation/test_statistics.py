@@ -51,7 +51,7 @@ def test_a_file_of_guided_diffusion_round_trips(tmp_path: Path) -> None:
 
 
 def test_scores_by_statistics_are_those_by_images(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    real, fake = folder(tmp_path / "real", smooth(24, 0, 8)), folder(tmp_path / "fake", smooth(16, 1, 40))
+    real, fake = folder(tmp_path / "real", smooth(10, 0, 8)), folder(tmp_path / "fake", smooth(10, 1, 40))
     saved = tmp_path / "real.npz"
     assert main([str(real), "--save-statistics", str(saved), *QUICK]) == 0
     plain, by_moments = scores(tmp_path / "a.json", real, fake), scores(tmp_path / "b.json", saved, fake)
@@ -69,8 +69,8 @@ def test_scores_by_statistics_are_those_by_images(tmp_path: Path, capfd: pytest.
 
 
 def test_a_batch_of_images_scores_as_the_folder_of_them(tmp_path: Path) -> None:
-    images = smooth(16, 1, 40)
-    real, fake = folder(tmp_path / "real", smooth(16, 0, 8)), folder(tmp_path / "fake", images)
+    images = smooth(8, 1, 40)
+    real, fake = folder(tmp_path / "real", smooth(8, 0, 8)), folder(tmp_path / "fake", images)
     np.savez(tmp_path / "batch.npz", images)
     assert has_images(tmp_path / "batch.npz") and np.array_equal(BatchFile(tmp_path / "batch.npz")[:], images)
     expected = scores(tmp_path / "a.json", real, fake)

@@ -11,7 +11,7 @@ from ablatent.core.images import load_png
 from ablatent.data.base import load_images
 from ablatent.stages.check_counts import check_reconstruction_count, check_sample_count
 from ablatent.sweep.plan import Composed, make_plan
-from commands import SMALL, inline, run
+from commands import SMALL, run
 from composing import composed
 
 ADDED = "+metric@evaluation.metrics.authenticity=authenticity"
@@ -40,12 +40,11 @@ def test_it_scores_no_reconstructions_and_wants_a_reference():
         check_sample_count(composed(*BASE, ADDED, "evaluation.reference_count=1"))
 
 
-def test_fid_infinity_is_refused_at_planning_for_too_few_samples(tmp_path):
-    words = [*BASE, "+metric@evaluation.metrics.fid_infinity=fid_infinity", "do=plan", f"store.path={tmp_path}/store"]
-    done = inline(tmp_path, *words)
-    assert done.returncode and "samples.count" in done.stdout + done.stderr
-    assert "15000" in (done.stdout + done.stderr).replace("\n", "")
-    config = composed(*words[:4], "evaluation.metrics.fid_infinity.smallest=40", "samples.count=120")
+def test_fid_infinity_is_refused_at_planning_for_too_few_samples():
+    added = "+metric@evaluation.metrics.fid_infinity=fid_infinity"
+    with pytest.raises(ConfigError, match=r"samples\.count: .*at least 15000, which fid_infinity"):
+        check_sample_count(composed(*BASE, added))
+    config = composed(*BASE, added, "evaluation.metrics.fid_infinity.smallest=40", "samples.count=120")
     check_sample_count({**config, "evaluation": {**config["evaluation"], "reference_count": 32}})  # 32 are no samples
 
 

@@ -45,7 +45,8 @@ class ClipExtractor(HubExtractor):
         read = transformers.CLIPModel.from_pretrained
         model = read(str(folder), local_files_only=True, use_safetensors=True)
         self._captions = json_captions(folder / TOKENIZER, PAD)
-        return model, int(model.config.projection_dim)
+        width: int = model.config.projection_dim  # type: ignore[assignment]
+        return model, width
 
     @property
     def _side(self) -> int:

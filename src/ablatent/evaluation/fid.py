@@ -4,12 +4,11 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import numpy as np
-from annotated_types import Ge
 from jaxtyping import Float
 
 from ablatent.core.errors import ConfigError, DataError
-from ablatent.evaluation.frechet import Moments, Subsets
-from ablatent.evaluation.intervals import GROUPS, JACKKNIFE, Interval, groups, jackknife, within
+from ablatent.evaluation.frechet import FeatureMoments, Subsets
+from ablatent.evaluation.intervals import GROUPS, JACKKNIFE, Groups, Interval, groups, jackknife, within
 from ablatent.evaluation.scores import Metric, Score, counts, small_sample_notes
 
 SQUARE_ROOT = "symmetric, float64"
@@ -23,7 +22,7 @@ class FID(Metric):
     of a matrix as large as the features.
     """
 
-    groups: Annotated[int | None, Ge(5), "parts of the jackknife of the interval; null: no interval"] = GROUPS
+    groups: Annotated[Groups | None, "parts of the jackknife of the interval; null: no interval"] = GROUPS
 
     neutral: ClassVar = {"groups": 20}
 
@@ -38,13 +37,13 @@ class FID(Metric):
     def __call__(self, fake: Float[np.ndarray, "n d"], real: Float[np.ndarray, "m d"] | None) -> dict[str, Score]:
         if real is None or min(len(fake), len(real)) < self.min_images:
             raise DataError(f"fid: expected at least {self.min_images} images a set; got {counts(fake, real)}.")
-        moments = Moments.of(real)
-        value = Moments.of(fake).distance(moments)
+        moments = FeatureMoments.of(real)
+        value = FeatureMoments.of(fake).distance(moments)
         interval = self.interval(value, fake, moments)
         score = fid_score(value, counts(fake, real), small_sample_notes(fake, real), interval)
         return {"fid": score}
 
-    def interval(self, value: float, fake: Float[np.ndarray, "n d"], real: Moments) -> Interval | None:
+    def interval(self, value: float, fake: Float[np.ndarray, "n d"], real: FeatureMoments) -> Interval | None:
         """Of the distance between these features and the real moments."""
         group = groups(len(fake), self.groups)
         if group is None:

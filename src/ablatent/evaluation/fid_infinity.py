@@ -13,8 +13,8 @@ from ablatent.core.fields import Seed
 from ablatent.core.progress import track
 from ablatent.core.rng import stream
 from ablatent.evaluation.fid import SQUARE_ROOT
-from ablatent.evaluation.frechet import Moments, Subsets
-from ablatent.evaluation.intervals import GROUPS, Interval, around, groups, jackknife_error
+from ablatent.evaluation.frechet import FeatureMoments, Subsets
+from ablatent.evaluation.intervals import GROUPS, Groups, Interval, around, groups, jackknife_error
 from ablatent.evaluation.scores import Metric, Score, counts
 
 PARTS = 8
@@ -38,7 +38,7 @@ class FIDInfinity(Metric):
     """
 
     smallest: Annotated[int, Ge(2), "samples of the smallest part: 2.5 times the features, or more"] = 5000
-    groups: Annotated[int | None, Ge(5), "parts of the jackknife of the interval; null: no interval"] = GROUPS
+    groups: Annotated[Groups | None, "parts of the jackknife of the interval; null: no interval"] = GROUPS
     seed: Annotated[Seed, "of the shuffle"] = 2020
 
     def __post_init__(self) -> None:
@@ -61,7 +61,7 @@ class FIDInfinity(Metric):
                 f"fid_infinity: expected at least {self.min_images} samples, {SIZES} times `smallest`, and "
                 f"{self.min_real} real images; got {counts(fake, real)}. Draw more samples, or lower `smallest`."
             )
-        subsets, n = Subsets(fake, Moments.of(real)), len(fake)
+        subsets, n = Subsets(fake, FeatureMoments.of(real)), len(fake)
         sizes, values = self._line(subsets, n)
         inverse = 1 / np.array(sizes)
         centred = inverse - inverse.mean()

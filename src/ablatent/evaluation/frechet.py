@@ -17,14 +17,14 @@ ROWS = 4096
 
 
 @dataclass(frozen=True)
-class Moments:
+class FeatureMoments:
     """Mean and covariance of features, as a factor F with FᵀF = covariance that has as few rows as it can."""
 
     mean: Float[np.ndarray, " d"]
     factor: Float[np.ndarray, "r d"]
 
     @classmethod
-    def of(cls, features: Float[np.ndarray, "n d"]) -> "Moments":
+    def of(cls, features: Float[np.ndarray, "n d"]) -> "FeatureMoments":
         """Of features, of which ROWS at once are in memory."""
         n, dim = features.shape
         parts = [slice(first, first + ROWS) for first in range(0, n, ROWS)]
@@ -40,7 +40,7 @@ class Moments:
         return cls(mean, _factor(sigma / (n - 1)))
 
     @classmethod
-    def from_covariance(cls, mean: Float[np.ndarray, " d"], covariance: Float[np.ndarray, "d d"]) -> "Moments":
+    def from_covariance(cls, mean: Float[np.ndarray, " d"], covariance: Float[np.ndarray, "d d"]) -> "FeatureMoments":
         """Of a mean and a covariance. Raises DataError for shapes that do not fit, and for numbers that are no
         covariance."""
         mean, sigma = np.asarray(mean, dtype=np.float64), np.asarray(covariance, dtype=np.float64)
@@ -58,7 +58,7 @@ class Moments:
         """FᵀF."""
         return self.factor.T @ self.factor
 
-    def distance(self, other: "Moments") -> float:
+    def distance(self, other: "FeatureMoments") -> float:
         """The squared Fréchet distance to other moments of the same dimension."""
         difference = self.mean - other.mean
         root = np.linalg.svd(self.factor @ other.factor.T, compute_uv=False).sum()
@@ -69,10 +69,10 @@ class Moments:
 class Subsets:
     """Distances of parts of a set of features to fixed moments, faster than one by one: only eigenvalues are taken, of
     a matrix that has no more rows than the images, the other set's factor or the dimensions have. To about 1e-6 of
-    `Moments.distance`.
+    `FeatureMoments.distance`.
     """
 
-    def __init__(self, features: Float[np.ndarray, "n d"], other: Moments):
+    def __init__(self, features: Float[np.ndarray, "n d"], other: FeatureMoments):
         self.features, self.other = features, other
         self._centre = np.asarray(features[:ROWS].mean(axis=0, dtype=np.float64))  # any near point: for accuracy alone
 
@@ -93,10 +93,10 @@ class Subsets:
         if len(self.features) <= len(self.other.factor):  # products of images with each other: the smaller matrix
             yield from self._without_each_of_few(members)
             return
-        whole = self._sums(np.arange(len(self.features)))
+        n, total, squares, products = self._sums(np.arange(len(self.features)))
         for rows in members:
-            part = self._sums(rows)
-            yield self._of(*(a - b for a, b in zip(whole, part, strict=True)))
+            own, own_total, own_squares, own_products = self._sums(rows)
+            yield self._of(n - own, total - own_total, squares - own_squares, products - own_products)
 
     def _without_each_of_few(self, members: list[np.ndarray]) -> Iterator[float]:
         x = self.features.astype(np.float64) - self._centre

@@ -7,8 +7,10 @@ have given is a matter of several seeds, which a report takes over jobs.
 import math
 from collections.abc import Callable, Sequence
 from statistics import NormalDist
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge
 from jaxtyping import Float, Int
 
 from ablatent.core.fields import Number
@@ -20,6 +22,8 @@ GROUPS = 20
 MIN_IMAGES = 10
 """Of fewer samples no interval is given."""
 Interval = tuple[float, float]
+Groups = Annotated[int, Ge(5)]
+"""Of a jackknife: fewer say little about its error."""
 
 WILSON = "Wilson score"
 STUDENT = "Student's t over images"

@@ -12,7 +12,7 @@ from ablatent.core.weights import digest_tensors
 from ablatent.evaluation.features import SetFeatures
 from ablatent.evaluation.fid import FID, fid_score
 from ablatent.evaluation.folders import FolderImages
-from ablatent.evaluation.frechet import Moments
+from ablatent.evaluation.frechet import FeatureMoments
 from ablatent.evaluation.scores import Extractor, Metric, Score, small_sample_notes, versions
 from ablatent.evaluation.statistics import SUFFIX, BatchFile, Statistics, has_images
 
@@ -80,7 +80,7 @@ def score_moments(
                 about = {"mean": _tensor(moments[which].mean), "covariance": _tensor(moments[which].covariance)}
                 protocol[f"{which}_moments"] = digest_tensors(about)
             else:
-                moments[which] = Moments.of(features[which](extractor))
+                moments[which] = FeatureMoments.of(features[which](extractor))
                 protocol[f"count_{which}"] = len(features[which].images)
         value = moments["fake"].distance(moments["real"])
         notes = ["moments from a file: that they are of this network's features, resized as here, is taken for granted"]
@@ -103,7 +103,7 @@ def statistics_of(
     return Statistics.of(features(extractor), None if spatial is None else features(spatial))
 
 
-def _moments(path: Path, source: Statistics, extractor: Extractor) -> Moments:
+def _moments(path: Path, source: Statistics, extractor: Extractor) -> FeatureMoments:
     found = source.spatial if extractor.layer == SPATIAL else source.moments
     if found is None or len(found.mean) != extractor.dim:
         got = "none that are spatial" if found is None else len(found.mean)

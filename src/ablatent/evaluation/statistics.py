@@ -12,7 +12,7 @@ import numpy as np
 
 from ablatent.core.errors import DataError
 from ablatent.core.files import write_atomic
-from ablatent.evaluation.frechet import Moments
+from ablatent.evaluation.frechet import FeatureMoments
 
 SUFFIX = ".npz"
 MEAN, COVARIANCE, IMAGES = "mu", "sigma", "arr_0"
@@ -44,10 +44,10 @@ class Statistics:
         """Of features (n, d), and of spatial ones of the same images. Raises DataError for fewer than two images."""
         if len(features) < 2:
             raise DataError(f"statistics: expected at least 2 images; got {len(features)}.")
-        moments = Moments.of(features)
+        moments = FeatureMoments.of(features)
         arrays = {MEAN: moments.mean, COVARIANCE: moments.covariance}
         if spatial is not None:
-            moments = Moments.of(spatial)
+            moments = FeatureMoments.of(spatial)
             arrays |= {SPATIAL_MEAN: moments.mean, SPATIAL_COVARIANCE: moments.covariance}
         return cls(arrays)
 
@@ -70,16 +70,16 @@ class Statistics:
         write_atomic(path, content.getvalue())
 
     @property
-    def moments(self) -> Moments:
+    def moments(self) -> FeatureMoments:
         """Of the 2048 features."""
-        return Moments.from_covariance(self.arrays[MEAN], self.arrays[COVARIANCE])
+        return FeatureMoments.from_covariance(self.arrays[MEAN], self.arrays[COVARIANCE])
 
     @property
-    def spatial(self) -> Moments | None:
+    def spatial(self) -> FeatureMoments | None:
         """Of the spatial features; None where there are none."""
         if SPATIAL_MEAN not in self.arrays:
             return None
-        return Moments.from_covariance(self.arrays[SPATIAL_MEAN], self.arrays[SPATIAL_COVARIANCE])
+        return FeatureMoments.from_covariance(self.arrays[SPATIAL_MEAN], self.arrays[SPATIAL_COVARIANCE])
 
 
 class BatchFile:
