@@ -126,6 +126,15 @@ def test_recall_without_a_group_takes_the_balls_of_the_rest(monkeypatch: pytest.
     assert seen[0] == pytest.approx(expected, abs=1e-6) and len(set(expected)) > 3
 
 
+def test_a_score_that_no_group_changes_has_no_interval() -> None:
+    far = like_real(np.random.default_rng(0)) + 100
+    scores = PrecisionRecall()(far, REAL) | DensityCoverage()(far, REAL)
+    for name in ("recall", "coverage"):
+        assert scores[name].value == 0 and scores[name].interval is None and not scores[name].interval_by
+    interval = scores["precision"].interval
+    assert interval is not None and interval[1] > 0.01
+
+
 def test_groups_are_no_classes_in_turn() -> None:
     group = intervals.groups(200)
     assert group is not None

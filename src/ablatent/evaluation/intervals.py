@@ -5,7 +5,7 @@ have given is a matter of several seeds, which a report takes over jobs.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from statistics import NormalDist
 from typing import Annotated
 
@@ -71,27 +71,21 @@ def groups(n: int, wanted: int | None = GROUPS) -> Int[np.ndarray, " n"] | None:
     return np.asarray(stream(0, "jackknife").permutation(n) % min(wanted, n // 2))
 
 
-def jackknife(value: float, left_out: Sequence[float] | Float[np.ndarray, " g"]) -> Interval:
+def jackknife(value: float, left_out: Sequence[float] | Float[np.ndarray, " g"]) -> Interval | None:
     """The interval of a score from its values without one group each (Kott 2001, "The delete-a-group jackknife").
 
     Never too narrow in expectation for symmetric statistics (Efron and Stein 1981), so wide where they are near the
-    least value that they can have.
+    least value that they can have. None where no group makes a difference: a recall of 0, say, for which the jackknife
+    knows no bound.
     """
-    return around(value, jackknife_error(left_out), len(left_out) - 1)
+    error = jackknife_error(left_out)
+    return around(value, error, len(left_out) - 1) if error > 0 else None
 
 
 def jackknife_error(left_out: Sequence[float] | Float[np.ndarray, " g"]) -> float:
     """The standard error of a score from its values without one group each."""
     values = np.asarray(left_out, dtype=np.float64)
     return math.sqrt((len(values) - 1) / len(values) * np.square(values - values.mean()).sum())
-
-
-def jackknife_of(value: float, n: int, score: Callable[[Int[np.ndarray, " k"]], float]) -> Interval | None:
-    """As `jackknife`, of a score that is quick: it is taken of the rows that are left, once for each group."""
-    group = groups(n)
-    if group is None:
-        return None
-    return jackknife(value, [score(np.flatnonzero(group != g)) for g in range(group.max() + 1)])
 
 
 def within(interval: Interval | None, least: Number, largest: Number = math.inf) -> Interval | None:
