@@ -14,7 +14,7 @@ from ablatent.evaluation.fid import FID, fid_score
 from ablatent.evaluation.folders import FolderImages
 from ablatent.evaluation.frechet import FeatureMoments
 from ablatent.evaluation.scores import Extractor, Metric, Score, small_sample_notes, versions
-from ablatent.evaluation.statistics import SUFFIX, BatchFile, Statistics, has_images
+from ablatent.evaluation.statistics import MEAN, SPATIAL_MEAN, SUFFIX, BatchFile, Statistics, has_images
 
 ImageSource = FolderImages | BatchFile
 Source = ImageSource | Statistics
@@ -32,9 +32,9 @@ def source_of(path: Path, reader: str) -> Source:
 def lines_of(path: Path, source: Source) -> Iterable[str]:
     """What a user should know of a source."""
     if isinstance(source, Statistics):
-        spatial = "" if source.spatial is None else f", and of {len(source.arrays['mu_s'])} spatial ones"
+        spatial = f", and of {len(source.arrays[SPATIAL_MEAN])} spatial ones" if SPATIAL_MEAN in source.arrays else ""
         yield (
-            f"{path}: moments of {len(source.arrays['mu'])} features{spatial}; of which network, and of how many "
+            f"{path}: moments of {len(source.arrays[MEAN])} features{spatial}; of which network, and of how many "
             "images, it does not say"
         )
     elif isinstance(source, BatchFile):
@@ -104,11 +104,11 @@ def statistics_of(
 
 
 def _moments(path: Path, source: Statistics, extractor: Extractor) -> FeatureMoments:
-    found = source.spatial if extractor.layer == SPATIAL else source.moments
-    if found is None or len(found.mean) != extractor.dim:
-        got = "none that are spatial" if found is None else len(found.mean)
+    mean = source.arrays.get(SPATIAL_MEAN if extractor.layer == SPATIAL else MEAN)
+    if mean is None or len(mean) != extractor.dim:
+        got = "none that are spatial" if mean is None else len(mean)
         raise DataError(f"{path}: expected moments of {extractor.dim} features, those of {extractor.name}; got {got}.")
-    return found
+    return source.moments_of(SPATIAL_MEAN if extractor.layer == SPATIAL else MEAN)
 
 
 def _tensor(array: np.ndarray) -> torch.Tensor:

@@ -17,6 +17,7 @@ from ablatent.evaluation.frechet import FeatureMoments
 SUFFIX = ".npz"
 MEAN, COVARIANCE, IMAGES = "mu", "sigma", "arr_0"
 SPATIAL_MEAN, SPATIAL_COVARIANCE = "mu_s", "sigma_s"
+PAIRS = {MEAN: COVARIANCE, SPATIAL_MEAN: SPATIAL_COVARIANCE}
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Statistics:
     arrays: dict[str, np.ndarray]
 
     def __post_init__(self) -> None:
-        for mean, covariance in ((MEAN, COVARIANCE), (SPATIAL_MEAN, SPATIAL_COVARIANCE)):
+        for mean, covariance in PAIRS.items():
             if (mean in self.arrays) != (covariance in self.arrays):
                 raise DataError(f"statistics: expected {mean} and {covariance} together; got {', '.join(self.arrays)}.")
             if mean in self.arrays:
@@ -55,7 +56,7 @@ class Statistics:
     def read(cls, path: Path) -> "Statistics":
         """Of a file. Raises DataError for one that cannot be read, or has others than these arrays."""
         with _opened(path) as file:
-            names = [n for n in (MEAN, COVARIANCE, SPATIAL_MEAN, SPATIAL_COVARIANCE) if n in file.files]
+            names = [n for pair in PAIRS.items() for n in pair if n in file.files]
             if MEAN not in names:
                 found = ", ".join(file.files) or "nothing"
                 raise DataError(f"{path}: expected {MEAN} and {COVARIANCE}, or images in {IMAGES}; got {found}.")
@@ -69,17 +70,9 @@ class Statistics:
         np.savez(content, **self.arrays)  # type: ignore[arg-type]
         write_atomic(path, content.getvalue())
 
-    @property
-    def moments(self) -> FeatureMoments:
-        """Of the 2048 features."""
-        return FeatureMoments.from_covariance(self.arrays[MEAN], self.arrays[COVARIANCE])
-
-    @property
-    def spatial(self) -> FeatureMoments | None:
-        """Of the spatial features; None where there are none."""
-        if SPATIAL_MEAN not in self.arrays:
-            return None
-        return FeatureMoments.from_covariance(self.arrays[SPATIAL_MEAN], self.arrays[SPATIAL_COVARIANCE])
+    def moments_of(self, mean: str) -> FeatureMoments:
+        """Of the features whose mean has this name in the file. Raises DataError for what is no covariance."""
+        return FeatureMoments.from_covariance(self.arrays[mean], self.arrays[PAIRS[mean]])
 
 
 class BatchFile:
