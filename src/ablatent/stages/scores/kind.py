@@ -5,10 +5,8 @@ from dataclasses import replace
 
 from ablatent.core.declared import declared
 from ablatent.stages.kind_base import Check, Config, JobGraph, StageKind
+from ablatent.stages.scores.figure import NEIGHBOURS
 from ablatent.stages.stage import Stage
-
-NEIGHBOURS = "neighbours.png"
-"""The figure of the stage where a metric is about training images."""
 
 
 class ScoresKind(StageKind):

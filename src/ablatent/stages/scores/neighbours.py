@@ -7,7 +7,7 @@ from ablatent.core.images import as_rgb, labelled, save_png
 from ablatent.data.base import Images
 from ablatent.evaluation.neighbours import across_sets
 from ablatent.stages.context import Context
-from ablatent.stages.scores.kind import NEIGHBOURS
+from ablatent.stages.scores.figure import NEIGHBOURS
 
 SHOWN = 8
 
