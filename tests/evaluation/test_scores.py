@@ -72,7 +72,7 @@ def test_in_blocks_scores_are_those_of_torch_fidelity(
     statistics = [fid_features_to_statistics(x.double()) for x in sets]
     fid = fid_statistics_to_metric(*statistics, verbose=False)["frechet_inception_distance"]
 
-    monkeypatch.setattr("ablatent.evaluation.fid.ROWS", 37)
+    monkeypatch.setattr("ablatent.evaluation.frechet.ROWS", 37)
     for name, x in (("fake", fake), ("real", real)):
         np.save(tmp_path / f"{name}.npy", x)
     mapped = [np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("fake", "real")]

@@ -31,7 +31,12 @@ def planned(*overrides: str):
     "evaluation, names",
     [
         ("quick", {f"{name}_192": better for name, better in SETS.items()} | {"rfid_192": "lower"}),
-        ("standard", SETS | {"is_effnet_lite0": "higher", "rfid": "lower", "ris_effnet_lite0": "higher"}),
+        (
+            "standard",
+            SETS
+            | {"density": "higher", "coverage": "higher", "authenticity": None}
+            | {"is_effnet_lite0": "higher", "rfid": "lower", "ris_effnet_lite0": "higher"},
+        ),
     ],
 )
 def test_scores_of_samples_and_reconstructions(evaluation, names):

@@ -10,6 +10,7 @@ from ablatent.core.rng import stream
 from ablatent.data.base import Annotations
 from ablatent.evaluation.judges import Verdict
 from ablatent.evaluation.scores import CHANCE, Score
+from ablatent.evaluation.shares import BOOTSTRAP, Share
 
 MIN_HEADLINE = 0.8
 """A judge whose headline on held-out images is below this gets a note beside each of its scores."""
@@ -50,12 +51,31 @@ def agreement(
         common = {**protocol, "count": n, "on_real": real.get(name)}
         label, measured = verdict.labels.get(name, name), common | {"spread": share.spread}
         score = Score(
-            share.value, share.half_width(), measured, notes, label=label, better="higher", shown_in="terminal"
+            share.value,
+            share.half_width(),
+            measured,
+            notes,
+            interval=share.interval,
+            interval_by=share.method,
+            label=label,
+            better="higher",
+            shown_in="terminal",
         )
         scores[name] = score
-        chance = float(np.mean([s[name].value for s in shuffled]))
+        by_order = [s[name] for s in shuffled]
+        chance = float(np.mean([s.value for s in by_order]))
+        # a row an image: in the mean over the orders
+        mean = Share(np.mean([s.hits for s in by_order], axis=0), np.mean([s.asks for s in by_order], axis=0))
         common |= {"chance": f"conditions shuffled among the samples, mean of {SHUFFLES} orders"}
-        shuffled_score = replace(score, value=chance, std=None, protocol=common, shown_in="report")
+        shuffled_score = replace(
+            score,
+            value=chance,
+            std=None,
+            protocol=common,
+            interval=mean.bootstrap,
+            interval_by=BOOTSTRAP,
+            shown_in="report",
+        )
         scores[f"{name}_chance"] = shuffled_score.yardstick(name, "by chance", CHANCE)
     return scores
 

@@ -6,9 +6,13 @@ from typing import TypeVar
 from ablatent.core.errors import ConfigError, did_you_mean
 from ablatent.core.hub import HubFolder
 from ablatent.core.weights import PretrainedFile
+from ablatent.evaluation.authenticity import Authenticity
 from ablatent.evaluation.clip import ClipExtractor, ClipScore
+from ablatent.evaluation.density_coverage import DensityCoverage
+from ablatent.evaluation.dinov2 import DinoV2Extractor
 from ablatent.evaluation.effnet import EffNetLite0Extractor
 from ablatent.evaluation.fid import FID
+from ablatent.evaluation.fid_infinity import FIDInfinity
 from ablatent.evaluation.inception import InceptionExtractor
 from ablatent.evaluation.inception_score import InceptionScore
 from ablatent.evaluation.kid import KID
@@ -23,7 +27,9 @@ INCEPTION_URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.
 # of the converted tensors
 STEM_DIGEST = "2e21a3c5bf0bc9412fba91e59beb8c97"
 TRUNK_DIGEST = "4c0dc5f89c170956b4d2f430b0e81412"
+SPATIAL_DIGEST = "fe02ae2405c1c1b6454dd99bb7050e88"
 EFFNET_LITE0_DIGEST = "7bf14ec46c55f4d629a5f95f629d51e3"
+DINOV2_REVISION = "47b73eefe95e8d44ec3623f8890bd894b6ea2d6c"
 CLIP_REVISION = "32bd64288804d66eefd0ccbe215aa642df71cc41"
 
 
@@ -69,19 +75,38 @@ def clip_vit_l14() -> ClipExtractor:
     return ClipExtractor("clip-vit-l14", "_clip_vit_l14", 768, None, CLIP_REVISION, weights)
 
 
+def dinov2_vitl14() -> DinoV2Extractor:
+    """DINOv2 ViT-L/14 from the hub."""
+    weights = HubFolder(
+        name="DINOv2 ViT-L/14",
+        files=["config.json", "model.safetensors"],
+        repo="facebook/dinov2-large",
+        revision=DINOV2_REVISION,
+        instead="extractor@evaluation.extractor=inception_2048",
+    )
+    return DinoV2Extractor("dinov2-vitl14", "_dinov2", 1024, None, DINOV2_REVISION, weights)
+
+
 EXTRACTORS: Mapping[str, Callable[[str | None], Extractor]] = {
     "inception_2048": lambda path: InceptionExtractor("2048", "", inception_weights(path), TRUNK_DIGEST),
     "inception_192": lambda path: InceptionExtractor("192", "_192", inception_weights(path), STEM_DIGEST),
     "inception_logits": lambda path: InceptionExtractor(
         "logits_unbiased", "_logits", inception_classifier_weights(path), TRUNK_DIGEST
     ),
+    "inception_spatial": lambda path: InceptionExtractor(
+        "spatial", "_spatial", inception_weights(path), SPATIAL_DIGEST
+    ),
     "clip_vit_l14": lambda path: clip_vit_l14(),
+    "dinov2": lambda path: dinov2_vitl14(),
     "effnet_lite0": lambda path: EffNetLite0Extractor("_effnet_lite0", effnet_lite0_weights(), EFFNET_LITE0_DIGEST),
 }
 METRICS: Mapping[str, Callable[[str | None], Metric]] = {
     "fid": lambda path: FID(),
+    "fid_infinity": lambda path: FIDInfinity(),
     "kid": lambda path: KID(),
     "precision_recall": lambda path: PrecisionRecall(),
+    "density_coverage": lambda path: DensityCoverage(),
+    "authenticity": lambda path: Authenticity(),
     "is": lambda path: InceptionScore("is", extractor("inception_logits", path)),
     "is_effnet_lite0": lambda path: InceptionScore("is_effnet_lite0", extractor("effnet_lite0")),
     "clip_score": lambda path: ClipScore("clip_score_vit_l14", clip_vit_l14()),

@@ -1,23 +1,34 @@
 """Frechet Inception distance. Heusel et al. 2017, eq. 6: |mu1 - mu2|² + tr(S1 + S2 - 2 (S1 S2)^½)."""
 
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import numpy as np
 from jaxtyping import Float
 
-from ablatent.core.errors import DataError
+from ablatent.core.errors import ConfigError, DataError
+from ablatent.evaluation.frechet import FeatureMoments, Subsets
+from ablatent.evaluation.intervals import GROUPS, JACKKNIFE, Groups, Interval, groups, jackknife, within
 from ablatent.evaluation.scores import Metric, Score, counts, small_sample_notes
 
-ROWS = 4096
+SQUARE_ROOT = "symmetric, float64"
 
 
 @dataclass(frozen=True)
 class FID(Metric):
-    """FID by the statistics that torch-fidelity takes, with a symmetric square root in float64.
+    """FID by the statistics that torch-fidelity takes, with a symmetric square root in float64 (see `frechet`).
 
-    tr (S1 S2)^½ is the nuclear norm of A Bᵀ for S1 = AᵀA, S2 = BᵀB: never complex, exact for singular covariances, and
-    small when there are fewer images than dimensions.
+    groups: the interval is that of a jackknife over so many parts of the samples, each of which takes the eigenvalues
+    of a matrix as large as the features.
     """
+
+    groups: Annotated[Groups | None, "parts of the jackknife of the interval; null: no interval"] = GROUPS
+
+    neutral: ClassVar = {"groups": 20}
+
+    def __post_init__(self) -> None:
+        if self.groups is not None and self.groups < 5:
+            raise ConfigError("evaluation.metrics.fid.groups", "null, or an integer >= 5", self.groups)
 
     @property
     def min_images(self) -> int:
@@ -26,27 +37,30 @@ class FID(Metric):
     def __call__(self, fake: Float[np.ndarray, "n d"], real: Float[np.ndarray, "m d"] | None) -> dict[str, Score]:
         if real is None or min(len(fake), len(real)) < self.min_images:
             raise DataError(f"fid: expected at least {self.min_images} images a set; got {counts(fake, real)}.")
-        (mean, factor), (real_mean, real_factor) = _moments(fake), _moments(real)
-        difference = mean - real_mean
-        root = np.linalg.svd(factor @ real_factor.T, compute_uv=False).sum()
-        value = difference @ difference + np.square(factor).sum() + np.square(real_factor).sum() - 2 * root
-        protocol = counts(fake, real) | {"square_root": "symmetric, float64"}
-        notes = small_sample_notes(fake, real)
-        return {"fid": Score(float(value), None, protocol, notes, label="FID", better="lower", shown_in="terminal")}
+        moments = FeatureMoments.of(real)
+        value = FeatureMoments.of(fake).distance(moments)
+        interval = self.interval(value, fake, moments)
+        score = fid_score(value, counts(fake, real), small_sample_notes(fake, real), interval)
+        return {"fid": score}
+
+    def interval(self, value: float, fake: Float[np.ndarray, "n d"], real: FeatureMoments) -> Interval | None:
+        """Of the distance between these features and the real moments."""
+        group = groups(len(fake), self.groups)
+        if group is None:
+            return None
+        return within(jackknife(value, Subsets(fake, real).without_each(group)), 0)
 
 
-def _moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(mean (d,), F with FᵀF = covariance, with as few rows as it can have), in float64, from ROWS at once."""
-    n, dim = features.shape
-    parts = [slice(first, first + ROWS) for first in range(0, n, ROWS)]
-    mean = np.zeros(dim)
-    for part in parts:
-        mean += features[part].sum(axis=0, dtype=np.float64) / n
-    if n <= dim:
-        return mean, (features.astype(np.float64) - mean) / np.sqrt(n - 1)
-    sigma = np.zeros((dim, dim))
-    for part in parts:
-        centred = features[part].astype(np.float64) - mean
-        sigma += centred.T @ centred
-    values, vectors = np.linalg.eigh(sigma / (n - 1))
-    return mean, np.sqrt(np.clip(values, 0, None))[:, None] * vectors.T
+def fid_score(value: float, protocol: dict[str, int], notes: list[str], interval: Interval | None) -> Score:
+    """The score of a Fréchet distance. protocol: the counts of images."""
+    return Score(
+        value,
+        None,
+        {**protocol, "square_root": SQUARE_ROOT},
+        notes,
+        interval=interval,
+        interval_by=JACKKNIFE if interval else "",
+        label="FID",
+        better="lower",
+        shown_in="terminal",
+    )

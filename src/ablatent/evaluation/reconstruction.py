@@ -11,6 +11,7 @@ from ablatent.core.blocks import Blocks
 from ablatent.core.errors import DataError
 from ablatent.core.progress import track
 from ablatent.evaluation.features import ImageArray
+from ablatent.evaluation.intervals import STUDENT, of_mean
 from ablatent.evaluation.scores import Score, versions
 from ablatent.first_stage.perceptual import Perceptual, in_colours
 
@@ -36,12 +37,14 @@ def reconstruction_scores(
     device: torch.device | str = "cpu",
     batch_size: int = 32,
     blocks: Blocks | None = None,
+    per_image: int = 1,
 ) -> dict[str, Score]:
     """psnr (dB, mean over images), ssim and perceptual distance (means), uint8 images (n, h, w, C) in [0, 255].
 
     A score that cannot be had is left out and a note of psnr says why: no perceptual network, or images below its least
-    size or below SSIM's window of 11 px. blocks: keeps what is finished, see `extract`. Raises DataError unless
-    both sets have the same shape and at least one image.
+    size or below SSIM's window of 11 px. blocks: keeps what is finished, see `extract`. per_image: rows of one
+    original, one after the other: for the intervals they count as one image. Raises DataError unless both sets have
+    the same shape and at least one image.
     """
     first, other = originals[:1], reconstructions[:1]
     shape, other_shape = (len(originals), *first.shape[1:]), (len(reconstructions), *other.shape[1:])
@@ -88,7 +91,15 @@ def reconstruction_scores(
     }
     common: dict[str, Any] = {"count": len(originals), "mean_over": "images", "versions": versions()}
     return {
-        name: Score(float(v.mean()), None, common | extra[name], notes if name == "psnr" else [], **shown[name])
+        name: Score(
+            float(v.mean()),
+            None,
+            common | extra[name],
+            notes if name == "psnr" else [],
+            interval=of_mean(v, per_image),
+            interval_by=STUDENT,
+            **shown[name],
+        )
         for name, v in values.items()
     }
 

@@ -18,6 +18,12 @@ from ablatent.core.weights import Found
 from ablatent.store.artifacts import Artifact
 
 CHANCE = "By chance: the same with the conditions shuffled among the samples."
+NOT_INCEPTION: Mapping[str, tuple[str, str]] = {
+    "fid": ("fd", "FD"),
+    "fid_inf": ("fd_inf", "FD∞"),
+    "kid": ("kd", "KD"),
+}
+"""Names and labels of the distances on features of other networks than Inception, see `Extractor.renamed`."""
 NOISE = "Decoded N(0, I): what the decoder makes of latents that are pure noise; samples must be well below it."
 
 
@@ -26,6 +32,10 @@ class Score:
     """A number, its spread over subsets where it has one, how it was measured, and what a reader must know beside it.
 
     Only scores of equal `protocol` may be compared.
+
+    interval: (low, high), 95 % over the samples: of what the score is in the mean over other samples, as many and by
+    the same model, against the same reference; another training may give quite another score. None: not known.
+    interval_by: the method.
 
     The rest is for reports. label: its name there; better: which direction is, None: nothing to win; beside: the name
     of the score that this one is a yardstick of; shown_in: "terminal": in all tables, "report": not on the terminal,
@@ -36,6 +46,8 @@ class Score:
     std: float | None = None
     protocol: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    interval: tuple[float, float] | None = field(default=None, kw_only=True)
+    interval_by: str = field(default="", kw_only=True)
     label: str = field(kw_only=True)
     better: Literal["lower", "higher"] | None = field(kw_only=True)
     beside: str | None = field(default=None, kw_only=True)
@@ -45,6 +57,10 @@ class Score:
     def __post_init__(self) -> None:
         if not math.isfinite(self.value):
             raise DataError(f"a score came out as {self.value}: images or features are not finite")
+        if self.interval is not None and not all(math.isfinite(end) for end in self.interval):
+            object.__setattr__(self, "interval", None)
+        if self.interval is None:
+            object.__setattr__(self, "interval_by", "")
 
     def yardstick(self, name: str, what: str, remark: str = "") -> "Score":
         """This score, measured of a baseline, as one that stands beside the score `name` of the samples.
@@ -124,15 +140,22 @@ class Metric(ABC):
 
     against: what it compares images with: a reference set ("real"), their captions ("captions"), or "nothing".
     unbiased: its expectation is the same for any number of images, so that it tells samples from noise at small ones.
+    training_images: the real images must be those that the model was trained on; it is measured of held-out ones, too.
     """
 
     against: ClassVar[str] = "real"
     unbiased: ClassVar[bool] = False
+    training_images: ClassVar[bool] = False
 
     @property
     def min_images(self) -> int:
         """The number of images below which it has no value, of each set that it compares."""
         return 1
+
+    @property
+    def min_real(self) -> int:
+        """The same of the reference alone, where that is another number."""
+        return self.min_images
 
     @property
     def own_extractor(self) -> Extractor | None:

@@ -2,16 +2,17 @@
 
 import math
 from dataclasses import dataclass
-from statistics import NormalDist
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float
 
 from ablatent.core.errors import DataError
 from ablatent.core.rng import stream
+from ablatent.evaluation.intervals import LEVEL, WILSON, Interval, wilson, wilson_half_width
 
-LEVEL = 0.95
 RESAMPLES = 1000
+BOOTSTRAP = f"bootstrap of {RESAMPLES} over images"
 
 
 @dataclass(frozen=True)
@@ -40,28 +41,36 @@ class Share:
         return self.asks.shape[1] == 1 and bool((self.asks == 1).all())
 
     @property
+    def method(self) -> str:
+        """How `interval` is taken."""
+        return WILSON if self.of_images else BOOTSTRAP
+
+    @property
     def spread(self) -> str:
         """What `half_width` is."""
-        method = "Wilson score" if self.of_images else f"bootstrap of {RESAMPLES} over images"
-        return f"half of the {LEVEL:.0%} interval ({method})"
+        return f"half of the {LEVEL:.0%} interval ({self.method})"
 
     def half_width(self) -> float:
         """Half of the 95 % interval: Wilson's where images are right or wrong, else of a bootstrap over images."""
-        n = len(self.hits)
         if self.of_images:
-            return wilson_half_width(self.value, n)
-        rng = stream(0, "bootstrap")
+            return wilson_half_width(self.value, len(self.hits))
+        low, high = self.bootstrap
+        return (high - low) / 2
+
+    @property
+    def interval(self) -> Interval:
+        """The 95 % interval, with the value in it: Wilson's where images are right or wrong, else of a bootstrap."""
+        return wilson(self.value, len(self.hits)) if self.of_images else self.bootstrap
+
+    @cached_property
+    def bootstrap(self) -> Interval:
+        """The 95 % interval of a bootstrap over images, its quantiles (Efron 1979)."""
+        rng, n = stream(0, "bootstrap"), len(self.hits)
         drawn = [self._weighted(np.bincount(rng.integers(n, size=n), minlength=n)) for _ in range(RESAMPLES)]
         low, high = np.nanquantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        return float(high - low) / 2
+        return float(low), float(high)
 
     def _weighted(self, weights: np.ndarray) -> float:
         """The share of weighted rows; NaN where the weights leave no asks."""
         hits, asks = weights @ self.hits, weights @ self.asks
         return float((hits[asks > 0] / asks[asks > 0]).mean()) if asks.any() else math.nan
-
-
-def wilson_half_width(share: float, n: int) -> float:
-    """Half of the 95 % interval of a share of n independent trials (Wilson 1927); above 0 also for shares 0 and 1."""
-    z = NormalDist().inv_cdf((1 + LEVEL) / 2)
-    return z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))

@@ -19,6 +19,9 @@ def check_reconstruction_count(config: Config) -> None:
     evaluation, data = config["evaluation"], config["data"]
     wanted = list(evaluation["reconstruction_metrics"])
     metrics = {name: metric for name, metric in made(evaluation["metrics"]).items() if name in wanted}
+    if of_training := [name for name, metric in metrics.items() if metric.training_images]:
+        expected = f"metrics of any real images; {of_training[0]} compares samples with those of the training"
+        raise ConfigError("evaluation.reconstruction_metrics", expected, wanted, "Leave it out there.")
     check_count("evaluation.reconstruction_count", evaluation["reconstruction_count"], metrics)
     there = counts_of(data).validation
     if not (short := beyond(metrics, there)):
@@ -38,9 +41,9 @@ def check_sample_count(config: Config) -> None:
     evaluation, metrics = config["evaluation"], made(config["evaluation"]["metrics"])
     against_real = {name: metric for name, metric in metrics.items() if metric.against == "real"}
     check_count("samples.count", config["samples"]["count"], metrics)
-    check_count("evaluation.reference_count", evaluation["reference_count"], against_real)
+    check_count("evaluation.reference_count", evaluation["reference_count"], against_real, of_real=True)
     there = counts_of(config["data"]).train
-    if short := beyond(against_real, there):
+    if short := beyond(against_real, there, of_real=True):
         do = f"Leave {'it' if len(short) == 1 else 'them'} out: {' '.join(f'~evaluation.metrics.{n}' for n in short)}."
         raise too_few("evaluation.metrics", short, there, "training", do)
 
@@ -56,14 +59,15 @@ def made(metrics: Config) -> dict[str, Metric]:
     return {name: make(node, Metric) for name, node in metrics.items()}
 
 
-def beyond(metrics: Mapping[str, Metric], count: int) -> dict[str, int]:
-    """Name → least number of images, of the metrics that have no value for so many."""
-    return {name: metric.min_images for name, metric in metrics.items() if metric.min_images > count}
+def beyond(metrics: Mapping[str, Metric], count: int, of_real: bool = False) -> dict[str, int]:
+    """Name → least number of images, of the metrics that have no value for so many; of_real: in the reference."""
+    least = {name: metric.min_real if of_real else metric.min_images for name, metric in metrics.items()}
+    return {name: number for name, number in least.items() if number > count}
 
 
-def check_count(key: str, count: int | None, metrics: Mapping[str, Metric]) -> None:
+def check_count(key: str, count: int | None, metrics: Mapping[str, Metric], of_real: bool = False) -> None:
     """Raise ConfigError, which names `key`, for a number of images (None: all) that is too small for a metric."""
-    if count is not None and (short := beyond(metrics, count)):
+    if count is not None and (short := beyond(metrics, count, of_real)):
         least = max(short.values())
         raise ConfigError(key, f"an integer of at least {least}, which {', '.join(short)} must have", count)
 

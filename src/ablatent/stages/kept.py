@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 from ablatent.core.instantiate import make
 
 T = TypeVar("T")
-LIMIT = 8
+LIMIT = 16
 """So many objects are kept, more than the scores of one job use: the networks of one job, not of all jobs."""
 
 

@@ -9,7 +9,7 @@ class AgreementKind(StageKind):
     """Decided by its samples and its judge."""
 
     name = "agreement"
-    version = 2
+    version = 3
     reads = ("samples", "judge")
     scored = True
 

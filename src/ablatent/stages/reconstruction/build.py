@@ -11,8 +11,10 @@ from ablatent.core.instantiate import make
 from ablatent.core.progress import track
 from ablatent.data.tensors import to_images, to_tensor
 from ablatent.evaluation.features import ImageRows
+from ablatent.evaluation.intervals import GROUPS, JACKKNIFE, groups, jackknife, within
 from ablatent.evaluation.reconstruction import reconstruction_scores
 from ablatent.evaluation.scores import Metric, Score, score_features
+from ablatent.first_stage.base import FirstStage
 from ablatent.first_stage.codebook import code_use
 from ablatent.first_stage.perceptual import Perceptual
 from ablatent.stages.context import Context
@@ -32,20 +34,19 @@ def build(ctx: Context) -> None:
     model = load_first_stage(ctx.input("first_stage"), ctx.device)
     images = ctx.images()
     originals = ImageRows(images.pixels, chosen_rows(images, "validation", config["count"]))
-    blocks = ctx.blocks("images")
+    blocks, group = ctx.blocks("images"), groups(len(originals))
     with track(ctx.title, len(originals), "images", blocks.done) as bar:
         for i in range(blocks.done, len(originals), ctx.compute.batch_size):
             batch = originals[i : i + ctx.compute.batch_size]
             z = model.moments(to_tensor(batch).to(ctx.device)).mean
-            counts = model.code_counts(z)
-            used = {} if counts is None else {"codes": rearrange(counts, "k -> 1 k").cpu().numpy()}
+            used = _codes(model, z, None if group is None else group[i : i + len(batch)])
             blocks.add(len(batch), images=to_images(model.decode(z)), **used)
             bar.advance(len(batch))
     blocks.save("images", ctx.work.path / "restored.npy")
     restored = np.load(ctx.work.path / "restored.npy", mmap_mode="r")
     perceptual = make(config["perceptual"], Perceptual)
     scores = reconstruction_scores(originals, restored, perceptual, ctx.device, blocks=ctx.blocks("scores"))
-    scores |= _codebook([part["codes"] for part in blocks if "codes" in part], len(originals))
+    scores |= _codebook([part for part in blocks if "codes" in part], len(originals))
     real = np.load(ctx.input("reference").path / "features.npy", mmap_mode="r")
     metrics = {name: make_kept(metric, Metric) for name, metric in config["metrics"].items()}
     extractor = extractor_of(ctx)
@@ -58,17 +59,43 @@ def build(ctx: Context) -> None:
     np.save(ctx.work.files / "images.npy", restored[:SHOWN])
 
 
-def _codebook(counts: list[np.ndarray], images: int) -> dict[str, Score]:
+def _codes(model: FirstStage, z: torch.Tensor, group: np.ndarray | None) -> dict[str, np.ndarray]:
+    """codes: how often these latents are nearest to each code, (1, codes); codes_of_group: the same of the images of
+    each group of a jackknife, (1, groups, codes). To be summed over batches; empty without a codebook."""
+    counts = model.code_counts(z)
+    if counts is None:
+        return {}
+    found = {"codes": rearrange(counts, "k -> 1 k").cpu().numpy()}
+    if group is not None:
+        of_group = np.zeros((1, GROUPS, len(counts)), dtype=found["codes"].dtype)
+        for g in np.unique(group):
+            own = model.code_counts(z[torch.from_numpy(group == g).to(z.device)])
+            of_group[0, g] = 0 if own is None else own.cpu().numpy()
+        found["codes_of_group"] = of_group
+    return found
+
+
+def _codebook(counts: list[dict[str, np.ndarray]], images: int) -> dict[str, Score]:
     """How many of the codes these images use, and how evenly; nothing for a first stage without a codebook.
 
-    counts: of each code, (rows, codes), to be summed.
+    counts: see `_codes`, of some batches each.
     """
     if not counts:
         return {}
-    total = torch.from_numpy(np.concatenate(counts)).sum(dim=0)
-    usage, perplexity = code_use(total)
+    total = torch.from_numpy(np.concatenate([part["codes"] for part in counts])).sum(dim=0)
+    values, left_out = code_use(total), list[tuple[float, float]]()
+    if "codes_of_group" in counts[0]:
+        of_group = torch.from_numpy(np.concatenate([part["codes_of_group"] for part in counts])).sum(dim=0)
+        left_out = [code_use(of_group.sum(dim=0) - own) for own in of_group if own.sum()]
     protocol = {"count": images, "codes": len(total), "latents": int(total.sum())}
-    return {
-        "codebook_usage": Score(usage, None, protocol, label="codes in use", better=None),
-        "codebook_perplexity": Score(perplexity, None, protocol, label="perplexity of the codes", better=None),
+    shown = {
+        "codebook_usage": ("codes in use", 0, 1),
+        "codebook_perplexity": ("perplexity of the codes", 1, len(total)),
     }
+    scores = {}
+    for i, (name, (label, least, largest)) in enumerate(shown.items()):
+        spread = within(jackknife(values[i], [one[i] for one in left_out]), least, largest) if left_out else None
+        scores[name] = Score(
+            values[i], None, protocol, interval=spread, interval_by=JACKKNIFE, label=label, better=None
+        )
+    return scores

@@ -10,7 +10,7 @@ class ReconstructionKind(StageKind):
     """Decided by its first stage, its reference, the metrics and the perceptual distance."""
 
     name = "reconstruction"
-    version = 3
+    version = 4
     reads = ("first_stage", "reference")
     extracts = True
     scored = True

@@ -41,7 +41,10 @@ def _scores(
     no image is in the real set twice. protocol: added to that of each score."""
     extractor, perceptual = extractor_of(ctx), make(ctx.config["perceptual"], Perceptual)
     metrics = {name: make_kept(metric, Metric) for name, metric in ctx.config["metrics"].items()}
-    scores = reconstruction_scores(truth, images, perceptual, ctx.device, blocks=ctx.blocks(title))
+    metrics = {name: metric for name, metric in metrics.items() if not metric.training_images}
+    scores = reconstruction_scores(
+        truth, images, perceptual, ctx.device, blocks=ctx.blocks(title), per_image=samples_per_image
+    )
     if len(images) // samples_per_image >= MIN_SET:
         scores |= score_features(
             metrics,

@@ -9,7 +9,7 @@ class RestorationKind(StageKind):
     """Decided by its task, the metrics and the perceptual distance."""
 
     name = "restoration"
-    version = 2
+    version = 3
     reads = ("task",)
     extracts = True
     scored = True
