@@ -120,6 +120,7 @@ class DiffusionFields(Fields):
         "of an imported network: initial weights; of a training: it is lengthened; null: weights drawn from the seed",
     ]
     vlb_weight: Annotated[NotNegative, "of the variational bound, times T; with learned_variance"]
+    shuffle_conditions: Annotated[bool, "a control: each image is trained with the condition of another one"]
 
 
 @dataclass
