@@ -110,6 +110,7 @@ class FakeStore:
             version=1,
             config=config or {},
             inputs={role: Key(k) for role, k in inputs.items()},
+            trained=kind in ("first_stage", "diffusion"),
             scored="scores.json" in files,
             figure="grid.png" if kind == "samples" else None,
         ).spec()

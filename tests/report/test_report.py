@@ -18,9 +18,10 @@ from rich.console import Console
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.escape import one_line
+from ablatent.core.values import axis_value
 from ablatent.report import cost, figures, images, metrics, page, tables
 from ablatent.report.finish import finish
-from ablatent.report.load import axis_value, load_sweep
+from ablatent.report.load import load_sweep
 from ablatent.report.overview import overview_of
 from ablatent.report.terminal import failures_table, final_table
 from ablatent.report.write import ReportPaths, write_report

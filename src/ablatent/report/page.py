@@ -11,8 +11,10 @@ from ablatent.core.progress import counted, seconds
 from ablatent.core.targets import TARGET, class_of
 from ablatent.report import cost, data_sets, figures, images, judges, tables
 from ablatent.report.drawn import Drawn
+from ablatent.report.forest import forest_figure
 from ablatent.report.model import Sweep
 from ablatent.report.tables import TableData
+from ablatent.report.verdicts import Verdicts, verdicts_of
 from ablatent.stages.options import needs_of
 
 T = TypeVar("T")
@@ -48,6 +50,8 @@ class Page:
     title: str
     question: str
     lead: str
+    verdicts: Verdicts
+    verdict_figures: list[Figure]
     main: TableData
     jobs: TableData | None  # one row a job, when `main` is grouped over seeds
     remarks: list[str]
@@ -185,12 +189,20 @@ def gather(sweep: Sweep, drawn: Drawn) -> Page:
     if cards.cards:
         pairs = [s for c in cards.cards for s in (c.samples, c.prior) if s]
         sheets.append(Figure("samples", "Samples, beside decoded N(0, I) latents", images.sheet(pairs, 2)))
+    verdicts = guard("Verdicts", lambda: verdicts_of(sweep), Verdicts())
+    labels = {name: score.label for name, score in sweep.metrics.items()}
+    png = guard("The figure of verdicts", lambda: forest_figure(verdicts, labels, drawn), None)
+    verdict_figures = (
+        [Figure("verdicts", "Effects with their intervals, beside the margins claimed", png)] if png else []
+    )
     spent = guard("Cost", lambda: cost.totals(sweep), {"now": 0.0, "once": 0.0, "alone": 0.0})
     page = Page(
         sweep=sweep,
         title=title,
         question=sweep.question,
         lead=guard("The summary", lambda: _lead(sweep), ""),
+        verdicts=verdicts,
+        verdict_figures=verdict_figures,
         main=guard("Results", lambda: tables.results(sweep, by_seed), empty),
         jobs=guard("Results by job", lambda: tables.results(sweep), empty) if by_seed else None,
         remarks=guard("Remarks", lambda: _remarks(sweep, by_seed), []),
@@ -225,7 +237,8 @@ def write_figures(page: Page, folder: Path, drawn: Drawn) -> list[Path]:
     """Write every figure as NAME.png into `folder`, which is made, and what they were drawn from; returns the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     written = {}
-    for figure in [*page.axis_figures, *page.latent_figures, *page.curve_figures, *page.sheets, *page.task_figures]:
+    drawings = [*page.verdict_figures, *page.axis_figures, *page.latent_figures, *page.curve_figures]
+    for figure in [*drawings, *page.sheets, *page.task_figures]:
         path = folder / figure.file
         write_atomic(path, figure.png)
         written[path] = figure.png

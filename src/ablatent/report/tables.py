@@ -87,11 +87,17 @@ def incomparable(sweep: Sweep) -> dict[str, list[str]]:
     """metric -> the protocol fields in which jobs differ. Numbers of such a metric must not be compared."""
     found = {}
     for metric in sweep.metrics:
-        protocols = [j.scores[metric].protocol for j in sweep.jobs if metric in j.scores]
-        if len({protocol_text(p) for p in protocols}) > 1:
-            names = sorted({n for p in protocols for n in p})
-            found[metric] = [n for n in names if len({protocol_text({n: p.get(n)}) for p in protocols}) > 1]
+        if fields := differing([j.scores[metric].protocol for j in sweep.jobs if metric in j.scores]):
+            found[metric] = fields
     return found
+
+
+def differing(protocols: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The fields in which protocols differ."""
+    if len({protocol_text(p) for p in protocols}) < 2:
+        return []
+    names = sorted({n for p in protocols for n in p})
+    return [n for n in names if len({protocol_text({n: p.get(n)}) for p in protocols}) > 1]
 
 
 def _score_column(rows: list[JobRow], metric: str, better: str | None, notes: list[str]) -> list[Cell]:

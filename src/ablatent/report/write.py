@@ -5,13 +5,15 @@ from pathlib import Path
 
 from ablatent.core.disk import full_disk_named
 from ablatent.core.errors import ConfigError
-from ablatent.core.files import write_atomic
+from ablatent.core.files import write_atomic, write_json
 from ablatent.report import html, markdown, page, tables
 from ablatent.report.drawn import Drawn, earlier_figures
 from ablatent.report.load import load_sweep
 from ablatent.report.model import Sweep
 from ablatent.report.place import HTML, check_out
+from ablatent.report.verdicts import as_json
 
+VERDICTS = "verdicts.json"
 SAFE = "What was built and measured is in the store: do=report writes the report again, out=FOLDER to another disk."
 
 
@@ -28,11 +30,12 @@ class ReportPaths:
 
 
 def write_report(store_root: Path, sweep_id: str, out: Path | None = None, record: Path | None = None) -> ReportPaths:
-    """report.html, report.md, report.csv and figures/*.png into STORE/sweeps/ID/report, or into the folder `out`.
+    """report.html, report.md, report.csv, figures/*.png and, of a sweep with claims, verdicts.json.
 
-    record: see `load_sweep`. Raises ConfigError: `sweep`, when the store holds no readable plan of that name; `out`,
-    for a folder with something else, and for one that cannot be written. Raises DiskFull for want of space. What is
-    missing or damaged in the store is no error: the report says so in its place.
+    They go into STORE/sweeps/ID/report, or into the folder `out`. record: see `load_sweep`. Raises ConfigError:
+    `sweep`, when the store holds no readable plan of that name; `out`, for a folder with something else, and for one
+    that cannot be written. Raises DiskFull for want of space. What is missing or damaged in the store is no error: the
+    report says so in its place.
     """
     sweep = load_sweep(Path(store_root), sweep_id, record)
     folder = sweep.folder / "report" if out is None else out
@@ -50,6 +53,8 @@ def _write(sweep: Sweep, folder: Path, drawn: Drawn) -> ReportPaths:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / "report.csv", tables.csv_text(sweep).encode())
         gathered = page.gather(sweep, drawn)
+        if sweep.claims:
+            write_json(folder / VERDICTS, as_json(gathered.verdicts))
         for old in (folder / "figures").glob("*.png"):  # figures of an earlier report of this sweep
             old.unlink()
         figures = page.write_figures(gathered, folder / "figures", drawn)
