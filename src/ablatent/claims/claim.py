@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from ablatent.core.errors import ConfigError
@@ -31,14 +32,17 @@ class Contrast(Fields):
     scale: Annotated[
         Literal["difference", "ratio"], "the effect is of - against, or log(of / against) beside log(1 + margin)"
     ] = "difference"
+    against_metric: Annotated[
+        Text | None, "name of the score of `against`, such as a baseline of the same jobs; null: that of `metric`"
+    ] = None
     at: Annotated[Mapping[str, Any], "axis → value, or list of values, of the jobs of both"] = field(
         default_factory=dict
     )
 
-    @property
-    def axes(self) -> list[str]:
+    @cached_property
+    def axes(self) -> frozenset[str]:
         """The axes in which both arms may differ."""
-        return list(dict.fromkeys([*self.of, *self.against]))
+        return frozenset([*self.of, *self.against])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,10 +90,11 @@ def _check_name(key: str, name: object) -> None:
 
 def _check_contrast(key: str, contrast: Contrast) -> None:
     shared = set(contrast.of) & set(contrast.against)
-    if not any(_apart(contrast.of[axis], contrast.against[axis]) for axis in shared):
-        do = "Name an axis in both, with values that no job has at once."
+    other = contrast.against_metric not in (None, contrast.metric)
+    if not other and not any(_apart(contrast.of[axis], contrast.against[axis]) for axis in shared):
+        do = "Name an axis in both, with values that no job has at once; or another score in against_metric."
         raise ConfigError(f"{key}.against", "jobs that are not those of `of`", dict(contrast.against), do)
-    for axis in set(contrast.at) & set(contrast.axes):
+    for axis in sorted(set(contrast.at) & contrast.axes):
         raise ConfigError(f"{key}.at.{axis}", "an axis that neither `of` nor `against` has", contrast.at[axis])
     if contrast.expect == "equal" and not contrast.margin:
         do = "No interval lies within a margin of 0."

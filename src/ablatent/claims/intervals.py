@@ -13,6 +13,7 @@ from ablatent.core.errors import DataError
 
 LEVEL = 0.95
 """The confidence of one interval; of several of one experiment, of all together."""
+PAIRED, UNPAIRED = "paired t", "Welch's t"
 EQUAL = 1e-12
 """Spreads below this share of the values are rounding, none of trainings."""
 
@@ -66,7 +67,7 @@ def paired(differences: Sequence[float], confidence: float, size: float = 0.0) -
     spread = math.sqrt(variance(differences))
     error = spread / math.sqrt(len(differences))
     size = max(size, *map(abs, differences))
-    return _interval(mean(differences), error, spread, len(differences) - 1, confidence, "paired t", size)
+    return _interval(mean(differences), error, spread, len(differences) - 1, confidence, PAIRED, size)
 
 
 def unpaired(of: Sequence[float], against: Sequence[float], confidence: float) -> Estimate:
@@ -88,7 +89,7 @@ def unpaired(of: Sequence[float], against: Sequence[float], confidence: float) -
         shares = [part / sum(parts) for part in parts]  # of the error's square: no underflow for small values
         degrees = 1 / sum(s**2 / (n - 1) for s, n in zip(shares, (len(of), len(against)), strict=True))
     size = max(map(abs, [*of, *against]))
-    return _interval(mean(of) - mean(against), error, spread, degrees, confidence, "Welch's t", size)
+    return _interval(mean(of) - mean(against), error, spread, degrees, confidence, UNPAIRED, size)
 
 
 def _interval(

@@ -50,12 +50,13 @@ class Observation:
         value = get(self.config, axis)
         return None if isinstance(value, Mapping | list) else value
 
-    def has(self, wanted: Mapping[str, Any]) -> bool:
+    def has(self, wanted: Mapping[str, Sequence[Any]]) -> bool:
         """Whether it has one of the values of each axis."""
-        return all(
-            any(same_value(self.setting(axis), axis_value(value)) for value in values_of(values))
-            for axis, values in wanted.items()
-        )
+        for axis, values in wanted.items():
+            mine = self.setting(axis)
+            if not any(same_value(mine, value) for value in values):
+                return False
+        return True
 
 
 @dataclass(frozen=True)
@@ -72,15 +73,13 @@ class Arms:
         return [*self.of, *self.against]
 
 
-def arms_of(contrast: Contrast, jobs: Iterable[Observation]) -> Arms:
-    """The jobs of a sweep that a contrast compares."""
-    known = list(jobs)
-    sides = [[job for job in known if job.has({**contrast.at, **arm})] for arm in (contrast.of, contrast.against)]
-    empty = [
-        shown({**contrast.at, **arm})
-        for arm, side in zip((contrast.of, contrast.against), sides, strict=True)
-        if not side
-    ]
+def arms_of(contrast: Contrast, jobs: Sequence[Observation], others: Sequence[Observation] | None = None) -> Arms:
+    """The jobs of a sweep that a contrast compares. others: the same jobs with the score of `against_metric`."""
+    known = (jobs, jobs if others is None else others)
+    wanted = [{**contrast.at, **arm} for arm in (contrast.of, contrast.against)]
+    meant = [{axis: [*map(axis_value, values_of(values))] for axis, values in arm.items()} for arm in wanted]
+    sides = [[job for job in side if job.has(arm)] for side, arm in zip(known, meant, strict=True)]
+    empty = [shown(arm) for arm, side in zip(wanted, sides, strict=True) if not side]
     return Arms(*sides, nobody=f"no job of the sweep has {' or '.join(empty)}" if empty else "")
 
 

@@ -7,12 +7,13 @@ where it lies within ±margin, disagree where it lies outside. Everything else i
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal
 
 from ablatent.claims.claim import Claim, Contrast
 from ablatent.claims.effect import IDENTICAL, Compared, compared, over_samples
-from ablatent.claims.intervals import LEVEL, Estimate, bonferroni, mean
-from ablatent.claims.observations import Arms, Interval, Observation, arms_of, counted_trainings
+from ablatent.claims.intervals import LEVEL, PAIRED, bonferroni, mean
+from ablatent.claims.observations import Arms, Interval, counted_trainings
 from ablatent.claims.power import FEWEST, trainings_for
 
 Word = Literal["agree", "disagree", "inconclusive", "not tested"]
@@ -30,8 +31,7 @@ class ContrastVerdict:
     are too few for one. means: of both arms (geometric with a ratio). replicates: trainings of both arms that
     were counted, of the kind `unit`; trainings: kind → distinct trainings, of both arms; spread: deviation of a
     difference of a pair, or of one training, of the logarithms with a ratio. test: its name, with the degrees of
-    freedom. enough: trainings an arm that would settle it with 80 % power, were effect and spread as estimated; None
-    where it is settled or no number up to 1000 would do. notes: what a reader must know beside it.
+    freedom. notes: what a reader must know beside it.
     """
 
     name: str
@@ -50,8 +50,16 @@ class ContrastVerdict:
     spread: float | None = None
     test: str = ""
     degrees: float | None = None
-    enough: int | None = None
     notes: Sequence[str] = ()
+
+    @cached_property
+    def enough(self) -> int | None:
+        """Trainings an arm that would settle it with 80 % power, were effect and spread as estimated; None where it is
+        settled, or has no interval, or no number up to 1000 would do."""
+        if self.verdict != "inconclusive" or self.interval is None or self.effect is None or self.spread is None:
+            return None
+        effect = self.effect if self.contrast.scale == "difference" else math.log(self.effect)
+        return _enough(self.contrast, effect, self.spread, self.test == PAIRED, self.confidence)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,11 +88,10 @@ def bound_of(contrast: Contrast) -> float:
 
 
 def contrast_verdict(
-    name: str, contrast: Contrast, jobs: Sequence[Observation], confidence: float, untested: str = ""
+    name: str, contrast: Contrast, arms: Arms, confidence: float, untested: str = ""
 ) -> ContrastVerdict:
-    """The verdict of one contrast. jobs: of the sweep, those without a score too; untested: why the scores of this
-    metric tell nothing, empty where they do."""
-    arms = arms_of(contrast, jobs)
+    """The verdict of one contrast. arms: its jobs, those without a score too; untested: why the scores of this metric
+    tell nothing, empty where they do."""
     plain = ContrastVerdict(
         name=name, contrast=contrast, confidence=confidence, verdict="inconclusive", bounds=_shown_bounds(contrast)
     )
@@ -131,7 +138,6 @@ def _tested(plain: ContrastVerdict, arms: Arms, found: Compared) -> ContrastVerd
         plain,
         verdict=verdict,
         interval=_shown_interval((estimate.low, estimate.high), contrast),
-        enough=_enough(contrast, estimate, found.is_paired, plain.confidence) if verdict == "inconclusive" else None,
     )
 
 
@@ -144,15 +150,15 @@ def _too_few(plain: ContrastVerdict, found: Compared) -> str:
     return f"{many}: an interval wants two or more, and {FEWEST} should be there"
 
 
-def _enough(contrast: Contrast, estimate: Estimate, is_paired: bool, confidence: float) -> int | None:
-    """Trainings an arm that settle a contrast, were effect and spread as estimated."""
+def _enough(contrast: Contrast, effect: float, spread: float, is_paired: bool, confidence: float) -> int | None:
+    """Trainings an arm that settle a contrast, of an effect and a spread on the scale of `bound_of`."""
     bound = bound_of(contrast)
-    effect = -estimate.effect if contrast.expect == "higher" else estimate.effect
+    effect = -effect if contrast.expect == "higher" else effect
     regions = [(-math.inf, -bound), (-bound, math.inf)]
     if contrast.expect == "equal":
         regions = [(-bound, bound), (-math.inf, -bound), (bound, math.inf)]
     low, high = next((r for r in regions if r[0] < effect < r[1]), (0.0, 0.0))
-    return trainings_for(effect, estimate.spread, confidence, low=low, high=high, paired=is_paired)
+    return trainings_for(effect, spread, confidence, low=low, high=high, paired=is_paired)
 
 
 def _notes(arms: Arms) -> list[str]:

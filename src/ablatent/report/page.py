@@ -13,6 +13,7 @@ from ablatent.report import cost, data_sets, figures, images, judges, tables
 from ablatent.report.drawn import Drawn
 from ablatent.report.forest import forest_figure
 from ablatent.report.model import Sweep
+from ablatent.report.spreads import KINDS, spreads_of
 from ablatent.report.tables import TableData
 from ablatent.report.verdicts import Verdicts, verdicts_of
 from ablatent.stages.options import needs_of
@@ -26,6 +27,14 @@ JUDGES = (
     "Networks trained on real training images of the same data, and measured on real held-out ones: what they find "
     "there is what samples as good as real images would get."
 )
+
+SPREADS = {
+    "trainings": "± trainings is the sample deviation over distinct trainings, sets of samples of each averaged first",
+    "sets": "± samples is the deviation over sets of samples of one training",
+    "samples": "± samples is half of the 95 % interval over the samples of one training",
+    "metric": "± metric is that of the metric itself, over its subsets or splits of the same images",
+}
+"""What each spread is; "sets": over samples, where a training has several sets of them."""
 
 
 @dataclass(frozen=True)
@@ -105,19 +114,21 @@ def _task_figures(sweep: Sweep) -> list[Figure]:
     return found
 
 
+def _spread_remarks(sweep: Sweep, metrics: list[str], by_seed: bool) -> list[str]:
+    """What each column of spreads is, and of which scores."""
+    over: dict[str, dict[str, None]] = {}
+    for row in tables.seed_rows(sweep) if by_seed else tables.job_rows(sweep):
+        for metric in (m for m in metrics if sweep.metrics[m].beside is None):
+            if (found := spreads_of(sweep, row.jobs, metric)) is not None:
+                kinds = [kind for kind in KINDS if found.over(kind) is not None]
+                for kind in ["sets" if kind == "samples" and found.of_sets else kind for kind in kinds]:
+                    over.setdefault(kind, {})[sweep.metrics[metric].label] = None
+    return [f"{SPREADS[kind]} ({', '.join(over[kind])})." for kind in SPREADS if kind in over]
+
+
 def _remarks(sweep: Sweep, by_seed: bool) -> list[str]:
-    found = []
-    if by_seed:
-        found.append(f"± is the sample standard deviation over seeds ({', '.join(sweep.seed_axes)}).")
     shown = tables.shown_metrics(sweep)
-    spreads = {m: [j.scores[m] for j in sweep.jobs if m in j.scores and j.scores[m].std is not None] for m in shown}
-    shares = {sweep.metrics[m].label for m, of in spreads.items() if any("spread" in s.protocol for s in of)}
-    own = {sweep.metrics[m].label for m, of in spreads.items() if of} - shares
-    if shares:
-        each = "job by job, " if by_seed else ""
-        found.append(f"± of {', '.join(sorted(shares))}: {each}half of the 95 % interval (see the protocols).")
-    if own:
-        found.append(f"{'Job by job, ' if by_seed else ''}± is the metric's own spread ({', '.join(sorted(own))}).")
+    found = _spread_remarks(sweep, shown, by_seed)
     found += dict.fromkeys(sweep.metrics[m].remark for m in shown if sweep.metrics[m].remark)
     if len(shown) < len(sweep.metrics):
         found.append("The baselines of the other metrics are in report.csv.")

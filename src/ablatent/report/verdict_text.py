@@ -76,6 +76,7 @@ def table(verdicts: Verdicts) -> TableData | None:
         for n, contrast in enumerate(claim.contrasts):
             about = contrast.contrast
             arms = f"{shown(about.of)} against {shown(about.against)}" + (f" at {shown(about.at)}" if about.at else "")
+            arms += f" ({about.against_metric})" if about.against_metric else ""
             first = (
                 [Cell(titled(claim)), Cell(claim.verdict, tone=TONE[claim.verdict])] if not n else [Cell(""), Cell("")]
             )

@@ -1,20 +1,23 @@
 """Verdicts on the claims of a sweep, from the store alone, and as JSON."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ablatent.claims.claim import Claim, Contrast, claims_of
 from ablatent.claims.intervals import LEVEL
-from ablatent.claims.observations import Observation, arms_of, block_of
+from ablatent.claims.observations import Arms, Observation, arms_of, block_of
 from ablatent.claims.verdict import ClaimVerdict, ContrastVerdict, claim_verdict, confidence_of, contrast_verdict
 from ablatent.core.errors import did_you_mean
 from ablatent.core.validation import check_value
 from ablatent.report.model import JobResult, Sweep
+from ablatent.report.spreads import trainings_under
 from ablatent.report.tables import differing
 from ablatent.stages.job_fields import job_fields
 from ablatent.stages.replicates import unit_of
+
+UNMEASURED = "not measured"
+"""What is missing of a job that finished."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,9 @@ def verdicts_of(sweep: Sweep) -> Verdicts:
 
 
 def _of_contrast(sweep: Sweep, claim: Claim, name: str, contrast: Contrast, confidence: float) -> ContrastVerdict:
-    jobs = observations(sweep, contrast.metric, claim.unit)
-    return contrast_verdict(name, contrast, jobs, confidence, _untested(sweep, contrast, jobs))
+    metrics = (contrast.metric, contrast.against_metric or contrast.metric)
+    arms = arms_of(contrast, *(observations(sweep, metric, claim.unit) for metric in metrics))
+    return contrast_verdict(name, contrast, arms, confidence, _untested(sweep, contrast, arms, metrics))
 
 
 def observations(sweep: Sweep, metric: str, unit: str | None = None) -> list[Observation]:
@@ -68,12 +72,7 @@ def observations(sweep: Sweep, metric: str, unit: str | None = None) -> list[Obs
 
 def _observation(sweep: Sweep, job: JobResult, metric: str, unit: str | None, roles: set[str]) -> Observation:
     score = job.scores.get(metric)
-    below = sweep.closure(key for role, key in job.stages.items() if role in roles)
-    trainings = {
-        sweep.objects[key].kind: key
-        for key in job.stages.values()
-        if key in below and key in sweep.objects and sweep.objects[key].planned.trained
-    }
+    trainings = trainings_under(sweep, job, [key for role, key in job.stages.items() if role in roles])
     return Observation(
         name=job.name,
         axes=job.axes,
@@ -83,23 +82,21 @@ def _observation(sweep: Sweep, job: JobResult, metric: str, unit: str | None, ro
         unit=unit_of(trainings, unit),
         value=None if score is None else score.value,
         interval=None if score is None else score.interval,
-        missing="" if score else "not measured" if job.status == "finished" else job.status,
+        missing="" if score else UNMEASURED if job.status == "finished" else job.status,
     )
 
 
-def _untested(sweep: Sweep, contrast: Contrast, jobs: Sequence[Observation]) -> str:
-    """Why the scores of a contrast tell nothing, empty where they do."""
-    arms = arms_of(contrast, jobs)
-    if contrast.metric not in sweep.metrics:
-        if all(job.missing != "not measured" for job in arms.both):
-            return ""  # nothing is finished: that is why there is no score
-        near = did_you_mean(contrast.metric, sweep.metrics)
-        return f"no job has the score {contrast.metric}." + (f" {near}" if near else "")
-    protocols: dict[str, list[Mapping[str, Any]]] = {}
-    of_jobs = {job.name: job.scores[contrast.metric].protocol for job in sweep.jobs if contrast.metric in job.scores}
-    for job in arms.both:
-        if job.name in of_jobs:
-            protocols.setdefault(block_of(job, contrast), []).append(of_jobs[job.name])
+def _untested(sweep: Sweep, contrast: Contrast, arms: Arms, metrics: tuple[str, str]) -> str:
+    """Why the scores of a contrast tell nothing, empty where they do. metrics: of both arms."""
+    protocols: dict[tuple[str, str], list[Mapping[str, Any]]] = {}  # a yardstick need not share that of its score
+    for metric, arm in zip(metrics, (arms.of, arms.against), strict=True):
+        if metric not in sweep.metrics and any(job.missing == UNMEASURED for job in arm):
+            near = did_you_mean(metric, sweep.metrics)
+            return f"no job has the score {metric}." + (f" {near}" if near else "")
+        of_jobs = {job.name: job.scores[metric].protocol for job in sweep.jobs if metric in job.scores}
+        for job in arm:
+            if job.name in of_jobs:
+                protocols.setdefault((block_of(job, contrast), metric), []).append(of_jobs[job.name])
     differ = dict.fromkeys(name for found in protocols.values() for name in differing(found))
     return f"its scores were measured by different protocols ({', '.join(differ)})" if differ else ""
 
@@ -130,7 +127,7 @@ def _contrast_json(found: ContrastVerdict) -> dict[str, Any]:
     about = found.contrast
     samples = found.over_samples
     return {
-        **{key: json.loads(json.dumps(value, default=str)) for key, value in vars(about).items()},
+        **asdict(about),
         "verdict": found.verdict,
         "reason": found.reason,
         "effect": found.effect,

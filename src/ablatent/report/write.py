@@ -6,14 +6,15 @@ from pathlib import Path
 from ablatent.core.disk import full_disk_named
 from ablatent.core.errors import ConfigError
 from ablatent.core.files import write_atomic, write_json
-from ablatent.report import html, markdown, page, tables
+from ablatent.report import html, markdown, page
+from ablatent.report.csv_files import jobs_csv, settings_csv
 from ablatent.report.drawn import Drawn, earlier_figures
 from ablatent.report.load import load_sweep
 from ablatent.report.model import Sweep
 from ablatent.report.place import HTML, check_out
 from ablatent.report.verdicts import as_json
 
-VERDICTS = "verdicts.json"
+VERDICTS, SETTINGS = "verdicts.json", "settings.csv"
 SAFE = "What was built and measured is in the store: do=report writes the report again, out=FOLDER to another disk."
 
 
@@ -30,7 +31,7 @@ class ReportPaths:
 
 
 def write_report(store_root: Path, sweep_id: str, out: Path | None = None, record: Path | None = None) -> ReportPaths:
-    """report.html, report.md, report.csv, figures/*.png and, of a sweep with claims, verdicts.json.
+    """report.html, report.md, report.csv, figures/*.png; of a sweep with claims verdicts.json, with seeds settings.csv.
 
     They go into STORE/sweeps/ID/report, or into the folder `out`. record: see `load_sweep`. Raises ConfigError:
     `sweep`, when the store holds no readable plan of that name; `out`, for a folder with something else, and for one
@@ -51,7 +52,9 @@ def write_report(store_root: Path, sweep_id: str, out: Path | None = None, recor
 def _write(sweep: Sweep, folder: Path, drawn: Drawn) -> ReportPaths:
     with full_disk_named(folder, SAFE):
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(folder / "report.csv", tables.csv_text(sweep).encode())
+        write_atomic(folder / "report.csv", jobs_csv(sweep).encode())
+        if sweep.seed_axes:
+            write_atomic(folder / SETTINGS, settings_csv(sweep).encode())
         gathered = page.gather(sweep, drawn)
         if sweep.claims:
             write_json(folder / VERDICTS, as_json(gathered.verdicts))
