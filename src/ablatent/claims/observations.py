@@ -13,6 +13,8 @@ from ablatent.claims.claim import Contrast, is_seed, same_value, values_of
 from ablatent.core.values import axis_value, get
 
 Interval = tuple[float, float]
+FEWEST = 3
+"""Trainings an arm that a claim should have."""
 Replicate = tuple[str, ...]
 """The values of the seeds that decide a training, in one spelling."""
 
@@ -71,6 +73,11 @@ class Arms:
     def both(self) -> list[Observation]:
         """All of them."""
         return [*self.of, *self.against]
+
+    @property
+    def unit(self) -> str:
+        """The kind of stage whose trainings are replicates; empty where there are none."""
+        return next((job.unit for job in self.both if job.unit), "")
 
 
 def arms_of(contrast: Contrast, jobs: Sequence[Observation], others: Sequence[Observation] | None = None) -> Arms:

@@ -11,10 +11,11 @@ import numpy as np
 from scipy.special import gammaincinv, ndtr
 
 from ablatent.claims.intervals import LEVEL, quantile
+from ablatent.claims.observations import FEWEST
 
 POWER = 0.8
-FEWEST, LARGEST = 3, 1000
-"""Trainings an arm: never fewer than the first, none is named beyond the second."""
+LARGEST = 1000
+"""Trainings an arm: none is named beyond it."""
 NODES = 512
 
 

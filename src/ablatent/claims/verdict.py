@@ -13,10 +13,12 @@ from typing import Literal
 from ablatent.claims.claim import Claim, Contrast
 from ablatent.claims.effect import IDENTICAL, Compared, compared, over_samples
 from ablatent.claims.intervals import LEVEL, PAIRED, bonferroni, mean
-from ablatent.claims.observations import Arms, Interval, counted_trainings
-from ablatent.claims.power import FEWEST, trainings_for
+from ablatent.claims.observations import FEWEST, Arms, Interval, counted_trainings
+from ablatent.claims.power import trainings_for
 
 Word = Literal["agree", "disagree", "inconclusive", "not tested"]
+LARGEST_LOG = 700.0
+"""exp of more is no float, and of less than its negative near 0."""
 NAMED = 4
 """So many jobs are named, and the others counted."""
 
@@ -99,7 +101,7 @@ def contrast_verdict(
         return replace(plain, verdict="not tested", reason=reason)
     plain = replace(
         plain,
-        unit=next(o.unit for o in arms.both),
+        unit=arms.unit,
         trainings=(counted_trainings(arms.of), counted_trainings(arms.against)),
         notes=_notes(arms),
     )
@@ -119,7 +121,7 @@ def _tested(plain: ContrastVerdict, arms: Arms, found: Compared) -> ContrastVerd
         plain = replace(
             plain,
             effect=_shown(centres[0] - centres[1], contrast),
-            means=centres if contrast.scale == "difference" else (math.exp(centres[0]), math.exp(centres[1])),
+            means=centres if contrast.scale == "difference" else _shown_interval(centres, contrast),
         )
     if found.fewest < 2:
         reason = _too_few(plain, found)
@@ -168,21 +170,24 @@ def _notes(arms: Arms) -> list[str]:
     if missing:
         more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
         notes.append(f"without a score: {', '.join(missing[:NAMED])}{more}")
-    unit = next(o.unit for o in arms.both)
+    unit = arms.unit
     of, against = counted_trainings(arms.of), counted_trainings(arms.against)
     for kind in of:
         keys = [{o.trainings[kind] for o in arm if kind in o.trainings} for arm in (arms.of, arms.against)]
         fewer = of[kind] < of.get(unit, 0) or against.get(kind, 0) < against.get(unit, 0)
         if kind != unit and fewer and not keys[0] & keys[1]:
+            count = min(of[kind], against.get(kind, 0))
+            leaves_out = f"the interval does not cover what another {kind} would give"
+            related = f"they are not independent, and unit: {kind} counts these instead"
             notes.append(
-                f"the {unit} trainings of an arm stand on {min(of[kind], against.get(kind, 0))} {kind}: "
-                f"the interval does not cover what another {kind} would give"
+                f"the {unit} trainings of an arm stand on {count} {kind}: {leaves_out if count == 1 else related}"
             )
     return notes
 
 
 def _shown(effect: float, contrast: Contrast) -> float:
-    return effect if contrast.scale == "difference" else math.exp(effect)
+    """In units of the score, or as a ratio: an interval of few trainings may reach further than floats do."""
+    return effect if contrast.scale == "difference" else math.exp(max(-LARGEST_LOG, min(effect, LARGEST_LOG)))
 
 
 def _shown_interval(interval: Interval, contrast: Contrast) -> Interval:

@@ -14,10 +14,10 @@ from ablatent.core.options import conf_folder, read_yaml
 HEAD = """# Claims
 
 What papers claim of latent diffusion and its parts, by the letters of this project, and the experiments that test it at
-a small scale. A claim is a section of an experiment; its verdict is computed from the store ([verdicts.md](verdicts.md)):
-here that of the results in `experiments/results`, "not run" where these have none. A verdict is on the data, sizes and
-lengths of the experiment, not on those of the paper. Written by `python -m ablatent.cli.claims_page` from
-`experiments/*.yaml` and the recorded verdicts; a test compares.
+a small scale. A claim is a section of an experiment; its verdict is computed from the store
+([verdicts.md](verdicts.md)): here that of the results in `experiments/results`, "not run" where these have none. A
+verdict is on the data, sizes and lengths of the experiment, not on those of the paper. Written by
+`python -m ablatent.cli.claims_page` from `experiments/*.yaml` and the recorded verdicts; a test compares.
 """
 LETTERS = {
     "A": (

@@ -3,14 +3,11 @@
 from collections.abc import Iterator
 
 from ablatent.claims.claim import claims_of
-from ablatent.claims.observations import Observation, arms_of, cells_of, deciding_seeds
+from ablatent.claims.observations import FEWEST, Observation, arms_of, cells_of, deciding_seeds
 from ablatent.core.progress import counted
 from ablatent.core.values import axis_value
 from ablatent.stages.replicates import unit_of
 from ablatent.sweep.plan import Job, Plan
-
-FEWEST = 3
-"""Trainings an arm that a claim should have."""
 
 
 def claim_lines(plan: Plan) -> Iterator[str]:
