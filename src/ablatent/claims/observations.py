@@ -105,7 +105,7 @@ def deciding_seeds(arms: Arms, contrast: Contrast) -> list[str]:
     An axis of which one training has several, such as `samples.seed`, makes sets of samples. Jobs that have no stages,
     since they were refused, tell nothing.
     """
-    axes = list(dict.fromkeys(a for job in arms.both for a in job.axes if is_seed(a) and a not in contrast.axes))
+    axes = list(dict.fromkeys(a for job in arms.both for a in job.axes if is_seed(a)))
     values: dict[tuple[str, str], set[str]] = {}
     for job in arms.both:
         for axis in axes if job.trainings or not job.missing else ():

@@ -36,7 +36,7 @@ def axis_value(text: Any) -> Any:
     if not isinstance(text, str):
         return text
     try:
-        value = json.loads(text)
+        value = json.loads(text.lower() if text.lower() in ("true", "false", "null") else text)  # Hydra writes True
     except ValueError:
         try:
             value = float(text)  # 1e-3 and .5 are numbers on the command line, but not JSON
