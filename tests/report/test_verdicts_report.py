@@ -75,7 +75,7 @@ def test_verdicts_stand_first_in_the_report(written: tuple[Path, str, ReportPath
     shown = table(found(written))
     assert shown is not None
     row = next(row for row in shown.rows if row[0].text == "A worse")
-    assert [cell.text for cell in row][1:6] == ["agree", "x: fid_192", "agree", "> 0.1", "+0.4"]
+    assert [cell.text for cell in row][1:6] == ["agree", "x: fid_192", "agree", "> 0.1", "+0.401"]
     assert shown.columns[6] == "99 % interval"
 
 
@@ -96,7 +96,7 @@ def test_a_line_a_claim_ends_the_command(
     lines = verdict_lines(root, sweep)
     assert len(lines) == 5
     line = next(line for line in lines if line.startswith("claim A worse"))
-    assert line.startswith("claim A worse: agree (fid_192 +0.4, 99 % [") and "3 trainings an arm, paired t" in line
+    assert line.startswith("claim A worse: agree (fid_192 +0.401, 99 % [") and "3 trainings an arm, paired t" in line
     assert "claim nobody: not tested (fid_192, not tested: no job of the sweep has first_stage=identity)" in lines
     finish(root, sweep, out=tmp_path / "out")
     assert "claim A worse: agree" in capsys.readouterr().out
