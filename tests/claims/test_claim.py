@@ -8,6 +8,7 @@ from ablatent.claims.claim import claims_of
 from ablatent.cli.claims_page import LETTERS, page, rows
 from ablatent.core.errors import ConfigError
 from ablatent.stages.job_fields import JobCheck
+from ablatent.store.identity import SweepId
 from ablatent.sweep.plan import Composed, make_plan
 from claim_nodes import claim
 from commands import ROOT
@@ -82,10 +83,10 @@ def test_no_stage_depends_on_claims():
 
 def test_a_plan_has_the_claims_once():
     plan = make_plan([Composed([], composed("data=digits") | {"claims": {"a": claim()}})])
-    record = plan.record("s", "now", "run.py", "run").to_json()
+    record = plan.record(SweepId("s"), "now", "run.py", "run").to_json()
     assert record["claims"] == {"a": claim()}
     assert "claims" not in record["jobs"][0]["config"]
-    bare = make_plan([Composed([], composed("data=digits"))]).record("s", "now", "run.py", "run").to_json()
+    bare = make_plan([Composed([], composed("data=digits"))]).record(SweepId("s"), "now", "run.py", "run").to_json()
     assert "claims" not in bare, "as in plans without any"
 
 

@@ -65,8 +65,8 @@ class Claim(Fields):
 def claims_of(config: Mapping[str, Any]) -> dict[str, Claim]:
     """Name → claim, of a configuration, whose nodes have the declared fields.
 
-    Raises ConfigError for names of other characters, for a claim without contrasts, for arms that are not told apart by
-    any axis, for an axis of `at` that an arm has too, and for an equality without a margin.
+    Raises ConfigError for names of other characters, for a claim without contrasts, for arms that no axis tells
+    apart, for an axis of `at` that an arm has too, and for an equality without a margin.
     """
     found = {}
     for name, node in (config.get("claims") or {}).items():

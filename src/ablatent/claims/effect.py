@@ -12,7 +12,7 @@ from ablatent.claims.claim import Contrast
 from ablatent.claims.intervals import Estimate, mean, paired, unpaired
 from ablatent.claims.observations import Arms, Cells, Interval, Replicate, cells_of, deciding_seeds
 
-IDENTICAL = "the trainings gave identical scores: their seeds decide nothing here, and there is no interval"
+IDENTICAL = "the effect is identical in all trainings, as if their seeds decided nothing: there is no interval"
 NOT_POSITIVE = "a ratio wants scores above 0"
 
 

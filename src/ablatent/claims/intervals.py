@@ -67,7 +67,7 @@ def paired(differences: Sequence[float], confidence: float, size: float = 0.0) -
     spread = math.sqrt(variance(differences))
     error = spread / math.sqrt(len(differences))
     size = max(size, *map(abs, differences))
-    return _interval(mean(differences), error, spread, len(differences) - 1, confidence, PAIRED, size)
+    return _interval(mean(differences), error, spread, float(len(differences) - 1), confidence, PAIRED, size)
 
 
 def unpaired(of: Sequence[float], against: Sequence[float], confidence: float) -> Estimate:
@@ -96,7 +96,7 @@ def _interval(
     effect: float, error: float, spread: float, degrees: float, confidence: float, test: str, size: float
 ) -> Estimate:
     """size: of the largest value, beside which a spread is rounding."""
-    constant = spread <= EQUAL * size
+    constant = bool(spread <= EQUAL * size)
     half = 0.0 if constant else quantile(degrees, confidence) * error
     return Estimate(
         effect=effect,

@@ -36,7 +36,7 @@ def power_of(
     """
     degrees = n - 1 if paired else 2 * (n - 1)
     error = spread * math.sqrt((1 if paired else 2) / n)
-    half = quantile(degrees, confidence) * _spreads(degrees)
+    half = quantile(float(degrees), confidence) * _spreads(degrees)
     inside = ndtr((high - effect) / error - half) - ndtr((low - effect) / error + half)
     return float(np.clip(inside, 0, 1).mean())
 

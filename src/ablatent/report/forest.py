@@ -82,7 +82,7 @@ def _draw(panels: Sequence[ForestPanel], confidence: float) -> bytes:
     with grid_of(len(panels)) as (places, out):
         for panel, axes in zip(panels, places, strict=True):
             for n, row in enumerate(panel.rows):
-                _draw_row(axes, row, -n)
+                _draw_row(axes, row, float(-n))
             axes.axvline(panel.zero, color="black", lw=0.8)
             axes.set(title=panel_title(panel.title), xlabel=f"effect, {percent(confidence)} interval")
             axes.set(ylim=(-len(panel.rows) + 0.4, 0.75), yticks=[])

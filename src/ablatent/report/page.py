@@ -200,7 +200,7 @@ def gather(sweep: Sweep, drawn: Drawn) -> Page:
     if cards.cards:
         pairs = [s for c in cards.cards for s in (c.samples, c.prior) if s]
         sheets.append(Figure("samples", "Samples, beside decoded N(0, I) latents", images.sheet(pairs, 2)))
-    verdicts = guard("Verdicts", lambda: verdicts_of(sweep), Verdicts())
+    verdicts = guard("What is claimed", lambda: verdicts_of(sweep), Verdicts())
     labels = {name: score.label for name, score in sweep.metrics.items()}
     png = guard("The figure of verdicts", lambda: forest_figure(verdicts, labels, drawn), None)
     verdict_figures = (

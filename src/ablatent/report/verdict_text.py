@@ -48,9 +48,25 @@ def interval_text(contrast: ContrastVerdict) -> str:
 
 
 def trainings_text(contrast: ContrastVerdict) -> str:
-    """Distinct trainings of both arms by kind: '3 diffusion, 1 first_stage', or 'of: …; against: …'."""
-    of, against = (", ".join(f"{n} {kind}" for kind, n in side.items()) or "none" for side in contrast.trainings)
-    return of if of == against else f"{of} / {against}"
+    """Replicates of both arms, and their distinct trainings by kind: '3 (3 diffusion, 1 first_stage)'; a dash where
+    there are none."""
+    of, against = (", ".join(f"{n} {kind}" for kind, n in side.items()) for side in contrast.trainings)
+    if not of and not against:
+        return "–"
+    counts = [str(n) for n in contrast.replicates]
+    if of == against and counts[0] == counts[1]:
+        return f"{counts[0]} ({of})"
+    return " / ".join(f"{count} ({side or 'none'})" for count, side in zip(counts, (of, against), strict=True))
+
+
+def replicates_text(contrast: ContrastVerdict) -> str:
+    """'3 trainings an arm'; 'replicates' where each is the mean of several trainings, in blocks."""
+    of, against = contrast.replicates
+    alone = all(
+        side.get(contrast.unit, n) <= n for side, n in zip(contrast.trainings, contrast.replicates, strict=True)
+    )
+    many = f"{of}" if of == against else f"{of} and {against}"
+    return f"{many} {'trainings' if alone else 'replicates'} an arm"
 
 
 def test_text(contrast: ContrastVerdict) -> str:
@@ -93,7 +109,7 @@ def table(verdicts: Verdicts) -> TableData | None:
                 ]
             )
     columns = ["claim", "verdict", "contrast", "of it", "claimed", "effect", f"{percent(verdicts.confidence)} interval"]
-    return TableData([*columns, "trainings an arm", "test"], rows, 4) if rows else None
+    return TableData([*columns, "replicates (trainings)", "test"], rows, 4) if rows else None
 
 
 def titled(claim: ClaimVerdict) -> str:
@@ -114,7 +130,8 @@ def remarks(claim: ClaimVerdict) -> list[str]:
                 f"{percent(LEVEL)} [{number(low)}, {number(high)}]"
             )
         if texts:
-            found.append(f"{contrast.name}: {'; '.join(texts)}.")
+            sentence = f"{contrast.name}: {'; '.join(texts)}"
+            found.append(sentence if sentence.endswith(("?", ".")) else f"{sentence}.")
     return found
 
 
@@ -140,10 +157,8 @@ def _brief(contrast: ContrastVerdict) -> str:
     if contrast.interval is None:
         effect = "" if contrast.effect is None else f" {effect_text(contrast)}"
         return f"{about.metric}{effect}, {contrast.verdict}: {contrast.reason}"
-    of, against = contrast.replicates
-    many = f"{of}" if of == against else f"{of} and {against}"
     more = f", {contrast.enough} would settle it" if contrast.enough is not None else ""
     return (
         f"{about.metric} {effect_text(contrast)}, {percent(contrast.confidence)} {interval_text(contrast)}, "
-        f"{many} trainings an arm, {contrast.test}{more}"
+        f"{replicates_text(contrast)}, {contrast.test}{more}"
     )
