@@ -6,6 +6,7 @@ from pathlib import Path
 SRC = Path(__file__).parents[1] / "src" / "ablatent"
 FLOORS = {
     "core": 0,
+    "claims": 1,
     "schedules": 1,
     "networks": 1,
     "data": 1,

@@ -39,6 +39,8 @@ SHOWN = {  # as the metrics declare it: tests/evaluation/test_scores.py
         **{"remark": "Decoded N(0, I): what the decoder makes of noise."},
     },
 }
+TRAININGS = {"": 0.0, "0": 0.0, "1": 0.02, "2": -0.015, "3": 0.03}
+"""Seed of a diffusion training → how much worse its samples are, of KL by many steps."""
 NOTE = "n = 192 <= 192 feature dimensions: the covariance is singular"
 
 
@@ -110,6 +112,7 @@ class FakeStore:
             version=1,
             config=config or {},
             inputs={role: Key(k) for role, k in inputs.items()},
+            trained=kind in ("first_stage", "diffusion"),
             scored="scores.json" in files,
             figure="grid.png" if kind == "samples" else None,
         ).spec()
@@ -177,7 +180,9 @@ class FakeStore:
         rec = self.put("reconstruction", name, {"first_stage": first, "reference": reference}, files)
         return {"first_stage": first, "latents": latents, "reference_validation": reference, "reconstruction": rec}
 
-    def job(self, first: str, steps: int, seed: int, shape: list[int], count: int = 192) -> dict[str, str]:
+    def job(
+        self, first: str, steps: int, seed: int, shape: list[int], count: int = 192, training: str = ""
+    ) -> dict[str, str]:
         roles = self.first_stage(first)
         roles["reference_train"] = reference = self.put(
             "reference", "train", {}, {"features.npy": npy(np.zeros((4, 4)))}
@@ -187,7 +192,7 @@ class FakeStore:
             "curves.csv": curves(train, 3000, 10, len(first)),
             "summary.json": as_json({"steps": 3000, "class_names": ["cat", "10"]}),
         }
-        roles["diffusion"] = self.put("diffusion", first, {"latents": roles["latents"]}, files)
+        roles["diffusion"] = self.put("diffusion", f"{first}{training}", {"latents": roles["latents"]}, files)
         about = {
             "count": count,
             "nfe": steps,
@@ -199,8 +204,10 @@ class FakeStore:
         real = discs(20, 5 + seed)
         files = {"images.npy": npy(blur(real, 200 // steps, seed)), "summary.json": as_json(about)}
         files["prior.npy"] = npy(np.random.default_rng(seed).integers(0, 255, (20, 32, 32, 3)).astype(np.uint8))
-        samples = self.put("samples", f"{first}{steps}{seed}", {"diffusion": roles["diffusion"]}, files)
+        name = f"{first}{steps}{seed}{training and f'-{training}'}"
+        samples = self.put("samples", name, {"diffusion": roles["diffusion"]}, files)
         bad = (first == "vq") * 0.4 + 8 / steps + seed * 0.05
+        bad += TRAININGS[training] * (1 + (first == "vq") / 2 + 2 / steps)
         metrics = {
             "fid_192": score(1.5 + bad, count, notes=[NOTE]),
             "kid_192": score(0.0123 + bad / 100, count, 0.0011),
@@ -214,7 +221,7 @@ class FakeStore:
         return {
             **roles,
             "samples": samples,
-            "scores": self.put("scores", f"{first}{steps}{seed}{count}", inputs, files),
+            "scores": self.put("scores", f"{name}{count}", inputs, files),
         }
 
 
@@ -233,8 +240,9 @@ def build(
     failed: int | None = None,
     shape_of_vq: list[int] | None = None,
     counts: list[int] | None = None,
+    claims: dict[str, Any] | None = None,
 ) -> str:
-    """Write a sweep over first_stage, sampler.steps and samples.seed (any of them). Job `failed` fails."""
+    """Write a sweep over first_stage, sampler.steps, seed and samples.seed (any of them). Job `failed` fails."""
     store, sweep = FakeStore(root), "2026-11-22_20-00-00"
     jobs = []
     folder = root / "sweeps" / sweep
@@ -246,7 +254,7 @@ def build(
         shape = shape_of_vq if first == "vq" and shape_of_vq else [4, 8, 8]
         count = counts[n] if counts else 192
         steps, seed = int(chosen.get("sampler.steps", 20)), int(chosen.get("samples.seed", 0))
-        roles = store.job(first, steps, seed, shape, count)
+        roles = store.job(first, steps, seed, shape, count, str(chosen.get("seed", "")))
         name = " ".join(f"{k}={v}" for k, v in chosen.items())
         error = None
         if n == failed:
@@ -291,6 +299,7 @@ def build(
         "verb": "run",
         "axes": axes,
         "jobs": jobs,
+        **({} if claims is None else {"claims": claims}),
     }
     (folder / "plan.json").write_bytes(as_json({**plan, "stages": store.stages}))
     return sweep

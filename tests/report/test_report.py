@@ -18,9 +18,11 @@ from rich.console import Console
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.escape import one_line
+from ablatent.core.values import axis_value
 from ablatent.report import cost, figures, images, metrics, page, tables
+from ablatent.report.csv_files import jobs_csv
 from ablatent.report.finish import finish
-from ablatent.report.load import axis_value, load_sweep
+from ablatent.report.load import load_sweep
 from ablatent.report.overview import overview_of
 from ablatent.report.terminal import failures_table, final_table
 from ablatent.report.write import ReportPaths, write_report
@@ -181,7 +183,9 @@ def test_results_mark_the_best_and_the_missing(broken: tuple[Path, str, ReportPa
     assert not any(c.best for c in baseline)
     assert table.notes == [NOTE]
     assert fid[0].notes == [1]
-    assert column(table, "KID(quick) ↓")[0].text == "0.0283 ± 0.0011"
+    assert column(table, "KID(quick) ↓")[0].text == "0.0283"
+    at = table.columns.index("KID(quick) ↓")
+    assert table.columns[at + 1] == "± metric" and table.rows[0][at + 1].text == "0.0011"
 
 
 def test_seeds_become_mean_and_spread(seeds: tuple[Path, str]) -> None:
@@ -189,8 +193,12 @@ def test_seeds_become_mean_and_spread(seeds: tuple[Path, str]) -> None:
     fid = column(table, "FID(quick) ↓")
     assert table.columns[0] == "first_stage" and "samples.seed" not in table.columns
     values = [1.9, 1.95, 2.0]
-    assert [c.text for c in fid] == [f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}", "2.35 ± 0.05"]
+    assert [c.text for c in fid] == [f"{np.mean(values):.2f}", "2.35"]
+    at = table.columns.index("FID(quick) ↓")
+    assert table.columns[at + 1] == "± samples", "three sets of samples of one training"
+    assert [row[at + 1].text for row in table.rows] == [f"{np.std(values, ddof=1):.2f}", "0.05"]
     assert [c.text for c in column(table, "seeds")] == ["3 of 3", "3 of 3"]
+    assert [c.text for c in column(table, "trainings")] == ["1", "1"]
     assert column(table, "PSNR [dB] ↑")[0].text == "24.31"  # one shared reconstruction has no spread over seeds
 
 
@@ -208,7 +216,7 @@ def test_seeds_that_decide_nothing_are_not_counted(tmp_path: Path) -> None:
     table = tables.results(load_sweep(tmp_path, name), by_seed=True)
     cells = column(table, "seeds")
     assert [c.text for c in cells] == ["1 of 3", "3 of 3"] and "decides nothing" in cells[0].hint
-    assert "±" not in column(table, "FID(quick) ↓")[0].text
+    assert table.rows[0][table.columns.index("FID(quick) ↓") + 1].text == ""
 
 
 def test_different_protocols_are_not_compared(tmp_path: Path) -> None:
@@ -414,7 +422,7 @@ def test_a_score_that_nobody_has_heard_of_is_shown_as_the_store_says(tmp_path: P
     assert [c.best for c in column(table, "Sharpness ↑")] == [False, True]
     assert "Sharpness" in text(final_table(tmp_path, sweep.id)) and "noise" not in text(final_table(tmp_path, sweep.id))
     assert "Noise is sharp." in page._remarks(sweep, by_seed=False)
-    assert "hidden" in tables.csv_text(sweep) and "Hidden" not in table.columns
+    assert "hidden" in jobs_csv(sweep) and "Hidden" not in table.columns
 
 
 @pytest.mark.parametrize(

@@ -2,28 +2,47 @@
 
 import itertools
 import re
+import shlex
 
 import pytest
 import yaml
 
+from ablatent.cli.all_experiments import sequence
 from ablatent.cli.preflight import sweeps
+from behaviour import planned
 from commands import ROOT, inline, run
 
 # What is trained or drawn, and how often: as the head of each file says it.
 SHARED = {
-    "autoencoder_zoo": {"first_stage": 12, "reconstruction": 12, "reference": 2},
-    "class_guidance": {"first_stage": 1, "diffusion": 1, "judge": 1, "samples": 5, "scores": 5, "agreement": 5},
+    "autoencoder_zoo": {"first_stage": 18, "reconstruction": 18, "reference": 1},
+    "class_guidance": {"first_stage": 1, "diffusion": 3, "judge": 1, "samples": 18, "scores": 18, "agreement": 18},
+    "compression": {"first_stage": 4, "diffusion": 12, "judge": 1, "samples": 36, "scores": 36},
+    "control_labels": {"first_stage": 1, "diffusion": 6, "judge": 1, "samples": 6, "agreement": 6},
+    "controls": {"first_stage": 1, "diffusion": 12, "judge": 1, "samples": 12, "scores": 12},
     "emoji_captions": {"first_stage": 1, "embeddings": 1, "diffusion": 1, "task": 2},
-    "first_stage": {"first_stage": 2, "diffusion": 2, "samples": 6, "scores": 6},
-    "inpainting": {"first_stage": 1, "diffusion": 2, "task": 6, "restoration": 6},
-    "schedule_sampler": {"first_stage": 1, "diffusion": 2, "samples": 24, "scores": 24},
-    "super_resolution": {"first_stage": 1, "diffusion": 1, "task": 3, "restoration": 3},
-    "text_scenes": {"first_stage": 1, "embeddings": 1, "diffusion": 1, "judge": 1, "samples": 3, "agreement": 3},
+    "first_stage": {"first_stage": 6, "diffusion": 6, "judge": 1, "samples": 6, "scores": 6},
+    "inpainting": {"first_stage": 1, "diffusion": 6, "task": 18, "restoration": 18},
+    "latent_scale": {"first_stage": 2, "latents": 4, "diffusion": 12, "samples": 12, "scores": 12},
+    "latent_speed": {"first_stage": 3, "diffusion": 9, "judge": 1, "samples": 27, "scores": 27},
+    "noisiest_steps": {"first_stage": 1, "diffusion": 6, "judge": 1, "samples": 36, "scores": 36},
+    "sampler_steps": {"first_stage": 1, "diffusion": 3, "judge": 1, "samples": 60, "scores": 60},
+    "shared_noise": {"first_stage": 1, "diffusion": 3, "judge": 1, "task": 6},
+    "super_resolution": {"first_stage": 1, "diffusion": 3, "task": 9, "restoration": 9},
+    "text_scenes": {"first_stage": 1, "embeddings": 1, "diffusion": 3, "judge": 1, "samples": 9, "agreement": 9},
     "text_swaps": {"first_stage": 1, "embeddings": 1, "diffusion": 1, "task": 3},
     "time_to_quality": {"first_stage": 1, "diffusion": 3, "judge": 1, "samples": 60, "scores": 60},
 }
-# One preset in place of three.
-SHARED_IN_TINY = SHARED | {"autoencoder_zoo": {"first_stage": 4, "reconstruction": 4, "reference": 2}}
+# One preset in place of several, whose trainings are too short for snapshots.
+SHARED_IN_TINY = SHARED | {
+    "autoencoder_zoo": {"first_stage": 6, "reconstruction": 6, "reference": 1},
+    "compression": {"first_stage": 1, "diffusion": 3, "samples": 3},
+    "latent_speed": {"first_stage": 1, "diffusion": 3, "samples": 9},
+}
+IN_TINY = {
+    "compression": ["training.snapshots=[]", "samples.snapshot=last"],
+    "latent_speed": ["training.snapshots=[]"],
+}
+COMMAND = re.compile(r"^# (On a GPU|The paper's size): python run.py -m (.+)$", re.M)
 
 
 def axes(name: str) -> dict[str, list[str]]:
@@ -36,18 +55,41 @@ def axes(name: str) -> dict[str, list[str]]:
 
 
 def test_every_experiment_is_here():
-    assert {p.stem for p in (ROOT / "experiments").glob("*.yaml")} == set(SHARED)
+    assert {p.stem for p in (ROOT / "experiments").glob("*.yaml")} == {*SHARED, "all"}
+
+
+def test_all_runs_every_experiment_with_a_claim():
+    claimed = {name for name in SHARED if "\nclaims:\n" in (ROOT / "experiments" / f"{name}.yaml").read_text()}
+    assert set(sequence(ROOT)) == claimed and len(claimed) == 14
+
+
+def test_larger_runs_that_experiments_name_are_planned():
+    """The first values of what they sweep; data are not looked at."""
+    jobs = []
+    for name in SHARED:
+        text = (ROOT / "experiments" / f"{name}.yaml").read_text()
+        commands = COMMAND.findall(text)
+        assert "\nclaims:" not in text or commands, name
+        for _, command in commands:
+            words = shlex.split(command)
+            typed = {word.partition("=")[0] for word in words}
+            swept = {axis: values for axis, values in axes(name).items() if axis not in typed}
+            job = [f"{axis}={values[0]}" for axis, values in swept.items()]
+            jobs.append([*job, *(word if "[" in word else word.split(",")[0] for word in words)])
+    for job, found in zip(jobs, planned(jobs), strict=True):
+        assert isinstance(found, dict) and "first_stage" in found, f"{job}: {found}"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", [None, "tiny"])
 @pytest.mark.parametrize("name", SHARED)
 def test_an_experiment_is_planned(tmp_path, name, preset):
-    chosen = [] if preset is None else [f"preset={preset}"]
+    chosen = [] if preset is None else [f"preset={preset}", *IN_TINY.get(name, [])]
     done = run(tmp_path, "-m", f"experiments={name}", *chosen, "do=plan", "tracking=none")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "refused" not in done.stdout and "first_stage" in done.stdout
-    swept = {axis: values for axis, values in axes(name).items() if preset is None or axis != "preset"}
+    typed = {word.partition("=")[0] for word in chosen}
+    swept = {axis: values for axis, values in axes(name).items() if axis not in typed}
     jobs = len(list(itertools.product(*swept.values())))
     assert jobs > 1 and re.search(rf"^{jobs} jobs$", done.stdout, re.M), done.stdout
     stages = {kind: int(number) for number, kind in re.findall(r"^│ (\d+) +│ (\w+)", done.stdout, re.M)}

@@ -8,6 +8,7 @@ from ablatent.core.progress import console
 from ablatent.inference.pretrained import Resolver
 from ablatent.store.artifacts import Store
 from ablatent.store.identity import Key
+from ablatent.sweep.claims_planned import claim_lines
 from ablatent.sweep.image_counts import image_lines
 from ablatent.sweep.plan import Composed, Job, Plan, make_plan
 
@@ -23,6 +24,8 @@ def checked_plan(composed: Sequence[Composed], store: Store, everything: bool) -
     for line in image_lines(plan):
         console.print(for_console(line))
     print_refused(plan)
+    for line in claim_lines(plan):
+        console.print(for_console(line))
     return plan
 
 

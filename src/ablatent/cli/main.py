@@ -15,6 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ablatent.cli import all_experiments
 from ablatent.cli.output import PipedOutput
 from ablatent.cli.preflight import preflight, sweeps
 from ablatent.cli.quick_hydra import quick_hydra
@@ -50,6 +51,8 @@ def main(root: Path) -> None:
     overrides = [a for a in sys.argv[1:] if not a.startswith("-") and ("=" in a or a.startswith("~"))]
     multirun = any(a in ("-m", "--multirun") for a in sys.argv[1:])
     try:
+        if all_experiments.wanted(overrides):
+            sys.exit(all_experiments.run_all(root, _typed[1:]))
         check_place(store_path(root, overrides))
         if not multirun and sweeps(root, overrides):
             multirun = True

@@ -3,6 +3,8 @@
 python -m ablatent.cli.reference > docs/configuration.md
 """
 
+import dataclasses
+import importlib
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,10 +13,19 @@ from typing import Any
 import yaml
 
 from ablatent.cli.raw_overrides import verbs
-from ablatent.core.fields import wording
+from ablatent.core.fields import Fields, wording
 from ablatent.core.options import conf_folder
-from ablatent.core.schema import Field, entries_of, fields_of, leaves, node_fields, places_of
-from ablatent.core.source import origin_of
+from ablatent.core.schema import (
+    Field,
+    entries_of,
+    fields_of,
+    is_subclass,
+    leaves,
+    node_fields,
+    origin_of_class,
+    places_of,
+)
+from ablatent.core.source import Origin, origin_of
 from ablatent.core.targets import class_of
 from ablatent.stages.job_fields import job_fields
 
@@ -41,9 +52,25 @@ def _section(key: str, field: Field) -> str:
     files = sorted((conf_folder() / key).glob("*.yaml"))
     rows = {f.stem: leaves(key, _yaml(f), field) for f in files}
     if not files:
-        rows = {"": leaves(key, _yaml(conf_folder() / "config.yaml")[key], field)}
+        node = _yaml(conf_folder() / "config.yaml")[key]
+        entries = entries_of(field.hint)
+        named = not node and entries is not None and is_subclass(places_of(entries)[0], origin_of_class(Fields))
+        rows = {"": _entry(f"{key}.NAME", places_of(entries)[0]) if named else leaves(key, node, field)}
     listed = f": {', '.join(f'`{f.stem}`' for f in files)}" if files else ""
     return f"## {key}\n\n{field.meaning[:1].upper()}{field.meaning[1:]}{listed}.\n\n{_table(rows)}"
+
+
+def _entry(key: str, origin: Origin) -> Rows:
+    """The rows of an entry of a mapping by names of a user's choice, with the defaults of its class; ???: mandatory."""
+    defaults = {f.name: f for f in dataclasses.fields(getattr(importlib.import_module(origin[0]), origin[1]))}
+    for name, field in fields_of(*origin).items():
+        entries, default = entries_of(field.hint), defaults[name]
+        if entries is not None:
+            yield from _entry(f"{key}.{name}.NAME", places_of(entries)[0])
+        elif default.default_factory is not dataclasses.MISSING:
+            yield f"{key}.{name}", default.default_factory(), field
+        else:
+            yield f"{key}.{name}", "???" if default.default is dataclasses.MISSING else default.default, field
 
 
 def _part(group: str) -> str:

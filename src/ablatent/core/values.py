@@ -1,5 +1,6 @@
 """Values of nested configurations by dotted keys."""
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -28,3 +29,17 @@ def leaves(value: Any) -> Iterator[Any]:
             yield from leaves(item)
     else:
         yield value
+
+
+def axis_value(text: Any) -> Any:
+    """An override's value as it was meant: numbers and true/false/null from their text, other text as it is."""
+    if not isinstance(text, str):
+        return text
+    try:
+        value = json.loads(text.lower() if text.lower() in ("true", "false", "null") else text)  # Hydra writes True
+    except ValueError:
+        try:
+            value = float(text)  # 1e-3 and .5 are numbers on the command line, but not JSON
+        except ValueError:
+            return text
+    return value if isinstance(value, bool | int | float | None) else text

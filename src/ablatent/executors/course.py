@@ -65,7 +65,7 @@ class Course:
     def __init__(self, options: Patience, sweep: SweepRun, workers: Workers):
         self.options, self.sweep, self.workers = options, sweep, workers
         self.stages = {stage.key: stage for stage in sweep.plan.stages.values()}
-        expected = ExpectedTime(sweep.builder.store, sweep.plan.stages)
+        expected = sweep.expected_time or ExpectedTime(sweep.builder.store, sweep.plan.stages)
         self.expected = {
             key: (GUESS[s.trained] if (known := expected(s)) is None else known.seconds)
             for key, s in self.stages.items()

@@ -121,6 +121,7 @@ ABOUT_THE_JOB = {
     "do",
     "title",
     "question",
+    "claims",
     "seed",
     "task",
     "tracking",

@@ -221,7 +221,7 @@ def _varies(sweep: Sweep, rows: Sequence[JobRow], metric: str, axis: str) -> boo
     """Whether the metric depends on the axis in any line; a reconstruction does not care for the sampler's steps."""
     lines: dict[str, set[float]] = {}
     for row in rows:
-        score = row_score(row, metric)
+        score = row_score(sweep, row, metric)
         if score is not None:
             lines.setdefault(_line(sweep, row, axis), set()).add(score.value)
     return any(len(v) > 1 for v in lines.values())
@@ -239,7 +239,7 @@ def over_axis(sweep: Sweep, axis: str, drawn: Drawn) -> bytes | None:
     """Every metric that depends on a numeric axis, over that axis; one line a setting of the others. Baselines and
     chance stand in the table alone.
 
-    Bars: over seeds where there are several, else the interval of a share that has one.
+    Bars: the deviation over trainings where there are several, else that over samples.
     """
     rows = seed_rows(sweep)
     metrics = [m for m, s in sweep.metrics.items() if s.beside is None and _varies(sweep, rows, m, axis)]
@@ -258,8 +258,8 @@ def over_axis(sweep: Sweep, axis: str, drawn: Drawn) -> bytes | None:
 
 
 def _points(sweep: Sweep, rows: Sequence[JobRow], metric: str, axis: str) -> list[Point]:
-    found = [(r.axes[axis], s) for r in rows if (s := row_score(r, metric))]
-    barred = bool(sweep.seed_axes) or any("spread" in s.protocol for _, s in found)
+    found = [(r.axes[axis], s) for r in rows if (s := row_score(sweep, r, metric))]
+    barred = any(s.std is not None for _, s in found)
     return [(at, s.value, (s.std or 0.0) if barred else None) for at, s in found]
 
 

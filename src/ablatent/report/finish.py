@@ -6,7 +6,7 @@ from ablatent.core.escape import for_console
 from ablatent.core.progress import console
 from ablatent.report.load import load_sweep
 from ablatent.report.overview import overview_of
-from ablatent.report.terminal import failures_table, final_table
+from ablatent.report.terminal import failures_table, final_table, verdict_lines
 from ablatent.report.write import ReportPaths, write_report
 from ablatent.tracking.base import Tracking
 
@@ -28,6 +28,8 @@ def finish(
     broken = failures_table(store_root, sweep_id, record)
     if broken is not None:
         console.print(broken)
+    for line in verdict_lines(store_root, sweep_id, record):
+        console.print(for_console(line))
     paths = write_report(store_root, sweep_id, out, record)
     for problem in paths.problems:
         console.print(for_console(f"report: {problem}"), style="yellow")

@@ -8,6 +8,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from ablatent.report.page import JUDGES, LATENTS, Page
+from ablatent.report.verdict_text import remarks, rule, table, titled
 
 
 def data_uri(png: bytes) -> str:
@@ -25,7 +26,7 @@ def fill(template: str, **values: object) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(_source)
     )
-    environment.filters |= {"uri": data_uri, "breakable": breakable}
+    environment.filters |= {"uri": data_uri, "breakable": breakable, "remarks": remarks, "titled": titled}
     return environment.get_template(template).render(**values)
 
 
@@ -36,4 +37,5 @@ def _source(template: str) -> str:
 def render(page: Page) -> str:
     """The whole page; every text from the store is escaped."""
     about = {"about_latents": LATENTS, "about_judges": JUDGES}
-    return fill("report.html.j2", page=page, sweep=page.sweep, **about)
+    verdicts = {"verdict_table": table(page.verdicts), "verdict_rule": rule(page.verdicts)}
+    return fill("report.html.j2", page=page, sweep=page.sweep, **about, **verdicts)

@@ -1,12 +1,12 @@
 """Reading a sweep from the store. What is missing or damaged becomes a problem, no error."""
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ablatent.core.errors import AblatentError, ConfigError, DataError
+from ablatent.core.values import axis_value
 from ablatent.report.metrics import ARROW
 from ablatent.report.model import UNREADABLE, JobResult, Stored, StoredScore, Sweep
 from ablatent.store.identity import Key, SweepId
@@ -14,20 +14,6 @@ from ablatent.store.layout import PLAN, object_folder, sweep_folder
 from ablatent.store.records import JobFailure, JobRecord, PlannedJob, PlannedStage, PlanRecord
 from ablatent.store.sweeps import sweep_named
 from ablatent.store.verify import MANIFEST, read_manifest
-
-
-def axis_value(text: Any) -> Any:
-    """An override's value as it was meant: numbers and true/false/null from their text, other text as it is."""
-    if not isinstance(text, str):
-        return text
-    try:
-        value = json.loads(text)
-    except ValueError:
-        try:
-            value = float(text)  # 1e-3 and .5 are numbers on the command line, but not JSON
-        except ValueError:
-            return text
-    return value if isinstance(value, bool | int | float | None) else text
 
 
 def _read_object(store: Path, key: Key, planned: PlannedStage) -> Stored:
@@ -58,8 +44,16 @@ def _read_scores(stored: Stored) -> dict[str, StoredScore]:
                 shown_in=str(score.get("shown_in", "report")),
                 remark=str(score.get("remark", "")),
                 stage=stored.key,
+                interval=_interval(score.get("interval")),
             )
     return scores
+
+
+def _interval(value: Any) -> tuple[float, float] | None:
+    if value is None:
+        return None
+    low, high = map(float, value)
+    return (low, high) if math.isfinite(low) and math.isfinite(high) else None
 
 
 def _read_job(folder: Path, planned: PlannedJob, problems: list[str]) -> JobResult:
@@ -83,6 +77,7 @@ def _read_job(folder: Path, planned: PlannedJob, problems: list[str]) -> JobResu
         error=error_,
         seconds=None if record is None else record.seconds,
         images=planned.images,
+        overrides=planned.overrides,
         built={} if record is None else {s.key: s.status for s in record.stages.values()},
     )
 
@@ -131,4 +126,5 @@ def load_sweep(store_root: Path, sweep_id: str, record: Path | None = None) -> S
         jobs=jobs,
         objects=objects,
         problems=problems,
+        claims=plan.claims,
     )

@@ -3,6 +3,7 @@
 from ablatent.core.escape import fenced, for_markdown
 from ablatent.report.page import JUDGES, LATENTS, Figure, Page
 from ablatent.report.tables import TableData
+from ablatent.report.verdict_text import remarks, rule, table, titled
 
 
 def markdown_table(value: TableData) -> str:
@@ -23,6 +24,21 @@ def _figures(figures: list[Figure]) -> list[str]:
     return [f"![{for_markdown(f.caption)}](figures/{f.file})" for f in figures]
 
 
+def _verdicts(page: Page) -> list[str]:
+    """The verdicts on all claims, each with what was claimed; nothing without claims."""
+    found = table(page.verdicts)
+    if found is None:
+        return []
+    parts = ["## Claims", markdown_table(found), rule(page.verdicts), *_figures(page.verdict_figures)]
+    for claim in page.verdicts.claims:
+        about = claim.claim
+        lines = [f"**{for_markdown(titled(claim))}: {claim.verdict}.** {for_markdown(about.statement)}"]
+        lines += [f"Source: {for_markdown(about.source)}.", f"Refuted by: {for_markdown(about.refuted_by)}"]
+        parts.append("  \n".join(lines))
+        parts.append("\n".join(f"* {for_markdown(text)}" for text in remarks(claim)))
+    return parts
+
+
 def render(page: Page) -> str:
     """report.md: the whole report; its images are the files of `page.write_figures`."""
     sweep = page.sweep
@@ -33,6 +49,7 @@ def render(page: Page) -> str:
         f"Sweep {for_markdown(sweep.id)}, {for_markdown(sweep.created)}",
         fenced(sweep.command),
     ]
+    parts += _verdicts(page)
     parts += ["## Results", markdown_table(page.main), *(f"* {for_markdown(r)}" for r in page.remarks)]
     parts += [f"> **Not comparable.** {for_markdown(w)}" for w in page.warnings]
     if page.failures:

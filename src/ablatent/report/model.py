@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ablatent.claims.claim import is_seed
 from ablatent.core.errors import DataError
 from ablatent.core.files import read_json, sha256
 from ablatent.report.metrics import ARROW, ordered
@@ -31,7 +32,10 @@ HASHED_BELOW = 256 * 2**20  # bytes; larger files are checked by size here and b
 
 @dataclass(frozen=True, kw_only=True)
 class StoredScore:
-    """One metric of one job, as scores.json has it: see `evaluation.scores.Score`. stage: the key of what left it."""
+    """One metric of one job, as scores.json has it: see `evaluation.scores.Score`.
+
+    stage: the key of what left it; interval: over samples within one training, 95 %.
+    """
 
     value: float
     std: float | None = None
@@ -43,6 +47,7 @@ class StoredScore:
     shown_in: str = "report"
     remark: str = ""
     stage: str = ""
+    interval: tuple[float, float] | None = None
 
     @property
     def title(self) -> str:
@@ -153,6 +158,7 @@ class JobResult:
     scores: dict[str, StoredScore] = field(default_factory=dict)
     images: Mapping[str, Any] = field(default_factory=dict)  # see data.base.Counts
     lost: bool = False  # some of its scores are in no readable file any more
+    overrides: list[str] = field(default_factory=list)
 
 
 @dataclass(kw_only=True)
@@ -170,6 +176,7 @@ class Sweep:
     jobs: list[JobResult]
     objects: dict[str, Stored]
     problems: list[str]
+    claims: Mapping[str, Any] = field(default_factory=dict)  # name → node, see `claims.claim.Claim`
 
     @cached_property
     def metrics(self) -> dict[str, StoredScore]:
@@ -182,7 +189,7 @@ class Sweep:
     @property
     def seed_axes(self) -> list[str]:
         """Axes over seeds."""
-        return [a for a in self.axes if a == "seed" or a.endswith(".seed")]
+        return [a for a in self.axes if is_seed(a)]
 
     @property
     def plain_axes(self) -> list[str]:

@@ -11,8 +11,11 @@ from ablatent.core.progress import counted, seconds
 from ablatent.core.targets import TARGET, class_of
 from ablatent.report import cost, data_sets, figures, images, judges, tables
 from ablatent.report.drawn import Drawn
+from ablatent.report.forest import forest_figure
 from ablatent.report.model import Sweep
+from ablatent.report.spreads import KINDS, spreads_of
 from ablatent.report.tables import TableData
+from ablatent.report.verdicts import Verdicts, verdicts_of
 from ablatent.stages.options import needs_of
 
 T = TypeVar("T")
@@ -24,6 +27,14 @@ JUDGES = (
     "Networks trained on real training images of the same data, and measured on real held-out ones: what they find "
     "there is what samples as good as real images would get."
 )
+
+SPREADS = {
+    "trainings": "± trainings is the sample deviation over distinct trainings, sets of samples of each averaged first",
+    "sets": "± samples is the deviation over sets of samples of one training",
+    "samples": "± samples is half of the 95 % interval over the samples of one training",
+    "metric": "± metric is that of the metric itself, over its subsets or splits of the same images",
+}
+"""What each spread is; "sets": over samples, where a training has several sets of them."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,8 @@ class Page:
     title: str
     question: str
     lead: str
+    verdicts: Verdicts
+    verdict_figures: list[Figure]
     main: TableData
     jobs: TableData | None  # one row a job, when `main` is grouped over seeds
     remarks: list[str]
@@ -101,19 +114,21 @@ def _task_figures(sweep: Sweep) -> list[Figure]:
     return found
 
 
+def _spread_remarks(sweep: Sweep, metrics: list[str], by_seed: bool) -> list[str]:
+    """What each column of spreads is, and of which scores."""
+    over: dict[str, dict[str, None]] = {}
+    for row in tables.seed_rows(sweep) if by_seed else tables.job_rows(sweep):
+        for metric in (m for m in metrics if sweep.metrics[m].beside is None):
+            if (found := spreads_of(sweep, row.jobs, metric)) is not None:
+                kinds = [kind for kind in KINDS if found.over(kind) is not None]
+                for kind in ["sets" if kind == "samples" and found.of_sets else kind for kind in kinds]:
+                    over.setdefault(kind, {})[sweep.metrics[metric].label] = None
+    return [f"{SPREADS[kind]} ({', '.join(over[kind])})." for kind in SPREADS if kind in over]
+
+
 def _remarks(sweep: Sweep, by_seed: bool) -> list[str]:
-    found = []
-    if by_seed:
-        found.append(f"± is the sample standard deviation over seeds ({', '.join(sweep.seed_axes)}).")
     shown = tables.shown_metrics(sweep)
-    spreads = {m: [j.scores[m] for j in sweep.jobs if m in j.scores and j.scores[m].std is not None] for m in shown}
-    shares = {sweep.metrics[m].label for m, of in spreads.items() if any("spread" in s.protocol for s in of)}
-    own = {sweep.metrics[m].label for m, of in spreads.items() if of} - shares
-    if shares:
-        each = "job by job, " if by_seed else ""
-        found.append(f"± of {', '.join(sorted(shares))}: {each}half of the 95 % interval (see the protocols).")
-    if own:
-        found.append(f"{'Job by job, ' if by_seed else ''}± is the metric's own spread ({', '.join(sorted(own))}).")
+    found = _spread_remarks(sweep, shown, by_seed)
     found += dict.fromkeys(sweep.metrics[m].remark for m in shown if sweep.metrics[m].remark)
     if len(shown) < len(sweep.metrics):
         found.append("The baselines of the other metrics are in report.csv.")
@@ -185,12 +200,20 @@ def gather(sweep: Sweep, drawn: Drawn) -> Page:
     if cards.cards:
         pairs = [s for c in cards.cards for s in (c.samples, c.prior) if s]
         sheets.append(Figure("samples", "Samples, beside decoded N(0, I) latents", images.sheet(pairs, 2)))
+    verdicts = guard("What is claimed", lambda: verdicts_of(sweep), Verdicts())
+    labels = {name: score.label for name, score in sweep.metrics.items()}
+    png = guard("The figure of verdicts", lambda: forest_figure(verdicts, labels, drawn), None)
+    verdict_figures = (
+        [Figure("verdicts", "Effects with their intervals, beside the margins claimed", png)] if png else []
+    )
     spent = guard("Cost", lambda: cost.totals(sweep), {"now": 0.0, "once": 0.0, "alone": 0.0})
     page = Page(
         sweep=sweep,
         title=title,
         question=sweep.question,
         lead=guard("The summary", lambda: _lead(sweep), ""),
+        verdicts=verdicts,
+        verdict_figures=verdict_figures,
         main=guard("Results", lambda: tables.results(sweep, by_seed), empty),
         jobs=guard("Results by job", lambda: tables.results(sweep), empty) if by_seed else None,
         remarks=guard("Remarks", lambda: _remarks(sweep, by_seed), []),
@@ -225,7 +248,8 @@ def write_figures(page: Page, folder: Path, drawn: Drawn) -> list[Path]:
     """Write every figure as NAME.png into `folder`, which is made, and what they were drawn from; returns the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     written = {}
-    for figure in [*page.axis_figures, *page.latent_figures, *page.curve_figures, *page.sheets, *page.task_figures]:
+    drawings = [*page.verdict_figures, *page.axis_figures, *page.latent_figures, *page.curve_figures]
+    for figure in [*drawings, *page.sheets, *page.task_figures]:
         path = folder / figure.file
         write_atomic(path, figure.png)
         written[path] = figure.png

@@ -1,18 +1,16 @@
 """The tables of a report as plain cells, for HTML, Markdown and the terminal alike."""
 
-import csv
-import io
 import json
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ablatent.core.escape import for_csv
 from ablatent.core.progress import seconds
 from ablatent.report.metrics import best_of, decimals
 from ablatent.report.model import JobResult, StoredScore, Sweep, show_value
+from ablatent.report.spreads import KINDS, spreads_of, trainings_under
+from ablatent.stages.replicates import unit_of
 from ablatent.store.records import JobFailure
 
 STOPPED = "no record of its end: the run was stopped while it was at work"
@@ -61,16 +59,15 @@ def seed_rows(sweep: Sweep) -> list[JobRow]:
     return list(groups.values())
 
 
-def row_score(row: JobRow, metric: str) -> StoredScore | None:
-    """The metric of a row; over several seeds the mean and the sample standard deviation (n - 1)."""
-    found = [j.scores[metric] for j in row.jobs if metric in j.scores]
-    if len(row.jobs) == 1 or not found:
-        return found[0] if found else None
-    values = [s.value for s in found]
-    # equal values come from one shared stage: there is no spread to speak of
-    spread = statistics.stdev(values) if len(set(values)) > 1 else None
-    notes = tuple(dict.fromkeys(n for s in found for n in s.notes))
-    return replace(found[0], value=statistics.fmean(values), std=spread, notes=notes)
+def row_score(sweep: Sweep, row: JobRow, metric: str) -> StoredScore | None:
+    """The metric of a row, with the deviation over its trainings, or where it has one that over its samples, as std."""
+    found = spreads_of(sweep, row.jobs, metric)
+    if found is None:
+        return None
+    scores = [j.scores[metric] for j in row.jobs if metric in j.scores]
+    spread = found.samples if found.trainings is None else found.trainings
+    notes = tuple(dict.fromkeys(n for s in scores for n in s.notes))
+    return replace(scores[0], value=found.value, std=spread, notes=notes, interval=found.interval)
 
 
 def shown_metrics(sweep: Sweep) -> list[str]:
@@ -87,32 +84,62 @@ def incomparable(sweep: Sweep) -> dict[str, list[str]]:
     """metric -> the protocol fields in which jobs differ. Numbers of such a metric must not be compared."""
     found = {}
     for metric in sweep.metrics:
-        protocols = [j.scores[metric].protocol for j in sweep.jobs if metric in j.scores]
-        if len({protocol_text(p) for p in protocols}) > 1:
-            names = sorted({n for p in protocols for n in p})
-            found[metric] = [n for n in names if len({protocol_text({n: p.get(n)}) for p in protocols}) > 1]
+        if fields := differing([j.scores[metric].protocol for j in sweep.jobs if metric in j.scores]):
+            found[metric] = fields
     return found
 
 
-def _score_column(rows: list[JobRow], metric: str, better: str | None, notes: list[str]) -> list[Cell]:
-    """The cells of one metric. better: None where no value is to be marked; notes: footnotes, to which its own go."""
-    scores = [row_score(r, metric) for r in rows]
+def differing(protocols: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The fields in which protocols differ."""
+    if len({protocol_text(p) for p in protocols}) < 2:
+        return []
+    names = sorted({n for p in protocols for n in p})
+    return [n for n in names if len({protocol_text({n: p.get(n)}) for p in protocols}) > 1]
+
+
+Column = tuple[str, list[Cell]]
+"""Its title and its cells."""
+
+
+def _score_columns(sweep: Sweep, rows: list[JobRow], metric: str, better: str | None, notes: list[str]) -> list[Column]:
+    """The columns of one metric: its values, and each kind of spread that some row has.
+
+    better: None where no value is to be marked; notes: footnotes, to which its own go.
+    """
+    scores = [row_score(sweep, r, metric) for r in rows]
+    spreads = [spreads_of(sweep, r.jobs, metric) for r in rows]
     places = decimals(s.value for s in scores if s)
     best = best_of([s.value if s else None for s in scores], better, places)
     cells = []
     for n, (row, score) in enumerate(zip(rows, scores, strict=True)):
         if score is None:
-            finished = [j for j in row.jobs if j.status == "finished"]
-            lost = any(j.lost for j in finished)
-            hint = f"the job is {row.jobs[0].status}"
-            if finished:
-                hint = "the job finished, but this score is not in the store" if lost else "not measured in this job"
-            cells.append(Cell("missing" if lost else "–", tone="bad" if lost else "quiet", hint=hint))
+            cells.append(_absent(row))
             continue
         notes.extend(t for t in score.notes if t not in notes)
-        text = f"{score.value:.{places}f}" + ("" if score.std is None else f" ± {score.std:.{places}f}")
-        cells.append(Cell(text, n in best, sorted(notes.index(t) + 1 for t in score.notes), repr(score.value)))
-    return cells
+        hint = repr(score.value)
+        if score.interval is not None:
+            hint += f", 95 % over samples [{score.interval[0]:.{places}f}, {score.interval[1]:.{places}f}]"
+        cells.append(
+            Cell(f"{score.value:.{places}f}", n in best, sorted(notes.index(t) + 1 for t in score.notes), hint)
+        )
+    about = sweep.metrics[metric]
+    columns = [(about.title, cells)]
+    for kind in KINDS if about.beside is None else ():  # a yardstick has none here: tables stay narrow
+        values = [None if s is None else s.over(kind) for s in spreads]
+        if any(v is not None for v in values):
+            texts = ["" if v is None else f"{v:.{places}f}" for v in values]
+            columns.append((f"± {kind}", [Cell(t, tone="quiet") for t in texts]))
+    return columns
+
+
+def _absent(row: JobRow) -> Cell:
+    """In place of a score that a row does not have."""
+    finished = [j for j in row.jobs if j.status == "finished"]
+    lost = any(j.lost for j in finished)
+    hint = f"the job is {row.jobs[0].status}"
+    if finished:
+        hint = "the job finished, but this score is not in the store" if lost else "not measured in this job"
+    return Cell("missing" if lost else "–", tone="bad" if lost else "quiet", hint=hint)
 
 
 def _seeds(row: JobRow) -> Cell:
@@ -123,8 +150,21 @@ def _seeds(row: JobRow) -> Cell:
     return Cell(f"{measured} of {len(row.jobs)}", hint=hint)
 
 
+def _trainings(sweep: Sweep, row: JobRow) -> Cell:
+    """How many distinct trainings of its last trained stage a setting was measured of; by kind where pointed at."""
+    found: dict[str, set[str]] = {}
+    for job in row.jobs:
+        for kind, key in trainings_under(sweep, job, job.stages.values()).items() if job.scores else ():
+            found.setdefault(kind, set()).add(key)
+    unit = unit_of(dict.fromkeys(found, ""), None)
+    return Cell(str(len(found.get(unit, ()))), hint=", ".join(f"{len(keys)} {kind}" for kind, keys in found.items()))
+
+
 def results(sweep: Sweep, by_seed: bool = False) -> TableData:
-    """Jobs × metrics, with only the axes that vary; with `by_seed`, one row a setting: mean ± spread over seeds."""
+    """Jobs × metrics, with only the axes that vary; with `by_seed`, one row a setting: the mean over its trainings.
+
+    Beside each metric its spreads, see `Spreads`: a column for each kind that there is.
+    """
     rows, axes = (seed_rows(sweep), sweep.plain_axes) if by_seed else (job_rows(sweep), list(sweep.axes))
     metrics, notes, bad = shown_metrics(sweep), list[str](), incomparable(sweep)
     first = [
@@ -133,21 +173,21 @@ def results(sweep: Sweep, by_seed: bool = False) -> TableData:
     ]
     one_data_set = not any(a == "data" or a.startswith("data.") for a in axes)  # no best among scores of different data
     better = {m: sweep.metrics[m].better if one_data_set and m not in bad else None for m in metrics}
-    columns = [_score_column(rows, m, better[m], notes) for m in metrics]
+    columns = [c for m in metrics for c in _score_columns(sweep, rows, m, better[m], notes)]
     all_done = all(j.status == "finished" for j in sweep.jobs)
     body = []
     for n, row in enumerate(rows):
         states = sorted({j.status for j in row.jobs})
         status = [] if all_done else [Cell(", ".join(states), tone="ok" if states == ["finished"] else "bad")]
         if by_seed:
-            end = _seeds(row)
+            end = [_trainings(sweep, row), _seeds(row)]
         else:
             cost = sweep.job_seconds(row.jobs[0])
-            end = Cell("–") if cost is None else Cell(seconds(cost), hint=f"{cost:.1f} s")
-        body.append([*first[n], *status, *(c[n] for c in columns), end])
+            end = [Cell("–") if cost is None else Cell(seconds(cost), hint=f"{cost:.1f} s")]
+        body.append([*first[n], *status, *(cells[n] for _, cells in columns), *end])
     names = [*(axes or ["job"]), *([] if all_done else ["status"])]
-    end_name = "seeds" if by_seed else "time alone"
-    return TableData([*names, *(sweep.metrics[m].title for m in metrics), end_name], body, len(names), notes)
+    end_names = ["trainings", "seeds"] if by_seed else ["time alone"]
+    return TableData([*names, *(title for title, _ in columns), *end_names], body, len(names), notes)
 
 
 def failures(sweep: Sweep) -> TableData | None:
@@ -236,21 +276,3 @@ def protocols(sweep: Sweep) -> TableData | None:
         return None
     rows = [[Cell(n), *(short(f[n]) if n in f else Cell("·", tone="quiet") for f in fields.values())] for n in names]
     return TableData(["protocol of", *(", ".join(u) for u in users.values())], rows, 1 + len(users))
-
-
-def csv_text(sweep: Sweep) -> str:
-    """One row a job: index, name, status, axes, every metric with its own spread, seconds. Numbers in full."""
-    out = io.StringIO()
-    metrics = list(sweep.metrics)
-    spread = [m for m in metrics if any(m in j.scores and j.scores[m].std is not None for j in sweep.jobs)]
-    writer = csv.writer(out, lineterminator="\n")
-    names = [*sweep.axes, *metrics, *(f"{m}_std" for m in spread)]
-    writer.writerow(["index", "name", "status", *map(for_csv, names), "seconds"])
-    for job in sweep.jobs:
-        axes = ["" if job.axes.get(a) is None else for_csv(show_value(job.axes[a])) for a in sweep.axes]
-        values = [repr(job.scores[m].value) if m in job.scores else "" for m in metrics]
-        stds = [repr(s.std) if (s := job.scores.get(m)) and s.std is not None else "" for m in spread]
-        cost = sweep.job_seconds(job)
-        seconds_ = "" if cost is None else f"{cost:.3f}"
-        writer.writerow([job.index, for_csv(job.name), job.status, *axes, *values, *stds, seconds_])
-    return out.getvalue()

@@ -5,11 +5,14 @@ from pathlib import Path
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from ablatent.core.errors import AblatentError
 from ablatent.core.escape import one_line
 from ablatent.report.load import load_sweep
 from ablatent.report.metrics import best_of, decimals
 from ablatent.report.model import show_value
 from ablatent.report.tables import failures, incomparable, shown_metrics
+from ablatent.report.verdict_text import lines
+from ablatent.report.verdicts import verdicts_of
 
 
 def final_table(store_root: Path, sweep_id: str, record: Path | None = None) -> RichTable:
@@ -64,3 +67,11 @@ def failures_table(store_root: Path, sweep_id: str, record: Path | None = None) 
     for row in found.rows:
         table.add_row(*(Text(one_line(cell.text)) for cell in row))
     return table
+
+
+def verdict_lines(store_root: Path, sweep_id: str, record: Path | None = None) -> list[str]:
+    """One line a claim: its verdict, and what it rests on. None for claims that cannot be read: the report says why."""
+    try:
+        return [one_line(line) for line in lines(verdicts_of(load_sweep(store_root, sweep_id, record)))]
+    except AblatentError:
+        return []

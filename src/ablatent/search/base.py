@@ -16,7 +16,7 @@ from ablatent.store.artifacts import Store
 from ablatent.store.identity import SearchName, digest
 from ablatent.sweep.plan import Composed, Job, make_plan
 
-NO_RESULT = ("do", "executor", "out", "question", "runtime", "store", "title", "tracking")
+NO_RESULT = ("claims", "do", "executor", "out", "question", "runtime", "store", "title", "tracking")
 """Keys at the top that change no result, so that the same search goes on under others of their values."""
 
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
     from torch.optim import Optimizer
 
+    from ablatent.claims.claim import Claim
     from ablatent.conditioning.base import Conditioner
     from ablatent.data.augment import ShiftMirror
     from ablatent.data.base import ImageData
@@ -120,6 +121,7 @@ class DiffusionFields(Fields):
         "of an imported network: initial weights; of a training: it is lengthened; null: weights drawn from the seed",
     ]
     vlb_weight: Annotated[NotNegative, "of the variational bound, times T; with learned_variance"]
+    shuffle_conditions: Annotated[bool, "a control: each image is trained with the condition of another one"]
 
 
 @dataclass
@@ -227,6 +229,7 @@ class JobFields(Fields):
     runtime: Annotated[RuntimeFields, "where and how stages compute"]
     store: Annotated[StoreFields, "of artifacts"]
     stages: Annotated[Mapping[str, StageKind] | None, "further kinds, by names of your choice"]
+    claims: Annotated[Mapping[str, Claim], "what a sweep is to test, by names of your choice"]
 
 
 @cache

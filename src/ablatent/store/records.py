@@ -211,7 +211,8 @@ class PlannedJob(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class PlanRecord(Record):
-    """A sweep before it starts. axes: axis → its values in order; stages: key → stage, inputs first."""
+    """A sweep before it starts. axes: axis → its values in order; stages: key → stage, inputs first; claims: name →
+    what it is to test, as the configuration has it."""
 
     id: SweepId
     created: str
@@ -220,6 +221,7 @@ class PlanRecord(Record):
     axes: Mapping[str, list[str]]
     jobs: list[PlannedJob]
     stages: Mapping[Key, PlannedStage]
+    claims: Mapping[str, Any] = dataclasses.field(default_factory=lambda: ABSENT)
 
 
 @dataclass(frozen=True, kw_only=True)

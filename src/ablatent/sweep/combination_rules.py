@@ -6,6 +6,7 @@ The classes themselves check the same when they are constructed; here the answer
 from collections.abc import Mapping
 from typing import Any
 
+from ablatent.claims.claim import claims_of
 from ablatent.core.declared import declared
 from ablatent.core.errors import ConfigError, did_you_mean
 from ablatent.core.instantiate import make
@@ -243,7 +244,13 @@ def metrics_exist(cfg: Config) -> None:
             raise ConfigError("evaluation.reconstruction_metrics", expected, name, do)
 
 
+def claims_are_testable(cfg: Config) -> None:
+    """Raise ConfigError for a claim that no sweep could test, see `claims.claim.claims_of`."""
+    claims_of(cfg)
+
+
 RULES = (
+    claims_are_testable,
     metrics_exist,
     sampler_steps,
     size_divides,

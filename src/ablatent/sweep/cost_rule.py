@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from ablatent.stages.all_kinds import kinds_of
@@ -9,7 +10,9 @@ from ablatent.stages.context import resolve_device
 from ablatent.stages.kind_base import Config, Size, StageKind
 from ablatent.stages.stage import Stage
 from ablatent.store.identity import Key
+from ablatent.sweep.executor import threads_of
 from ablatent.sweep.expected_time import GUESS, Expected, TimeSource
+from ablatent.sweep.network_sizes import sizes_of
 from ablatent.sweep.plan import Plan
 
 STEP = 3
@@ -30,6 +33,17 @@ class StageWork:
 
     flops: int
     steps: int = 0
+
+
+def rule_of(plan: Plan, runtime: Mapping[str, Any], slots: int) -> Callable[[Stage], Expected]:
+    """`by_rule` for the stages of a plan in so many slots; its networks are sized when the first stage is looked at."""
+    rate = rate_of(runtime, threads_of(runtime, slots))
+    works = cache(lambda: work_of(plan, sizes_of(plan)))
+
+    def expected(stage: Stage) -> Expected:
+        return by_rule(works(), rate)(stage)
+
+    return expected
 
 
 def work_of(plan: Plan, sizes: Mapping[Key, Sequence[Size]]) -> dict[Key, StageWork]:

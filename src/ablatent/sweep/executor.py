@@ -10,6 +10,7 @@ from ablatent.stages.stage import Stage
 from ablatent.store.identity import Key
 from ablatent.store.records import JobFailure, StageOutcome, StageState
 from ablatent.sweep.builder import Builder
+from ablatent.sweep.expected_time import Expected
 from ablatent.sweep.journal import Journal
 from ablatent.sweep.plan import Job, Plan
 
@@ -23,7 +24,8 @@ class SweepRun:
 
     builder: finds stages, and builds them where the executor does that itself; journal: where the stages stand;
     finished: called at the end of each job, also of a refused one; tracking: the node of the tracker, for workers;
-    given_up: key → outcome of the stages that are not tried, with the reason.
+    given_up: key → outcome of the stages that are not tried, with the reason; expected_time: (stage) -> its estimate,
+    by which the longest path goes first; None: by what the store knows.
     """
 
     plan: Plan
@@ -32,6 +34,7 @@ class SweepRun:
     finished: OnJobFinished
     tracking: Mapping[str, Any] | None = None
     given_up: Mapping[str, StageOutcome] = field(default_factory=dict)
+    expected_time: Callable[[Stage], Expected | None] | None = None
 
 
 class Executor(ABC):

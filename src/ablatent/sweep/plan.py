@@ -30,6 +30,8 @@ class Composed:
     without_data: bool = False
 
 
+CLAIMS = "claims"
+"""The key of what all jobs of a sweep are there for: it stands in the plan once."""
 Resolve = Callable[[Mapping[str, Any]], dict[str, Any]]
 """From a job's configuration to the one with stored stages in it. Raises an AblatentError where there is none."""
 
@@ -78,6 +80,11 @@ class Plan:
                     axes[name].append(value)
         return axes
 
+    @property
+    def claims(self) -> Mapping[str, Any]:
+        """Name → node of the claims that the sweep is to test: those of its first job that was not refused."""
+        return next((job.config.get(CLAIMS) or {} for job in self.jobs if job.refused is None), {})
+
     def record(self, sweep: SweepId, created: str, command: str, verb: str) -> PlanRecord:
         """The record of the plan, for sweeps/ID/plan.json. sweep: its id; created: ISO 8601; command: as typed."""
         jobs = [
@@ -86,7 +93,7 @@ class Plan:
                 name=job.name,
                 overrides=job.overrides,
                 axes=job.axes,
-                config=job.config,
+                config={key: value for key, value in job.config.items() if key != CLAIMS},
                 stages={role: stage.key for role, stage in job.stages.items()},
                 refused=job.refused,
                 images=ABSENT if job.counts is None else asdict(job.counts) | {"classes": list(job.counts.classes)},
@@ -95,7 +102,14 @@ class Plan:
         ]
         stages = {stage.key: PlannedStage(**stage.spec()) for stage in self.stages.values()}
         return PlanRecord(
-            id=sweep, created=created, command=command, verb=verb, axes=self.axes, jobs=jobs, stages=stages
+            id=sweep,
+            created=created,
+            command=command,
+            verb=verb,
+            axes=self.axes,
+            jobs=jobs,
+            stages=stages,
+            claims=self.claims or ABSENT,
         )
 
 

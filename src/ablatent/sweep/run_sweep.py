@@ -16,6 +16,7 @@ from ablatent.store.layout import PLAN, sweep_folder
 from ablatent.store.records import JobFailure, JobRecord, JobStage, PlannedJob, PlanRecord, StageOutcome
 from ablatent.store.sweeps import plans
 from ablatent.sweep.builder import Builder
+from ablatent.sweep.cost_rule import rule_of
 from ablatent.sweep.executor import Executor, SweepRun
 from ablatent.sweep.journal import Journal
 from ablatent.sweep.plan import Job, Plan
@@ -63,7 +64,8 @@ def run(
     """
     start = time.monotonic()
     sweep, command = recorded.id, recorded.planned.command
-    console.print(PlanCost(plan, store).table())
+    cost = PlanCost(plan, store, rule_of(plan, config["runtime"], executor.slots_on(config["runtime"])))
+    console.print(cost.table())
     builder = Builder(store, config["runtime"], sweep, config["store"]["on_code_change"], tracking)
     failed = []
 
@@ -79,7 +81,7 @@ def run(
     node = None if isinstance(tracking, NoTracking) else config["tracking"]
     try:
         with journal.driven(type(executor).__name__.lower()):
-            executor.run(SweepRun(plan, builder, journal, finished, node, given_up))
+            executor.run(SweepRun(plan, builder, journal, finished, node, given_up, cost.expected_time))
     finally:
         report(sweep, recorded.folder)
     journal.left(code := 1 if failed else 0)

@@ -63,7 +63,8 @@ class LatentBatches:
     noise eps, uniform numbers for dropping conditions, and the fields that the conditioner reads.
 
     latents: of all images; rows: those that are trained on; fields: name → values, a row an image; conditioner: what
-    draws conditions from the fields, None where they are taken as they are.
+    draws conditions from the fields, None where they are taken as they are. shuffled: an image is trained with the
+    condition of another, always the same, by a permutation of `rows` that `seed` draws.
     """
 
     def __init__(
@@ -74,9 +75,14 @@ class LatentBatches:
         batch_size: int,
         seed: int,
         conditioner: Conditioner | None = None,
+        shuffled: bool = False,
     ):
         self.latents, self.fields, self.conditioner = latents, fields, conditioner
         self.batch_size, self.seed, self.epochs = batch_size, seed, Epochs(rows, seed)
+        self.condition_of: np.ndarray | None = None  # row of an image → row whose condition it has
+        if shuffled:
+            self.condition_of = np.arange(max(rows) + 1)
+            self.condition_of[rows] = stream(seed, "train/shuffled conditions", 0).permutation(rows)
 
     def __call__(self, step: int, shard: BatchShard) -> list[Batch]:
         """Those of step `step` (0 for the first) and of this rank's shard. Raises ConfigError where the batch does not
@@ -115,6 +121,8 @@ class LatentBatches:
 
     def _condition(self, rows: np.ndarray, views: np.ndarray, samples: Sequence[int], purpose: str) -> Batch:
         """The fields of the given rows; what the conditioner draws depends on seed and sample alone."""
+        if self.condition_of is not None and purpose == "train":
+            rows = self.condition_of[rows]
         fields = {name: np.asarray(values[rows]) for name, values in self.fields.items()}
         if self.conditioner is not None and fields:
             rngs = [stream(self.seed, f"{purpose}/condition", i) for i in samples]

@@ -55,7 +55,8 @@ def build(ctx: Context) -> None:
     if longer is not None and not goes_on:
         init_from(longer, denoiser.network, conditioner)
     fields = conditioner.rows(source)
-    batches = LatentBatches(latents, images.indices("train"), fields, train_config.batch_size, seed, conditioner)
+    rows, shuffled = images.indices("train"), bool(config["shuffle_conditions"])
+    batches = LatentBatches(latents, rows, fields, train_config.batch_size, seed, conditioner, shuffled)
     validation_rows = images.indices("validation")[: min(256, 4 * train_config.batch_size)]
     model = Model(
         first_stage=first_stage,

@@ -1,7 +1,7 @@
 """diffusion: latents → weights of the network and its conditioner."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ablatent.stages.kind_base import Check, Config, JobGraph, Size, StageKind
 from ablatent.stages.options import reads_annotations, task_declares
@@ -21,6 +21,7 @@ class DiffusionKind(StageKind):
     reads = ("first_stage", "latents", "embeddings")
     trained = True
     training_key = "training"
+    neutral: ClassVar = {"shuffle_conditions": False}
     exported = True
     sized_by = ("first_stage", "data", "network", "conditioner", "diffusion", "training")
 
