@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ablatent.claims.claim import Contrast
 from ablatent.claims.intervals import Estimate, mean, paired, unpaired
-from ablatent.claims.observations import Arms, Cells, Interval, Replicate, cells_of, deciding_seeds
+from ablatent.claims.observations import Arms, Cells, Interval, Replicate, block_of, cells_of, deciding_seeds
 
 IDENTICAL = "the effect is identical in all trainings, as if their seeds decided nothing: there is no interval"
 NOT_POSITIVE = "a ratio wants scores above 0"
@@ -87,19 +87,23 @@ def _by_replicate(cells: Cells, other: Cells) -> Mapping[Replicate, float]:
 def over_samples(arms: Arms, contrast: Contrast) -> tuple[float, Interval] | None:
     """The effect over the samples of single trainings, with its interval of 95 %; None where no score has an interval.
 
-    Of the intervals of both arms by the method of variance estimates recovery (Zou & Donner 2008), which takes them for
-    independent. It says what other samples of the same training would give, and nothing of another training.
+    Also None where the arms were measured in different blocks. Of the intervals of both arms by the method of variance
+    estimates recovery (Zou & Donner 2008), which takes them for independent. It says what other samples of the same
+    training would give, and nothing of another training.
     """
+    blocks = [{block_of(o, contrast) for o in arm if o.value is not None} for arm in (arms.of, arms.against)]
+    if blocks[0] != blocks[1]:
+        return None
     sides = []
     for arm in (arms.of, arms.against):
         known = [(o.value, o.interval) for o in arm if o.value is not None]
         if not known or any(interval is None for _, interval in known):
             return None
         triples = [(value, *interval) for value, interval in known if interval is not None]
-        sides.append(_averaged([_on_scale(t, contrast) for t in triples] if _can_scale(triples, contrast) else []))
-    if None in sides:
-        return None
-    (a, low_a, high_a), (b, low_b, high_b) = sides  # type: ignore[misc]
+        if not _can_scale(triples, contrast):
+            return None
+        sides.append(_averaged([_on_scale(t, contrast) for t in triples]))
+    (a, low_a, high_a), (b, low_b, high_b) = sides
     low, high = math.hypot(a - low_a, high_b - b), math.hypot(high_a - a, b - low_b)
     return a - b, (a - b - low, a - b + high)
 
@@ -115,10 +119,8 @@ def _on_scale(triple: tuple[float, float, float], contrast: Contrast) -> tuple[f
     return value, low, high
 
 
-def _averaged(triples: Sequence[tuple[float, float, float]]) -> tuple[float, float, float] | None:
-    """The mean of independent estimates, with the distances to its bounds."""
-    if not triples:
-        return None
+def _averaged(triples: Sequence[tuple[float, float, float]]) -> tuple[float, float, float]:
+    """The mean of independent estimates, with its bounds."""
     value = mean([v for v, _, _ in triples])
     low = math.sqrt(sum((v - a) ** 2 for v, a, _ in triples)) / len(triples)
     high = math.sqrt(sum((b - v) ** 2 for v, _, b in triples)) / len(triples)

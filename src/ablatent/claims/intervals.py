@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from scipy.special import stdtrit
 
 from ablatent.core.errors import DataError
@@ -52,9 +53,9 @@ def bonferroni(questions: int, level: float = LEVEL) -> float:
     return 1 - (1 - level) / max(questions, 1)
 
 
-def quantile(degrees: float, confidence: float) -> float:
-    """Half the width of a two-sided interval of Student's t, in standard errors."""
-    return float(stdtrit(degrees, (1 + confidence) / 2))
+def quantiles(degrees: np.ndarray, confidence: float) -> np.ndarray:
+    """Half the widths of two-sided intervals of Student's t, in standard errors, of the shape of the degrees."""
+    return np.asarray(stdtrit(degrees, (1 + confidence) / 2))
 
 
 def paired(differences: Sequence[float], confidence: float, size: float = 0.0) -> Estimate:
@@ -97,7 +98,7 @@ def _interval(
 ) -> Estimate:
     """size: of the largest value, beside which a spread is rounding."""
     constant = bool(spread <= EQUAL * size)
-    half = 0.0 if constant else quantile(degrees, confidence) * error
+    half = 0.0 if constant else float(stdtrit(degrees, (1 + confidence) / 2)) * error
     return Estimate(
         effect=effect,
         low=effect - half,

@@ -85,9 +85,9 @@ def arms_of(contrast: Contrast, jobs: Sequence[Observation], others: Sequence[Ob
     known = (jobs, jobs if others is None else others)
     wanted = [{**contrast.at, **arm} for arm in (contrast.of, contrast.against)]
     meant = [{axis: [*map(axis_value, values_of(values))] for axis, values in arm.items()} for arm in wanted]
-    sides = [[job for job in side if job.has(arm)] for side, arm in zip(known, meant, strict=True)]
-    empty = [shown(arm) for arm, side in zip(wanted, sides, strict=True) if not side]
-    return Arms(*sides, nobody=f"no job of the sweep has {' or '.join(empty)}" if empty else "")
+    of, against = ([job for job in side if job.has(arm)] for side, arm in zip(known, meant, strict=True))
+    empty = [shown(arm) for arm, side in zip(wanted, (of, against), strict=True) if not side]
+    return Arms(of, against, nobody=f"no job of the sweep has {' or '.join(empty)}" if empty else "")
 
 
 def shown(wanted: Mapping[str, Any]) -> str:

@@ -1,29 +1,48 @@
 """How many trainings an arm a claim wants: the power of its rule over their number. float64.
 
 The mean of n differences is normal, their spread follows chi; the interval is Student's t. Integrated over the spread
-for the chance that it lies beyond a bound (the noncentral t) or between two (Owen 1965).
+for the chance that it lies beyond a bound (the noncentral t) or between two (Owen 1965); of two arms also over the
+share of the first in both variances, which is beta distributed and decides Welch's degrees of freedom.
 """
 
 import math
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
-from scipy.special import gammaincinv, ndtr
+from scipy.special import betaincinv, gammaincinv, ndtr
 
-from ablatent.claims.intervals import LEVEL, quantile
+from ablatent.claims.intervals import LEVEL, quantiles
 from ablatent.claims.observations import FEWEST
 
 POWER = 0.8
 LARGEST = 1000
 """Trainings an arm: none is named beyond it."""
-NODES = 512
+NODES, SHARES = 512, 64
+"""Points of the integrals over spreads and over shares."""
 
 
 @cache
 def _spreads(degrees: int) -> np.ndarray:
     """(NODES,) quantiles of a sample deviation in units of the true one, of equal probability each."""
-    middle = (np.arange(NODES) + 0.5) / NODES
-    return np.sqrt(gammaincinv(degrees / 2, middle) / (degrees / 2))
+    return np.sqrt(gammaincinv(degrees / 2, _middle(NODES)) / (degrees / 2))
+
+
+@lru_cache(maxsize=64)
+def _halves(n: int, confidence: float, paired: bool) -> np.ndarray:
+    """Half the widths of intervals of n trainings an arm, in true standard errors, of equal probability each.
+
+    (NODES,) of pairs, (SHARES, NODES) of two arms.
+    """
+    if paired:
+        return quantiles(np.array(n - 1.0), confidence) * _spreads(n - 1)
+    share = betaincinv((n - 1) / 2, (n - 1) / 2, _middle(SHARES))
+    welch = (n - 1) / (share**2 + (1 - share) ** 2)
+    return quantiles(welch, confidence)[:, None] * _spreads(2 * (n - 1))
+
+
+def _middle(count: int) -> np.ndarray:
+    """(count,) probabilities in the middles of equal parts of [0, 1]."""
+    return (np.arange(count) + 0.5) / count
 
 
 def power_of(
@@ -34,9 +53,8 @@ def power_of(
     low, high: the bounds, -inf and inf where there is none; effect: the true one, and spread > 0: the true deviation,
     of a difference of pairs, or of one training; confidence: of the two-sided interval.
     """
-    degrees = n - 1 if paired else 2 * (n - 1)
     error = spread * math.sqrt((1 if paired else 2) / n)
-    half = quantile(float(degrees), confidence) * _spreads(degrees)
+    half = _halves(n, confidence, paired)
     inside = ndtr((high - effect) / error - half) - ndtr((low - effect) / error + half)
     return float(np.clip(inside, 0, 1).mean())
 

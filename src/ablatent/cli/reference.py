@@ -50,7 +50,7 @@ def page() -> str:
 def _section(key: str, field: Field) -> str:
     """The section of a key at the top: of all options of its group, or of its node in config.yaml."""
     files = sorted((conf_folder() / key).glob("*.yaml"))
-    rows = {f.stem: leaves(key, _yaml(f), field) for f in files}
+    rows: dict[str, Rows] = {f.stem: leaves(key, _yaml(f), field) for f in files}
     if not files:
         node = _yaml(conf_folder() / "config.yaml")[key]
         entries = entries_of(field.hint)

@@ -28,8 +28,8 @@ def finish(
     broken = failures_table(store_root, sweep_id, record)
     if broken is not None:
         console.print(broken)
-    for line in verdict_lines(store_root, sweep_id, record):
-        console.print(for_console(line))
+    for verdict in verdict_lines(store_root, sweep_id, record):
+        console.print(for_console(verdict))
     paths = write_report(store_root, sweep_id, out, record)
     for problem in paths.problems:
         console.print(for_console(f"report: {problem}"), style="yellow")

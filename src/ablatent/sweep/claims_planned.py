@@ -30,7 +30,7 @@ def claim_lines(plan: Plan) -> Iterator[str]:
     if few:
         yield (
             f"{counted(len(few), 'claim')} with fewer than {FEWEST} trainings an arm: {', '.join(few)}; "
-            "seed=0,1,2 makes three"
+            "more by seed=0,1,2, of first stages by first_stage.seed=0,1,2"
         )
 
 
