@@ -1,7 +1,7 @@
 """Reading a sweep from the store. What is missing or damaged becomes a problem, no error."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from ablatent.core.errors import AblatentError, ConfigError, DataError
 from ablatent.core.values import axis_value
 from ablatent.report.metrics import ARROW
 from ablatent.report.model import UNREADABLE, JobResult, Stored, StoredScore, Sweep
+from ablatent.report.sampling_cost import sampling_cost
 from ablatent.store.identity import Key, SweepId
 from ablatent.store.layout import PLAN, object_folder, sweep_folder
 from ablatent.store.records import JobFailure, JobRecord, PlannedJob, PlannedStage, PlanRecord
@@ -82,6 +83,18 @@ def _read_job(folder: Path, planned: PlannedJob, problems: list[str]) -> JobResu
     )
 
 
+def _add_cost(stored: Stored, jobs: Sequence[JobResult], problems: list[str]) -> None:
+    """Give what drawing samples cost to the jobs that drew them."""
+    try:
+        found = {} if stored.problem else sampling_cost(stored)
+    except UNREADABLE as error:
+        problems.append(f"{stored.key}: summary.json: {error}.")
+        return
+    for job in jobs if found else ():
+        if stored.key in job.stages.values():
+            job.scores.update(found)
+
+
 def load_sweep(store_root: Path, sweep_id: str, record: Path | None = None) -> Sweep:
     """Read a sweep from the store alone. Raises ConfigError (key "sweep") when it has no readable plan of that name.
 
@@ -102,6 +115,7 @@ def load_sweep(store_root: Path, sweep_id: str, record: Path | None = None) -> S
         if stored.problem and (wanted or "damaged" in stored.problem):
             problems.append(f"{stored.key}: {stored.problem}.")
         if not stored.planned.scored:
+            _add_cost(stored, jobs, problems)
             continue
         scores = None
         try:

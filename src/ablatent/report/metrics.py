@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping
 
 ARROW = {"lower": " ↓", "higher": " ↑", None: ""}
 ORDER = [
-    *("fid", "fd", "kid", "kd", "precision", "recall", "is", "is_effnet_lite0", "clip_score_vit_l14"),
+    *("fid", "fd", "fid_inf", "fd_inf", "kid", "kd", "precision", "recall", "density", "coverage", "authenticity"),
+    *("is", "is_effnet_lite0", "clip_score_vit_l14"),
     *("class_accuracy", "object_recall", "scene_accuracy", "several_accuracy", "box_hit_rate", "miou"),
-    *("pixel_accuracy", "rfid", "rfd", "psnr_hole", "psnr", "ssim", "perceptual"),
+    *("pixel_accuracy", "nfe", "seconds_per_image", "rfid", "rfd", "psnr_hole", "psnr", "ssim", "perceptual"),
 ]
 """Of columns: samples first, then reconstructions. Scores that are not listed come after these, by name."""
 

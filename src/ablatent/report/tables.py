@@ -264,7 +264,7 @@ def protocols(sweep: Sweep) -> TableData | None:
     fields: dict[str, dict[str, Any]] = {}
     for metric in sweep.metrics:
         for job in sweep.jobs:
-            if metric in job.scores:
+            if metric in job.scores and job.scores[metric].protocol:
                 text = protocol_text(job.scores[metric].protocol)
                 fields[text] = flatten(job.scores[metric].protocol)
                 score = job.scores[metric]
