@@ -56,6 +56,7 @@ def choice(artifacts: list[str] | None = None, dry: bool = False, project: str |
 def swept(root: Path) -> str:
     """A sweep of two first stages and two numbers of steps, with trained stages and verdicts; without runs."""
     sweep = build(root, {"first_stage": ["kl", "vq"], "sampler.steps": ["5", "20"]})
+    (root / "FORMAT").write_text("2\n")
     path = root / "sweeps" / sweep / "plan.json"
     plan = json.loads(path.read_text())
     for stage in plan["stages"].values():
@@ -101,15 +102,16 @@ def check_workspace(view: dict) -> None:
     found = columns(coordinates)
     assert [name for _, name in found[:3]] == ["first_stage", "sampler.steps", "FID(quick)"]
     assert [accessor for accessor, _ in found[:3]] == [
-        "c::axes_first_stage",
-        "c::axes_sampler_steps",
+        "config:axes_first_stage.value",
+        "config:axes_sampler_steps.value",
         "summary:fid_192",
     ]
     scatters = [panel["config"] for panel in shown if panel["viewType"] == "Scatter Plot"]
-    assert ("summary:nfe", "summary:fid_192") in [(c["xAxis"], c["yAxis"]) for c in scatters]
+    assert scatters[0]["xAxis"] == "config:nfe.value" and scatters[0]["yAxis"] == "summary:fid_192"
+    assert "summary:psnr" not in [c["yAxis"] for c in scatters], "reconstructions are not sampled"
     lines = [panel["config"] for panel in shown if panel["viewType"] == "Run History Line Plot"]
     (grouped,) = [c for c in lines if c["chartTitle"] == "validation/loss by first_stage"]
-    assert grouped["metrics"] == ["validation/loss"] and "axes_first_stage" in grouped["groupBy"]
+    assert grouped["metrics"] == ["validation/loss"] and grouped["groupBy"] == "axes_first_stage.value"
     assert not [c for c in lines if "by sampler.steps" in c["chartTitle"]], "steps change no training"
     assert any(panel["viewType"] == "Media Browser" for panel in shown)
 
@@ -139,7 +141,7 @@ def test_without_a_key_the_specification_is_written(tmp_path: Path, capsys: pyte
     assert len(spec["runs"]) == 8 and all(run["folders"][0]["to_sync"] for run in spec["runs"])
     assert all(Path(run["folders"][0]["path"]).is_dir() for run in spec["runs"])
     jobs = [run for run in spec["runs"] if run["job_type"] == "job"]
-    assert [run["summary"]["nfe"] for run in jobs] == [5, 20, 5, 20]
+    assert [run["config"]["nfe"] for run in jobs] == [5, 20, 5, 20]
     types = {item["name"].split("-")[0]: item["type"] for item in spec["artifacts"]}
     assert types == {
         **{"first_stage": "model", "diffusion": "model", "samples": "dataset", "reconstruction": "dataset"},
@@ -190,15 +192,16 @@ def views(server: Server, kind: str) -> list[dict]:
 def test_publishing_twice_updates(tmp_path: Path, server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     sweep = swept(tmp_path)
     tracked(tmp_path, sweep)
+    server.lag = 1
     assert publish(tmp_path, sweep, choice()) == 0
     assert not server.unknown
     loaded = load_sweep(tmp_path, sweep)
     assert len(server.runs) == 8 and {run["group"] for run in server.runs.values()} == {sweep}
     (job,) = [run for run in server.runs.values() if run["displayName"] == loaded.jobs[1].name]
     config = {k: v["value"] if isinstance(v, dict) else v for k, v in json.loads(job["config"]).items()}
-    assert (config["axes_first_stage"], config["axes_sampler_steps"]) == ("kl", 20)
-    summary = json.loads(job["summaryMetrics"])
-    assert summary["nfe"] == 20 and summary["fid_192"] == loaded.jobs[1].scores["fid_192"].value
+    assert (config["axes_first_stage"], config["axes_sampler_steps"], config["nfe"]) == ("kl", 20, 20)
+    assert config["command"] == loaded.command, "what the run had stays"
+    assert json.loads(job["summaryMetrics"])["fid_192"] == loaded.jobs[1].scores["fid_192"].value
     stages = [json.loads(run["config"]) for run in server.runs.values() if run["jobType"] == "diffusion"]
     values = sorted(v["value"] if isinstance(v, dict) else v for v in (c["axes_first_stage"] for c in stages))
     assert values == ["kl", "vq"]

@@ -45,6 +45,7 @@ class Server:
     files: dict[str, bytes] = field(default_factory=dict)
     streams: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     key: str = KEY
+    lag: int = 0  # so often a run is shown without the summary that it has
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def of(self, operation: str) -> list[dict[str, Any]]:
@@ -68,7 +69,7 @@ class Server:
     def on_viewer(self, v: dict) -> dict:
         return {"viewer": USER}
 
-    on_getviewer = on_viewer
+    on_getviewer = on_getdefaultentity = on_viewer
 
     def on_serverfeaturesquery(self, v: dict) -> dict:
         return {"serverInfo": {"features": []}}
@@ -97,7 +98,7 @@ class Server:
             **{"sweepName": None, "commit": None, "readOnly": False, "createdAt": WHEN, "heartbeatAt": WHEN},
             **{"systemMetrics": "{}", "historyLineCount": 0, "historyKeys": None, "user": USER, "projectId": "1"},
             **{"logLineCount": 0, "eventsLineCount": 0, "historyTail": "[]", "eventsTail": "[]"},
-            **{"wandbConfig": "{}", "project": self.project(project)},
+            **{"wandbConfig": "{}", "lag": self.lag, "project": self.project(project)},
         }
         return self.runs.setdefault(name, fresh)
 
@@ -117,7 +118,16 @@ class Server:
 
     def on_run(self, v: dict) -> dict:
         run = self.runs.get(v["name"])
+        if run is not None and run["lag"] > 0:
+            run["lag"] -= 1
+            return {"project": {"run": {**run, "summaryMetrics": "{}"}}}
         return {"project": None if run is None else {"run": run}}
+
+    def stream(self, run: str, value: dict[str, Any]) -> None:
+        """What a run logs: rows and the summary."""
+        self.streams.setdefault(run, []).append(value)
+        for line in (value.get("files") or {}).get("wandb-summary.json", {}).get("content", []):
+            self.runs[run]["summaryMetrics"] = line
 
     def on_createrunfiles(self, v: dict) -> dict:
         found = [{"name": f, "uploadUrl": f"{self.url}/upload/run/{v['run']}/{f}"} for f in v["files"]]
@@ -253,7 +263,7 @@ class Handler(BaseHTTPRequestHandler):
                 call = json.loads(body)
                 return self.reply(self.state.answer(call["query"], call.get("variables") or {}))
             if self.path.endswith("/file_stream"):
-                self.state.streams.setdefault(self.path.split("/")[-2], []).append(json.loads(body))
+                self.state.stream(self.path.split("/")[-2], json.loads(body))
                 return self.reply({})
         return self.reply({}, 404)
 

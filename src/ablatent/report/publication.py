@@ -20,6 +20,7 @@ from ablatent.tracking.publication import Publication, PublishedArtifact, Publis
 
 CHECKPOINTS, SAMPLES = "checkpoints", "samples"
 IMAGES = "images.npy"
+NFE = "nfe"
 RunOf = Callable[[str], str | None]
 """From the key of a trained stage to the id of its run, None where the tracker has none."""
 
@@ -33,8 +34,7 @@ def publication_of(sweep: Sweep, run_of: RunOf, wanted: Collection[str], report:
     trainings = list(_training_runs(sweep, run_of))
     jobs = [_job_run(sweep, job) for job in sweep.jobs]
     other = [run.id for key, run in trainings if all(job.built.get(key) != "built" for job in sweep.jobs)]
-    costs = list(dict.fromkeys(name for run in jobs for name in run.summary))
-    overview = replace(overview_of(sweep), costs=costs, curve_axes=curve_axes(sweep), other_runs=other)
+    overview = replace(overview_of(sweep), costs=_costs(sweep), curve_axes=curve_axes(sweep), other_runs=other)
     runs = dict(trainings)
     return Publication(
         overview=overview,
@@ -79,21 +79,32 @@ def _job_run(sweep: Sweep, job: JobResult) -> PublishedRun:
         name=job.name,
         group=sweep.id,
         job_type="job",
-        config=flat_axes(job.axes),
-        summary={} if nfe is None else {"nfe": nfe},
+        config={**flat_axes(job.axes), **({} if nfe is None else {NFE: nfe})},
     )
 
 
 def evaluations(sweep: Sweep, job: JobResult) -> float | None:
     """Network evaluations of a sample of the job (NFE): steps of the sampler times the rows of guidance."""
-    for key in job.stages.values():
-        try:
-            about = sweep.objects[key].summary if key in sweep.objects else {}
-            if "nfe" in about:
-                return float(about["nfe"] * about.get("network_rows", 1))
-        except UNREADABLE:  # the report names what is damaged
-            continue
-    return None
+    counts = (_evaluations(sweep, key) for key in job.stages.values())
+    return next((count for count in counts if count is not None), None)
+
+
+def _evaluations(sweep: Sweep, key: str) -> float | None:
+    try:
+        about = sweep.objects[key].summary if key in sweep.objects else {}
+        return float(about["nfe"] * about.get("network_rows", 1)) if "nfe" in about else None
+    except UNREADABLE:  # the report names what is damaged
+        return None
+
+
+def _costs(sweep: Sweep) -> dict[str, list[str]]:
+    """NFE → the metrics that are measured of what was sampled; empty where nothing was."""
+    measured = {
+        name
+        for name, score in sweep.metrics.items()
+        if any(_evaluations(sweep, key) is not None for key in sweep.closure([score.stage]))
+    }
+    return {NFE: [name for name in sweep.metrics if name in measured]} if measured else {}
 
 
 def curve_axes(sweep: Sweep) -> dict[str, list[str]]:

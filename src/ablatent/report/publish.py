@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.escape import for_console
-from ablatent.core.progress import console
+from ablatent.core.progress import console, counted
 from ablatent.report.load import load_sweep
 from ablatent.report.model import Sweep
 from ablatent.report.publication import publication_of
@@ -51,9 +51,8 @@ def publish(store_root: Path, sweep_id: str, choice: Choice) -> int:
         return 0
     sent = publisher.send()
     if sent.absent:
-        console.print(
-            f"[yellow]{len(sent.absent)} runs are not on the server[/]: they were made by another tracker, or lost"
-        )
+        few = f"{counted(len(sent.absent), 'run')} of the sweep: not on the server, or not yet"
+        console.print(f"[yellow]{few}[/]. Those of other trackers are never; for others publish again", soft_wrap=True)
     console.print(for_console(f"workspace: {sent.workspace}\nreport: {sent.report}"), soft_wrap=True)
     return 0
 

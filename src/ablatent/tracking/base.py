@@ -75,7 +75,7 @@ class MetricView:
 class SweepOverview:
     """What a tracker's overview of a sweep shows: axes, metrics, and the names of curves and of panels of images.
 
-    costs: names in the summaries of jobs of what a sample costs; curve_axes: curve → the axes by which the trainings
+    costs: name in the configurations of jobs of what a sample costs → metrics that depend on it; curve_axes: curve → the axes by which the trainings
     that have it can be grouped; other_runs: ids of runs that belong to it and are in the groups of other sweeps.
     """
 
@@ -84,7 +84,7 @@ class SweepOverview:
     metrics: Sequence[MetricView]
     curves: Sequence[str]
     panels: Sequence[str]
-    costs: Sequence[str] = ()
+    costs: Mapping[str, Sequence[str]] = field(default_factory=dict)
     curve_axes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     other_runs: Sequence[str] = ()
 

@@ -10,14 +10,13 @@ from ablatent.tracking.base import SweepOverview
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedRun:
-    """A run of the sweep. config, summary: values that the run gets beside those that it has; group: its sweep."""
+    """A run of the sweep. config: values that its configuration gets beside those that it has; group: its sweep."""
 
     id: str
     name: str
     group: str
     job_type: str
     config: Mapping[str, Any] = field(default_factory=dict)
-    summary: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

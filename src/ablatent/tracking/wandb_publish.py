@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import wandb
 
 SPECIFICATION = "publish.json"
+SETTLE_SECONDS = 30.0
+"""How long a server may take until it shows all of a run that it has taken."""
 
 
 class PublishError(AblatentError):
@@ -119,7 +121,6 @@ class WandbPublisher:
             "name": run.name,
             "job_type": run.job_type,
             "config": dict(run.config),
-            "summary": dict(run.summary),
             "folders": [
                 {"path": str(local.folder), "bytes": local.size, "to_sync": local.folder in waiting} for local in here
             ],
@@ -179,28 +180,10 @@ class WandbPublisher:
         absent = []
         with track("values of runs", len(self.publication.runs), "runs") as bar:
             for run in self.publication.runs:
-                if not self._annotated(api, f"{entity}/{self.project}/{run.id}", run):
+                if not _annotated(api, f"{entity}/{self.project}/{run.id}", run.config):
                     absent.append(run.id)
                 bar.advance()
         return absent
-
-    def _annotated(self, api: "wandb.Api", path: str, run: PublishedRun) -> bool:
-        from wandb.errors import CommError
-
-        try:
-            there = api.run(path)
-        except (ValueError, CommError) as error:
-            if "could not find" in str(error).lower():
-                return False
-            raise
-        config = {name: value for name, value in run.config.items() if there.config.get(name) != value}
-        summary = {name: value for name, value in run.summary.items() if there.summary.get(name) != value}
-        if config or summary:
-            there.config.update(config)
-            for name, value in summary.items():
-                there.summary[name] = value
-            there.update()
-        return True
 
     def _send_workspace(self, entity: str) -> str:
         import wandb_workspaces.workspaces as ws
@@ -229,6 +212,30 @@ class WandbPublisher:
                 sent[item.key] = send_artifact(item, sent, self.project, entity)
                 bar.advance()
         return list(sent)
+
+
+def _annotated(api: "wandb.Api", path: str, config: Mapping[str, Any]) -> bool:
+    """Add to the configuration of a run; False where the server has none, or not yet all of it."""
+    from wandb.errors import CommError
+
+    try:
+        run = api.run(path)
+    except (ValueError, CommError) as error:
+        if "could not find" in str(error).lower():
+            return False
+        raise
+    end = time.monotonic() + SETTLE_SECONDS
+    # An update writes the summary back as it was read: one that is still on its way would be lost. All our runs have one.
+    while not any(not name.startswith("_") for name in run.summary_metrics):
+        if time.monotonic() > end:
+            return False
+        time.sleep(1)
+        run.load(force=True)
+    new = {name: value for name, value in config.items() if run.config.get(name) != value}
+    if new:
+        run.config.update(new)
+        run.update()
+    return True
 
 
 def _described(item: PublishedArtifact) -> dict[str, Any]:

@@ -69,7 +69,10 @@ def sections_of(overview: SweepOverview) -> "list[tuple[str, Sequence[panels.Pan
     lines = [line for name in overview.curves for line in _lines(name, overview.curve_axes.get(name, ()))]
     shown = [
         ("Axes and scores", [_coordinates(overview, metrics), *bars]),
-        ("Costs and scores", [_scatter(cost, m) for cost in overview.costs for m in metrics]),
+        (
+            "Costs and scores",
+            [_scatter(cost, m) for cost, of in overview.costs.items() for m in metrics if m.name in of],
+        ),
         ("Samples and reconstructions", media),
         ("Curves", lines),
     ]
@@ -90,7 +93,7 @@ def _coordinates(overview: SweepOverview, metrics: Sequence[MetricView]) -> "pan
 def _scatter(cost: str, metric: MetricView) -> "panels.ScatterPlot":
     import wandb_workspaces.reports.v2 as panels
 
-    x, y = panels.SummaryMetric(cost), panels.SummaryMetric(metric.name)
+    x, y = panels.Config(cost), panels.SummaryMetric(metric.name)
     return panels.ScatterPlot(x=x, y=y, title=f"{metric.title} by {cost}", log_x=True)
 
 
