@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import wandb
 from report_store import build
 from wandb_server import ENTITY, KEY, Server, wandb_server
 
@@ -69,7 +70,7 @@ def swept(root: Path) -> str:
 
 
 def tracked(root: Path, sweep: str) -> WandbTracking:
-    """Real offline runs of all trained stages and jobs of the sweep."""
+    """Real offline runs of all trained stages and jobs of the sweep, all on disk."""
     tracking, loaded = WandbTracking("offline", "proj", None, root), load_sweep(root, sweep)
     for stored in loaded.objects.values():
         if stored.planned.trained:
@@ -80,6 +81,7 @@ def tracked(root: Path, sweep: str) -> WandbTracking:
         with tracking.job_run(sweep, planned, loaded.command) as run:
             run.summary({name: score.value for name, score in job.scores.items()})
             run.images(0, "samples", np.zeros((8, 8, 3), np.uint8))
+    wandb.teardown()
     return tracking
 
 
@@ -142,10 +144,11 @@ def test_without_a_key_the_specification_is_written(tmp_path: Path, capsys: pyte
     assert all(Path(run["folders"][0]["path"]).is_dir() for run in spec["runs"])
     jobs = [run for run in spec["runs"] if run["job_type"] == "job"]
     assert [run["config"]["nfe"] for run in jobs] == [5, 20, 5, 20]
-    types = {item["name"].split("-")[0]: item["type"] for item in spec["artifacts"]}
+    types = {(i["name"].split("-")[0], i["name"].endswith("-manifest")): i["type"] for i in spec["artifacts"]}
     assert types == {
-        **{"first_stage": "model", "diffusion": "model", "samples": "dataset", "reconstruction": "dataset"},
-        **{"latents": "stage", "reference": "stage"},
+        **{("first_stage", False): "model", ("diffusion", False): "model"},
+        **{("samples", False): "dataset", ("reconstruction", False): "dataset"},
+        **{("latents", True): "stage", ("reference", True): "stage"},
     }
     for item in spec["artifacts"]:
         names = [file["name"] for file in item["files"]]
@@ -179,8 +182,6 @@ def server(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setenv("WANDB_BASE_URL", running.url)
         monkeypatch.setenv("WANDB_API_KEY", KEY)
         yield running
-        import wandb
-
         wandb.teardown()
 
 
@@ -239,12 +240,12 @@ def test_artifacts_have_their_lineage(tmp_path: Path, server: Server) -> None:
     for stored in loaded.of_kind("diffusion"):
         run = tracking.stage_run_id(stored.key)
         assert by_name[stored.key]["input"]["runName"] == run
-        assert (run, by_name[stored.inputs["latents"]]["id"]) in used
+        assert (run, by_name[stored.inputs["latents"] + "-manifest"]["id"]) in used
         metadata = json.loads(by_name[stored.key]["input"]["metadata"])
         assert metadata["stage"] == stored.key and metadata["inputs"] == stored.inputs
         assert metadata["sha256"] == {name: file.sha256 for name, file in stored.files.items()}
     job = loaded.jobs[0]
-    samples, latents = job.stages["samples"], job.stages["latents"]
+    samples, latents = job.stages["samples"], job.stages["latents"] + "-manifest"
     run = next(run for run in server.runs.values() if run["displayName"] == job.name)["name"]
     assert by_name[samples]["input"]["runName"] == by_name[latents]["input"]["runName"] == run
     assert (run, by_name[job.stages["diffusion"]]["id"]) in used

@@ -206,6 +206,12 @@ class Server:
     def on_fetchartifactdigestalgorithm(self, v: dict) -> dict:
         return {"project": None}
 
+    def on_artifacttype(self, v: dict) -> dict:
+        named = [
+            a["input"]["artifactTypeName"] for a in self.artifacts.values() if a["name"] == v["name"].split(":")[0]
+        ]
+        return {"project": {"artifact": {"artifactType": {"name": named[0]}} if named else None}}
+
     def on_artifactbyid(self, v: dict) -> dict:
         artifact = self.artifacts[v["id"]]
         given = artifact["input"]

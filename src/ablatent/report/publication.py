@@ -21,6 +21,8 @@ from ablatent.tracking.publication import Publication, PublishedArtifact, Publis
 CHECKPOINTS, SAMPLES = "checkpoints", "samples"
 IMAGES = "images.npy"
 NFE = "nfe"
+LINK = "stage"
+"""The type of artifacts that are only links between others."""
 RunOf = Callable[[str], str | None]
 """From the key of a trained stage to the id of its run, None where the tracker has none."""
 
@@ -148,7 +150,8 @@ def _artifacts(
             found.append(
                 PublishedArtifact(
                     key=stored.key,
-                    type=_artifact_type(stored) or "stage",
+                    name=stored.key if stored.key in chosen else f"{stored.key}-manifest",
+                    type=_artifact_type(stored) or LINK if stored.key in chosen else LINK,
                     run=run,
                     inputs=[key for key in stored.inputs.values() if key in keys],
                     metadata=_metadata(stored),

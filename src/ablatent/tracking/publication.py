@@ -31,10 +31,11 @@ class PublishedFile:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedArtifact:
-    """A stage as an artifact. key: of the stage; type: model, dataset or stage; run: that has it as its output;
-    inputs: keys of the artifacts that the run took; metadata: what decided it."""
+    """A stage as an artifact. key: of the stage; name, type: of the artifact, which never change for what it holds;
+    run: that has it as its output; inputs: keys of the stages that the run took; metadata: what decided it."""
 
     key: str
+    name: str
     type: str
     run: PublishedRun
     inputs: Sequence[str]

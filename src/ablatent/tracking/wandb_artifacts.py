@@ -24,7 +24,7 @@ def send_artifact(
     """
     import wandb
 
-    artifact = wandb.Artifact(item.key, type=item.type, metadata=dict(item.metadata))
+    artifact = wandb.Artifact(item.name, type=item.type, metadata=dict(item.metadata))
     for file in item.files:
         artifact.add_file(str(file.path), name=file.name, policy="immutable", skip_cache=True)
     with tempfile.TemporaryDirectory() as folder:

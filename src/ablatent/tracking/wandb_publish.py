@@ -225,7 +225,7 @@ def _annotated(api: "wandb.Api", path: str, config: Mapping[str, Any]) -> bool:
             return False
         raise
     end = time.monotonic() + SETTLE_SECONDS
-    # An update writes the summary back as it was read: one that is still on its way would be lost. All our runs have one.
+    # An update writes the summary back as it was read: one that is on its way would be lost. All our runs have one.
     while not any(not name.startswith("_") for name in run.summary_metrics):
         if time.monotonic() > end:
             return False
@@ -240,7 +240,7 @@ def _annotated(api: "wandb.Api", path: str, config: Mapping[str, Any]) -> bool:
 
 def _described(item: PublishedArtifact) -> dict[str, Any]:
     return {
-        "name": item.key,
+        "name": item.name,
         "type": item.type,
         "run": item.run.id,
         "inputs": list(item.inputs),
@@ -265,5 +265,7 @@ def summary_lines(publisher: WandbPublisher) -> list[str]:
         f"report: {publisher.title} ({counted(len(publication.claims), 'verdict')})",
     ]
     for item in publication.artifacts:
-        lines.append(f"artifact: {item.key}, {item.type}, {counted(len(item.files), 'file')}, {item.size / 1e6:.1f} MB")
+        lines.append(
+            f"artifact: {item.name}, {item.type}, {counted(len(item.files), 'file')}, {item.size / 1e6:.1f} MB"
+        )
     return lines
