@@ -250,6 +250,7 @@ def test_artifacts_have_their_lineage(tmp_path: Path, server: Server) -> None:
     assert by_name[samples]["input"]["runName"] == by_name[latents]["input"]["runName"] == run
     assert (run, by_name[job.stages["diffusion"]]["id"]) in used
     assert (run, by_name[job.stages["first_stage"]]["id"]) in used
+    assert json.loads(server.runs[run]["summaryMetrics"])["fid_192"] == job.scores["fid_192"].value, "scores stay"
     sent = server.stored(by_name[samples]["id"])
     assert sent["images.npy"] == loaded.objects[samples].file("images.npy").read_bytes()
     assert set(server.stored(by_name[latents]["id"])) == {"manifest.json"}

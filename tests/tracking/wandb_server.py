@@ -98,7 +98,7 @@ class Server:
             **{"sweepName": None, "commit": None, "readOnly": False, "createdAt": WHEN, "heartbeatAt": WHEN},
             **{"systemMetrics": "{}", "historyLineCount": 0, "historyKeys": None, "user": USER, "projectId": "1"},
             **{"logLineCount": 0, "eventsLineCount": 0, "historyTail": "[]", "eventsTail": "[]"},
-            **{"wandbConfig": "{}", "lag": self.lag, "project": self.project(project)},
+            **{"wandbConfig": '{"t": 1}', "lag": self.lag, "project": self.project(project)},
         }
         return self.runs.setdefault(name, fresh)
 
@@ -283,12 +283,20 @@ class Handler(BaseHTTPRequestHandler):
         self.reply({}, 404)
 
 
+class Quiet(ThreadingHTTPServer):
+    """Clients end with connections open: no trouble of a test."""
+
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        pass
+
+
 @contextmanager
 def wandb_server() -> Iterator[Server]:
     """The server, at `url`, while the block runs."""
     state = Server()
-    http = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"state": state}))
-    http.daemon_threads = True
+    http = Quiet(("127.0.0.1", 0), type("Bound", (Handler,), {"state": state}))
     state.url = f"http://127.0.0.1:{http.server_port}"
     thread = threading.Thread(target=http.serve_forever, daemon=True)
     thread.start()

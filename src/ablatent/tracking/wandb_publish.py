@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SPECIFICATION = "publish.json"
 SETTLE_SECONDS = 30.0
-"""How long a server may take until it shows all of a run that it has taken."""
+"""How long a server may take until it shows all of the runs that it has taken."""
 
 
 class PublishError(AblatentError):
@@ -177,10 +177,10 @@ class WandbPublisher:
 
     def _annotate(self, api: "wandb.Api", entity: str) -> list[str]:
         """Give the runs the values by which the workspace shows them; the ids of those that the server lacks."""
-        absent = []
+        absent, end = [], time.monotonic() + SETTLE_SECONDS
         with track("values of runs", len(self.publication.runs), "runs") as bar:
             for run in self.publication.runs:
-                if not _annotated(api, f"{entity}/{self.project}/{run.id}", run.config):
+                if not _annotated(api, f"{entity}/{self.project}/{run.id}", run.config, end):
                     absent.append(run.id)
                 bar.advance()
         return absent
@@ -214,8 +214,8 @@ class WandbPublisher:
         return list(sent)
 
 
-def _annotated(api: "wandb.Api", path: str, config: Mapping[str, Any]) -> bool:
-    """Add to the configuration of a run; False where the server has none, or not yet all of it."""
+def _annotated(api: "wandb.Api", path: str, config: Mapping[str, Any], end: float) -> bool:
+    """Add to the configuration of a run; False where the server has none, or not yet all of it at the time `end`."""
     from wandb.errors import CommError
 
     try:
@@ -224,7 +224,6 @@ def _annotated(api: "wandb.Api", path: str, config: Mapping[str, Any]) -> bool:
         if "could not find" in str(error).lower():
             return False
         raise
-    end = time.monotonic() + SETTLE_SECONDS
     # An update writes the summary back as it was read: one that is on its way would be lost. All our runs have one.
     while not any(not name.startswith("_") for name in run.summary_metrics):
         if time.monotonic() > end:
