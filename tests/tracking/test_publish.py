@@ -15,7 +15,7 @@ from ablatent.core.errors import ConfigError
 from ablatent.report.code_link import web_address
 from ablatent.report.load import load_sweep
 from ablatent.report.publication import curve_axes
-from ablatent.report.publish import Choice, publish
+from ablatent.report.publish import PublishChoice, publish
 from ablatent.report.published_claims import claims_in
 from ablatent.tracking import wandb_publish, wandb_sync
 from ablatent.tracking.base import TrackedJob
@@ -50,8 +50,8 @@ def no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("NETRC", str(tmp_path / "absent"))
 
 
-def choice(artifacts: list[str] | None = None, dry: bool = False, project: str | None = "proj") -> Choice:
-    return Choice(project=project, entity=None, otherwise=None, artifacts=artifacts or [], dry=dry)
+def choice(artifacts: list[str] | None = None, dry: bool = False, project: str | None = "proj") -> PublishChoice:
+    return PublishChoice(project=project, entity=None, otherwise=None, artifacts=artifacts or [], dry=dry)
 
 
 def swept(root: Path) -> str:
@@ -163,6 +163,17 @@ def test_a_sweep_of_another_tracker_has_no_runs(tmp_path: Path, capsys: pytest.C
     assert publish(tmp_path, sweep, choice()) == 0
     assert "0 runs to sync" in capsys.readouterr().out
     assert specification(tmp_path, sweep)["artifacts"] == []
+
+
+def test_a_person_who_keeps_wandb_offline_is_obeyed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = swept(tmp_path)
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # where nobody listens: a call would raise
+    assert publish(tmp_path, sweep, choice()) == 0
+    assert "Nothing was sent: WANDB_MODE" in capsys.readouterr().out
 
 
 def test_the_command_takes_its_keys_and_refuses_others(tmp_path: Path) -> None:

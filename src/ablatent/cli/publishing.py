@@ -17,11 +17,11 @@ class PublishVerb(Verb):
     keys = PublishKeys
 
     def __call__(self, jobs: Sequence[Composed], store: Store, config: Config, command: str) -> int:
-        from ablatent.report.publish import Choice, publish
+        from ablatent.report.publish import PublishChoice, publish
 
         typed = config["sweep"]
         sweep = newest_sweep(store.root) if typed is None else str(typed)
-        choice = Choice(
+        choice = PublishChoice(
             project=config["project"],
             entity=config["entity"],
             otherwise=config["tracking"].get("project"),

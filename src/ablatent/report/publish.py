@@ -1,8 +1,9 @@
 """do=publish: a sweep of the store into W&B, or the specification of it where nothing can or shall be sent."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.escape import for_console
@@ -15,7 +16,7 @@ from ablatent.tracking.wandb_runs import WandbTracking, check_name, server
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class PublishChoice:
     """What is published, and where to. project, entity: None for those of the sweep's runs; otherwise: the project of
     a sweep that has none; artifacts: checkpoints, samples; dry: send nothing."""
 
@@ -26,7 +27,7 @@ class Choice:
     dry: bool
 
 
-def publish(store_root: Path, sweep_id: str, choice: Choice) -> int:
+def publish(store_root: Path, sweep_id: str, choice: PublishChoice) -> int:
     """Write publish.json beside the sweep's report and, with a key and without `dry`, send all of it; the exit code.
 
     Raises ConfigError for an unknown sweep and for one whose project is not known, DataError for an artifact that is
@@ -57,10 +58,10 @@ def publish(store_root: Path, sweep_id: str, choice: Choice) -> int:
     return 0
 
 
-def _place(sweep: Sweep, choice: Choice) -> tuple[str, str | None]:
+def _place(sweep: Sweep, choice: PublishChoice) -> tuple[str, str | None]:
     """Project and entity: as typed, else those of the sweep's runs, where they were in W&B."""
     nodes = [job.config["tracking"] for job in sweep.jobs if job.config.get("tracking")]
-    recorded = next((node for node in nodes if node.get("project")), {})
+    recorded: Mapping[str, Any] = next((node for node in nodes if node.get("project")), {})
     project = choice.project or recorded.get("project") or choice.otherwise
     entity = choice.entity or recorded.get("entity")
     if project is None:

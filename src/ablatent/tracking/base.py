@@ -76,8 +76,8 @@ class SweepOverview:
     """What a tracker's overview of a sweep shows: axes, metrics, and the names of curves and of panels of images.
 
     costs: name in the configurations of jobs of what a sample costs → metrics that depend on it; curve_axes: curve →
-    the axes by which the trainings that have it can be grouped; other_runs: ids of runs that belong to it and are in the
-    groups of other sweeps.
+    the axes by which the trainings that have it can be grouped; other_runs: ids of runs that belong to it and are in
+    the groups of other sweeps.
     """
 
     sweep: str

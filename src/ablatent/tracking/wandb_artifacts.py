@@ -11,7 +11,7 @@ from ablatent.tracking.wandb_runs import NAME_LENGTH, TAG_LENGTH, cut, quiet_set
 if TYPE_CHECKING:
     import wandb
 
-RETRIES, UPLOAD_SECONDS = 4, 3600.0
+RETRIES, UPLOAD_SECONDS = 4, 3600
 """How often a call is tried again, and how long an artifact may take."""
 
 

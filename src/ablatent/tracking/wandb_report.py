@@ -8,6 +8,7 @@ from ablatent.tracking.workspace import runs_of, sections_of
 
 if TYPE_CHECKING:
     import wandb_workspaces.reports.v2 as wr
+    from wandb_workspaces.reports.v2 import interface
 
 TITLE_LENGTH = 128
 """W&B's limit for titles of reports, in characters."""
@@ -21,13 +22,13 @@ def report_of(publication: Publication, title: str, project: str, entity: str) -
     import wandb_workspaces.reports.v2 as wr
 
     sweep = publication.overview.sweep
-    blocks: list[wr.blocks.BlockTypes] = [wr.P(publication.question)] if publication.question else []
+    blocks: list[interface.BlockTypes] = [wr.P(publication.question)] if publication.question else []
     if publication.claims:
         blocks += [wr.H2("Verdicts"), wr.MarkdownBlock("\n\n".join(map(_claim, publication.claims)))]
     blocks += [wr.H2("Results"), wr.MarkdownBlock("\n".join([publication.results, "", *_listed(publication)]))]
     for name, panels in sections_of(publication.overview):
         runs = wr.Runset(entity=entity, project=project, name=f"sweep {sweep}", filters=runs_of(publication.overview))
-        blocks += [wr.H2(name), wr.PanelGrid(runsets=[runs], panels=list(panels))]
+        blocks += [wr.H2(name), wr.PanelGrid(runsets=[runs], panels=panels)]
     made = [f"Sweep {for_markdown(sweep)}, {for_markdown(publication.created)}.", *publication.code]
     blocks += [wr.H2("Code and command"), wr.MarkdownBlock("\n\n".join([*made, fenced(publication.command)]))]
     return wr.Report(

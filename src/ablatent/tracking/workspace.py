@@ -9,9 +9,9 @@ from ablatent.core.files import write_atomic
 from ablatent.tracking.base import MetricView, SweepOverview, flat_axes, run_id
 
 if TYPE_CHECKING:
-    import wandb_workspaces.reports.v2 as panels
     import wandb_workspaces.workspaces as ws
     from wandb_workspaces import expr
+    from wandb_workspaces.reports.v2 import interface
 
 
 def write_workspace(overview: SweepOverview, folder: Path, project: str, entity: str | None) -> Path | None:
@@ -36,7 +36,7 @@ def workspace_of(overview: SweepOverview, project: str, entity: str) -> "ws.Work
         entity=entity,
         project=project,
         name=f"sweep {overview.sweep}",
-        sections=[ws.Section(name, panels=list(shown), is_open=True) for name, shown in sections_of(overview)],
+        sections=[ws.Section(name, panels=shown, is_open=True) for name, shown in sections_of(overview)],
         runset_settings=ws.RunsetSettings(filters=runs_of(overview)),
     )
 
@@ -59,7 +59,7 @@ def config_name(axis: str) -> str:
     return next(iter(flat_axes({axis: None})))
 
 
-def sections_of(overview: SweepOverview) -> "list[tuple[str, Sequence[panels.PanelTypes]]]":
+def sections_of(overview: SweepOverview) -> "list[tuple[str, list[interface.PanelTypes]]]":
     """(title, panels) in order: each call makes new panels, since a grid gives those that it takes their places."""
     import wandb_workspaces.reports.v2 as panels
 
@@ -67,19 +67,19 @@ def sections_of(overview: SweepOverview) -> "list[tuple[str, Sequence[panels.Pan
     bars = [panels.BarPlot(metrics=[panels.SummaryMetric(m.name)], title=m.title) for m in overview.metrics]
     media = [panels.MediaBrowser(media_keys=[name], title=name) for name in overview.panels]
     lines = [line for name in overview.curves for line in _lines(name, overview.curve_axes.get(name, ()))]
-    shown = [
+    shown: list[tuple[str, list[interface.PanelTypes]]] = [
         ("Axes and scores", [_coordinates(overview, metrics), *bars]),
         (
             "Costs and scores",
             [_scatter(cost, m) for cost, of in overview.costs.items() for m in metrics if m.name in of],
         ),
-        ("Samples and reconstructions", media),
-        ("Curves", lines),
+        ("Samples and reconstructions", [*media]),
+        ("Curves", [*lines]),
     ]
     return [(name, some) for name, some in shown if some]
 
 
-def _coordinates(overview: SweepOverview, metrics: Sequence[MetricView]) -> "panels.ParallelCoordinatesPlot":
+def _coordinates(overview: SweepOverview, metrics: Sequence[MetricView]) -> "interface.ParallelCoordinatesPlot":
     import wandb_workspaces.reports.v2 as panels
 
     column = panels.ParallelCoordinatesPlotColumn
@@ -90,14 +90,14 @@ def _coordinates(overview: SweepOverview, metrics: Sequence[MetricView]) -> "pan
     return panels.ParallelCoordinatesPlot(columns=columns)
 
 
-def _scatter(cost: str, metric: MetricView) -> "panels.ScatterPlot":
+def _scatter(cost: str, metric: MetricView) -> "interface.ScatterPlot":
     import wandb_workspaces.reports.v2 as panels
 
     x, y = panels.Config(cost), panels.SummaryMetric(metric.name)
     return panels.ScatterPlot(x=x, y=y, title=f"{metric.title} by {cost}", log_x=True)
 
 
-def _lines(curve: str, axes: Sequence[str]) -> "list[panels.LinePlot]":
+def _lines(curve: str, axes: Sequence[str]) -> "list[interface.LinePlot]":
     """A curve, and for each axis that tells trainings apart the same as mean and range of each of its values."""
     import wandb_workspaces.reports.v2 as panels
 
