@@ -54,7 +54,7 @@ def test_command(command, folder, request, monkeypatch):
         described = {"model": {"params": {"unet_config": {"params": unet}}}}
         (folder / "config.yaml").write_text(json.dumps(described))
     if words[0] == "run.py":
-        if {"do=report", "do=status", "do=resume", "do=verify", "do=du", "do=gc", "do=push"} & set(words):
+        if {"do=report", "do=status", "do=resume", "do=verify", "do=du", "do=gc", "do=push", "do=publish"} & set(words):
             folder, _ = request.getfixturevalue("swept")
         elif not any(w.startswith("do=") for w in words):
             words += ["do=plan"]

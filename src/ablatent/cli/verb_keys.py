@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Gt, Lt
 
 from ablatent.core.fields import Count, Fields, NotNegative, Positive, StageKey, Text, WeightsName, Whole
+from ablatent.tracking.wandb_runs import Name
 
 
 class JobsKeys(Fields):
@@ -124,3 +125,15 @@ class PullKeys(Fields):
     sweep: Annotated[Text | None, "id of the sweep that is copied; null: the newest, unless keys are given"]
     keys: Annotated[Text | Sequence[Text] | None, "of objects that are copied"]
     caches: Annotated[bool, "with prepared images and features"]
+
+
+class PublishKeys(Fields):
+    """The keys of do=publish."""
+
+    sweep: Annotated[Text | None, "id of the sweep, below store/sweeps; null: the newest"]
+    project: Annotated[Name | None, "of W&B; null: that of the sweep's runs"]
+    entity: Annotated[Name | None, "user or team of W&B; null: that of the sweep's runs, else of the key"]
+    artifacts: Annotated[
+        Sequence[Literal["checkpoints", "samples"]], "stages that become artifacts, with all that they read"
+    ]
+    dry: Annotated[bool, "send nothing: show and write what would be sent"]

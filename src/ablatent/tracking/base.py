@@ -44,6 +44,11 @@ def run_id(*parts: object) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
+def job_run_id(sweep: str, index: int, name: str) -> str:
+    """The id of the run of a job, whatever the tracker."""
+    return run_id(sweep, index, name)
+
+
 @dataclass(frozen=True)
 class TrackedJob:
     """What a tracker shows of a job. axes: those that tell it from others of its sweep; stages: role → key."""
@@ -68,13 +73,21 @@ class MetricView:
 
 @dataclass(frozen=True)
 class SweepOverview:
-    """What a tracker's overview of a sweep shows: axes, metrics, and the names of curves and of panels of images."""
+    """What a tracker's overview of a sweep shows: axes, metrics, and the names of curves and of panels of images.
+
+    costs: name in the configurations of jobs of what a sample costs → metrics that depend on it; curve_axes: curve →
+    the axes by which the trainings that have it can be grouped; other_runs: ids of runs that belong to it and are in
+    the groups of other sweeps.
+    """
 
     sweep: str
     axes: Sequence[str]
     metrics: Sequence[MetricView]
     curves: Sequence[str]
     panels: Sequence[str]
+    costs: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    curve_axes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    other_runs: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +200,7 @@ class Tracking(ABC):
     def job_run(self, sweep: str, job: TrackedJob, command: str) -> AbstractContextManager[Run]:
         """The run of one job of a sweep. Axes become flat scalars, stages links."""
         axes = flat_axes(job.axes)
-        links = {role: {"key": key, "run": self._stage_run_id(key)} for role, key in job.stages.items()}
+        links = {role: {"key": key, "run": self.stage_run_id(key)} for role, key in job.stages.items()}
         config = {
             **job.config,
             **axes,
@@ -203,7 +216,7 @@ class Tracking(ABC):
                 shown[f"stages/{role}/run"] = link["run"]
         name = job.name or "single run"
         spec = RunSpec(
-            id=run_id(sweep, job.index, name),
+            id=job_run_id(sweep, job.index, name),
             name=name,
             group=sweep,
             job_type="job",
@@ -242,7 +255,8 @@ class Tracking(ABC):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path, {**_links(path), self.backend: run.info()})
 
-    def _stage_run_id(self, key: str) -> str | None:
+    def stage_run_id(self, key: str) -> str | None:
+        """The id of the newest run of a trained stage, None where this tracker has none."""
         path = self._link_file(key)
         found = {} if path is None else _links(path).get(self.backend, {})
         return found.get("id")

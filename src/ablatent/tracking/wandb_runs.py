@@ -8,7 +8,7 @@ import shlex
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, SupportsFloat
+from typing import TYPE_CHECKING, Annotated, Any, SupportsFloat
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -19,6 +19,9 @@ from ablatent.core.fields import Matches, OneOf
 from ablatent.core.progress import console
 from ablatent.tracking.base import Run, RunSpec, SweepOverview, Tracking
 from ablatent.tracking.workspace import write_workspace
+
+if TYPE_CHECKING:
+    import wandb
 
 INIT_SECONDS, FINISH_SECONDS = 20.0, 60.0
 """How long a server may take to accept a run, and to take the rest of it at its end."""
@@ -38,6 +41,25 @@ def cut(text: str, limit: int) -> str:
     if len(text) <= limit:
         return text
     return f"{text[: limit - 9]}-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
+
+
+def quiet_settings(**more: Any) -> "wandb.Settings":
+    """Settings of runs: nothing is printed, no code, console or load of the machine is kept, no wait has no end."""
+    import wandb
+
+    # x_disable_stats: samples of the machine's load would differ from run to run of the same stage
+    return wandb.Settings(
+        silent=True,
+        quiet=True,
+        console="off",
+        save_code=False,
+        disable_git=True,
+        x_disable_stats=True,
+        init_timeout=INIT_SECONDS,
+        finish_timeout=FINISH_SECONDS,
+        finish_timeout_raises=True,
+        **more,
+    )
 
 
 class WandbRun(Run):
@@ -63,20 +85,8 @@ class WandbRun(Run):
         super().__init__(spec)
         self.mode, self.unsent = mode, unsent
         folder.mkdir(parents=True, exist_ok=True)
-        # x_disable_stats: samples of the machine's load would differ from run to run of the same stage
-        settings = wandb.Settings(
-            silent=True,
-            quiet=True,
-            console="off",
-            save_code=False,
-            disable_git=True,
-            x_disable_stats=True,
-            # Listing the installed packages is most of opening a run. Trainings have the list; a job links to them.
-            x_save_requirements=spec.job_type != "job",
-            init_timeout=INIT_SECONDS,
-            finish_timeout=FINISH_SECONDS,
-            finish_timeout_raises=True,
-        )
+        # Listing the installed packages is most of opening a run. Trainings have the list; a job links to them.
+        settings = quiet_settings(x_save_requirements=spec.job_type != "job")
         self.run = wandb.init(
             mode="online" if mode == "online" else "offline",
             project=project,
@@ -191,6 +201,16 @@ class WandbTracking(Tracking):
             return self.mode
         kept_off = os.environ.get("WANDB_MODE") in ("offline", "dryrun", "disabled")
         return "online" if not kept_off and wandb_has_key() else "offline"
+
+    @staticmethod
+    def has_key() -> bool:
+        """Whether there is a key for the server."""
+        return wandb_has_key()
+
+    @property
+    def key_page(self) -> str:
+        """The address where the server shows a person's key."""
+        return f"{server().replace('//api.', '//').rstrip('/')}/authorize"
 
     @property
     def sync_command(self) -> str:
