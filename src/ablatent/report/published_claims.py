@@ -27,7 +27,9 @@ def claims_in(report: Path) -> list[PublishedClaim]:
 def _claim(name: str, about: Mapping[str, Any]) -> PublishedClaim:
     letter = f"{about['id']}. " if about["id"] else ""
     contrasts = [_contrast(inner, contrast) for inner, contrast in about["contrasts"].items()]
-    return PublishedClaim(name, f"{letter}{about['statement']}", str(about["verdict"]), contrasts)
+    return PublishedClaim(
+        name=name, statement=f"{letter}{about['statement']}", verdict=str(about["verdict"]), contrasts=contrasts
+    )
 
 
 def _contrast(name: str, about: Mapping[str, Any]) -> str:
