@@ -7,7 +7,8 @@ from ablatent.core.disk import full_disk_named
 from ablatent.core.errors import ConfigError
 from ablatent.core.files import write_atomic
 from ablatent.report import html, markdown, page, tables
-from ablatent.report.drawn import Drawn, earlier_figures
+from ablatent.report.drawn import FORMATS, Drawn, earlier_figures
+from ablatent.report.latex import latex_table
 from ablatent.report.load import load_sweep
 from ablatent.report.model import Sweep
 from ablatent.report.place import HTML, check_out
@@ -28,7 +29,8 @@ class ReportPaths:
 
 
 def write_report(store_root: Path, sweep_id: str, out: Path | None = None, record: Path | None = None) -> ReportPaths:
-    """report.html, report.md, report.csv and figures/*.png into STORE/sweeps/ID/report, or into the folder `out`.
+    """report.html, report.md, report.csv, results.tex and figures (PNG, SVG, PDF), into the folder `out`, or
+    STORE/sweeps/ID/report.
 
     record: see `load_sweep`. Raises ConfigError: `sweep`, when the store holds no readable plan of that name; `out`,
     for a folder with something else, and for one that cannot be written. Raises DiskFull for want of space. What is
@@ -50,9 +52,11 @@ def _write(sweep: Sweep, folder: Path, drawn: Drawn) -> ReportPaths:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / "report.csv", tables.csv_text(sweep).encode())
         gathered = page.gather(sweep, drawn)
-        for old in (folder / "figures").glob("*.png"):  # figures of an earlier report of this sweep
-            old.unlink()
+        for name in FORMATS:  # figures of an earlier report of this sweep
+            for old in (folder / "figures").glob(f"*.{name}"):
+                old.unlink()
         figures = page.write_figures(gathered, folder / "figures", drawn)
+        write_atomic(folder / "results.tex", latex_table(gathered.main).encode())
         write_atomic(folder / "report.md", markdown.render(gathered).encode())
         write_atomic(folder / HTML, html.render(gathered).encode())
     return ReportPaths(folder, folder / HTML, folder / "report.md", folder / "report.csv", figures, gathered.problems)
