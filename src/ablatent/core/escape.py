@@ -19,7 +19,7 @@ LATEX = {
     **{c: f"\\{c}" for c in "&%$#_{}"},
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
     **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}"},
-    "`": r"\textasciigrave{}",
+    **{"`": r"\textasciigrave{}", "[": "{[}", "]": "{]}", "*": "{*}"},  # brackets and stars are options after a row
     **{"↓": r"$\downarrow$", "↑": r"$\uparrow$", "±": r"$\pm$", "×": r"$\times$", "≤": r"$\leq$", "≥": r"$\geq$"},
     **{"–": r"\textendash{}", "—": r"\textemdash{}", "…": r"\dots{}", "·": r"$\cdot$", "−": "$-$"},
 }
