@@ -4,6 +4,7 @@ import hashlib
 import io
 import itertools
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +178,10 @@ class FakeStore:
         rec = self.put("reconstruction", name, {"first_stage": first, "reference": reference}, files)
         return {"first_stage": first, "latents": latents, "reference_validation": reference, "reconstruction": rec}
 
-    def job(self, first: str, steps: int, seed: int, shape: list[int], count: int = 192) -> dict[str, str]:
+    def job(
+        self, first: str, steps: int, seed: int, shape: list[int], count: int = 192, other: str = "", worse: float = 0.0
+    ) -> dict[str, str]:
+        """other: further options of the samples, as text; worse: what is added to their FID."""
         roles = self.first_stage(first)
         roles["reference_train"] = reference = self.put(
             "reference", "train", {}, {"features.npy": npy(np.zeros((4, 4)))}
@@ -191,7 +195,8 @@ class FakeStore:
         about = {
             "count": count,
             "nfe": steps,
-            "seconds": 20.0,
+            "network_rows": 1,
+            "seconds": 1.5 * steps,
             "labels": [0, 1] * 96,
             "seed": seed,
             "latent_shape": shape,
@@ -199,8 +204,8 @@ class FakeStore:
         real = discs(20, 5 + seed)
         files = {"images.npy": npy(blur(real, 200 // steps, seed)), "summary.json": as_json(about)}
         files["prior.npy"] = npy(np.random.default_rng(seed).integers(0, 255, (20, 32, 32, 3)).astype(np.uint8))
-        samples = self.put("samples", f"{first}{steps}{seed}", {"diffusion": roles["diffusion"]}, files)
-        bad = (first == "vq") * 0.4 + 8 / steps + seed * 0.05
+        samples = self.put("samples", f"{first}{steps}{seed}{other}", {"diffusion": roles["diffusion"]}, files)
+        bad = (first == "vq") * 0.4 + 8 / steps + seed * 0.05 + worse
         metrics = {
             "fid_192": score(1.5 + bad, count, notes=[NOTE]),
             "kid_192": score(0.0123 + bad / 100, count, 0.0011),
@@ -214,7 +219,7 @@ class FakeStore:
         return {
             **roles,
             "samples": samples,
-            "scores": self.put("scores", f"{first}{steps}{seed}{count}", inputs, files),
+            "scores": self.put("scores", f"{first}{steps}{seed}{count}{other}", inputs, files),
         }
 
 
@@ -230,12 +235,17 @@ def metrics_json(scores: dict[str, dict]) -> bytes:
 def build(
     root: Path,
     axes: dict[str, list],
-    failed: int | None = None,
+    failed: int | Collection[int] | None = None,
     shape_of_vq: list[int] | None = None,
     counts: list[int] | None = None,
+    sweep: str = "2026-11-22_20-00-00",
+    worse: float = 0.0,
 ) -> str:
-    """Write a sweep over first_stage, sampler.steps and samples.seed (any of them). Job `failed` fails."""
-    store, sweep = FakeStore(root), "2026-11-22_20-00-00"
+    """Write a sweep over first_stage, sampler.steps and samples.seed (any of them, and others). Jobs `failed` fail.
+
+    worse: added to the FID of all, whose samples and scores are then others.
+    """
+    store, failures = FakeStore(root), [failed] if isinstance(failed, int) else failed or ()
     jobs = []
     folder = root / "sweeps" / sweep
     (folder / "jobs").mkdir(parents=True)
@@ -246,10 +256,12 @@ def build(
         shape = shape_of_vq if first == "vq" and shape_of_vq else [4, 8, 8]
         count = counts[n] if counts else 192
         steps, seed = int(chosen.get("sampler.steps", 20)), int(chosen.get("samples.seed", 0))
-        roles = store.job(first, steps, seed, shape, count)
+        others = {a: v for a, v in chosen.items() if a in ("guidance.scale", "sampler.eta")}
+        extra = sum(0.1 * abs(float(v) - 2) for v in others.values()) + worse
+        roles = store.job(first, steps, seed, shape, count, f"{others or ''}{worse or ''}", extra)
         name = " ".join(f"{k}={v}" for k, v in chosen.items())
         error = None
-        if n == failed:
+        if n in failures:
             message = "non-finite loss in <decoder> | step 40"
             error = {
                 "stage": roles["scores"],

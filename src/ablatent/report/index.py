@@ -116,7 +116,7 @@ def _markdown_head(text: str) -> dict[str, str]:
     heading = next((p.lstrip("# ") for p in parts if p.startswith("# ")), "")
     lead = next((n for n, p in enumerate(lines) if "job" in p.split(":")[0]), len(lines))
     names = {"h1": heading, "question": " ".join(lines[:lead]), "soft": " · ".join(lines[lead:])}
-    return {name: found.replace("\\", "") for name, found in names.items()}
+    return {name: found.replace("\\", "").replace("`", "") for name, found in names.items()}
 
 
 def _verdicts(path: Path) -> list[str]:
