@@ -196,6 +196,7 @@ class FakeStore:
             "count": count,
             "nfe": steps,
             "network_rows": 1,
+            "flops_per_image": steps * 10**9,
             "seconds": 1.5 * steps,
             "labels": [0, 1] * 96,
             "seed": seed,

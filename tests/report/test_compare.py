@@ -87,7 +87,7 @@ def test_mistakes_name_what_was_expected(tmp_path: Path) -> None:
     build(tmp_path, {"sampler.steps": ["50"]}, sweep=B)
     with pytest.raises(ConfigError, match=r"^compare: .*setting that both have.*sampler.steps=50"):
         compare(tmp_path, [A, B])
-    with pytest.raises(ConfigError, match="^compare: expected the ids of two sweeps"):
+    with pytest.raises(ConfigError, match=r"^compare: expected the ids of two sweeps"):
         compare(tmp_path, [A, A])
     with pytest.raises(ConfigError, match=r"^compare: .*Did you mean"):
         compare(tmp_path, [A, "2026-11-23_20-00-01"])

@@ -77,7 +77,7 @@ def test_hostile_names_and_titles(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_reports_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="^index: expected a folder with reports"):
+    with pytest.raises(ConfigError, match=r"^index: expected a folder with reports"):
         write_index(tmp_path)
-    with pytest.raises(ConfigError, match="^index: "):
+    with pytest.raises(ConfigError, match=r"^index: "):
         write_index(tmp_path / "nowhere")

@@ -53,7 +53,8 @@ def browser(page: Path, *options: str, scheme: str = "light") -> subprocess.Comp
     command += ["--enable-logging=stderr", "--v=0", "--proxy-server=127.0.0.1:9", "--hide-scrollbars"]
     command += [f"--user-data-dir={page.parent / '.profile'}", "--virtual-time-budget=3000"]
     command += ["--blink-settings=preferredColorScheme=0"] if scheme == "dark" else []
-    found = subprocess.run([*command, *options, page.as_uri()], capture_output=True, text=True, timeout=120)
+    command += [*options, page.as_uri()]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert found.returncode == 0, found.stderr
     assert ":CONSOLE" not in found.stderr, found.stderr
     return found
@@ -124,29 +125,29 @@ def test_no_table_scrolls_sideways_at_1400_pixels(page: Path) -> None:
 def test_charts_answer(tmp_path: Path) -> None:
     page = write_report(tmp_path, build(tmp_path, THREE)).html
     script = """
-    const f = document.querySelector('figure.chart'), svg = f.querySelector('svg'), said = [];
+    const f = document.querySelector('figure.chart'), svg = f.querySelector('svg'), seen = [];
     const count = s => svg.querySelectorAll(s).length, tip = () => f.querySelector('.tip').textContent;
-    said.push(f.hidden, count('.line'), count('.mark'), document.querySelector('details.static').open);
+    seen.push(f.hidden, count('.line'), count('.mark'), document.querySelector('details.static').open);
     f.querySelector('.legend button').click();
-    said.push(count('.line'), f.querySelector('.legend button').getAttribute('aria-pressed'));
+    seen.push(count('.line'), f.querySelector('.legend button').getAttribute('aria-pressed'));
     const [y, x] = f.querySelectorAll('select');
     const texts = () => [...svg.querySelectorAll('text')].map(t => t.textContent);
     x.value = 1; x.dispatchEvent(new Event('change'));
-    said.push(count('.line'), texts().includes('guidance.scale'));
+    seen.push(count('.line'), texts().includes('guidance.scale'));
     y.value = 1; y.dispatchEvent(new Event('change'));
-    said.push(texts().includes('KID(quick) ↓'), count('.bar') === count('.mark'));
+    seen.push(texts().includes('KID(quick) ↓'), count('.bar') === count('.mark'));
     const [logx, logy] = f.querySelectorAll('.controls button'), before = svg.innerHTML;
     logy.click();
-    said.push(svg.innerHTML !== before, logy.getAttribute('aria-pressed'));
+    seen.push(svg.innerHTML !== before, logy.getAttribute('aria-pressed'));
     svg.dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowRight'}));
-    said.push(tip().includes('first_stage=kl sampler.steps=5 guidance.scale=1'), tip().includes('± 0.0011'));
+    seen.push(tip().includes('first_stage=kl sampler.steps=5 guidance.scale=1'), tip().includes('± 0.0011'));
     svg.dispatchEvent(new KeyboardEvent('keydown', {key: 'Escape'}));
-    said.push(tip() === '');
+    seen.push(tip() === '');
     const mark = svg.querySelectorAll('.mark')[4].getBoundingClientRect();
     const place = {clientX: mark.x + mark.width / 2 + 2, clientY: mark.y + mark.height / 2};
     svg.dispatchEvent(new PointerEvent('pointermove', place));
-    said.push(tip().includes('sampler.steps=10 guidance.scale=2'));
-    result = said.join(' ')"""
+    seen.push(tip().includes('sampler.steps=10 guidance.scale=2'));
+    result = seen.join(' ')"""
     found = driven(page, script)
     # 2 first stages and 3 scales, 4 steps each; one line hidden; 2 first stages and 4 steps, 3 scales each
     assert found == "false 6 24 false 5 false 8 true true true true true true true true true"

@@ -69,8 +69,14 @@ def seconds_an_image(stored: Stored) -> float | None:
     return float(seconds) / int(count) if seconds and count else None
 
 
+def gflop_an_image(stored: Stored) -> float | None:
+    """10⁹ operations of sampling an image, without decoding; None where they were not counted."""
+    count = stored.summary.get("flops_per_image")
+    return None if count is None else float(count) / 1e9
+
+
 def quantities(sweep: Sweep, rows: Sequence[JobRow]) -> list[Quantity]:
-    """What differs between rows and is a number: numeric axes, network calls, seconds."""
+    """What differs between rows and is a number: numeric axes, network calls, operations, seconds."""
     axes = numeric_axes(sweep)
     sampled = [sampling_of(sweep, row) for row in rows]
     nfe: Values = [None if s is None else float(s.summary["nfe"]) for s in sampled]
@@ -78,6 +84,7 @@ def quantities(sweep: Sweep, rows: Sequence[JobRow]) -> list[Quantity]:
     found = [Quantity(axis, [row.axes[axis] for row in rows], axis) for axis in axes]
     found += [
         Quantity("NFE", nfe, along),
+        Quantity("GFLOP per image", [None if s is None else gflop_an_image(s) for s in sampled], along),
         Quantity("seconds per image", [None if s is None else seconds_an_image(s) for s in sampled], along),
         Quantity("seconds of all stages", [_mean(sweep.job_seconds(j) for j in row.jobs) for row in rows], along),
     ]

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from ablatent.core.progress import seconds
-from ablatent.report.charts import seconds_an_image
+from ablatent.report.charts import gflop_an_image, seconds_an_image
 from ablatent.report.model import Stored, Sweep
 from ablatent.report.tables import Cell, TableData, flatten, short
 
@@ -91,10 +91,19 @@ def sampling(sweep: Sweep) -> TableData | None:
         about = stored.summary if stored.has("images.npy") else {}
         spent = seconds_an_image(stored) if about.get("nfe") is not None else None
         if spent is not None:
-            known = [about.get(name) for name in ("network_rows", "batch_size", "threads")]
-            texts = ["–" if value is None else str(value) for value in known]
+            known = [about.get("network_rows"), gflop_an_image(stored), about.get("batch_size"), about.get("threads")]
+            texts = ["–" if value is None else f"{value:.4g}" for value in known]
             rows.append([sweep.label(stored.key), str(about["nfe"]), *texts, f"{spent:.3g}", f"{1 / spent:.3g}"])
-    columns = ["samples", "NFE", "rows of a call", "batch", "threads", "seconds per image", "images per second"]
+    columns = [
+        "samples",
+        "NFE",
+        "rows of a call",
+        "GFLOP per image",
+        "batch",
+        "threads",
+        "seconds per image",
+        "images per second",
+    ]
     return TableData(columns, [[Cell(text) for text in row] for row in rows]) if rows else None
 
 
