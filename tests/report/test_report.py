@@ -282,6 +282,7 @@ def test_latex_has_the_best_in_bold(broken: tuple[Path, str, ReportPaths]) -> No
     assert "\\textless{}= 192 feature" in text and text.count("\\\\") == 1 + 6 + 1
 
 
+@pytest.mark.slow
 def test_a_report_has_the_same_bytes_from_the_store_alone(tmp_path: Path) -> None:
     """Drawn anew by another process, of which Python hashes text otherwise."""
     build(tmp_path / "store", {"first_stage": ["kl", "vq"], "sampler.steps": ["5", "20"]}, failed=3)

@@ -81,7 +81,7 @@ def quantities(sweep: Sweep, rows: Sequence[JobRow]) -> list[Quantity]:
     sampled = [sampling_of(sweep, row) for row in rows]
     nfe: Values = [None if s is None else float(s.summary["nfe"]) for s in sampled]
     along = next((a for a in axes if _changes(sweep, rows, nfe, a)), axes[0] if axes else None)
-    found = [Quantity(axis, [row.axes[axis] for row in rows], axis) for axis in axes]
+    found = [Quantity(axis, [float(row.axes[axis]) for row in rows], axis) for axis in axes]
     found += [
         Quantity("NFE", nfe, along),
         Quantity("GFLOP per image", [None if s is None else gflop_an_image(s) for s in sampled], along),

@@ -67,7 +67,7 @@ def compare(store: Path, ids: Sequence[str]) -> Comparison:
     if not found.pairs:
         do = f"{a.id} has {_settings(a)}; {b.id} has {_settings(b)}."
         raise ConfigError("compare", "two sweeps with a setting that both have", list(ids), do)
-    for metric in shown_metrics(a):
+    for metric in [m for m in shown_metrics(a) if a.metrics[m].beside is None]:
         differences = [d for pair in found.pairs if (d := difference(pair, metric))]
         fields = sorted({name for d in differences for name in _differing(d.scores)})
         if fields:

@@ -19,7 +19,7 @@ INDEX = "index.html"
 MARKDOWN, VERDICTS = "report.md", "verdicts.json"
 HEAD = 1 << 17  # characters of a report that are looked through for its head
 THUMBNAIL = (480, 300)  # pixels
-SHOWN_FIRST = ("verdict", "claim", "over-", "samples", "task-", "reconstructions", "")
+SHOWN_FIRST = ("verdict", "samples", "task-", "over-", "reconstructions", "")
 """Beginnings of the names of figures, in the order in which one is chosen."""
 
 
@@ -144,6 +144,7 @@ def _thumbnail(figures: Path) -> bytes | None:
 def _small(path: Path) -> bytes:
     with Image.open(path) as image:
         small = image.convert("RGB")
+    small = small.crop((0, 0, small.width, min(small.height, small.width * THUMBNAIL[1] // THUMBNAIL[0])))
     small.thumbnail(THUMBNAIL)
     buffer = io.BytesIO()
     small.save(buffer, format="PNG", optimize=True)

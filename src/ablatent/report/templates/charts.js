@@ -61,7 +61,8 @@ class Chart {
     this.suit();
     this.draw();
     let width = this.svg.clientWidth;
-    new ResizeObserver(() => { if (this.svg.clientWidth && this.svg.clientWidth !== width) { width = this.svg.clientWidth; this.draw(); } }).observe(figure);
+    const again = () => { if (this.svg.clientWidth && this.svg.clientWidth !== width) { width = this.svg.clientWidth; this.draw(); } };
+    addEventListener("resize", () => requestAnimationFrame(again));
   }
 
   /* A list of quantities to choose from; plain text where there is one alone. */
@@ -141,14 +142,15 @@ class Chart {
     x.series.forEach((line, n) => { if (!this.hidden.has(n)) this.line(seen.filter(p => p.n === n), n, px, py); });
     this.ring = this.add(this.svg, "circle", {class: "ring", r: 7, visibility: "hidden"});
     this.seen = seen.map(p => ({...p, px: px(p.x), py: py(p.y)}));
-    this.at = -1;
+    this.select(-1);
     this.state(x.series);
   }
 
   line(points, n, px, py) {
     const group = this.add(this.svg, "g", {class: `line c${n % COLOURS} d${Math.floor(n / COLOURS) % MARKS}`});
     group.dataset.line = n;
-    if (points.length > 1) this.add(group, "polyline", {points: points.map(p => `${px(p.x)},${py(p.y)}`).join(" ")});
+    for (const part of this.parts(points, n))
+      if (part.length > 1) this.add(group, "polyline", {points: part.map(p => `${px(p.x)},${py(p.y)}`).join(" ")});
     if (this.data.rows === null && points.length > 30) return;
     for (const p of points) {
       const [cx, cy] = [px(p.x), py(p.y)];
@@ -158,6 +160,16 @@ class Chart {
       }
       this.add(group, "path", {class: "mark", d: this.mark(cx, cy, Math.floor(n / COLOURS) % MARKS)});
     }
+  }
+
+  /* The runs of points without a job between them that has no value; curves have values at some steps alone. */
+  parts(points, n) {
+    if (this.data.rows === null) return [points];
+    const at = new Map(points.map(p => [p.row, p])), parts = [[]];
+    for (const row of this.data.x[this.ix].series[n].rows) {
+      if (at.has(row)) parts.at(-1).push(at.get(row)); else parts.push([]);
+    }
+    return parts;
   }
 
   mark(x, y, kind) {
@@ -203,8 +215,9 @@ class Chart {
   select(n) {
     this.at = n;
     this.ring.setAttribute("visibility", n < 0 ? "hidden" : "visible");
-    this.tip.replaceChildren();
+    this.tip.replaceChildren(el("i", {}, "Point at a mark, or use the arrow keys, for the job and its value."));
     if (n < 0) return;
+    this.tip.replaceChildren();
     const p = this.seen[n], x = this.data.x[this.ix], y = this.data.y[this.iy];
     this.ring.setAttribute("cx", p.px);
     this.ring.setAttribute("cy", p.py);
