@@ -113,6 +113,8 @@ def results_chart(sweep: Sweep) -> Chart | None:
     metrics = [m for m in metrics if len(set(m["values"]) - {None}) > 1]
     if not places or not metrics:
         return None
+    leading = metrics[0]["values"]  # axes along which it changes come first
+    places.sort(key=lambda q: q.along is not None and not _changes(sweep, rows, leading, q.along))
     names = [" ".join(f"{a}={show_value(v)}" for a, v in row.axes.items()) or row.jobs[0].name for row in rows]
     x = [{"title": q.title, "values": _short(q.values), "series": _series(sweep, rows, q)} for q in places]
     first, about = places[0], metrics[0]
