@@ -10,9 +10,11 @@ import pytest
 from PIL import Image
 from report_store import build
 
+from ablatent.cli.verbs import ReportVerb
 from ablatent.core.errors import ConfigError
 from ablatent.report.index import THUMBNAIL, write_index
 from ablatent.report.write import write_report
+from ablatent.store.artifacts import FORMAT, FORMAT_FILE, Store
 from hostile import HOSTILE, Elements
 
 
@@ -45,7 +47,7 @@ def test_verdicts_and_thumbnails_are_shown(tmp_path: Path) -> None:
     claims = {str(n): {"verdict": verdict} for n, verdict in enumerate(["agree", "inconclusive", "agree"])}
     (tmp_path / "all" / "a" / "verdicts.json").write_text(json.dumps({"claims": claims}))
     (tmp_path / "all" / "b" / "verdicts.json").write_text("{")
-    (tmp_path / "all" / "b" / "figures" / "over-sampler.steps.png").write_bytes(b"no image")
+    (tmp_path / "all" / "b" / "figures" / "samples.png").write_bytes(b"no image")
     page, _ = write_index(tmp_path / "all")
     assert entries(page) == ["a/report.html", "b/report.html"]
     shown = Elements(page.read_text())
@@ -81,3 +83,21 @@ def test_a_folder_without_reports_is_refused(tmp_path: Path) -> None:
         write_index(tmp_path)
     with pytest.raises(ConfigError, match=r"^index: "):
         write_index(tmp_path / "nowhere")
+
+
+def test_the_verb_takes_one_of_its_ways(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ids = ["2026-11-22_20-00-00", "2026-11-23_20-00-00"]
+    for n, sweep in enumerate(ids):
+        write_report(tmp_path, build(tmp_path, {"sampler.steps": ["5", "20"]}, sweep=sweep, worse=n))
+    (tmp_path / FORMAT_FILE).write_text(str(FORMAT))
+    nothing = dict.fromkeys(("sweep", "compare", "index", "out"))
+    verb, store = ReportVerb(), Store(tmp_path)
+    assert verb([], store, {**nothing, "index": str(tmp_path / "sweeps")}, "") == 0
+    assert verb([], store, {**nothing, "compare": ids}, "") == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "index of 2 reports:" in printed and "comparison of 2 settings in 8 metrics:" in printed
+    assert (tmp_path / "comparisons" / "-".join(ids) / "report.html").is_file()
+    with pytest.raises(
+        ConfigError, match=r"^compare: expected one of sweep, compare and index; got 'sweep and compare'"
+    ):
+        verb([], store, {**nothing, "compare": ids, "sweep": ids[0]}, "")

@@ -24,7 +24,7 @@ SHOWN_FIRST = ("verdict", "samples", "task-", "over-", "reconstructions", "")
 
 
 @dataclass(frozen=True)
-class Entry:
+class ListedReport:
     """A report of the list. link: relative to the index; verdicts: texts of what it found."""
 
     name: str
@@ -64,12 +64,12 @@ def _report_in(path: Path) -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
-def _entry(folder: Path, report: Path) -> Entry:
+def _entry(folder: Path, report: Path) -> ListedReport:
     below = report.relative_to(folder)
     with report.open(encoding="utf-8", errors="replace") as file:
         text = file.read(HEAD)
     head = _html_head(text) if report.name == HTML else _markdown_head(text)
-    return Entry(
+    return ListedReport(
         name=below.parts[0],
         title=head.get("h1") or below.parts[0],
         question=head.get("question", ""),
