@@ -5,9 +5,11 @@ BIN := .venv/bin
 # Tests run in so many processes of one thread each: trainings in the tests compare bits, which threads can change.
 WORKERS ?= 2
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations=10
-# SYSTEM=1 also installs, as root, the Slurm that tests of clusters start; without it they are skipped.
+# SYSTEM=1 also installs, as root, the Slurm that tests of clusters start, and the Chromium in which tests of reports open
+# pages; without them these tests are skipped.
 SYSTEM ?=
 SLURM := slurmctld slurmd slurm-client munge slurmdbd mariadb-server
+BROWSER := chromium
 FASHION := /usr/share/datasets/fashion-mnist
 
 .PHONY: demo test test-fast test-cluster check bench clean env
@@ -68,10 +70,10 @@ COMPILE = $(BIN)/python -m compileall -qq -j 0 .venv/lib
 		|| echo "no Debian package of Fashion-MNIST here; it will be downloaded"
 	@touch $@
 
-# Slurm from Debian and Ray from PyPI, for the tests of clusters: with SYSTEM=1 alone. Those tests are skipped without them.
+# Slurm and Chromium from Debian and Ray from PyPI, for tests: with SYSTEM=1 alone. Those tests are skipped without them.
 .venv/.system: .venv/.ready
 	$(PIP) -c constraints.txt -e ".[ray]"
-	apt-get update -qq && apt-get install -y -qq -o DPkg::Lock::Timeout=300 --no-install-recommends $(SLURM) >/dev/null
+	apt-get update -qq && apt-get install -y -qq -o DPkg::Lock::Timeout=300 --no-install-recommends $(SLURM) $(BROWSER) >/dev/null
 	@touch $@
 
 clean:

@@ -4,6 +4,7 @@ import hashlib
 import io
 import itertools
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -181,8 +182,19 @@ class FakeStore:
         return {"first_stage": first, "latents": latents, "reference_validation": reference, "reconstruction": rec}
 
     def job(
-        self, first: str, steps: int, seed: int, shape: list[int], count: int = 192, training: str = ""
+        self,
+        first: str,
+        steps: int,
+        seed: int,
+        shape: list[int],
+        count: int = 192,
+        *,
+        training: str = "",
+        other: str = "",
+        worse: float = 0.0,
     ) -> dict[str, str]:
+        """training: a seed of TRAININGS; other: further options of the samples, as text; worse: what is added to their
+        FID."""
         roles = self.first_stage(first)
         roles["reference_train"] = reference = self.put(
             "reference", "train", {}, {"features.npy": npy(np.zeros((4, 4)))}
@@ -196,7 +208,9 @@ class FakeStore:
         about = {
             "count": count,
             "nfe": steps,
-            "seconds": 20.0,
+            "network_rows": 1,
+            "flops_per_image": steps * 10**9,
+            "seconds": 1.5 * steps,
             "labels": [0, 1] * 96,
             "seed": seed,
             "latent_shape": shape,
@@ -204,9 +218,9 @@ class FakeStore:
         real = discs(20, 5 + seed)
         files = {"images.npy": npy(blur(real, 200 // steps, seed)), "summary.json": as_json(about)}
         files["prior.npy"] = npy(np.random.default_rng(seed).integers(0, 255, (20, 32, 32, 3)).astype(np.uint8))
-        name = f"{first}{steps}{seed}{training and f'-{training}'}"
+        name = f"{first}{steps}{seed}{training and f'-{training}'}{other}"
         samples = self.put("samples", name, {"diffusion": roles["diffusion"]}, files)
-        bad = (first == "vq") * 0.4 + 8 / steps + seed * 0.05
+        bad = (first == "vq") * 0.4 + 8 / steps + seed * 0.05 + worse
         bad += TRAININGS[training] * (1 + (first == "vq") / 2 + 2 / steps)
         metrics = {
             "fid_192": score(1.5 + bad, count, notes=[NOTE]),
@@ -237,13 +251,19 @@ def metrics_json(scores: dict[str, dict]) -> bytes:
 def build(
     root: Path,
     axes: dict[str, list],
-    failed: int | None = None,
+    failed: int | Collection[int] | None = None,
     shape_of_vq: list[int] | None = None,
     counts: list[int] | None = None,
+    sweep: str = "2026-11-22_20-00-00",
+    worse: float = 0.0,
     claims: dict[str, Any] | None = None,
 ) -> str:
-    """Write a sweep over first_stage, sampler.steps, seed and samples.seed (any of them). Job `failed` fails."""
-    store, sweep = FakeStore(root), "2026-11-22_20-00-00"
+    """Write a sweep over first_stage, sampler.steps, seed and samples.seed (any of them, and others). Jobs `failed`
+    fail.
+
+    worse: added to the FID of all, whose samples and scores are then others.
+    """
+    store, failures = FakeStore(root), [failed] if isinstance(failed, int) else failed or ()
     jobs = []
     folder = root / "sweeps" / sweep
     (folder / "jobs").mkdir(parents=True)
@@ -254,10 +274,13 @@ def build(
         shape = shape_of_vq if first == "vq" and shape_of_vq else [4, 8, 8]
         count = counts[n] if counts else 192
         steps, seed = int(chosen.get("sampler.steps", 20)), int(chosen.get("samples.seed", 0))
-        roles = store.job(first, steps, seed, shape, count, str(chosen.get("seed", "")))
+        others = {a: v for a, v in chosen.items() if a in ("guidance.scale", "sampler.eta")}
+        extra = sum(0.1 * abs(float(v) - 2) for v in others.values()) + worse
+        training, other = str(chosen.get("seed", "")), f"{others or ''}{worse or ''}"
+        roles = store.job(first, steps, seed, shape, count, training=training, other=other, worse=extra)
         name = " ".join(f"{k}={v}" for k, v in chosen.items())
         error = None
-        if n == failed:
+        if n in failures:
             message = "non-finite loss in <decoder> | step 40"
             error = {
                 "stage": roles["scores"],

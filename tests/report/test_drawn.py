@@ -7,7 +7,7 @@ import pytest
 from report_store import build
 
 from ablatent.report import drawn, figures
-from ablatent.report.drawn import RECORD, Drawn
+from ablatent.report.drawn import FORMATS, RECORD, Drawn
 from ablatent.report.write import ReportPaths, write_report
 
 DRAWN = {"over-sampler.steps", "curves-first_stage", "curves-diffusion", "latents"}
@@ -29,7 +29,11 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def bytes_of(paths: ReportPaths) -> dict[str, bytes]:
     assert paths.problems == []
-    return {p.stem: p.read_bytes() for p in paths.figures}
+    return {p.name: p.read_bytes() for p in paths.figures}
+
+
+def drawing(text: str) -> dict[str, bytes]:
+    return {of: f"{text} {of}".encode() for of in FORMATS}
 
 
 def sweep_in(root: Path) -> str:
@@ -39,7 +43,7 @@ def sweep_in(root: Path) -> str:
 def test_not_drawn_again(tmp_path: Path, counted: list[int]) -> None:
     sweep = sweep_in(tmp_path)
     first = bytes_of(write_report(tmp_path, sweep))
-    assert len(counted) == len(DRAWN) and first.keys() >= DRAWN
+    assert len(counted) == len(DRAWN) and first.keys() >= {f"{name}.{of}" for name in DRAWN for of in FORMATS}
     again = bytes_of(write_report(tmp_path, sweep))
     elsewhere = bytes_of(write_report(tmp_path, sweep, out=tmp_path / "out"))
     assert len(counted) == len(DRAWN)
@@ -50,10 +54,10 @@ def test_drawn_again_where_it_was_damaged_or_is_not_noted(tmp_path: Path, counte
     sweep = sweep_in(tmp_path)
     paths = write_report(tmp_path, sweep)
     first, folder = bytes_of(paths), paths.folder / "figures"
-    png = bytearray(first["latents"])
+    png = bytearray(first["latents.png"])
     png[100] ^= 1
     (folder / "latents.png").write_bytes(png)
-    (folder / "curves-diffusion.png").unlink()
+    (folder / "curves-diffusion.pdf").unlink()
     del counted[:]
     assert bytes_of(write_report(tmp_path, sweep)) == first
     assert len(counted) == 2
@@ -85,18 +89,20 @@ def test_drawn_again_by_other_code(tmp_path: Path, counted: list[int], monkeypat
 def test_drawn_again_for_other_data(tmp_path: Path, other: list[object]) -> None:
     what = ["curves", [("kl", {"train/loss": np.array([[0, 1.0], [1, 0.5]])})]]
     first = Drawn()
-    png = first.figure(what, lambda: b"first")
-    (tmp_path / "a.png").write_bytes(png)
-    first.record(tmp_path, {"a.png": png})
-    assert Drawn([tmp_path]).figure(what, lambda: b"second") == b"first"
-    assert Drawn([tmp_path]).figure(other, lambda: b"second") == b"second"
+    files = {f"a.{of}": data for of, data in first.figure(what, lambda: drawing("first")).items()}
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    first.record(tmp_path, files)
+    assert Drawn([tmp_path]).figure(what, lambda: drawing("second")) == drawing("first")
+    assert Drawn([tmp_path]).figure(other, lambda: drawing("second")) == drawing("second")
 
 
 def test_a_record_names_no_file_elsewhere(tmp_path: Path) -> None:
     inside, what = tmp_path / "inside", ["x"]
     inside.mkdir()
     first = Drawn()
-    first.figure(what, lambda: b"first")
-    (tmp_path / "a.png").write_bytes(b"first")
-    first.record(inside, {"../a.png": b"first"})
-    assert Drawn([inside]).figure(what, lambda: b"second") == b"second"
+    files = {f"a.{of}": data for of, data in first.figure(what, lambda: drawing("first")).items()}
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    first.record(inside, {f"../{name}": data for name, data in files.items()})
+    assert Drawn([inside]).figure(what, lambda: drawing("second")) == drawing("second")

@@ -34,6 +34,13 @@ def test_a_small_network_by_hand() -> None:
     assert counted(lambda: net(torch.zeros(5, 3, 8, 8))) == 5 * by_hand
 
 
+def test_the_first_of_several_is_counted() -> None:
+    net, flops = nn.Linear(3, 5), ForwardFlops()
+    outputs = list(flops.of_first(net(torch.zeros(n, 3)) for n in (4, 1, 2)))
+    assert [len(out) for out in outputs] == [4, 1, 2] and flops.total == 2 * 4 * 5 * 3
+    assert list(ForwardFlops().of_first(iter(()))) == []
+
+
 def test_products_and_attention_by_hand() -> None:
     q, k, v = torch.zeros(2, 4, 16, 8), torch.zeros(2, 4, 9, 8), torch.zeros(2, 4, 9, 5)
     assert counted(lambda: F.scaled_dot_product_attention(q, k, v)) == 2 * 2 * 4 * 16 * 9 * (8 + 5)

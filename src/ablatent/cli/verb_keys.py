@@ -28,6 +28,8 @@ class ReportKeys(Fields):
 
     sweep: Annotated[Text | None, "id of the sweep, below store/sweeps; null: the newest"]
     out: Annotated[Text | None, "folder of the report; null: the sweep's in the store"]
+    compare: Annotated[Sequence[Text] | None, "ids of two sweeps that are compared, in place of a report of one"]
+    index: Annotated[Text | None, "folder of reports, into which a page is written that lists them"]
 
 
 class StatusKeys(Fields):

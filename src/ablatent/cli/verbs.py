@@ -10,7 +10,7 @@ from ablatent.cli.verb_keys import ExportKeys, ImportKeys, JobsKeys, PlanKeys, R
 from ablatent.core.collector import rare_collections
 from ablatent.core.declared import declared
 from ablatent.core.disk import full_disk_named
-from ablatent.core.errors import AblatentError, DataError
+from ablatent.core.errors import AblatentError, ConfigError, DataError
 from ablatent.core.escape import for_console
 from ablatent.core.instantiate import make
 from ablatent.core.progress import console, counted, track
@@ -97,16 +97,29 @@ class RunVerb(Verb):
 
 
 class ReportVerb(Verb):
-    """Write the report of a sweep again, from the store alone."""
+    """Write the report of a sweep again, a comparison of two sweeps, or a list of reports, from the store alone."""
 
     reads = ("store",)
     keys = ReportKeys
 
     def __call__(self, jobs: Sequence[Composed], store: Store, config: Config, command: str) -> int:
-        from ablatent.report.finish import finish
+        typed, two, index = (config[key] for key in ("sweep", "compare", "index"))
+        given = [key for key in ("sweep", "compare", "index") if config[key] is not None]
+        if len(given) > 1:
+            raise ConfigError(given[1], "one of sweep, compare and index", " and ".join(given), "Give one of them.")
+        if index is not None:
+            from ablatent.report.index import write_index
 
-        typed = config["sweep"]
-        finish(store.root, newest_sweep(store.root) if typed is None else str(typed), out=_folder(config["out"]))
+            path, count = write_index(Path(str(index)).expanduser())
+            console.print(for_console(f"index of {counted(count, 'report')}: {path}"))
+        elif two is not None:
+            from ablatent.report.finish import finish_comparison
+
+            finish_comparison(store.root, [str(sweep) for sweep in two], _folder(config["out"]))
+        else:
+            from ablatent.report.finish import finish
+
+            finish(store.root, newest_sweep(store.root) if typed is None else str(typed), out=_folder(config["out"]))
         return 0
 
 

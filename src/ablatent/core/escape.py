@@ -15,6 +15,17 @@ ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 BLOCK = re.compile(r"^(\d*)([#+\-=:.)])(?=[\s#=\-]|$)")
 """The beginning of a heading, a list, a rule."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+LATEX = {
+    **{c: f"\\{c}" for c in "&%$#_{}"},
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+    **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}"},
+    **{"`": r"\textasciigrave{}", "[": "{[}", "]": "{]}", "*": "{*}"},  # brackets and stars are options after a row
+    **{"↓": r"$\downarrow$", "↑": r"$\uparrow$", "±": r"$\pm$", "×": r"$\times$", "≤": r"$\leq$", "≥": r"$\geq$"},
+    **{"–": r"\textendash{}", "—": r"\textemdash{}", "…": r"\dots{}", "·": r"$\cdot$", "−": "$-$"},
+}
+LIGATURE = re.compile("([-',])(?=\\1)")
+"""Of LaTeX: two of these would become another sign."""
+SCRIPT = re.compile("[<>&\u2028\u2029]")
 OUTSIDE_NAMES = re.compile(r"[^\w.=@+-]")
 NAME_LENGTH = 120  # most file systems take 255 bytes
 
@@ -53,6 +64,16 @@ def for_csv(text: str) -> str:
 def for_figure(text: str) -> str:
     """A title or label in matplotlib: one line, whose dollars begin no formula."""
     return one_line(text).replace("$", r"\$")
+
+
+def for_latex(text: str) -> str:
+    """One line of LaTeX text: no command, no group, no comment; arrows, ± and the like as mathematics."""
+    return "".join(LATEX.get(c, c) for c in LIGATURE.sub("\\1\0", one_line(text))).replace("\0", "{}")
+
+
+def for_script(json_text: str) -> str:
+    """JSON inside a <script> element: the same value, in which no tag, comment or entity can begin."""
+    return SCRIPT.sub(lambda m: f"\\u{ord(m[0]):04x}", json_text)
 
 
 def file_name(text: str) -> str:

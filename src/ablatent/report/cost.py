@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from ablatent.core.progress import seconds
+from ablatent.report.charts import gflop_an_image, seconds_an_image
 from ablatent.report.model import Stored, Sweep
 from ablatent.report.tables import Cell, TableData, flatten, short
 
@@ -81,6 +82,29 @@ def by_stage(sweep: Sweep) -> TableData:
             ]
         )
     return TableData(["stage", "what it is", "key", "status", "jobs", "time", "peak memory"], rows, 4)
+
+
+def sampling(sweep: Sweep) -> TableData | None:
+    """How fast each sample set was drawn: network calls, rows of each, seconds and images; None without any."""
+    rows = []
+    for stored in sweep.readable:
+        about = stored.summary if stored.has("images.npy") else {}
+        spent = seconds_an_image(stored) if about.get("nfe") is not None else None
+        if spent is not None:
+            known = [about.get("network_rows"), gflop_an_image(stored), about.get("batch_size"), about.get("threads")]
+            texts = ["–" if value is None else f"{value:.4g}" for value in known]
+            rows.append([sweep.label(stored.key), str(about["nfe"]), *texts, f"{spent:.3g}", f"{1 / spent:.3g}"])
+    columns = [
+        "samples",
+        "NFE",
+        "rows of a call",
+        "GFLOP per image",
+        "batch",
+        "threads",
+        "seconds per image",
+        "images per second",
+    ]
+    return TableData(columns, [[Cell(text) for text in row] for row in rows]) if rows else None
 
 
 PINNED = ("digest", "sha256", "weights", "origin", "source", "revision")

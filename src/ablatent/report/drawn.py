@@ -16,6 +16,10 @@ from ablatent.store.layout import sweep_folder, sweep_ids
 
 RECORD = "drawn.json"
 """Beside the figures: name of a file → what it was drawn from (`of`) and its bytes (`sha256`), as digests."""
+FORMATS = ("png", "svg", "pdf")
+"""Of each figure: PNG for pages, SVG and PDF for papers."""
+Drawing = Mapping[str, bytes]
+"""A figure as files: format → bytes."""
 LOOKED_AT = 20
 """Earlier reports whose figures are looked through, the newest first."""
 
@@ -52,40 +56,42 @@ class Drawn:
 
     def __init__(self, folders: Iterable[Path] = ()):
         self._folders = list(dict.fromkeys(folders))
-        self._files: dict[str, tuple[Path, str]] | None = None
+        self._files: dict[str, dict[str, tuple[Path, str]]] | None = None
         self._made: dict[bytes, str] = {}
 
-    def figure(self, what: Any, draw: Callable[[], bytes]) -> bytes:
-        """The PNG bytes of a figure: those that were drawn of the same, else what `draw` draws now.
+    def figure(self, what: Any, draw: Callable[[], Drawing]) -> Drawing:
+        """A figure in all FORMATS: as it was drawn of the same, else as `draw` draws it now.
 
         what: all that decides the figure beside the drawing code, as plain values and arrays.
         """
         of = digest_of(what)
         if self._files is None:
             self._files = self._recorded()
-        png = self._read(*self._files[of]) if of in self._files else None
-        if png is None:
-            png = draw()
-        self._made[png] = of
-        return png
+        there = self._files.get(of, {})
+        found = {name: data for name, file in there.items() if (data := self._read(*file)) is not None}
+        drawing = found if set(found) >= set(FORMATS) else draw()
+        self._made |= dict.fromkeys(drawing.values(), of)
+        return drawing
 
     def record(self, folder: Path, files: Mapping[str, bytes]) -> None:
         """Note in the folder what its files were drawn from. files: name → bytes; others than ours are left out."""
         drawn = {
-            name: {"of": self._made[png], "sha256": hashlib.sha256(png).hexdigest()}
-            for name, png in files.items()
-            if png in self._made
+            name: {"of": self._made[data], "sha256": hashlib.sha256(data).hexdigest()}
+            for name, data in files.items()
+            if data in self._made
         }
         write_json(folder / RECORD, drawn)
 
-    def _recorded(self) -> dict[str, tuple[Path, str]]:
-        """What was drawn → a file of it, and the digest that its bytes must have. A record that is damaged is none."""
-        found: dict[str, tuple[Path, str]] = {}
+    def _recorded(self) -> dict[str, dict[str, tuple[Path, str]]]:
+        """What was drawn → its files by format, each with the digest that its bytes must have. A record that is damaged
+        is none."""
+        found: dict[str, dict[str, tuple[Path, str]]] = {}
         for folder in self._folders:
             try:
                 for name, entry in read_json(folder / RECORD).items():
                     if name == Path(name).name:
-                        found.setdefault(str(entry["of"]), (folder / name, str(entry["sha256"])))
+                        files = found.setdefault(str(entry["of"]), {})
+                        files.setdefault(Path(name).suffix.lstrip("."), (folder / name, str(entry["sha256"])))
             except (OSError, ValueError, KeyError, TypeError, AttributeError):
                 continue
         return found

@@ -1,6 +1,7 @@
-"""The figures of a report as PNG bytes: training curves and metrics over numeric axes. Alone loads matplotlib.
+"""The figures of a report: training curves and metrics over numeric axes. Alone loads matplotlib.
 
-Each gathers what it shows as plain values, by which `Drawn` finds it where it was drawn before, and draws them else.
+Each gathers what it shows as plain values, by which `Drawn` finds it where it was drawn before, and draws them else: as
+PNG for pages, as SVG and PDF for papers.
 """
 
 import io
@@ -15,7 +16,8 @@ import numpy as np
 
 from ablatent.core.escape import for_figure
 from ablatent.core.targets import TARGET
-from ablatent.report.drawn import Drawn
+from ablatent.report.charts import curve_order, line_label
+from ablatent.report.drawn import FORMATS, Drawing, Drawn
 from ablatent.report.model import UNREADABLE, Sweep, show_value
 from ablatent.report.tables import JobRow, row_score, seed_rows
 from ablatent.store.code import code_digest
@@ -35,12 +37,22 @@ RC: dict[str, Any] = {
     "axes.grid": True,
     "grid.alpha": 0.25,
     "legend.frameon": False,
+    "svg.hashsalt": "ablatent",  # else the names of its parts are random
+    "pdf.fonttype": 42,  # TrueType: journals refuse Type 3
 }
+UNDATED: Mapping[str, Mapping[str, None]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+"""What is left out of the files, so that the same figure has the same bytes."""
 
 
 @contextmanager
-def grid_of(count: int, wide: int = 3) -> Iterator[tuple[list["Axes"], dict[str, bytes]]]:
-    """`count` axes in a grid; on leaving, the image is in out["png"]. No pyplot, so no state outlives the call."""
+def grid_of(
+    count: int, wide: int = 3, formats: Sequence[str] = FORMATS
+) -> Iterator[tuple[list["Axes"], dict[str, bytes]]]:
+    """`count` axes in a grid; on leaving, the figure is in `out`, by format. No pyplot: no state outlives the call."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -69,9 +81,10 @@ def grid_of(count: int, wide: int = 3) -> Iterator[tuple[list["Axes"], dict[str,
             wspace=0.24,
             hspace=0.42,
         )
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", metadata={"Software": None})
-        out["png"] = buffer.getvalue()
+        for name in formats:
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=name, metadata=UNDATED[name])
+            out[name] = buffer.getvalue()
 
 
 def _legend(figure: "Figure", panels: Sequence["Axes"], width: float) -> float:
@@ -115,7 +128,7 @@ def _dashes(n: int) -> str:
     return ("-", "--", ":", "-.")[n // len(COLOURS) % 4]
 
 
-def curves(sweep: Sweep, kind: str, drawn: Drawn) -> bytes | None:
+def curves(sweep: Sweep, kind: str, drawn: Drawn) -> Drawing | None:
     """Training curves of all stages of one kind, one panel a quantity, one line a stage: raw faint, smoothed on top."""
     found: list[tuple[str, dict[str, np.ndarray]]] = []
     for stored in sweep.of_kind(kind):
@@ -123,19 +136,18 @@ def curves(sweep: Sweep, kind: str, drawn: Drawn) -> bytes | None:
             found.append((sweep.label(stored.key), stored.curves()))
         except UNREADABLE as error:
             sweep.problems.append(f"{stored.key}: curves.csv: {error}.")
-    names = list(dict.fromkeys(n for _, c in found for n in c))
-    names.sort(key=lambda n: (not n.startswith("validation"), n != "train/loss", n))
+    names = curve_order(found)
     return drawn.figure(["curves", names, found], lambda: _draw_curves(names, found)) if names else None
 
 
-def _draw_curves(names: Sequence[str], found: Sequence[tuple[str, Mapping[str, np.ndarray]]]) -> bytes:
+def _draw_curves(names: Sequence[str], found: Sequence[tuple[str, Mapping[str, np.ndarray]]]) -> Drawing:
     with grid_of(len(names)) as (panels, out):
         for name, axes in zip(names, panels, strict=True):
             for n, (label, values) in enumerate(found):
                 if name in values:
                     _draw_curve(axes, values[name], n, label)
             axes.set(title=panel_title(name), xlabel="step")
-    return out["png"]
+    return out
 
 
 def _draw_curve(axes: "Axes", points: np.ndarray, n: int, label: str) -> None:
@@ -149,13 +161,13 @@ def _draw_curve(axes: "Axes", points: np.ndarray, n: int, label: str) -> None:
     axes.plot(step, smooth(value, len(value) / 25), color=colour, ls=ls, label=label, lw=1.5)
 
 
-def latents(sweep: Sweep, drawn: Drawn) -> bytes | None:
+def latents(sweep: Sweep, drawn: Drawn) -> Drawing | None:
     """How the normalised training latents are spread, one panel a first stage, one line a channel, beside N(0, 1)."""
     found = [(sweep.label(stored.key), stored.json("histograms.json")) for stored in sweep.with_file("histograms.json")]
     return drawn.figure(["latents", found], lambda: _draw_latents(found)) if found else None
 
 
-def _draw_latents(found: Sequence[tuple[str, Mapping[str, Any]]]) -> bytes:
+def _draw_latents(found: Sequence[tuple[str, Mapping[str, Any]]]) -> Drawing:
     with grid_of(len(found)) as (panels, out):
         for (label, histograms), axes in zip(found, panels, strict=True):
             edges, counts = np.array(histograms["edges"]), np.array(histograms["counts"])
@@ -168,10 +180,10 @@ def _draw_latents(found: Sequence[tuple[str, Mapping[str, Any]]]) -> bytes:
             unit = np.exp(-(middle**2) / 2) / math.sqrt(2 * math.pi)
             axes.plot(middle, unit, color="black", ls="--", lw=1.1, label="N(0, 1)")
             axes.set(title=panel_title(label), xlabel="normalised latent")
-    return out["png"]
+    return out
 
 
-def schedules(sweep: Sweep, drawn: Drawn) -> bytes | None:
+def schedules(sweep: Sweep, drawn: Drawn) -> Drawing | None:
     """Signal left and log-SNR over time, one line a noise schedule of the sweep."""
     by_key = {key: job for job in sweep.jobs for key in job.stages.values()}
     noised = [by_key[o.key] for o in sweep.objects.values() if "schedule" in o.config and o.key in by_key]
@@ -182,7 +194,7 @@ def schedules(sweep: Sweep, drawn: Drawn) -> bytes | None:
     return drawn.figure(["schedules", nodes, code], lambda: _draw_schedules(nodes))
 
 
-def _draw_schedules(nodes: Sequence[Mapping[str, Any]]) -> bytes:
+def _draw_schedules(nodes: Sequence[Mapping[str, Any]]) -> Drawing:
     from ablatent.core.instantiate import make
     from ablatent.schedules.base import NoiseSchedule  # needs torch, which the other figures do without
 
@@ -197,7 +209,7 @@ def _draw_schedules(nodes: Sequence[Mapping[str, Any]]) -> bytes:
             snr.plot(t[inside], log_snr, color=_colour(n), label=label, lw=1.5)
         signal.set(title="signal left, alpha", xlabel="t / T")
         snr.set(title="log-SNR", xlabel="t / T")
-    return out["png"]
+    return out
 
 
 def _schedule_label(node: Mapping[str, Any], count: int) -> str:
@@ -207,35 +219,21 @@ def _schedule_label(node: Mapping[str, Any], count: int) -> str:
     return f"{name} {options}" if count > 1 else name
 
 
-def numeric_axes(sweep: Sweep) -> list[str]:
-    """Axes (seeds apart) with two or more different numbers and nothing else."""
-    found = []
-    for axis in sweep.plain_axes:
-        values = {j.axes.get(axis) for j in sweep.jobs if isinstance(j.axes.get(axis), int | float | str | None)}
-        if len(values) > 1 and all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
-            found.append(axis)
-    return found
-
-
 def _varies(sweep: Sweep, rows: Sequence[JobRow], metric: str, axis: str) -> bool:
     """Whether the metric depends on the axis in any line; a reconstruction does not care for the sampler's steps."""
     lines: dict[str, set[float]] = {}
     for row in rows:
         score = row_score(sweep, row, metric)
         if score is not None:
-            lines.setdefault(_line(sweep, row, axis), set()).add(score.value)
+            lines.setdefault(line_label(sweep, row, axis), set()).add(score.value)
     return any(len(v) > 1 for v in lines.values())
-
-
-def _line(sweep: Sweep, row: JobRow, axis: str) -> str:
-    return " ".join(f"{a}={show_value(row.axes[a])}" for a in sweep.plain_axes if a != axis) or "all jobs"
 
 
 Point = tuple[float | int, float, float | None]
 """Place on the axis, value of the metric, half of its bar; None without one."""
 
 
-def over_axis(sweep: Sweep, axis: str, drawn: Drawn) -> bytes | None:
+def over_axis(sweep: Sweep, axis: str, drawn: Drawn) -> Drawing | None:
     """Every metric that depends on a numeric axis, over that axis; one line a setting of the others. Baselines and
     chance stand in the table alone.
 
@@ -247,7 +245,7 @@ def over_axis(sweep: Sweep, axis: str, drawn: Drawn) -> bytes | None:
         return None
     lines: dict[str, list[JobRow]] = {}
     for row in sorted(rows, key=lambda r: r.axes[axis]):
-        lines.setdefault(_line(sweep, row, axis), []).append(row)
+        lines.setdefault(line_label(sweep, row, axis), []).append(row)
     panels = [
         (sweep.metrics[metric].title, {label: _points(sweep, of, metric, axis) for label, of in lines.items()})
         for metric in metrics
@@ -255,6 +253,20 @@ def over_axis(sweep: Sweep, axis: str, drawn: Drawn) -> bytes | None:
     positions = sorted({r.axes[axis] for r in rows})
     what = ["over an axis", axis, positions, [(title, list(of.items())) for title, of in panels]]
     return drawn.figure(what, lambda: _draw_over_axis(axis, positions, panels))
+
+
+def over_axis_alt(sweep: Sweep, axis: str) -> str:
+    """What that figure shows, in words: of each line of its first metric the ends."""
+    rows = sorted(seed_rows(sweep), key=lambda r: r.axes[axis])
+    metrics = [m for m, s in sweep.metrics.items() if s.beside is None and _varies(sweep, rows, m, axis)]
+    if not metrics:
+        return ""
+    lines: dict[str, list[Point]] = {}
+    for row in rows:
+        lines.setdefault(line_label(sweep, row, axis), []).extend(_points(sweep, [row], metrics[0], axis))
+    ends = [f"{label}: {p[0][1]:.4g} at {p[0][0]:g}, {p[-1][1]:.4g} at {p[-1][0]:g}" for label, p in lines.items() if p]
+    names = ", ".join(sweep.metrics[m].title for m in metrics)
+    return f"{names} over {axis}. {sweep.metrics[metrics[0]].title} of {'; '.join(ends[:8])}"
 
 
 def _points(sweep: Sweep, rows: Sequence[JobRow], metric: str, axis: str) -> list[Point]:
@@ -265,7 +277,7 @@ def _points(sweep: Sweep, rows: Sequence[JobRow], metric: str, axis: str) -> lis
 
 def _draw_over_axis(
     axis: str, positions: Sequence[float | int], metrics: Sequence[tuple[str, Mapping[str, list[Point]]]]
-) -> bytes:
+) -> Drawing:
     with grid_of(len(metrics)) as (panels, out):
         for (title, lines), axes in zip(metrics, panels, strict=True):
             for n, (label, points) in enumerate(lines.items()):
@@ -277,4 +289,4 @@ def _draw_over_axis(
             axes.set_xticks(positions, [f"{p:g}" for p in positions])
             axes.minorticks_off()
             axes.set(title=panel_title(title), xlabel=for_figure(axis))
-    return out["png"]
+    return out

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from ablatent.core.escape import for_console
-from ablatent.core.progress import console
+from ablatent.core.progress import console, counted
+from ablatent.report.compare_page import write_comparison
 from ablatent.report.load import load_sweep
 from ablatent.report.overview import overview_of
 from ablatent.report.terminal import failures_table, final_table, verdict_lines
@@ -41,3 +42,15 @@ def finish(
             if line is not None:
                 console.print(for_console(line))
     return paths
+
+
+def finish_comparison(store_root: Path, ids: list[str], out: Path | None = None) -> None:
+    """Write the comparison of two sweeps, print what it refuses, and where it is. Raises ConfigError: see
+    `write_comparison`."""
+    path, found = write_comparison(store_root, ids, out)
+    for metric, fields in found.refused.items():
+        label = found.sweeps[0].metrics[metric].label
+        line = f"{label} is not compared: its protocols differ in {', '.join(fields)}"
+        console.print(for_console(line), style="yellow")
+    settings, metrics = counted(len(found.pairs), "setting"), counted(len(found.metrics), "metric")
+    console.print(for_console(f"comparison of {settings} in {metrics}: {path}"))

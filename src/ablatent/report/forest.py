@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from ablatent.core.escape import for_figure
-from ablatent.report.drawn import Drawn
+from ablatent.report.drawn import Drawing, Drawn
 from ablatent.report.figures import CHARACTER, PANEL, grid_of, panel_title
 from ablatent.report.verdict_text import percent, titled
 from ablatent.report.verdicts import Verdicts
@@ -69,8 +69,8 @@ def forest(verdicts: Verdicts, labels: dict[str, str] | None = None) -> list[For
     return panels
 
 
-def forest_figure(verdicts: Verdicts, labels: dict[str, str], drawn: Drawn) -> bytes | None:
-    """The forest as PNG bytes; None where no contrast has an interval."""
+def forest_figure(verdicts: Verdicts, labels: dict[str, str], drawn: Drawn) -> Drawing | None:
+    """The forest, as files by format; None where no contrast has an interval."""
     panels = forest(verdicts, labels)
     if not panels:
         return None
@@ -78,7 +78,7 @@ def forest_figure(verdicts: Verdicts, labels: dict[str, str], drawn: Drawn) -> b
     return drawn.figure(what, lambda: _draw(panels, verdicts.confidence))
 
 
-def _draw(panels: Sequence[ForestPanel], confidence: float) -> bytes:
+def _draw(panels: Sequence[ForestPanel], confidence: float) -> Drawing:
     with grid_of(len(panels)) as (places, out):
         for panel, axes in zip(panels, places, strict=True):
             for n, row in enumerate(panel.rows):
@@ -88,7 +88,7 @@ def _draw(panels: Sequence[ForestPanel], confidence: float) -> bytes:
             axes.set(ylim=(-len(panel.rows) + 0.4, 0.75), yticks=[])
             axes.margins(x=0.08)
             axes.grid(visible=False, axis="y")
-    return out["png"]
+    return out
 
 
 def _draw_row(axes: "Axes", row: ForestRow, at: float) -> None:

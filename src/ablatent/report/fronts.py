@@ -11,7 +11,7 @@ def front_figure(points: Sequence[tuple[int, float, float]], front: Collection[i
 
     points: (number, first, second objective); front: numbers of the trials that are joined; titles: of the objectives.
     """
-    with grid_of(1) as ((axes,), out):
+    with grid_of(1, formats=("png",)) as ((axes,), out):
         others = [(x, y) for number, x, y in points if number not in front]
         best = sorted((x, y) for number, x, y in points if number in front)
         if others:

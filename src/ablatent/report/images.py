@@ -5,7 +5,7 @@ import io
 import json
 import math
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -17,18 +17,20 @@ from ablatent.data.counts import class_title
 from ablatent.report.model import UNREADABLE, Stored, StoredScore, Sweep
 
 GAP = 2  # white pixels between images
-COLUMNS = 12  # images in a row of reconstructions
-SIDE = 4  # sample grids are SIDE × SIDE
-MAX_SAMPLE_SETS = 32  # sample sets drawn; the report names what it leaves out
+COLUMNS = 12  # images in a row
+AMPLIFIED = 4  # differences in error maps
+MAX_SAMPLE_SETS = 64  # sample sets drawn; the report names what it leaves out
 
 
 @dataclass(frozen=True)
 class Strip:
-    """One labelled image; detail is a line of small text."""
+    """A labelled row of images; detail is a line of small text. error: a second row, of its error maps."""
 
     label: str
     png: bytes
     detail: str = ""
+    error: bytes | None = None
+    alt: str = ""
 
 
 @dataclass
@@ -40,22 +42,41 @@ class ReconstructionGroup:
 
 @dataclass
 class SampleCard:
-    """One sample set with what its decoder makes of N(0, I) latents."""
+    """What is known of one sample set, with its row of images."""
 
     label: str
     key: str
     detail: str
     samples: Strip
-    prior: Strip | None
+
+
+@dataclass
+class SampleGroup:
+    """Sample sets of one seed and one shape of latents: image k of all rows starts from the same x_T. priors: rows of
+    what decoders make of these x_T."""
+
+    about: str
+    cards: list[SampleCard] = field(default_factory=list)
+    priors: list[Strip] = field(default_factory=list)
+
+    @property
+    def rows(self) -> list[Strip]:
+        """All rows, those of noise at the end."""
+        return [*(card.samples for card in self.cards), *self.priors]
 
 
 @dataclass
 class SampleSets:
     """All sample sets; `same_noise` says whether image k of each started from the same x_T."""
 
-    cards: list[SampleCard] = field(default_factory=list)
+    groups: list[SampleGroup] = field(default_factory=list)
     same_noise: str = ""
     left_out: list[str] = field(default_factory=list)
+
+    @property
+    def cards(self) -> list[SampleCard]:
+        """Of all groups."""
+        return [card for group in self.groups for card in group.cards]
 
 
 def png(image: np.ndarray) -> bytes:
@@ -81,22 +102,28 @@ def tile(images: np.ndarray, columns: int) -> np.ndarray:
     return out
 
 
-def sheet(strips: Sequence[Strip], columns: int = 1) -> bytes:
-    """Labelled images on one white sheet, for Markdown and slides."""
+def errors(images: np.ndarray, originals: np.ndarray) -> np.ndarray:
+    """(N, H, W, C) uint8 of both -> AMPLIFIED |difference| of each channel, uint8; black where nothing differs."""
+    difference = np.abs(as_rgb(images).astype(np.int16) - as_rgb(originals).astype(np.int16))
+    return (difference * AMPLIFIED).clip(0, 255).astype(np.uint8)
+
+
+def sheet(strips: Sequence[Strip]) -> bytes:
+    """Labelled rows of images on one white sheet, for Markdown and slides."""
     font = ImageFont.load_default(size=13)
-    opened = [Image.open(io.BytesIO(s.png)) for s in strips]
-    columns = min(columns, len(strips))
-    width = math.ceil(max([p.width for p in opened] + [font.getlength(one_line(s.label)) for s in strips]))
-    rows = [range(n, min(n + columns, len(strips))) for n in range(0, len(strips), columns)]
-    heights = [max(opened[k].height for k in row) + 34 for row in rows]
-    page = Image.new("RGB", (columns * (width + 16) + 8, sum(heights) + 8), "white")
+    rows = [[Image.open(io.BytesIO(data)) for data in (s.png, s.error) if data] for s in strips]
+    width = math.ceil(max([p.width for row in rows for p in row] + [font.getlength(one_line(s.label)) for s in strips]))
+    height = sum(p.height + GAP for row in rows for p in row) + 32 * len(rows) + 8
+    page = Image.new("RGB", (width + 24, height), "white")
     draw = ImageDraw.Draw(page)
     top = 4
-    for row, height in zip(rows, heights, strict=True):
-        for n, k in enumerate(row):
-            draw.text((8 + n * (width + 16), top + 4), one_line(strips[k].label), fill="black", font=font)
-            page.paste(opened[k], (8 + n * (width + 16), top + 24))
-        top += height
+    for strip, row in zip(strips, rows, strict=True):
+        draw.text((8, top + 4), one_line(strip.label), fill="black", font=font)
+        top += 24
+        for image in row:
+            page.paste(image, (8, top))
+            top += image.height + GAP
+        top += 8
     buffer = io.BytesIO()
     page.save(buffer, format="PNG", compress_level=4)
     return buffer.getvalue()
@@ -119,31 +146,42 @@ def reconstructions(sweep: Sweep) -> list[ReconstructionGroup]:
         try:
             originals, images = stored.array("originals.npy"), stored.array("images.npy")
             name = hashlib.sha256(originals.tobytes()).hexdigest()
-            detail = _line(_scores(sweep, stored.key, [stored.key]))
-            row = Strip(sweep.label(stored.key), png(tile(images[:COLUMNS], COLUMNS)), detail)
             group = groups.setdefault(name, ReconstructionGroup([]))
             if not group.rows:
-                group.rows.append(Strip("original", png(tile(originals[:COLUMNS], COLUMNS)), "validation images"))
-            group.rows.append(row)
+                shown = png(tile(originals[:COLUMNS], COLUMNS))
+                group.rows.append(Strip("original", shown, "validation images", alt="original validation images"))
+            label = sweep.label(stored.key)
+            group.rows.append(
+                Strip(
+                    label,
+                    png(tile(images[:COLUMNS], COLUMNS)),
+                    _line(_scores(sweep, stored.key, [stored.key])),
+                    png(tile(errors(images[:COLUMNS], originals[:COLUMNS]), COLUMNS)),
+                    f"the same images reconstructed by {label}",
+                )
+            )
         except UNREADABLE as error:
             sweep.problems.append(f"{stored.key}: reconstructions are not shown: {error}.")
     return list(groups.values())
 
 
-def _same_noise(used: dict[str, Stored]) -> str:
-    """Whether image k of each grid starts from the same x_T: it does for equal seed and latent shape."""
-    groups: dict[str, list[str]] = {}
-    for label, stored in used.items():
-        seed, shape = stored.summary.get("seed"), stored.summary.get("latent_shape")
-        if seed is None or shape is None:
-            return "Whether the grids start from the same x_T is not recorded."
-        groups.setdefault(f"seed {seed}, latent shape {json.dumps(shape)}", []).append(label)
-    if len(used) < 2:
-        return f"x_T: {next(iter(groups))}." if groups else ""
+def _same_noise(groups: Sequence[SampleGroup]) -> str:
+    """Whether image k of each row starts from the same x_T: it does for equal seed and latent shape."""
+    count = sum(len(g.cards) for g in groups)
+    if any(not g.about for g in groups):
+        return "Whether the rows start from the same x_T is not recorded."
+    if count < 2:
+        return f"x_T: {groups[0].about}." if groups else ""
     if len(groups) == 1:
-        return f"Image k of every grid starts from the same x_T ({next(iter(groups))})."
-    parts = "; ".join(f"{name}: {', '.join(labels)}" for name, labels in groups.items())
-    return f"The grids do not all start from the same x_T; image k is comparable only within a group. {parts}."
+        return f"Image k of every row starts from the same x_T ({groups[0].about})."
+    parts = "; ".join(f"{g.about}: {', '.join(c.label for c in g.cards)}" for g in groups)
+    return f"The rows do not all start from the same x_T; image k is comparable only within a group. {parts}."
+
+
+def noise_of(stored: Stored) -> str:
+    """What decides the x_T of a sample set; empty where it is not recorded."""
+    seed, shape = stored.summary.get("seed"), stored.summary.get("latent_shape")
+    return "" if seed is None or shape is None else f"seed {seed}, latent shape {json.dumps(shape)}"
 
 
 def _classes(sweep: Sweep, stored: Stored) -> str:
@@ -153,32 +191,44 @@ def _classes(sweep: Sweep, stored: Stored) -> str:
     names = next((o.summary["class_names"] for o in inputs if o.summary.get("class_names")), None)
     if not labels or not names:
         return ""
-    return "classes " + ", ".join(class_title(k, names) for k in dict.fromkeys(labels[: SIDE**2]))
+    return "classes " + ", ".join(class_title(k, names) for k in dict.fromkeys(labels[:COLUMNS]))
 
 
 def samples(sweep: Sweep) -> SampleSets:
-    """The first SIDE² samples of each set, beside its decoded N(0, I) latents."""
-    out, used = SampleSets(), dict[str, Stored]()
-    for stored in sweep.with_file("images.npy", "prior.npy"):
+    """The first COLUMNS samples of each set as a row, in groups of the same x_T, with the decoded x_T below."""
+    out, groups = SampleSets(), dict[str, SampleGroup]()
+    for count, stored in enumerate(sweep.with_file("images.npy", "prior.npy")):
         label = sweep.label(stored.key)
-        if len(out.cards) == MAX_SAMPLE_SETS:
+        if count >= MAX_SAMPLE_SETS:
             out.left_out.append(label)
             continue
         try:
-            about = stored.summary
-            readers = {o.key for o in sweep.objects.values() if stored.key in o.inputs.values()}
-            facts = [f"NFE {about['nfe']}"] if about.get("nfe") is not None else []
-            facts += [counted(about["count"], "image")] if about.get("count") is not None else []
-            facts += [text] if (text := _classes(sweep, stored)) else []
-            scores = _scores(sweep, stored.key, readers)
-            facts += [text] if (text := _line(s for s in scores if s.shown_in == "terminal")) else []
-            grid = Strip(label, png(tile(stored.array("images.npy")[: SIDE**2], SIDE)))
-            prior = None
-            if stored.has("prior.npy"):
-                prior = Strip(f"{label}: N(0, I)", png(tile(stored.array("prior.npy")[: SIDE**2], SIDE)))
-            out.cards.append(SampleCard(label, stored.key, ", ".join(facts), grid, prior))
-            used[label] = stored
+            card = sample_card(sweep, stored)
+            group = groups.setdefault(noise_of(stored), SampleGroup(noise_of(stored)))
+            prior = png(tile(stored.array("prior.npy")[:COLUMNS], COLUMNS))
+            if prior not in [p.png for p in group.priors]:
+                alt = f"what the decoder of {label} makes of noise"
+                group.priors.append(Strip("decoded N(0, I)", prior, f"of {label}", alt=alt))
+            group.cards.append(card)
         except UNREADABLE as error:
             sweep.problems.append(f"{stored.key}: samples are not shown: {error}.")
-    out.same_noise = _same_noise(used)
+    out.groups = [g for g in groups.values() if g.cards]
+    for group in out.groups:
+        if len(group.priors) == 1:  # one decoder for all
+            group.priors = [replace(group.priors[0], detail="where samples start, by the same decoder")]
+    out.same_noise = _same_noise(out.groups)
     return out
+
+
+def sample_card(sweep: Sweep, stored: Stored) -> SampleCard:
+    """The row of one sample set. Raises what UNREADABLE lists for damage."""
+    about, label = stored.summary, sweep.label(stored.key)
+    readers = {o.key for o in sweep.objects.values() if stored.key in o.inputs.values()}
+    facts = [f"NFE {about['nfe']}"] if about.get("nfe") is not None else []
+    facts += [counted(about["count"], "image")] if about.get("count") is not None else []
+    facts += [text] if (text := _classes(sweep, stored)) else []
+    scores = _scores(sweep, stored.key, readers)
+    facts += [text] if (text := _line(s for s in scores if s.shown_in == "terminal")) else []
+    detail, drawn = ", ".join(facts), stored.array("images.npy")[:COLUMNS]
+    row = Strip(label, png(tile(drawn, COLUMNS)), detail, alt=f"{len(drawn)} samples of {label}")
+    return SampleCard(label, stored.key, detail, row)

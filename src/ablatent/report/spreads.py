@@ -19,7 +19,7 @@ class Spreads:
     value: mean over distinct trainings of the mean over the sets of samples of each. trainings: sample deviation of
     these means; samples: deviation over the sets of samples of one training, pooled over trainings, or where each has
     one set half of its 95 % interval (of_sets tells which); metric: mean of the metric's own. None where there is none.
-    interval: over samples, of a single score that has one. count: distinct trainings.
+    interval: over samples, of a single score that has one. means: one for each distinct training.
     """
 
     value: float
@@ -28,7 +28,12 @@ class Spreads:
     metric: float | None = None
     of_sets: bool = False
     interval: tuple[float, float] | None = None
-    count: int = 1
+    means: tuple[float, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """Distinct trainings."""
+        return len(self.means)
 
     def over(self, kind: str) -> float | None:
         """The spread of one of KINDS."""
@@ -71,7 +76,7 @@ def spreads_of(sweep: Sweep, jobs: Sequence[JobResult], metric: str) -> Spreads 
         metric=statistics.fmean(own) if own else None,
         of_sets=bool(within),
         interval=scores[0].interval if len(scores) == 1 else None,
-        count=len(sets),
+        means=tuple(means),
     )
 
 

@@ -8,7 +8,8 @@ from ablatent.core.errors import ConfigError
 from ablatent.core.files import write_atomic, write_json
 from ablatent.report import html, markdown, page
 from ablatent.report.csv_files import jobs_csv, settings_csv
-from ablatent.report.drawn import Drawn, earlier_figures
+from ablatent.report.drawn import FORMATS, Drawn, earlier_figures
+from ablatent.report.latex import latex_table
 from ablatent.report.load import load_sweep
 from ablatent.report.model import Sweep
 from ablatent.report.place import HTML, check_out
@@ -31,7 +32,8 @@ class ReportPaths:
 
 
 def write_report(store_root: Path, sweep_id: str, out: Path | None = None, record: Path | None = None) -> ReportPaths:
-    """report.html, report.md, report.csv, figures/*.png; of a sweep with claims verdicts.json, with seeds settings.csv.
+    """report.html, report.md, report.csv, results.tex and figures (PNG, SVG, PDF); of a sweep with claims
+    verdicts.json, with seeds settings.csv.
 
     They go into STORE/sweeps/ID/report, or into the folder `out`. record: see `load_sweep`. Raises ConfigError:
     `sweep`, when the store holds no readable plan of that name; `out`, for a folder with something else, and for one
@@ -58,9 +60,11 @@ def _write(sweep: Sweep, folder: Path, drawn: Drawn) -> ReportPaths:
         gathered = page.gather(sweep, drawn)
         if sweep.claims:
             write_json(folder / VERDICTS, as_json(gathered.verdicts))
-        for old in (folder / "figures").glob("*.png"):  # figures of an earlier report of this sweep
-            old.unlink()
+        for name in FORMATS:  # figures of an earlier report of this sweep
+            for old in (folder / "figures").glob(f"*.{name}"):
+                old.unlink()
         figures = page.write_figures(gathered, folder / "figures", drawn)
+        write_atomic(folder / "results.tex", latex_table(gathered.main).encode())
         write_atomic(folder / "report.md", markdown.render(gathered).encode())
         write_atomic(folder / HTML, html.render(gathered).encode())
     return ReportPaths(folder, folder / HTML, folder / "report.md", folder / "report.csv", figures, gathered.problems)

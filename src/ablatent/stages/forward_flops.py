@@ -3,13 +3,15 @@
 torch.utils.flop_counter counts the same below autograd; it imports torch's compiler for that, for a second of planning.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+
+T = TypeVar("T")
 
 
 def _convolution(out: Tensor, x: Tensor, weight: Tensor, *_: Any, **__: Any) -> int:
@@ -56,6 +58,14 @@ class ForwardFlops(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.total = 0
+
+    def of_first(self, items: Iterator[T]) -> Iterator[T]:
+        """The items, of which making the first one is counted."""
+        with self:
+            first = next(items, None)
+        if first is not None:
+            yield first
+            yield from items
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))

@@ -136,6 +136,11 @@ def sweep_ids(root: Path) -> list[SweepId]:
     return list(reversed(_names(SweepId, (plan.parent for plan in plans))))
 
 
+def comparison_folder(root: Path, first: SweepId, second: SweepId) -> Path:
+    """The folder of the comparison of two sweeps, whether it is there or not."""
+    return root / "comparisons" / f"{first}-{second}"
+
+
 def search_folder(root: Path, search: SearchName) -> Path:
     """The folder of a search, whether it is there or not."""
     return root / "searches" / search

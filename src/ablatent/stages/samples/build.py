@@ -13,6 +13,7 @@ from ablatent.core.progress import track
 from ablatent.data.tensors import to_images
 from ablatent.samplers.base import Sampler
 from ablatent.stages.context import Context
+from ablatent.stages.forward_flops import ForwardFlops
 from ablatent.stages.generator import load_generator, validation_source
 from ablatent.tasks.generate import Draws, Model, advancing
 
@@ -27,9 +28,11 @@ def build(ctx: Context) -> None:
     model, guidance, source = generator.model, generator.guided.guidance, generator.source(range(count))
     blocks = ctx.blocks("images")
     draws = Draws(seed, range(count), size, done=blocks.done)
+    flops, counted = ForwardFlops(), 0  # of one batch: each has as many for an image
     start = time.monotonic() - blocks.seconds
     with track(ctx.title, count * sampler.steps, "image steps", blocks.done * sampler.steps) as bar:
-        for x_T, z in generator(sampler, draws, source, advancing(bar)):
+        for x_T, z in flops.of_first(generator(sampler, draws, source, advancing(bar))):
+            counted = counted or len(z)
             blocks.add(len(z), images=to_images(model.decode(z)), priors=to_images(model.decode(x_T)))
     spent = time.monotonic() - start
     blocks.save("images", ctx.work.files / "images.npy")
@@ -44,6 +47,7 @@ def build(ctx: Context) -> None:
             "nfe": sampler.nfe(),
             "network_rows": guidance.network_rows(),
             "classifier_gradients": sampler.nfe() if guidance.needs_classifier else 0,
+            "flops_per_image": flops.total // counted if counted else None,
             "seconds": round(spent, 3),
             "images_per_second": round(count / spent, 3),
             "labels": None if source.annotations.labels is None else source.annotations.labels.tolist(),

@@ -1,0 +1,196 @@
+"""Two sweeps of a store: the settings that both have, metric by metric, with the interval of each difference."""
+
+import json
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ablatent.core.errors import ConfigError
+from ablatent.core.targets import TARGET
+from ablatent.report.load import load_sweep
+from ablatent.report.metrics import decimals
+from ablatent.report.model import JobResult, StoredScore, Sweep, show_value
+from ablatent.report.spreads import spreads_of
+from ablatent.report.tables import Cell, JobRow, TableData, flatten, protocol_text, row_score, short, shown_metrics
+
+APART = {"title", "question", "out", "do", "verb", "hydra", "tracking", "executor", "store", "runtime"}
+"""Keys in which sweeps may differ without another result."""
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A setting that both sweeps have, with its jobs in each: one, or all its seeds."""
+
+    setting: str
+    rows: tuple[JobRow, JobRow]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of the second sweep from the first, in one metric. half: of the 95 % interval of the difference, None where it is
+    not known; how: what it comes from."""
+
+    pair: Pair
+    scores: tuple[StoredScore, StoredScore]
+    half: float | None
+    how: str
+
+    @property
+    def value(self) -> float:
+        """Second less first."""
+        return self.scores[1].value - self.scores[0].value
+
+
+@dataclass
+class Comparison:
+    """refused: metric → fields of its protocols that differ, so that its numbers are not compared."""
+
+    sweeps: tuple[Sweep, Sweep]
+    pairs: list[Pair]
+    metrics: dict[str, list[Difference]] = field(default_factory=dict)
+    refused: dict[str, list[str]] = field(default_factory=dict)
+
+
+def compare(store: Path, ids: Sequence[str]) -> Comparison:
+    """Compare two sweeps. Raises ConfigError (`compare`) for other than two known sweeps, without a common setting,
+    and where no metric was measured by the same protocol in both."""
+    if len(ids) != 2 or len(set(ids)) != 2:
+        raise ConfigError("compare", "the ids of two sweeps: compare=[A,B]", list(ids))
+    try:
+        a, b = (load_sweep(store, text) for text in ids)
+    except ConfigError as error:
+        raise ConfigError("compare", error.expected, error.got, error.do) from None
+    found = Comparison((a, b), pairs(a, b))
+    if not found.pairs:
+        do = f"{a.id} has {_settings(a)}; {b.id} has {_settings(b)}."
+        raise ConfigError("compare", "two sweeps with a setting that both have", list(ids), do)
+    for metric in [m for m in shown_metrics(a) if a.metrics[m].beside is None]:
+        differences = [d for pair in found.pairs if (d := difference(found.sweeps, pair, metric))]
+        fields = sorted({name for d in differences for name in _differing(d.scores)})
+        if fields:
+            found.refused[metric] = fields
+        elif differences:
+            found.metrics[metric] = differences
+    if not found.metrics:
+        reasons = "; ".join(f"{a.metrics[m].label}: {', '.join(f)} differ" for m, f in found.refused.items())
+        do = reasons or "They have no metric in common."
+        raise ConfigError("compare", "two sweeps with a metric that both measured by one protocol", list(ids), do)
+    return found
+
+
+def _settings(sweep: Sweep) -> str:
+    return ", ".join(f"{a}={','.join(map(show_value, v))}" for a, v in sweep.axes.items()) or "no axes"
+
+
+def pairs(a: Sweep, b: Sweep) -> list[Pair]:
+    """The settings that both have, in the order of the first: jobs agree in all axes of either, seeds apart.
+
+    What a job has on an axis that only the other sweep has is read from its configuration.
+    """
+    axes = list(dict.fromkeys([*a.plain_axes, *b.plain_axes]))
+    mine, others = _by_setting(a, axes), _by_setting(b, axes)
+    found = []
+    for setting, jobs in mine.items():
+        if setting in others:
+            rows = (JobRow(jobs[0].axes, jobs), JobRow(others[setting][0].axes, others[setting]))
+            label = " ".join(f"{axis}={_shown(axis, jobs[0], others[setting][0])}" for axis in axes)
+            found.append(Pair(label or "the only setting", rows))
+    return found
+
+
+def _by_setting(sweep: Sweep, axes: Sequence[str]) -> dict[str, list[JobResult]]:
+    found: dict[str, list[JobResult]] = {}
+    for job in sweep.jobs:
+        values = [_value(job, axis) for axis in axes]
+        found.setdefault(json.dumps(values, sort_keys=True, default=str), []).append(job)
+    return found
+
+
+def _value(job: JobResult, axis: str) -> Any:
+    """What decides the job on an axis: the node of its configuration; without one the value that was typed."""
+    node: Any = job.config
+    for part in axis.lstrip("+~").split("."):
+        if not isinstance(node, Mapping) or part not in node:
+            return job.axes.get(axis)
+        node = node[part]
+    return node
+
+
+def _shown(axis: str, *jobs: JobResult) -> str:
+    typed = next((job.axes[axis] for job in jobs if axis in job.axes), None)
+    value = _value(jobs[0], axis) if typed is None else typed
+    if isinstance(value, Mapping) and TARGET in value:
+        return str(value[TARGET]).rpartition(".")[2]
+    return show_value(value)
+
+
+def difference(sweeps: tuple[Sweep, Sweep], pair: Pair, metric: str) -> Difference | None:
+    """Of one setting in one metric; None where one of the two was not measured.
+
+    The interval: over several trainings in both, Welch's of the difference of two means (Welch 1947, "The
+    generalization of 'Student's' problem"); of single trainings, over their samples, the root of the sum of squares of
+    the two halves.
+    """
+    a, b = (row_score(sweep, row, metric) for sweep, row in zip(sweeps, pair.rows, strict=True))
+    of_a, of_b = (spreads_of(sweep, row.jobs, metric) for sweep, row in zip(sweeps, pair.rows, strict=True))
+    if a is None or b is None or of_a is None or of_b is None:
+        return None
+    measured = [[j.scores[metric] for j in row.jobs if metric in j.scores] for row in pair.rows]
+    stages = [{score.stage: score.value for score in scores} for scores in measured]  # each stage once
+    if stages[0] == stages[1]:
+        return Difference(pair, (a, b), None, "the same stages in both")
+    counts = f"{of_a.count} and {of_b.count} trainings"
+    if min(of_a.count, of_b.count) > 1:
+        return Difference(pair, (a, b), welch(of_a.means, of_b.means), counts)
+    if max(of_a.count, of_b.count) == 1 and a.interval is not None and b.interval is not None:
+        halves = [(score.interval[1] - score.interval[0]) / 2 for score in (a, b) if score.interval]
+        return Difference(pair, (a, b), math.hypot(*halves), "samples of one training each")
+    return Difference(pair, (a, b), None, "one training" if max(of_a.count, of_b.count) == 1 else counts)
+
+
+def welch(a: Sequence[float], b: Sequence[float]) -> float:
+    """Half of the 95 % interval of mean(b) - mean(a), for normal values of unequal variances; two or more of each."""
+    from scipy.special import stdtrit
+
+    parts = [statistics.variance(values) / len(values) for values in (a, b)]
+    if not sum(parts):
+        return 0.0
+    freedom = sum(parts) ** 2 / sum(p**2 / (len(v) - 1) for p, v in zip(parts, (a, b), strict=True))
+    return float(stdtrit(freedom, (1 + LEVEL) / 2)) * math.sqrt(sum(parts))
+
+
+def _differing(scores: tuple[StoredScore, StoredScore]) -> list[str]:
+    a, b = (score.protocol for score in scores)
+    return [n for n in {**a, **b} if protocol_text({n: a.get(n)}) != protocol_text({n: b.get(n)})]
+
+
+def differences_table(found: Comparison, metric: str) -> TableData:
+    """One metric of all common settings; a difference is bold where its interval is beyond zero."""
+    differences, about = found.metrics[metric], found.sweeps[0].metrics[metric]
+    places = decimals([s.value for d in differences for s in d.scores])
+    rows = []
+    for d in differences:
+        texts = [f"{s.value:.{places}f}" + ("" if s.std is None else f" ± {s.std:.{places}f}") for s in d.scores]
+        half = "" if d.half is None else f" ± {d.half:.{places}f}"
+        certain = d.half is not None and abs(d.value) > d.half
+        tone = ""
+        if certain and about.better:
+            tone = "ok" if (d.value < 0) == (about.better == "lower") else "bad"
+        shown = Cell(f"{d.value:+.{places}f}{half}", best=certain, hint=repr(d.value), tone=tone)
+        rows.append([Cell(d.pair.setting), *map(Cell, texts), shown, Cell(d.how, tone="quiet")])
+    return TableData(["setting", "A", "B", "B − A", "interval from"], rows)
+
+
+def settings_table(found: Comparison) -> TableData | None:
+    """The values of configuration in which the two differ at the first common setting; None where there are none."""
+    configs = []
+    for row in found.pairs[0].rows:
+        config = {name: value for name, value in row.jobs[0].config.items() if name not in APART}
+        configs.append(flatten(config))
+    names = [n for n in {**configs[0], **configs[1]} if configs[0].get(n) != configs[1].get(n)]
+    rows = [[Cell(n), *(short(c[n]) if n in c else Cell("·", tone="quiet") for c in configs)] for n in names]
+    return TableData(["key", "A", "B"], rows, 3) if rows else None
