@@ -43,7 +43,7 @@ def test_seeds_are_one_point_with_a_bar(tmp_path: Path) -> None:
     content = chart_of(tmp_path, {"sampler.steps": ["5", "20"], "samples.seed": ["0", "1", "2"]})
     fid = next(y for y in content["y"] if y["title"] == "FID(quick) ↓")
     assert fid["values"] == pytest.approx([3.15, 1.95]) and fid["half"] == pytest.approx([0.05, 0.05])
-    assert fid["bars"] == "standard deviation over seeds"
+    assert fid["bars"] == "standard deviation over sets of samples"
     assert content["rows"] == ["sampler.steps=5", "sampler.steps=20"]
 
 

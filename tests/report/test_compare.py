@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report_store import build
+from report_store import TRAININGS, build
 from scipy.stats import ttest_ind
 
 from ablatent.core.errors import ConfigError
@@ -50,12 +50,11 @@ def test_an_axis_that_one_sweep_lacks_is_read_from_the_configuration(tmp_path: P
 
 
 def test_intervals_of_seeds_are_those_of_welch(tmp_path: Path) -> None:
-    seeds = {"samples.seed": ["0", "1", "2"]}
-    found = two(tmp_path, {**STEPS, **seeds}, {**STEPS, "samples.seed": ["0", "1", "3", "4"]}, worse=0.2)
+    found = two(tmp_path, {**STEPS, "seed": ["0", "1", "2"]}, {**STEPS, "seed": ["0", "2"]}, worse=3.0)
     (first, _) = found.metrics["fid_192"]
-    values = [[1.5 + 8 / 5 + 0.05 * seed + worse for seed in of] for of, worse in (((0, 1, 2), 0), ((0, 1, 3, 4), 0.2))]
+    values = [[1.5 + 8 / 5 + TRAININGS[s] * (1 + 2 / 5) + worse for s in of] for of, worse in (("012", 0), ("02", 3.0))]
     interval = ttest_ind(values[1], values[0], equal_var=False).confidence_interval(0.95)
-    assert first.value - first.half == pytest.approx(interval.low) and first.how == "3 and 4 seeds"  # type: ignore[operator]
+    assert first.value - first.half == pytest.approx(interval.low) and first.how == "3 and 2 trainings"  # type: ignore[operator]
     cell = differences_table(found, "fid_192").rows[0][3]
     assert cell.best and cell.tone == "bad"
     assert welch([1.0, 1.0], [2.0, 2.0]) == 0.0

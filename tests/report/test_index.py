@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -95,7 +96,8 @@ def test_the_verb_takes_one_of_its_ways(tmp_path: Path, capsys: pytest.CaptureFi
     assert verb([], store, {**nothing, "index": str(tmp_path / "sweeps")}, "") == 0
     assert verb([], store, {**nothing, "compare": ids}, "") == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert "index of 2 reports:" in printed and "comparison of 2 settings in 8 metrics:" in printed
+    assert "index of 2 reports:" in printed
+    assert re.search(r"comparison of 2 settings in \d+ metrics: ", printed), printed
     assert (tmp_path / "comparisons" / "-".join(ids) / "report.html").is_file()
     with pytest.raises(
         ConfigError, match=r"^compare: expected one of sweep, compare and index; got 'sweep and compare'"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from report_store import TRAININGS, build, sealed
 
-from ablatent.report import page, tables
+from ablatent.report import remarks, tables
 from ablatent.report.csv_files import jobs_csv, settings_csv
 from ablatent.report.load import load_sweep
 from ablatent.report.model import Sweep
@@ -84,10 +84,10 @@ def test_one_set_of_samples_has_the_interval_of_its_score(tmp_path: Path) -> Non
     assert "95 % over samples [1.80, 2.20]" in alone.rows[0][alone.columns.index("FID(quick) ↓")].hint
     rows = list(csv.DictReader(jobs_csv(sweep).splitlines()))
     assert float(rows[0]["fid_192_low"]) == pytest.approx(1.8) and float(rows[0]["fid_192_high"]) == pytest.approx(2.2)
-    remarks = page._remarks(sweep, by_seed=True)
-    assert any(r.startswith("± trainings") and "FID(quick)" in r for r in remarks)
-    assert any(r.startswith("± samples is half of the 95 % interval") for r in remarks)
-    assert any(r.startswith("± metric") and "KID(quick)" in r for r in remarks)
+    below = remarks.remarks(sweep, by_seed=True)
+    assert any(r.startswith("± trainings") and "FID(quick)" in r for r in below)
+    assert any(r.startswith("± samples is half of the 95 % interval") for r in below)
+    assert any(r.startswith("± metric") and "KID(quick)" in r for r in below)
 
 
 def test_a_damaged_interval_is_a_problem_and_no_error(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def report_of(publication: Publication, title: str, project: str, entity: str) -
     sweep = publication.overview.sweep
     blocks: list[interface.BlockTypes] = [wr.P(publication.question)] if publication.question else []
     if publication.claims:
-        blocks += [wr.H2("Verdicts"), wr.MarkdownBlock("\n\n".join(map(_claim, publication.claims)))]
+        blocks += [wr.H2("Claims and verdicts"), wr.MarkdownBlock("\n\n".join(map(_claim, publication.claims)))]
     blocks += [wr.H2("Results"), wr.MarkdownBlock("\n".join([publication.results, "", *_listed(publication)]))]
     for name, panels in sections_of(publication.overview):
         runs = wr.Runset(entity=entity, project=project, name=f"sweep {sweep}", filters=runs_of(publication.overview))
