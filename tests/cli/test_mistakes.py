@@ -13,7 +13,7 @@ MISTAKES = {
     **{f"~{key}": [f"~{key}", "a key that can be left out"] for key in ("training.steps", "verb", "store", "preset")},
     "training.ema={_target_:os.mkdir,path:x}": ["training.ema._target_", "decay, warmup, extra_decays"],
     "stages={x:{_target_:os.mkdir,path:x}}": ["stages.x", "+stage@stages.NAME=OPTION"],
-    "do=report first_stage=vq": ["first_stage", "do=report: sweep, out, store"],
+    "do=report first_stage=vq": ["first_stage", "do=report: sweep, out, compare, index, store"],
     "do=status n=3": ["n", "do=status"],
     "-m do=run,plan": ["do", "cannot be swept"],
     "-m do=report sweep=a,b": ["do", "run or plan with -m"],
