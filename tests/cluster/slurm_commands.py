@@ -87,7 +87,7 @@ class Command:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait()
         self.cluster.run("scancel", "--user=root")
-        wait_until(lambda: not self.cluster.queue(), "an empty queue")
+        wait_until(lambda: not self.cluster.queue(), "an empty queue", 120)  # a killed node takes its time
 
 
 def worker_of(key: Key) -> int:
