@@ -74,8 +74,12 @@ class Chaos:
             return False
         except subprocess.TimeoutExpired:
             pass
-        workers = self.workers()
-        if workers and self.draw.random() < 2 / 3:
+        of_worker = self.draw.random() < 2 / 3
+        while not (workers := self.workers()) and of_worker:  # those of a driver that has just begun
+            if self.driver.poll() is not None:
+                return False
+            time.sleep(0.2)
+        if of_worker:
             number = self.draw.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGSTOP))
             with suppress(ProcessLookupError):
                 os.kill(self.draw.choice(workers).pid, number)
