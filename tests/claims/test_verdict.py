@@ -52,6 +52,15 @@ def test_equal_seeds_are_pairs_and_others_are_not():
     assert apart.enough is not None and apart.enough > 4 and paired.enough is None
 
 
+def test_groups_of_seeds_are_arms_of_their_trainings():
+    values = [1.0, 1.2, 1.1, 1.3, 1.15, 1.25]
+    jobs = [job(value, str(seed), seed=seed) for seed, value in enumerate(values)]
+    found = verdict(jobs, contrast("equal", 0.5, of={"seed": [0, 1, 2]}, against={"seed": [3, 4, 5]}))
+    expected = stats.ttest_ind(values[:3], values[3:], equal_var=False).confidence_interval(0.95)
+    assert found.replicates == (3, 3) and found.interval == pytest.approx((expected.low, expected.high))
+    assert found.verdict == "agree" and found.test.startswith("Welch")
+
+
 def test_a_failed_job_takes_its_pair_away_and_is_named():
     found = verdict(seeds([1.0, 2.1, None, 4.2], [1.5, 2.5, 3.6, 4.6]))
     assert found.test == "paired t" and found.replicates == (3, 3)
