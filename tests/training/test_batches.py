@@ -11,8 +11,10 @@ from test_resume import Line, batch_at, train
 
 from ablatent.core.ranks import BatchShard
 from ablatent.core.rng import stream
+from ablatent.data.latents import ChannelMoments, LatentNormalizer, Latents
 from ablatent.training import loop
 from ablatent.training.batches import Epochs, ahead
+from ablatent.training.diffusion import LatentBatches
 from ablatent.training.first_stage import FirstStageTraining, ImageBatches
 from ablatent.training.loop import fit
 from ablatent.training.settings import Runtime
@@ -127,3 +129,23 @@ def test_a_training_that_fails_leaves_no_thread(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="of this step"):
         fit(Failing(), batch_at, folder, folder.recorder(), Runtime(), "a line")
     assert not threads()
+
+
+def test_shuffled_conditions_are_those_of_other_images_in_training_alone():
+    """The same image always has the condition of the same other one; nothing else of the batch changes."""
+    n = 60
+    mean = np.arange(n, dtype=np.float32).reshape(1, n, 1, 1, 1) * np.ones((1, 1, 2, 2, 2), np.float32)
+    normalizer = LatentNormalizer.fit(ChannelMoments.of(lambda: [(mean[0], np.zeros_like(mean[0]))], n * 4), "none")
+    latents = Latents(mean, np.zeros_like(mean), normalizer)
+    train, fields = np.arange(10, n), {"label": np.arange(n)}
+    plain, shuffled = (LatentBatches(latents, train, fields, 25, 3, shuffled=on) for on in (False, True))
+    of = {}
+    for step in range(4):  # two epochs
+        (a,), (b,) = plain(step, BatchShard()), shuffled(step, BatchShard())
+        assert all(torch.equal(a[name], b[name]) for name in a if name != "label")
+        for image, label in zip(a["label"].tolist(), b["label"].tolist(), strict=True):
+            assert of.setdefault(image, label) == label
+    assert sorted(of) == sorted(of.values()) == train.tolist()
+    assert sum(image == label for image, label in of.items()) < 6
+    (seen,) = shuffled.validation(np.arange(10), 1)
+    assert seen["label"].tolist() == list(range(10))
