@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ablatent.cli.all_experiments import sequence
+from ablatent.cli.all_experiments import sequence, wanted
 from ablatent.core.errors import ConfigError
 from commands import ROOT, python
 
@@ -38,3 +38,9 @@ def test_a_name_that_is_no_experiment_is_refused(tmp_path: Path) -> None:
     root = project(tmp_path, "fist", first=SWEEP)
     with pytest.raises(ConfigError, match="Did you mean 'first'"):
         sequence(root)
+
+
+def test_all_is_not_one_of_several() -> None:
+    assert wanted(["experiments=all"]) and not wanted(["experiments=first_stage"]) and not wanted([])
+    with pytest.raises(ConfigError, match=r"^experiments: "):
+        wanted(["experiments=first_stage,all"])

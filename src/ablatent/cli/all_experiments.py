@@ -16,8 +16,11 @@ ALL = "all"
 
 
 def wanted(overrides: Sequence[str]) -> bool:
-    """Whether the typed experiment is all of them."""
-    return value_of(overrides, "experiments") == ALL
+    """Whether the typed experiment is all of them. Raises ConfigError where it is all and others."""
+    typed = value_of(overrides, "experiments") or ""
+    if typed != ALL and ALL in typed.split(","):
+        raise ConfigError("experiments", f"{ALL}, or the name of one experiment", typed)
+    return typed == ALL
 
 
 def sequence(root: Path) -> list[str]:
