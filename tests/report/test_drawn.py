@@ -1,5 +1,6 @@
 """Figures are drawn again when what they show has changed, and only then."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from report_store import build
 
 from ablatent.report import drawn, figures
 from ablatent.report.drawn import FORMATS, RECORD, Drawn
+from ablatent.report.figures import grid_of
 from ablatent.report.write import ReportPaths, write_report
 
 DRAWN = {"over-sampler.steps", "curves-first_stage", "curves-diffusion", "latents"}
@@ -106,3 +108,11 @@ def test_a_record_names_no_file_elsewhere(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(data)
     first.record(inside, {f"../{name}": data for name, data in files.items()})
     assert Drawn([inside]).figure(what, lambda: drawing("second")) == drawing("second")
+
+
+def test_drawing_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """Hydra prints what libraries log, from INFO on."""
+    caplog.set_level(logging.INFO)
+    with grid_of(1) as ((axes,), out):
+        axes.plot([0, 1], [0, 1], label="a line")
+    assert set(out) == set(FORMATS) and caplog.records == []

@@ -6,6 +6,7 @@ PNG for pages, as SVG and PDF for papers.
 
 import io
 import json
+import logging
 import math
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -81,6 +82,7 @@ def grid_of(
             wspace=0.24,
             hspace=0.42,
         )
+        logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells each table of a font that PDF leaves out
         for name in formats:
             buffer = io.BytesIO()
             figure.savefig(buffer, format=name, metadata=UNDATED[name])
