@@ -14,6 +14,8 @@ from ablatent.report.compare import Comparison, compare, differences_table, sett
 from ablatent.report.compare_page import render, write_comparison
 from hostile import HOSTILE, Elements
 
+pytestmark = pytest.mark.slow  # each draws and writes whole reports
+
 A, B = "2026-11-22_20-00-00", "2026-11-23_20-00-00"
 STEPS = {"sampler.steps": ["5", "20"]}
 

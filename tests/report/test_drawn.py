@@ -12,6 +12,8 @@ from ablatent.report.drawn import FORMATS, RECORD, Drawn
 from ablatent.report.figures import grid_of
 from ablatent.report.write import ReportPaths, write_report
 
+pytestmark = pytest.mark.slow  # each draws and writes whole reports
+
 DRAWN = {"over-sampler.steps", "curves-first_stage", "curves-diffusion", "latents"}
 
 

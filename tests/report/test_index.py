@@ -18,6 +18,8 @@ from ablatent.report.write import write_report
 from ablatent.store.artifacts import FORMAT, FORMAT_FILE, Store
 from hostile import HOSTILE, Elements
 
+pytestmark = pytest.mark.slow  # each draws and writes whole reports
+
 
 def entries(page: Path) -> list[str]:
     """The links of the titles."""
@@ -64,7 +66,7 @@ def test_results_that_are_kept_as_markdown_are_listed(tmp_path: Path) -> None:
     for folder in results.glob("*/"):
         (tmp_path / folder.name).symlink_to(folder)
     page, count = write_index(tmp_path)
-    assert count == len(list(results.glob("*/report.md"))) > 5
+    assert count == len(list(results.glob("*/report.md"))) > 1
     assert "KL against VQ" in page.read_text()
 
 

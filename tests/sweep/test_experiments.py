@@ -63,6 +63,7 @@ def test_all_runs_every_experiment_with_a_claim():
     assert set(sequence(ROOT)) == claimed and len(claimed) == 14
 
 
+@pytest.mark.slow
 def test_larger_runs_that_experiments_name_are_planned():
     """The first values of what they sweep; data are not looked at."""
     jobs = []
