@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
 
 from ablatent.core.errors import DataError
 
@@ -55,6 +54,8 @@ def bonferroni(questions: int, level: float = LEVEL) -> float:
 
 def quantiles(degrees: np.ndarray, confidence: float) -> np.ndarray:
     """Half the widths of two-sided intervals of Student's t, in standard errors, of the shape of the degrees."""
+    from scipy.special import stdtrit  # a fifth of a second, for those who have claims
+
     return np.asarray(stdtrit(degrees, (1 + confidence) / 2))
 
 
@@ -98,7 +99,7 @@ def _interval(
 ) -> Estimate:
     """size: of the largest value, beside which a spread is rounding."""
     constant = bool(spread <= EQUAL * size)
-    half = 0.0 if constant else float(stdtrit(degrees, (1 + confidence) / 2)) * error
+    half = 0.0 if constant else float(quantiles(np.asarray(degrees), confidence)) * error
     return Estimate(
         effect=effect,
         low=effect - half,

@@ -9,7 +9,6 @@ import math
 from functools import cache, lru_cache
 
 import numpy as np
-from scipy.special import betaincinv, gammaincinv, ndtr
 
 from ablatent.claims.intervals import LEVEL, quantiles
 from ablatent.claims.observations import FEWEST
@@ -24,6 +23,8 @@ NODES, SHARES = 512, 64
 @cache
 def _spreads(degrees: int) -> np.ndarray:
     """(NODES,) quantiles of a sample deviation in units of the true one, of equal probability each."""
+    from scipy.special import gammaincinv
+
     return np.sqrt(gammaincinv(degrees / 2, _middle(NODES)) / (degrees / 2))
 
 
@@ -35,6 +36,8 @@ def _halves(n: int, confidence: float, paired: bool) -> np.ndarray:
     """
     if paired:
         return quantiles(np.array(n - 1.0), confidence) * _spreads(n - 1)
+    from scipy.special import betaincinv
+
     share = betaincinv((n - 1) / 2, (n - 1) / 2, _middle(SHARES))
     welch = (n - 1) / (share**2 + (1 - share) ** 2)
     return quantiles(welch, confidence)[:, None] * _spreads(2 * (n - 1))
@@ -55,6 +58,8 @@ def power_of(
     """
     error = spread * math.sqrt((1 if paired else 2) / n)
     half = _halves(n, confidence, paired)
+    from scipy.special import ndtr
+
     inside = ndtr((high - effect) / error - half) - ndtr((low - effect) / error + half)
     return float(np.clip(inside, 0, 1).mean())
 

@@ -66,7 +66,7 @@ def first_stage_size(config: Config) -> Size:
     side, name = int(config["data"]["size"]), str(node["_target_"]).rsplit(".", 1)[-1]
     model = model_of(config)
     count, latent = parameter_count(model), model.latent_shape(side, side)
-    if not model.trainable:
+    if not model.trainable or "training" not in node:  # of the store, or imported: nothing is trained
         return Size(kind="first_stage", part=name, parameters=count)
     training = node["training"]
     batch_size = int(training["batch_size"])
