@@ -2,23 +2,22 @@
 
 import json
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ablatent.claims.intervals import LEVEL, unpaired
 from ablatent.core.errors import ConfigError
 from ablatent.core.targets import TARGET
 from ablatent.report.load import load_sweep
 from ablatent.report.metrics import decimals
 from ablatent.report.model import JobResult, StoredScore, Sweep, show_value
 from ablatent.report.spreads import spreads_of
-from ablatent.report.tables import Cell, JobRow, TableData, flatten, protocol_text, row_score, short, shown_metrics
+from ablatent.report.tables import Cell, JobRow, TableData, differing, flatten, row_score, short, shown_metrics
 
 APART = {"title", "question", "out", "do", "verb", "hydra", "tracking", "executor", "store", "runtime"}
 """Keys in which sweeps may differ without another result."""
-LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def compare(store: Path, ids: Sequence[str]) -> Comparison:
         raise ConfigError("compare", "two sweeps with a setting that both have", list(ids), do)
     for metric in [m for m in shown_metrics(a) if a.metrics[m].beside is None]:
         differences = [d for pair in found.pairs if (d := difference(found.sweeps, pair, metric))]
-        fields = sorted({name for d in differences for name in _differing(d.scores)})
+        fields = sorted({name for d in differences for name in differing([s.protocol for s in d.scores])})
         if fields:
             found.refused[metric] = fields
         elif differences:
@@ -131,9 +130,8 @@ def _shown(axis: str, *jobs: JobResult) -> str:
 def difference(sweeps: tuple[Sweep, Sweep], pair: Pair, metric: str) -> Difference | None:
     """Of one setting in one metric; None where one of the two was not measured.
 
-    The interval: over several trainings in both, Welch's of the difference of two means (Welch 1947, "The
-    generalization of 'Student's' problem"); of single trainings, over their samples, the root of the sum of squares of
-    the two halves.
+    The interval: over several trainings in both, that of two arms of a claim (`claims.intervals.unpaired`); of single
+    trainings, over their samples, the root of the sum of squares of the two halves.
     """
     a, b = (row_score(sweep, row, metric) for sweep, row in zip(sweeps, pair.rows, strict=True))
     of_a, of_b = (spreads_of(sweep, row.jobs, metric) for sweep, row in zip(sweeps, pair.rows, strict=True))
@@ -145,27 +143,13 @@ def difference(sweeps: tuple[Sweep, Sweep], pair: Pair, metric: str) -> Differen
         return Difference(pair, (a, b), None, "the same stages in both")
     counts = f"{of_a.count} and {of_b.count} trainings"
     if min(of_a.count, of_b.count) > 1:
-        return Difference(pair, (a, b), welch(of_a.means, of_b.means), counts)
+        found = unpaired(of_b.means, of_a.means, LEVEL)
+        half = None if found.constant else (found.high - found.low) / 2
+        return Difference(pair, (a, b), half, f"{counts} that do not vary" if found.constant else counts)
     if max(of_a.count, of_b.count) == 1 and a.interval is not None and b.interval is not None:
         halves = [(score.interval[1] - score.interval[0]) / 2 for score in (a, b) if score.interval]
         return Difference(pair, (a, b), math.hypot(*halves), "samples of one training each")
     return Difference(pair, (a, b), None, "one training" if max(of_a.count, of_b.count) == 1 else counts)
-
-
-def welch(a: Sequence[float], b: Sequence[float]) -> float:
-    """Half of the 95 % interval of mean(b) - mean(a), for normal values of unequal variances; two or more of each."""
-    from scipy.special import stdtrit
-
-    parts = [statistics.variance(values) / len(values) for values in (a, b)]
-    if not sum(parts):
-        return 0.0
-    freedom = sum(parts) ** 2 / sum(p**2 / (len(v) - 1) for p, v in zip(parts, (a, b), strict=True))
-    return float(stdtrit(freedom, (1 + LEVEL) / 2)) * math.sqrt(sum(parts))
-
-
-def _differing(scores: tuple[StoredScore, StoredScore]) -> list[str]:
-    a, b = (score.protocol for score in scores)
-    return [n for n in {**a, **b} if protocol_text({n: a.get(n)}) != protocol_text({n: b.get(n)})]
 
 
 def differences_table(found: Comparison, metric: str) -> TableData:
