@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ablatent.report.model import UNREADABLE, Stored, Sweep, show_value
+from ablatent.report.sampling_cost import gflop_an_image, seconds_an_image
 from ablatent.report.spreads import KINDS, spreads_of
 from ablatent.report.tables import JobRow, seed_rows, shown_metrics
 
@@ -62,18 +63,6 @@ def sampling_of(sweep: Sweep, row: JobRow) -> Stored | None:
         except UNREADABLE:  # named where its images are shown
             continue
     return None
-
-
-def seconds_an_image(stored: Stored) -> float | None:
-    """Seconds of sampling and decoding for an image, in its batch; None where it was not measured."""
-    seconds, count = stored.summary.get("seconds"), stored.summary.get("count")
-    return float(seconds) / int(count) if seconds and count else None
-
-
-def gflop_an_image(stored: Stored) -> float | None:
-    """10⁹ operations of sampling an image, without decoding; None where they were not counted."""
-    count = stored.summary.get("flops_per_image")
-    return None if count is None else float(count) / 1e9
 
 
 def quantities(sweep: Sweep, rows: Sequence[JobRow]) -> list[Quantity]:

@@ -4,8 +4,8 @@ import math
 from typing import Any
 
 from ablatent.core.progress import seconds
-from ablatent.report.charts import gflop_an_image, seconds_an_image
 from ablatent.report.model import Stored, Sweep
+from ablatent.report.sampling_cost import gflop_an_image, seconds_an_image
 from ablatent.report.tables import Cell, TableData, flatten, short
 
 
