@@ -86,7 +86,7 @@ def _job_run(sweep: Sweep, job: JobResult) -> PublishedRun:
 
 
 def evaluations(sweep: Sweep, job: JobResult) -> float | None:
-    """Network evaluations of a sample of the job (NFE): steps of the sampler times the rows of guidance."""
+    """NFE of a sample of the job, as reports have it: calls of the network, whatever guidance puts into each."""
     counts = (_evaluations(sweep, key) for key in job.stages.values())
     return next((count for count in counts if count is not None), None)
 
@@ -94,7 +94,7 @@ def evaluations(sweep: Sweep, job: JobResult) -> float | None:
 def _evaluations(sweep: Sweep, key: str) -> float | None:
     try:
         about = sweep.objects[key].summary if key in sweep.objects else {}
-        return float(about["nfe"] * about.get("network_rows", 1)) if "nfe" in about else None
+        return float(about["nfe"]) if "nfe" in about else None
     except UNREADABLE:  # the report names what is damaged
         return None
 
