@@ -76,7 +76,7 @@ def test_commands_pass_what_the_command_line_checks_before_it_composes(monkeypat
                 continue
             given = [quoted(word.partition("|")[0]) for word in words[2:] if "=" in word and not is_example(word)]
             try:
-                multirun = "-m" in words or preflight.sweeps(ROOT, given)
+                multirun = preflight.sweeps(ROOT, given) or "-m" in words  # the first composes the experiment
                 if not all_experiments.wanted(given):
                     check_verb(ROOT, given, multirun)
                     preflight.preflight(ROOT, given, multirun)
