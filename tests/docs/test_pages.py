@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ablatent.cli import all_experiments, preflight, results_page
 from ablatent.cli.quick_hydra import quick_hydra
@@ -162,6 +163,36 @@ def test_keys_and_options_in_sentences_are_there() -> None:
                 found = [w for w in unknown(span) if w.partition("=")[0] not in ELSEWHERE.get(name, ())]
                 wrong += [f"{name}: {word}" for word in found]
     assert not wrong, "\n".join(sorted(set(wrong)))
+
+
+PLACES = {"metric": "evaluation.metrics.NAME", "extractor": "evaluation.extractor", "do": "", ".": ""}
+"""Folder of conf/ → the key at which its options stand, where that is not its name."""
+OBJECTS = {"do", "verb", "hydra", "stages", "first_stage.loss.perceptual", "tracking.dir"}
+"""Nodes that are chosen by groups and verbs, and the folder of trackers, which is the store's."""
+
+
+def leaves_of(path: str, node: object) -> Iterator[str]:
+    """The keys below a node of a YAML file."""
+    if isinstance(node, dict) and node:
+        for name, inner in node.items():
+            if name not in ("_target_", "defaults"):
+                yield from leaves_of(f"{path}.{name}".lstrip("."), inner)
+    else:
+        yield path
+
+
+def test_the_reference_has_every_key_of_conf() -> None:
+    missing = set()
+    for file in (ROOT / "conf").rglob("*.yaml"):
+        group = file.relative_to(ROOT / "conf").parent.as_posix()
+        if group.split("/")[0] not in ("preset", "recipe", "hydra"):
+            node = yaml.safe_load(file.read_text())
+            for key in leaves_of(PLACES.get(group, group), node):
+                named = re.sub(r"^executor\.resources\.\w+", "executor.resources.default", key)
+                listed = any(there == named or there.startswith(f"{named}.") for there in keys())
+                if not listed and key not in OBJECTS and key.split(".")[0] not in OBJECTS:
+                    missing.add(key)
+    assert not missing, sorted(missing)
 
 
 def test_misspelt_keys_and_options_are_found() -> None:
