@@ -12,7 +12,7 @@ SLURM := slurmctld slurmd slurm-client munge slurmdbd mariadb-server
 BROWSER := chromium
 FASHION := /usr/share/datasets/fashion-mnist
 
-.PHONY: demo test test-fast test-cluster check bench clean env
+.PHONY: demo test test-fast test-cluster check bench docs clean env
 
 demo: .venv/.installed
 	@date +%s > .venv/.demo-start
@@ -40,6 +40,10 @@ check: env
 bench: env
 	$(BIN)/python benchmarks/bench $(ROWS) $(OPTIONS)
 
+# The site, in site/: open site/index.html. A warning, such as a link to an anchor that is not there, is an error.
+docs: env
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 env: .venv/.ready
 
 # Plain pip; the exact versions stand in constraints.txt. pip compiles one file after the other, compileall on all cores,
@@ -59,7 +63,7 @@ COMPILE = $(BIN)/python -m compileall -qq -j 0 .venv/lib
 	@touch $@
 
 .venv/.ready: .venv/.installed
-	$(PIP) -c constraints.txt -e ".[dev,notebooks]"
+	$(PIP) -c constraints.txt -e ".[dev,notebooks,docs]"
 	@$(COMPILE) || true
 	@touch $@
 
@@ -77,4 +81,4 @@ COMPILE = $(BIN)/python -m compileall -qq -j 0 .venv/lib
 	@touch $@
 
 clean:
-	rm -rf .venv build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv build dist site src/*.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""Run in a copy of the project that has the files of docs/extending.md: options by themselves, then whole commands.
+"""Run in a copy of the project that has the files of docs/extending: options by themselves, then whole commands.
 
 python in_copy.py COMMANDS.json RESULTS.json: COMMANDS is a list of [name, words], of run.py; {SWEEP} in a word is the
 newest sweep of the store. RESULTS: name → exit code, output, seconds, newest sweep. All in one process: most of a

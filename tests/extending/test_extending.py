@@ -1,4 +1,4 @@
-"""docs/extending.md holds: each of its files works as it stands there, in jobs of the real command line, unedited."""
+"""docs/extending holds: each file of its pages works as it stands there, in jobs of the real command line, unedited."""
 
 import json
 import os
@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
+PAGES = sorted((ROOT / "docs" / "extending").glob("*.md"))
 FILE = re.compile(r"^`([\w/]+\.(?:py|yaml))`\n\n```(?:python|yaml)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SAMPLER = "dpm_solver_2s"
 STAGE, COPY = "+stage@stages.nearest=nearest", Path(__file__).with_name("in_copy.py")
@@ -81,7 +82,7 @@ COMMANDS: list[tuple[str, list[str]]] = [
 
 
 def examples() -> dict[str, str]:
-    return dict(FILE.findall((ROOT / "docs" / "extending.md").read_text()))
+    return dict(file for page in PAGES for file in FILE.findall(page.read_text()))
 
 
 def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -94,7 +95,7 @@ def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project with the page's files in it, and none of its own changed."""
+    """The project with the files of the pages in it, and none of its own changed."""
     folder = tmp_path_factory.mktemp("extended")
     ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
     for part in ("src", "conf", "tests/samplers"):
@@ -104,7 +105,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(ROOT / part, folder / part)
     shutil.copy(COPY, folder / COPY.name)
     for name, text in examples().items():
-        assert not (ROOT / name).exists(), f"{name} exists: the page must show a new one"
+        assert not (ROOT / name).exists(), f"{name} exists: the pages must show a new one"
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
     return folder
@@ -153,11 +154,13 @@ def statuses(copy: Path, result: dict, index: int = 0) -> dict[str, str]:
     return {role: stage["status"] for role, stage in record["stages"].items()}
 
 
-def test_the_page_shows_whole_files_for_every_group() -> None:
+def test_the_pages_show_whole_files_for_every_group() -> None:
     found = examples()
     groups = {p.name for p in (ROOT / "conf").iterdir() if p.is_dir()} - {"hydra"}
     assert {name.split("/")[1] for name in found if name.startswith("conf/")} == {*groups, "stage"}
     assert {name for name in found if name.startswith("experiments/")} == {"experiments/stripes.yaml"}
+    index = (ROOT / "docs" / "extending.md").read_text()
+    assert set(re.findall(r"\]\(extending/([\w-]+\.md)", index)) == {page.name for page in PAGES}
     assert {f"src/ablatent/samplers/{SAMPLER}.py", f"conf/sampler/{SAMPLER}.yaml"} <= set(found)
     for name, text in found.items():
         target = (yaml.safe_load(text) if name.endswith(".yaml") else {}).get("_target_", "")

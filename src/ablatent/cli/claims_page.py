@@ -78,9 +78,9 @@ def page() -> str:
         [
             HEAD,
             "## As papers state them\n",
-            _table(["", "claim", "source", "experiments"], letters),
+            markdown_table(["", "claim", "source", "experiments"], letters),
             "## As experiments test them\n",
-            _table(["", "name", "statement", "source", "experiment", "verdict"], listed),
+            markdown_table(["", "name", "statement", "source", "experiment", "verdict"], listed),
         ]
     )
 
@@ -88,18 +88,20 @@ def page() -> str:
 def rows(root: Path) -> Iterator[dict[str, Any]]:
     """Every claim of every experiment, with its verdict. root: the folder with experiments/."""
     for file in sorted((root / "experiments").glob("*.yaml")):
-        recorded = _recorded(root / "experiments" / "results" / file.stem / "verdicts.json")
+        recorded = recorded_claims(root / "experiments" / "results" / file.stem / "verdicts.json")
         for name, node in (read_yaml(file).get("claims") or {}).items():
             verdict = (recorded.get(name) or {}).get("verdict", NOT_RUN)
             yield {"id": None, **node, "name": name, "experiment": file.stem, "verdict": verdict}
 
 
-def _recorded(file: Path) -> Mapping[str, Any]:
+def recorded_claims(file: Path) -> Mapping[str, Any]:
+    """Name of each claim → its verdict and contrasts, of a verdicts.json; empty where there is none."""
     found: Mapping[str, Any] = read_json(file)["claims"] if file.is_file() else {}
     return found
 
 
-def _table(columns: list[str], lines: list[list[str]]) -> str:
+def markdown_table(columns: list[str], lines: list[list[str]]) -> str:
+    """A table in Markdown, with the pipes in its cells escaped."""
     head = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
     return "\n".join(
         [*head, *(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines), ""]

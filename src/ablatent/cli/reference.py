@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from ablatent.cli.command_fields import CommandFields
 from ablatent.cli.raw_overrides import verbs
 from ablatent.core.fields import Fields, wording
 from ablatent.core.options import conf_folder
@@ -27,6 +28,7 @@ from ablatent.core.schema import (
 )
 from ablatent.core.source import Origin, origin_of
 from ablatent.core.targets import class_of
+from ablatent.executors.kind_resources import DEFAULT, KEY
 from ablatent.stages.job_fields import job_fields
 
 HEAD = """# Configuration
@@ -44,7 +46,7 @@ Rows = Iterable[tuple[str, Any, Field]]
 def page() -> str:
     """The whole page, in Markdown."""
     jobs = (_section(key, field) for key, field in job_fields().items())
-    return "\n".join([HEAD, *jobs, *map(_part, PARTS), _verbs(), _searches()])
+    return "\n".join([HEAD, *jobs, *map(_part, PARTS), _executors(), _verbs(), _searches()])
 
 
 def _section(key: str, field: Field) -> str:
@@ -80,6 +82,18 @@ def _part(group: str) -> str:
     files = sorted((conf_folder() / group).glob("*.yaml"))
     rows = {f.stem: leaves(PARTS[group], _yaml(f), field) for f in files}
     return f"## {group}\n\nStands at `{PARTS[group]}`: {', '.join(f'`{f.stem}`' for f in files)}.\n\n{_table(rows)}"
+
+
+def _executors() -> str:
+    """The section of executors; of what they take by kind of stage, the entry of `default` stands for all."""
+    rows: dict[str, Rows] = {}
+    field, default = fields_of(CommandFields.__module__, CommandFields.__qualname__)["executor"], f"{KEY}.{DEFAULT}."
+    for file in sorted((conf_folder() / "executor").glob("*.yaml")):
+        found = leaves("executor", _yaml(file), field)
+        rows[file.stem] = [row for row in found if not row[0].startswith(f"{KEY}.") or row[0].startswith(default)]
+    listed = f"Where stages are built: {', '.join(f'`{name}`' for name in rows)}."
+    text = f"{listed} `{KEY}.KIND` has the keys of `{KEY}.{DEFAULT}`, for one kind of stage."
+    return f"## executor\n\n{text}\n\n{_table(rows)}"
 
 
 def _verbs() -> str:

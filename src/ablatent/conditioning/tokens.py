@@ -23,7 +23,7 @@ CHUNK, SHOWN, EXCERPT = 4096, 3, 40
 
 @dataclass
 class Vocabulary:
-    """WordPiece over bert-base-uncased's vocabulary, as the reference's BERTTokenizer has it: [CLS] … [SEP] [PAD] ….
+    """WordPiece over bert-base-uncased's vocabulary, as the reference's BERTTokenizer has it: `[CLS] … [SEP] [PAD] …`.
 
     digest: SHA-256 of vocab.txt. weights: where its folder is found; it decides no key, the digest does.
     """
