@@ -18,7 +18,7 @@ README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```\n(.*?)^```", README, re.M | re.S)
 LINES = [line.split("   #")[0].strip().removeprefix("$ ") for block in BLOCKS for line in block.splitlines()]
 COMMANDS = sorted({line for line in LINES if re.match(r"(\.venv/bin/)?python |make ", line)})
-SET_UP = ("make demo", "make test", "make test-fast", "make test-cluster")
+SET_UP = ("make demo", "make test", "make test-fast", "make test-cluster", "make docs")
 
 
 def test_the_readme_has_commands():

@@ -1,4 +1,4 @@
-"""The README's table of tasks: each command ends in a figure and numbers, on one store; a finished model answers."""
+"""The table of tasks in docs/tasks.md: each command ends in a figure and numbers, on one store; a finished model answers."""
 
 import json
 import re
@@ -12,8 +12,8 @@ from PIL import Image
 from ablatent.core.errors import ConfigError
 from commands import ROOT, SMALL, built, python, run
 
-ROWS = re.findall(r"^\| `(\w+)` \|[^|]*\| `python run.py ([^`]*)` \|$", (ROOT / "README.md").read_text(), re.M)
-# Less of everything than the README's commands make.
+ROWS = re.findall(r"^\| `(\w+)` \|[^|]*\| `python run.py ([^`]*)` \|$", (ROOT / "docs" / "tasks.md").read_text(), re.M)
+# Less of everything than these commands make.
 KNOBS = {
     "consistency": ["task.count=2"],
     "interpolate": ["task.pairs=1", "task.points=3"],
