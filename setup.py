@@ -1,4 +1,4 @@
-"""Puts conf/ and experiments/, which stand at the top of a checkout, into the built package; all else: pyproject.toml."""
+"""Puts into the built package what it reads at run time from the top of a checkout; all else is in pyproject.toml."""
 
 import shutil
 from pathlib import Path
@@ -8,11 +8,11 @@ from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent
 INSIDE = Path("ablatent") / "project"
-"""Where `ablatent.core.options.package_root` looks for them in an installed package."""
+"""What `ablatent.core.options.package_root` is in an installed package."""
 
 
 class BuildWithOptions(build_py):
-    """Copies the YAML files, unless the checkout itself is installed (pip install -e), where they are found as they are."""
+    """Copies these files, unless the checkout itself is installed (pip install -e): it has them where they are."""
 
     def run(self) -> None:
         super().run()
@@ -26,6 +26,7 @@ class BuildWithOptions(build_py):
     def _options(self) -> dict[str, str]:
         """File of the checkout → its place in the built package."""
         files = [file for name in ("conf", "experiments") for file in sorted((HERE / name).rglob("*.yaml"))]
+        files.append(HERE / "requirements-data.txt")
         return {str(file): str(Path(self.build_lib) / INSIDE / file.relative_to(HERE)) for file in files}
 
 

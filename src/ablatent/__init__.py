@@ -19,7 +19,7 @@ def load(store: str, model: str, size: int | None = None) -> "Pipeline":
 
 
 def __getattr__(name: str) -> str:
-    """`__version__`, as pyproject.toml has it: of the installed package, looked up when it is asked for."""
+    """`__version__`, as pyproject.toml has it: of the installed package, looked up where it is read."""
     if name != "__version__":
         raise AttributeError(f"module 'ablatent' has no attribute {name!r}")
     from importlib.metadata import version

@@ -47,7 +47,7 @@ def run_all(root: Path, arguments: Sequence[str]) -> int:
         console.print(f"[bold]experiments={name}[/]")
         words = [f"experiments={name}" if a.lstrip("+") == f"experiments={ALL}" else a for a in arguments]
         sys.stdout.flush()
-        script = ["-m", PACKAGE] if program() == [PACKAGE] else [str(Path(sys.argv[0]).resolve())]
+        script = ["-m", PACKAGE] if program() == PACKAGE else [str(Path(sys.argv[0]).resolve())]
         child = subprocess.Popen([sys.executable, *script, *words])
         with before_end(child.terminate):
             code = child.wait() or code

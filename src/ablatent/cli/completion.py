@@ -17,7 +17,7 @@ from ablatent.core.options import command_root, option_files, read_yaml
 WORDS = ("-sc", "--shell-completion")
 LINE = "COMP_LINE"
 """Environment variable with the line that is completed, up to the cursor."""
-FLAGS = ("-m", "--multirun", "--help", "--version", "--cfg", "--hydra-help", "--shell-completion")
+FLAGS = ("-m", "--multirun", "--help", "--version", "--weights", "--cfg", "--hydra-help", "--shell-completion")
 SCRIPTS = {
     "bash": r"""_ablatent() {
     local line="${COMP_LINE:0:COMP_POINT}" word before
@@ -54,21 +54,21 @@ def wanted(arguments: Sequence[str]) -> bool:
 
 def show(root: Path, arguments: Sequence[str]) -> int:
     """Print what a shell asks for; the exit code. arguments: -sc and install=SHELL or query=SHELL."""
-    asked, _, shell = next((a for a in arguments if a not in WORDS), "").partition("=")
-    if asked == "query":
+    request, _, shell = next((a for a in arguments if a not in WORDS), "").partition("=")
+    if request == "query":
         try:
             set_places(root, [])
         except ConfigError:  # the command itself says so
             return 2
         return say("".join(f"{word}\n" for word in candidates(os.environ.get(LINE, ""))))
-    if asked == "install" and shell in SCRIPTS:
+    if request == "install" and shell in SCRIPTS:
         return say(SCRIPTS[shell])
     expected = " or ".join([", ".join(f"install={name}" for name in [*SCRIPTS][:-1]), f"install={[*SCRIPTS][-1]}"])
-    return say(f"error {ConfigError(WORDS[1], expected, f'{asked}={shell}')}\n", 2)
+    return say(f"error {ConfigError(WORDS[1], expected, f'{request}={shell}')}\n", 2)
 
 
 def candidates(line: str) -> list[str]:
-    """What can stand in place of the last word of a command line, which it begins; a line of a shell up to the cursor."""
+    """What the last word of a command line may become. line: of a shell, up to the cursor."""
     before, _, word = line.rpartition(" ")
     words = before.split()[1:]
     if words and words[-1] in WITH_VALUE:
@@ -103,7 +103,7 @@ def _verb(words: Sequence[str]) -> str:
 
 
 def _keys(words: Sequence[str], word: str) -> Iterator[str]:
-    """Groups with =, keys with =, nodes with a dot: at the top, or below the key that the word has before its last dot."""
+    """Groups and keys with =, nodes with a dot: at the top, or below the key before the last dot of the word."""
     node: Any = _top(words)
     parent, dot, _ = word.lstrip("+").rpartition(".")
     groups = [] if dot else [g for g in groups_of(command_root()) if _reads(words, g)]

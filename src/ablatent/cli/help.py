@@ -39,6 +39,7 @@ python run.py [VERB] [-m] [GROUP=OPTION …] [KEY=VALUE …]
   -m                 a sweep: every combination of the values that are given with commas
   VERB               short for do=VERB; without one: run
   --help             this page; with VERB or GROUP=OPTION, their keys
+  --version          of this package; --weights: the packages that carry pretrained weights (docs/install.md)
   --cfg job          print the composed configuration, every key of it; --hydra-help: Hydra's own options
 
 Examples
@@ -70,7 +71,7 @@ def show(root: Path, arguments: Sequence[str]) -> int:
         text = page(root, with_verb(root, [word for word in arguments if word not in WORDS]))
     except ConfigError as e:
         return say(f"error {e}\n", 2)
-    return say(text.replace(SCRIPT, " ".join(program())))
+    return say(text.replace(SCRIPT, program()))
 
 
 def say(text: str, code: int = 0) -> int:
@@ -154,7 +155,12 @@ def _option(root: Path, group: str, name: str) -> str:
         if base != "_self_":
             inherited = _entries(files[base])
             texts += [text for key, text in inherited if key not in UNTYPED and key not in node]
-    lines = [f"{group}={name}   ({file.relative_to(root) if file.is_relative_to(root) else file})", *_about(file), "", *texts]
+    lines = [
+        f"{group}={name}   ({file.relative_to(root) if file.is_relative_to(root) else file})",
+        *_about(file),
+        "",
+        *texts,
+    ]
     if group != "do" and (chosen := [_chosen(group, e) for e in node.get("defaults", []) if e != "_self_"]):
         lines += ["", "It also chooses: " + ", ".join(chosen) + "."]
     if group == "do":

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from ablatent.sweep.plan import Composed
 
 ROOT = "data.root"
+SHOWN = ("--cfg", "-c", "--info", "-i")
+"""Options of Hydra that show something of the configuration, and run nothing."""
 
 
 _typed: list[str] = []
@@ -53,7 +55,8 @@ def main(root: Path) -> None:
         if all_experiments.wanted(overrides):
             sys.exit(all_experiments.run_all(root, _typed[1:]))
         check_place(store_path(root, overrides))
-        if not multirun and sweeps(root, overrides):
+        shown = any(a in SHOWN for a in sys.argv[1:])  # Hydra shows one configuration, and takes no -m beside it
+        if not multirun and not shown and sweeps(root, overrides):
             multirun = True
             sys.argv.insert(1, "-m")
         check_verb(root, overrides, multirun)
@@ -101,7 +104,7 @@ def store_path(root: Path, overrides: list[str]) -> Path:
 
 def command_line() -> str:
     """The command as typed, quoted for a shell, for reports."""
-    return shlex.join([*program(), *_typed[1:]])
+    return f"{program()} {shlex.join(_typed[1:])}".rstrip()
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -193,4 +196,4 @@ def tell_job(name: str, done: JobReturn) -> None:
 
 def job_command(overrides: Sequence[str]) -> str:
     """The command that runs one job of a sweep alone."""
-    return shlex.join([*program(), *overrides])
+    return f"{program()} {shlex.join(overrides)}".rstrip()

@@ -55,7 +55,7 @@ def preflight(root: Path, overrides: Sequence[str], multirun: bool) -> None:
         if key.split(".")[0].split("/")[0] in HYDRA_GROUPS:
             continue
         if override.is_sweep_override() and not multirun:
-            do = f"Sweep over several with: {' '.join(program())} -m {key}=…; a text with commas needs quotes of its own."
+            do = f"Sweep over several with: {program()} -m {key}=…; a text with commas needs quotes of its own."
             raise ConfigError(key, "one value", typed_value(override), do)
         if override.is_delete():
             check_deleted(override)
@@ -97,7 +97,7 @@ def sweeps(root: Path, overrides: Sequence[str]) -> bool:
 def _groups(root: Path) -> Iterator[tuple[str, set[str]]]:
     """(group, option names) of every folder of conf/, and experiments. Options in a folder below are FOLDER/NAME."""
     files = (file.relative_to(conf) for conf in conf_folders(root) for file in conf.rglob("*.yaml"))
-    for group in sorted({file.parent.as_posix() for file in files} - {".", EXPERIMENTS}) + [EXPERIMENTS]:
+    for group in [*sorted({file.parent.as_posix() for file in files} - {".", EXPERIMENTS}), EXPERIMENTS]:
         yield group, set(option_files(group, root))
 
 

@@ -29,9 +29,9 @@ def place() -> str:
     return f"{os.environ.get(PLACE) or host()}:{os.getpid()}"
 
 
-def program() -> list[str]:
+def program() -> str:
     """The words by which the command line is called, for commands in messages and reports."""
-    return os.environ.get(PROGRAM, "python run.py").split()
+    return os.environ.get(PROGRAM, "python run.py")
 
 
 def search_path() -> str:

@@ -24,7 +24,8 @@ EXPERIMENTS = "experiments"
 
 
 def package_root() -> Path:
-    """The folder with this package's own conf/ and experiments/: of an installed one inside it, else the checkout."""
+    """The folder with this package's own conf/, experiments/ and requirements-data.txt: of an installed one inside it,
+    else the checkout."""
     inside = Path(__file__).parents[1] / "project"  # setup.py puts it into wheels
     return inside if inside.is_dir() else Path(__file__).parents[3]
 
@@ -92,7 +93,7 @@ def folders_of(group: str, root: Path | None = None) -> list[Path]:
 
 
 def option_files(group: str, root: Path | None = None) -> dict[str, Path]:
-    """Option → its file, by name; of one that is in several folders, the first. One in a folder below is FOLDER/NAME."""
+    """Option → its file, the first of several, by name. The name of one in a folder below is FOLDER/NAME."""
     found: dict[str, Path] = {}
     for folder in folders_of(group, root):
         for file in folder.rglob("*.yaml"):

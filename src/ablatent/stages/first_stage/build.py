@@ -20,7 +20,7 @@ def build(ctx: Context) -> None:
     if "digest" in config:
         raise StageError(
             f"{ctx.title}: expected this imported first stage in the store; it is not there. Import it again: "
-            f"{' '.join(program())} do=import path={config['weights']['path']} format={config['weights']['format']}"
+            f"{program()} do=import path={config['weights']['path']} format={config['weights']['format']}"
         )
     seed = int(config.get("seed", 0))
     seed_initial_weights(seed)
