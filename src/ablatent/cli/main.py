@@ -18,7 +18,7 @@ from ablatent.cli.output import PipedOutput
 from ablatent.cli.preflight import preflight, sweeps
 from ablatent.cli.quick_hydra import quick_hydra
 from ablatent.cli.raw_overrides import check_verb, quoted, unquoted, value_of
-from ablatent.cli.words import set_places, with_verb
+from ablatent.cli.words import make_importable, set_places, with_verb
 from ablatent.core.collector import rare_collections
 from ablatent.core.declared import declared
 from ablatent.core.errors import AblatentError, ConfigError, MissingData, did_you_mean
@@ -174,6 +174,7 @@ def one_job(cfg: DictConfig) -> None:
     """
     from hydra.core.hydra_config import HydraConfig
 
+    make_importable()  # in a process that a launcher started
     hydra_config = HydraConfig.get()
     overrides = list(hydra_config.overrides.task)
     if hydra_config.mode is RunMode.RUN:

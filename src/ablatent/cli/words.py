@@ -13,6 +13,7 @@ from ablatent.core.options import (
     SEARCHPATH_VARIABLE,
     looked_for,
     option_files,
+    own_folder,
     own_folder_at,
 )
 
@@ -31,9 +32,16 @@ def set_places(root: Path, arguments: Sequence[str]) -> None:
     os.environ[ROOT_VARIABLE] = str(root)
     os.environ[OWN_VARIABLE] = "" if own is None else str(own)
     os.environ[SEARCHPATH_VARIABLE] = os.pathsep.join(typed_searchpath(arguments))
+    make_importable()
+
+
+def make_importable() -> None:
+    """Put the user's own folder, and src/ in it, on the search path of modules: behind all that is installed, which it
+    cannot hide."""
+    own = own_folder()
     for folder in [] if own is None else [own, own / "src"]:
         if folder.is_dir() and str(folder) not in sys.path:
-            sys.path.append(str(folder))  # behind all that is installed, which it cannot hide
+            sys.path.append(str(folder))
 
 
 def typed_searchpath(arguments: Iterable[str]) -> list[str]:

@@ -42,10 +42,11 @@ def conf_folder() -> Path:
 
 def own_folder() -> Path | None:
     """The user's own folder, whose conf/ and experiments/ come before the command's: that of the running command, else
-    the current one; None where it has neither, or is the command's own."""
+    the current one; None where it has neither, or is the package's own."""
     if (named := os.environ.get(OWN_VARIABLE)) is not None:
         return Path(named) if named else None
-    return own_folder_at(Path.cwd(), command_root())
+    here = Path.cwd()
+    return here if ROOT_VARIABLE not in os.environ and _has_options(here) and not _config(here).exists() else None
 
 
 def own_folder_at(folder: Path, root: Path) -> Path | None:
@@ -53,13 +54,21 @@ def own_folder_at(folder: Path, root: Path) -> Path | None:
 
     Raises ConfigError for one whose conf/ has a config.yaml, which would replace all defaults.
     """
-    if folder.resolve() == root.resolve() or not any((folder / name).is_dir() for name in ("conf", EXPERIMENTS)):
+    if folder.resolve() == root.resolve() or not _has_options(folder):
         return None
-    if (file := folder / "conf" / "config.yaml").exists():
+    if (file := _config(folder)).exists():
         do = "Other defaults are those of a preset or an experiment of your own. "
         do += f"In a checkout: python {folder / 'run.py'}" if (folder / "run.py").exists() else "Or use another folder."
         raise ConfigError("conf/config.yaml", "no such file in a conf/ of your own", str(file), do)
     return folder
+
+
+def _has_options(folder: Path) -> bool:
+    return any((folder / name).is_dir() for name in ("conf", EXPERIMENTS))
+
+
+def _config(folder: Path) -> Path:
+    return folder / "conf" / "config.yaml"
 
 
 def project_folders() -> list[Path]:
