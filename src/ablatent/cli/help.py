@@ -51,11 +51,13 @@ Examples
   python run.py -m experiments=first_stage                         a question with its sweep
   python run.py -m hydra/sweeper=sobol sampler.steps=range(5,50)   points of a space; optuna: a search (docs/search.md)
   python run.py do=sample model=SWEEP:JOB n=16                     images of a finished model
-  python run.py do=status                                          what the store holds
+  python run.py status                                             what the store holds
+  python run.py init path=my-project                               a folder for options of your own
 """
 FOOT = """\
 Read on: README.md, docs/using.md, docs/configuration.md (every key, with its type and range), docs/data.md,
-docs/conditioning.md, docs/samplers.md, docs/extending.md (options of your own). Keys are commented in conf/.
+docs/conditioning.md, docs/samplers.md, docs/own-options.md, docs/extending.md (options of your own). Keys are
+commented in conf/.
 """
 
 
