@@ -17,8 +17,10 @@ from ablatent.core.options import (
     own_folder_at,
 )
 
-WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--info", "-i", "--config-path", "-cp", "--config-name", "-cn")
-WITH_VALUE = (*WITH_VALUE, "--config-dir", "-cd", "--experimental-rerun", "--shell-completion", "-sc")
+WITH_VALUE = (
+    *("--cfg", "-c", "--package", "-p", "--info", "-i", "--config-path", "-cp", "--config-name", "-cn"),
+    *("--config-dir", "-cd", "--experimental-rerun", "--shell-completion", "-sc"),
+)
 """Options of Hydra whose value is the next word."""
 
 
