@@ -40,9 +40,9 @@ def quick(root: Path, arguments: list[str]) -> int | None:
     from ablatent.cli import completion, help
 
     if "--version" in arguments:
-        import ablatent
+        from importlib.metadata import version
 
-        return help.say(f"ablatent {ablatent.__version__}\n")
+        return help.say(f"ablatent {version('ablatent')}\n")
     if "--weights" in arguments:
         lines = (root / CARRIERS).read_text(encoding="utf-8").splitlines(keepends=True)
         return help.say("".join(line for line in lines if not line.startswith("#")))
