@@ -1,19 +1,8 @@
-"""The command line: ``python run.py [-m] [GROUP=OPTION …] [KEY=VALUE …] [do=run|plan|report|…]``, or ``--help``."""
+"""The command line in a checkout: ``python run.py [VERB] [-m] [GROUP=OPTION …] [KEY=VALUE …]``, or ``--help``."""
 
-import sys
 from pathlib import Path
 
-from ablatent.core.signals import end_on_signals
+from ablatent.cli.command import run
 
 if __name__ == "__main__":
-    end_on_signals()  # before the imports, which take seconds
-    root = Path(__file__).resolve().parent
-
-    from ablatent.cli import help
-
-    if help.wanted(sys.argv[1:]):
-        sys.exit(help.show(root, sys.argv[1:]))
-
-    from ablatent.cli.main import main
-
-    main(root)
+    run(Path(__file__).resolve().parent, "python run.py")

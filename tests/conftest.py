@@ -34,6 +34,7 @@ LONG = {
     "tests/sweep/test_devices.py": 80,
     "tests/cli/test_launchers.py::test_a_sweep_by": 60,
     "tests/cli/test_signals.py": 60,
+    "tests/cli/test_wheel.py": 60,
     "tests/stages/test_judge_stage.py::test_one_judge_for_a_curve_over_guidance": 80,
     "tests/stages/test_judge_features.py::test_two_judges_score_apart_and_a_second_look_gives_the_same_bits": 60,
     "tests/training/test_ranks.py": 80,

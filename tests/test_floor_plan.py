@@ -28,6 +28,7 @@ FLOORS = {
     "search": 6,
     "cli": 7,
     "build": 7,
+    "__main__": 8,
 }
 # room → the only modules of these packages that it may import (None: any module of it)
 ONLY = {

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ablatent.inference.pipeline import Pipeline
 
+    __version__: str
+
 
 def load(store: str, model: str, size: int | None = None) -> "Pipeline":
     """The model of that name (SWEEP:JOB, the key of a stage, a W&B run id) in the store's folder; see its `sample`.
@@ -14,3 +16,12 @@ def load(store: str, model: str, size: int | None = None) -> "Pipeline":
     from ablatent.inference.pipeline import Pipeline
 
     return Pipeline.load(store, model, size)
+
+
+def __getattr__(name: str) -> str:
+    """`__version__`, as pyproject.toml has it: of the installed package, looked up where it is read."""
+    if name != "__version__":
+        raise AttributeError(f"module 'ablatent' has no attribute {name!r}")
+    from importlib.metadata import version
+
+    return version("ablatent")

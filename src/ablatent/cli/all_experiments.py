@@ -9,8 +9,11 @@ from omegaconf import OmegaConf
 
 from ablatent.cli.raw_overrides import value_of
 from ablatent.core.errors import ConfigError, did_you_mean
+from ablatent.core.here import program
+from ablatent.core.options import EXPERIMENTS, option_files
 from ablatent.core.progress import console
 from ablatent.core.signals import before_end
+from ablatent.core.targets import PACKAGE
 
 ALL = "all"
 
@@ -25,8 +28,8 @@ def wanted(overrides: Sequence[str]) -> bool:
 
 def sequence(root: Path) -> list[str]:
     """The names of the experiments in their order. Raises ConfigError for one that is none."""
-    names = [str(name) for name in OmegaConf.load(root / "experiments" / f"{ALL}.yaml").sequence]
-    there = sorted(p.stem for p in (root / "experiments").glob("*.yaml") if p.stem != ALL)
+    files = option_files(EXPERIMENTS, root)
+    names, there = [str(name) for name in OmegaConf.load(files[ALL]).sequence], [name for name in files if name != ALL]
     for name in names:
         if name not in there:
             expected = "one of " + ", ".join(there)
@@ -44,7 +47,8 @@ def run_all(root: Path, arguments: Sequence[str]) -> int:
         console.print(f"[bold]experiments={name}[/]")
         words = [f"experiments={name}" if a.lstrip("+") == f"experiments={ALL}" else a for a in arguments]
         sys.stdout.flush()
-        child = subprocess.Popen([sys.executable, str(Path(sys.argv[0]).resolve()), *words])
+        script = ["-m", PACKAGE] if program() == PACKAGE else [str(Path(sys.argv[0]).resolve())]
+        child = subprocess.Popen([sys.executable, *script, *words])
         with before_end(child.terminate):
             code = child.wait() or code
     return code

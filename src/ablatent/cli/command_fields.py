@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from ablatent.core.errors import ConfigError, did_you_mean
 from ablatent.core.fields import Fields, Text
-from ablatent.core.options import conf_folder, read_yaml
+from ablatent.core.options import conf_folder, conf_folders, option_files, read_yaml
 from ablatent.core.schema import Field, fields_of, leaves
 from ablatent.core.targets import class_of
 from ablatent.core.validation import check_value
@@ -74,19 +74,19 @@ def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 
 def preset_field(key: str) -> Field | None:
     """The field of the option that takes a value of presets; None where no file of conf/ takes it."""
-    for group, file in reversed(_takers(conf_folder()).get(key, ())):
+    for group, file in reversed(_takers(*conf_folders()).get(key, ())):
         if (field := _taken_by(group, file).get(key)) is not None:
             return field
     return None
 
 
 @cache
-def _takers(folder: Path) -> dict[str, list[tuple[str, Path]]]:
+def _takers(*folders: Path) -> dict[str, list[tuple[str, Path]]]:
     """Key of presets → the files of conf/ that name it, by the key of the job where they stand: their text tells, so
     that the sources of most classes need not be read."""
     found: dict[str, list[tuple[str, Path]]] = {}
-    files = [(key, file) for key in job_fields() for file in sorted((folder / key).glob("*.yaml"))]
-    for group, file in [*files, *((key, folder / "config.yaml") for key in job_fields())]:
+    files = [(key, file) for key in job_fields() for file in option_files(key).values()]
+    for group, file in [*files, *((key, conf_folder() / "config.yaml") for key in job_fields())]:
         for key in dict.fromkeys(FROM_PRESET.findall(file.read_text(encoding="utf-8"))):
             found.setdefault(key, []).append((group, file))
     return found

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ablatent.cli.output import PipedOutput
+from ablatent.cli.words import set_places, with_verb
 from ablatent.core.declared import declared
 from ablatent.core.errors import ConfigError, did_you_mean
-from ablatent.core.options import read_yaml
+from ablatent.core.here import program
+from ablatent.core.options import EXPERIMENTS, conf_folders, option_files, read_yaml
 from ablatent.stages.job_fields import job_fields
 
 WORDS = ("--help", "-h")
@@ -25,14 +27,19 @@ HIDDEN = ("hydra", "recipe", "do")
 UNTYPED = ("do", "verb", "defaults", "_target_")
 """Keys of files that nobody types."""
 
+SCRIPT = "python run.py"
+"""How this page calls the command; what is printed has the words by which it was called."""
+
 HEAD = """\
 Ablations of latent diffusion models. A job is trained, sampled and scored from what its options say; what a store has
 already is not built again.
 
-python run.py [-m] [GROUP=OPTION …] [KEY=VALUE …] [do=VERB]
+python run.py [VERB] [-m] [GROUP=OPTION …] [KEY=VALUE …]
 
   -m                 a sweep: every combination of the values that are given with commas
-  --help             this page; with do=VERB or GROUP=OPTION, their keys
+  VERB               short for do=VERB; without one: run
+  --help             this page; with VERB or GROUP=OPTION, their keys
+  --version          of this package; --weights: the packages that carry pretrained weights (docs/install.md)
   --cfg job          print the composed configuration, every key of it; --hydra-help: Hydra's own options
 
 Examples
@@ -44,11 +51,13 @@ Examples
   python run.py -m experiments=first_stage                         a question with its sweep
   python run.py -m hydra/sweeper=sobol sampler.steps=range(5,50)   points of a space; optuna: a search (docs/search.md)
   python run.py do=sample model=SWEEP:JOB n=16                     images of a finished model
-  python run.py do=status                                          what the store holds
+  python run.py status                                             what the store holds
+  python run.py init path=my-project                               a folder for options of your own
 """
 FOOT = """\
 Read on: README.md, docs/using.md, docs/configuration.md (every key, with its type and range), docs/data.md,
-docs/conditioning.md, docs/samplers.md, docs/extending.md (options of your own). Keys are commented in conf/.
+docs/conditioning.md, docs/samplers.md, docs/own-options.md, docs/extending.md (options of your own). Keys are
+commented in conf/.
 """
 
 
@@ -59,11 +68,16 @@ def wanted(arguments: Sequence[str]) -> bool:
 
 def show(root: Path, arguments: Sequence[str]) -> int:
     """Print the page that these arguments ask for; the exit code. root: the folder with conf/ and experiments/."""
-    code = 0
     try:
-        text = page(root, [word for word in arguments if word not in WORDS])
+        set_places(root, arguments)
+        text = page(root, with_verb(root, [word for word in arguments if word not in WORDS]))
     except ConfigError as e:
-        text, code = f"error {e}\n", 2
+        return say(f"error {e}\n", 2)
+    return say(text.replace(SCRIPT, program()))
+
+
+def say(text: str, code: int = 0) -> int:
+    """Print a text; the exit code, which is given."""
     out = PipedOutput(sys.stdout)
     out.write(text)
     out.flush()
@@ -75,7 +89,7 @@ def page(root: Path, words: Sequence[str] = ()) -> str:
 
     Raises ConfigError for a verb or an option that does not exist.
     """
-    groups = {**groups_of(root), "do": options_in(root / "conf/do")}
+    groups = {**groups_of(root), "do": list(option_files("do", root))}
     chosen = []
     for word in words:
         group, given, names = word.lstrip("+").partition("=")
@@ -91,27 +105,23 @@ def page(root: Path, words: Sequence[str] = ()) -> str:
 
 def groups_of(root: Path) -> dict[str, list[str]]:
     """Group → its options, those of folders below it included: all that a command line chooses from."""
-    folders = [p for p in sorted((root / "conf").iterdir()) if p.is_dir() and p.name not in HIDDEN]
-    return {p.name: options_in(p) for p in [*folders, root / "experiments"]}
-
-
-def options_in(folder: Path) -> list[str]:
-    """The options of a group, by its folder."""
-    return sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml"))
+    there = [folder for conf in conf_folders(root) if conf.is_dir() for folder in conf.iterdir() if folder.is_dir()]
+    names = sorted({folder.name for folder in there} - {*HIDDEN, EXPERIMENTS})
+    return {name: list(option_files(name, root)) for name in [*names, EXPERIMENTS]}
 
 
 def _verbs(root: Path) -> str:
     """A line for each verb: what it does."""
     lines = ["Verbs (the keys of one: python run.py do=VERB --help)"]
-    for name in options_in(root / "conf/do"):
-        about = _about(root / "conf/do" / f"{name}.yaml")
+    for name, file in option_files("do", root).items():
+        about = _about(file)
         lines += _row(f"do={name}", " ".join(line.removeprefix("#").strip() for line in about))
     return "\n".join([*lines, ""])
 
 
 def _groups(root: Path) -> str:
     """A line for each group: its meaning, and its options, the default with an asterisk."""
-    defaults, meanings = _defaults(root), job_fields()
+    defaults, meanings = defaults_of(root), job_fields()
     lines = ["Groups and their options (*: the default; the keys of one: python run.py GROUP=OPTION --help)"]
     for group, options in groups_of(root).items():
         named = [f"{o}*" if o == defaults.get(group) else o for o in options]
@@ -121,7 +131,7 @@ def _groups(root: Path) -> str:
     return "\n".join([*lines, ""])
 
 
-def _defaults(root: Path) -> dict[str, str]:
+def defaults_of(root: Path) -> dict[str, str]:
     """Group → the option that is chosen where none is typed."""
     entries = [entry for entry in read_yaml(root / "conf/config.yaml")["defaults"] if isinstance(entry, dict)]
     chosen = {group: option for entry in entries for group, option in entry.items() if " " not in group}
@@ -139,15 +149,20 @@ def _row(name: str, text: str) -> list[str]:
 
 def _option(root: Path, group: str, name: str) -> str:
     """The keys of a verb or of an option, with their values and comments, as its file has them."""
-    folder = root / ("experiments" if group == "experiments" else f"conf/{group}")
-    file = folder / f"{name}.yaml"
+    files = option_files(group, root)
+    file = files[name]
     node: dict[str, Any] = read_yaml(file) or {}
     texts = [text for key, text in _entries(file) if key not in UNTYPED]
     for base in node.get("defaults", []) if group == "do" else []:
         if base != "_self_":
-            inherited = _entries(folder / f"{base}.yaml")
+            inherited = _entries(files[base])
             texts += [text for key, text in inherited if key not in UNTYPED and key not in node]
-    lines = [f"{group}={name}   ({file.relative_to(root)})", *_about(file), "", *texts]
+    lines = [
+        f"{group}={name}   ({file.relative_to(root) if file.is_relative_to(root) else file})",
+        *_about(file),
+        "",
+        *texts,
+    ]
     if group != "do" and (chosen := [_chosen(group, e) for e in node.get("defaults", []) if e != "_self_"]):
         lines += ["", "It also chooses: " + ", ".join(chosen) + "."]
     if group == "do":

@@ -1,7 +1,5 @@
 """The command line, around Hydra: early errors for mistakes, one job or many, exit codes."""
 
-import os
-import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -20,11 +18,13 @@ from ablatent.cli.output import PipedOutput
 from ablatent.cli.preflight import preflight, sweeps
 from ablatent.cli.quick_hydra import quick_hydra
 from ablatent.cli.raw_overrides import check_verb, quoted, unquoted, value_of
+from ablatent.cli.words import make_importable, set_places, with_verb
 from ablatent.core.collector import rare_collections
 from ablatent.core.declared import declared
 from ablatent.core.errors import AblatentError, ConfigError, MissingData, did_you_mean
 from ablatent.core.escape import for_console
-from ablatent.core.options import ROOT_VARIABLE, SEARCHPATH_VARIABLE
+from ablatent.core.here import program
+from ablatent.core.options import looked_for, option_files
 from ablatent.core.progress import console
 from ablatent.core.values import leaves
 from ablatent.inference.model_reference import find, merge_overrides
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from ablatent.sweep.plan import Composed
 
 ROOT = "data.root"
+SHOWN = ("--cfg", "-c", "--info", "-i")
+"""Options of Hydra that show something of the configuration, and run nothing."""
 
 
 _typed: list[str] = []
@@ -42,19 +44,19 @@ _typed: list[str] = []
 
 def main(root: Path) -> None:
     """Run the command line of sys.argv through Hydra, and exit. root: the folder with conf/ and experiments/."""
-    os.environ[ROOT_VARIABLE] = str(root)
-    os.environ[SEARCHPATH_VARIABLE] = os.pathsep.join(typed_searchpath(sys.argv[1:]))
     _typed[:] = sys.argv
     parsed: dict[Any, bytes] = {}
     sys.stdout = cast(TextIO, PipedOutput(sys.stdout))
-    sys.argv[1:] = [quoted(a) for a in sys.argv[1:]]
-    overrides = [a for a in sys.argv[1:] if not a.startswith("-") and ("=" in a or a.startswith("~"))]
-    multirun = any(a in ("-m", "--multirun") for a in sys.argv[1:])
     try:
+        set_places(root, sys.argv[1:])
+        sys.argv[1:] = [quoted(a) for a in with_verb(root, sys.argv[1:])]
+        overrides = [a for a in sys.argv[1:] if not a.startswith("-") and ("=" in a or a.startswith("~"))]
+        multirun = any(a in ("-m", "--multirun") for a in sys.argv[1:])
         if all_experiments.wanted(overrides):
             sys.exit(all_experiments.run_all(root, _typed[1:]))
         check_place(store_path(root, overrides))
-        if not multirun and sweeps(root, overrides):
+        shown = any(a in SHOWN for a in sys.argv[1:])  # Hydra shows one configuration, and takes no -m beside it
+        if not multirun and not shown and sweeps(root, overrides):
             multirun = True
             sys.argv.insert(1, "-m")
         check_verb(root, overrides, multirun)
@@ -93,23 +95,16 @@ def store_path(root: Path, overrides: list[str]) -> Path:
             raise ConfigError("store.path", "a folder", typed, "Leave it out for ./store.")
         return Path(typed)
     option = value_of(overrides, "store") or "local"
-    file = root / "conf" / "store" / f"{option}.yaml"
-    known = sorted(p.stem for p in file.parent.glob("*.yaml"))
+    known = option_files("store", root)
     if option not in known:
-        raise ConfigError("store", "one of " + ", ".join(known), option, did_you_mean(option, known))
-    return Path(str(OmegaConf.load(file).path))
+        do = f"{did_you_mean(option, known)} {looked_for('store', root)}".lstrip()
+        raise ConfigError("store", "one of " + ", ".join(known), option, do)
+    return Path(str(OmegaConf.load(known[option]).path))
 
 
-def typed_searchpath(arguments: list[str]) -> list[str]:
-    """The folders of hydra.searchpath=[file://FOLDER, …] as typed."""
-    values = [a.partition("=")[2] for a in arguments if a.lstrip("+").startswith("hydra.searchpath=")]
-    return [path for value in values for path in re.findall(r"file://([^,\]'\"]+)", value)]
-
-
-def command_line(words: Sequence[str] = ()) -> str:
-    """A script and its arguments as a command, quoted for a shell, for reports. words: empty for the typed ones."""
-    words = words or _typed
-    return shlex.join(["python", Path(words[0]).name, *words[1:]])
+def command_line() -> str:
+    """The command as typed, quoted for a shell, for reports."""
+    return f"{program()} {shlex.join(_typed[1:])}".rstrip()
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -179,6 +174,7 @@ def one_job(cfg: DictConfig) -> None:
     """
     from hydra.core.hydra_config import HydraConfig
 
+    make_importable()  # in a process that a launcher started
     hydra_config = HydraConfig.get()
     overrides = list(hydra_config.overrides.task)
     if hydra_config.mode is RunMode.RUN:
@@ -201,4 +197,4 @@ def tell_job(name: str, done: JobReturn) -> None:
 
 def job_command(overrides: Sequence[str]) -> str:
     """The command that runs one job of a sweep alone."""
-    return command_line(["run.py", *overrides])
+    return f"{program()} {shlex.join(overrides)}".rstrip()

@@ -12,6 +12,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from ablatent.core.errors import ConfigError, did_you_mean
+from ablatent.core.options import EXPERIMENTS, option_files
 from ablatent.core.values import get
 
 OPEN = {
@@ -87,7 +88,7 @@ def check_experiment(root: Path, name: str, top: Iterable[str]) -> None:
     Hydra would accept it. top: the keys of config.yaml.
     """
     known = {*top, "defaults"}
-    for key in map(str, cast(DictConfig, OmegaConf.load(root / "experiments" / f"{name}.yaml"))):
+    for key in map(str, cast(DictConfig, OmegaConf.load(option_files(EXPERIMENTS, root)[name]))):
         if key not in known:
             raise ConfigError(f"experiments={name}", "keys that config.yaml has", key, did_you_mean(key, known))
 
@@ -109,7 +110,8 @@ def check_value(override: Override, cfg: Mapping[str, Any], groups: Mapping[str,
         return
     group = linked[1] if linked else top
     if not node and value is None:  # where the chosen option has nothing, others may have a node
-        files = (OmegaConf.load(root / "conf" / top / f"{option}.yaml") for option in groups.get(top, ()))
+        there = option_files(top, root)
+        files = (OmegaConf.load(there[option]) for option in groups.get(top, ()))
         node = any(isinstance(OmegaConf.select(f, rest), DictConfig) for f in files)
     if not node:
         return
@@ -171,7 +173,7 @@ def by_last_part(root: Path, name: str, known: Iterable[str], groups: Iterable[s
 def _having(root: Path, name: str, groups: Iterable[str]) -> Iterator[tuple[str, str]]:
     """(group, option) of all files of these groups that have the key."""
     for group in sorted({*groups} - {"preset", "do"}):
-        for file in sorted((root / "conf" / group).glob("*.yaml")):
+        for file in option_files(group, root).values():
             node: DictConfig | ListConfig = OmegaConf.load(file)
             if isinstance(node, DictConfig) and name in node:
                 yield group, file.stem

@@ -29,6 +29,8 @@ from ablatent.cli.override_targets import (
 )
 from ablatent.cli.raw_overrides import value_of, verbs
 from ablatent.core.errors import AblatentError, ConfigError, did_you_mean, synonym
+from ablatent.core.here import program
+from ablatent.core.options import EXPERIMENTS, conf_folders, looked_for, option_files
 
 HYDRA_GROUPS = ("hydra",)
 
@@ -53,7 +55,7 @@ def preflight(root: Path, overrides: Sequence[str], multirun: bool) -> None:
         if key.split(".")[0].split("/")[0] in HYDRA_GROUPS:
             continue
         if override.is_sweep_override() and not multirun:
-            do = f"Sweep over several with: python run.py -m {key}=…; a text with commas needs quotes of its own."
+            do = f"Sweep over several with: {program()} -m {key}=…; a text with commas needs quotes of its own."
             raise ConfigError(key, "one value", typed_value(override), do)
         if override.is_delete():
             check_deleted(override)
@@ -61,7 +63,7 @@ def preflight(root: Path, overrides: Sequence[str], multirun: bool) -> None:
         if key in groups:
             check_target(override, groups[key], top_groups)
             at = "" if override.package is None else f"@{override.package}"
-            chosen[f"{'+' if override.is_add() else ''}{key}{at}"] = list(_check_options(override, groups[key]))
+            chosen[f"{'+' if override.is_add() else ''}{key}{at}"] = list(_check_options(root, override, groups[key]))
             for name in chosen.get("experiments", []) if key == "experiments" else []:
                 check_experiment(root, name, top_keys)
         elif _globbed(override) is not None:
@@ -87,18 +89,16 @@ def preflight(root: Path, overrides: Sequence[str], multirun: bool) -> None:
 def sweeps(root: Path, overrides: Sequence[str]) -> bool:
     """Whether the typed experiment is a sweep (its hydra.sweeper.params), and the verb takes one: it needs no -m."""
     name, verb = value_of(overrides, "experiments"), verbs(root).get(value_of(overrides, "do") or "run")
-    if name is None or verb is None or not verb.takes_jobs or not (root / "experiments" / f"{name}.yaml").is_file():
+    if name is None or verb is None or not verb.takes_jobs or name not in option_files(EXPERIMENTS, root):
         return False
     return bool(_composed(root, {"experiments": name}, with_hydra=True).hydra.sweeper.params)
 
 
 def _groups(root: Path) -> Iterator[tuple[str, set[str]]]:
     """(group, option names) of every folder of conf/, and experiments. Options in a folder below are FOLDER/NAME."""
-    for folder in [root / "conf", *(p for p in (root / "conf").rglob("*") if p.is_dir())]:
-        if folder != root / "conf" and any(folder.glob("*.yaml")):
-            options = {p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml")}
-            yield folder.relative_to(root / "conf").as_posix(), options
-    yield "experiments", {p.stem for p in (root / "experiments").glob("*.yaml")}
+    files = (file.relative_to(conf) for conf in conf_folders(root) for file in conf.rglob("*.yaml"))
+    for group in [*sorted({file.parent.as_posix() for file in files} - {".", EXPERIMENTS}), EXPERIMENTS]:
+        yield group, set(option_files(group, root))
 
 
 def _values(override: Override) -> list[str]:
@@ -114,7 +114,7 @@ def _globbed(override: Override) -> Glob | None:
     return value if isinstance(value, Glob) else None
 
 
-def _check_options(override: Override, options: Sequence[str]) -> Iterator[str]:
+def _check_options(root: Path, override: Override, options: Sequence[str]) -> Iterator[str]:
     group = override.key_or_group
     if override.is_interval_sweep():
         raise ConfigError(group, "one or more of " + ", ".join(options), typed_value(override))
@@ -131,7 +131,8 @@ def _check_options(override: Override, options: Sequence[str]) -> Iterator[str]:
         if value not in options:
             short = [o for o in options if value.lower() in (_initials(o), _initials(f"{o}_{group}"))]
             near = f"Did you mean '{short[0]}'?" if short else did_you_mean(value, options)
-            raise ConfigError(group, "one of " + ", ".join(options), value, near)
+            do = f"{near} {looked_for(group, root)}".lstrip()
+            raise ConfigError(group, "one of " + ", ".join(options), value, do)
         yield value
 
 
@@ -220,6 +221,7 @@ def _unknown(
 def _elsewhere(root: Path, group: str, key: str, options: Sequence[str]) -> str:
     """A suggestion of the options of a group that have a key which the chosen one lacks."""
     name = key.split(".")[1]
-    files = {option: OmegaConf.load(root / "conf" / group / f"{option}.yaml") for option in options}
+    there = option_files(group, root)
+    files = {option: OmegaConf.load(there[option]) for option in options}
     having = [option for option, node in files.items() if isinstance(node, DictConfig) and name in node]
     return f"It is a key of {group}={','.join(having)}: choose that too." if having else ""

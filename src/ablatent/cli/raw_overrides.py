@@ -15,7 +15,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 
 from ablatent.core.declared import declared
 from ablatent.core.errors import ConfigError, did_you_mean
-from ablatent.core.options import read_yaml
+from ablatent.core.options import option_files, read_yaml
 
 AS_TYPED = (
     *("prompt", "prompts", "class", "image", "mask", "map", "boxes", "out", "repeat", "model"),
@@ -69,7 +69,7 @@ class VerbKeys:
 
 def verbs(root: Path) -> dict[str, VerbKeys]:
     """Name → keys of every verb, one for each file in conf/do. root: the folder that holds conf/."""
-    files: dict[str, dict[str, Any]] = {p.stem: read_yaml(p) for p in (root / "conf/do").glob("*.yaml")}
+    files: dict[str, dict[str, Any]] = {name: read_yaml(file) for name, file in option_files("do", root).items()}
     out = {}
     for name, node in files.items():
         for base in node.get("defaults", []):

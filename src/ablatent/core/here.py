@@ -12,6 +12,9 @@ from pathlib import Path
 PLACE = "ABLATENT_PLACE"
 """Environment variable with the name of this machine for people, where an engine knows a better one."""
 
+PROGRAM = "ABLATENT_PROGRAM"
+"""Environment variable with the words by which the command line was called; it sets it."""
+
 WATCH_SECONDS = 0.5
 
 
@@ -24,6 +27,11 @@ def host() -> str:
 def place() -> str:
     """This machine and process, for people: ``node3:4711``."""
     return f"{os.environ.get(PLACE) or host()}:{os.getpid()}"
+
+
+def program() -> str:
+    """The words by which the command line is called, for commands in messages and reports."""
+    return os.environ.get(PROGRAM, "python run.py")
 
 
 def search_path() -> str:

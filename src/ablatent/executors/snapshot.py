@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ablatent.core.files import write_json
 from ablatent.core.here import search_path
-from ablatent.core.options import SEARCHPATH_VARIABLE
+from ablatent.core.options import OWN_VARIABLE, ROOT_VARIABLE, SEARCHPATH_VARIABLE, command_root, own_folder
 from ablatent.core.progress import warn_once
 from ablatent.core.source import file_of
 from ablatent.stages.provenance import GIT_FILE, git_state, modules_of
@@ -28,8 +28,10 @@ def worker_environment(root: Path, stages: Iterable[Stage]) -> dict[str, str]:
     of its package. All else is imported from where it is.
     """
     folder = snapshot(root, stages)
-    known = os.environ.get(SEARCHPATH_VARIABLE, "")
+    known, own = os.environ.get(SEARCHPATH_VARIABLE, ""), own_folder()
     return {
+        ROOT_VARIABLE: str(command_root().absolute()),
+        OWN_VARIABLE: "" if own is None else str(own.absolute()),
         "PYTHONPATH": os.pathsep.join([str(folder), search_path()]),
         SEARCHPATH_VARIABLE: os.pathsep.join(p for p in (str(folder / "conf"), known) if p),
     }

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.fields import Sha256, StageKey, Text
+from ablatent.core.here import program
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class PretrainedFirstStage:
     def __post_init__(self) -> None:
         given = [name for name in ("key", "path", "url") if getattr(self, name) is not None]
         if len(given) != 1:
-            do = "Import one with: python run.py do=import path=FILE format=compvis"
+            do = f"Import one with: {program()} do=import path=FILE format=compvis"
             raise ConfigError("first_stage.key", "a key (first_stage-…), or a path, or a url", given or None, do)
         if self.key is not None:
             return

@@ -40,7 +40,7 @@ def modules_of(stage: Stage) -> list[str]:
 @cache
 def git_state() -> dict[str, Any]:
     """{"commit", "dirty"} of the checkout that the package is imported from, or that its copy was made of; "unknown",
-    False outside of one."""
+    False outside of one, also where an installed package lies in a checkout of something else."""
     here = Path(__file__).parent
     if (noted := here.parents[2] / GIT_FILE).exists():
         return dict(read_json(noted))
@@ -54,7 +54,7 @@ def git_state() -> dict[str, Any]:
             return None
         return done.stdout.strip() if done.returncode == 0 else None
 
-    commit = git("rev-parse", "HEAD")
+    commit = git("rev-parse", "HEAD") if git("ls-files", Path(__file__).name) else None
     return {"commit": commit or "unknown", "dirty": bool(git("status", "--porcelain")) if commit else False}
 
 

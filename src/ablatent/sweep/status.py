@@ -12,6 +12,7 @@ from ablatent.core.declared import nodes_below
 from ablatent.core.errors import AblatentError, ConfigError
 from ablatent.core.escape import for_console
 from ablatent.core.files import folder_bytes, read_json
+from ablatent.core.here import program
 from ablatent.core.progress import console, counted, track
 from ablatent.core.targets import TARGET, class_of
 from ablatent.data.base import ImageData
@@ -76,7 +77,7 @@ def _sweep_lines(root: Path, name: SweepId, plan: PlanRecord, jobs: bool) -> lis
         how = f"watch it: do=status sweep={name} watch=true" if is_driven(folder) else f"do=resume sweep={name} goes on"
         lines.append(f"    {'running' if is_driven(folder) else 'ended before its last job'}: {how}")
     if not (sweep_folder(root, name) / "report" / "report.html").exists():
-        command = shlex.join(["python", "run.py", "do=report", f"sweep={name}", f"store.path={root}"])
+        command = f"{program()} {shlex.join(['do=report', f'sweep={name}', f'store.path={root}'])}"
         lines.append(f"    no report yet: it runs, or was stopped. Write one: {command}")
     return lines + [f"    {name}:{job.index}  {job.name}" for job in plan.jobs if jobs]
 

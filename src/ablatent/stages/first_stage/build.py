@@ -2,6 +2,7 @@
 
 from ablatent.core.errors import StageError
 from ablatent.core.files import write_json
+from ablatent.core.here import program
 from ablatent.core.instantiate import make
 from ablatent.first_stage.base import FirstStage
 from ablatent.first_stage.losses import AutoencoderLoss
@@ -19,7 +20,7 @@ def build(ctx: Context) -> None:
     if "digest" in config:
         raise StageError(
             f"{ctx.title}: expected this imported first stage in the store; it is not there. Import it again: "
-            f"python run.py do=import path={config['weights']['path']} format={config['weights']['format']}"
+            f"{program()} do=import path={config['weights']['path']} format={config['weights']['format']}"
         )
     seed = int(config.get("seed", 0))
     seed_initial_weights(seed)
