@@ -47,6 +47,8 @@ class _Command:
 
     def __init__(self, words: Sequence[str]):
         environment = {**os.environ, "PYTHONPATH": search_path(), "PYTHONUNBUFFERED": "1"}
+        for name in ("FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE"):  # of a notebook: this is a file, no terminal
+            environment.pop(name, None)
         self.output, self.shown = tempfile.TemporaryFile(), 0  # noqa: SIM115  # open as long as this is
         self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self.process = subprocess.Popen(
