@@ -136,7 +136,7 @@ def imported_bits(folder: Path) -> dict[str, str]:
     files = sorted((folder / "imported" / "objects").rglob("*.safetensors"))
     found = {f"{p.parents[1].name}/{p.name}": hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
     key = next((folder / "imported" / "objects" / "imported").iterdir()).name
-    pictures = load(str(folder / "imported"), key, size=32).sample(n=2, seed=1, steps=2)
+    pictures = load(key, folder / "imported", size=32).sample(n=2, seed=1, steps=2)
     return found | {f"picture {i}": hashlib.sha256(picture.tobytes()).hexdigest() for i, picture in enumerate(pictures)}
 
 

@@ -20,9 +20,10 @@ from ablatent.data.latents import LatentNormalizer
 from ablatent.diffusion.denoiser import Denoiser
 from ablatent.diffusion.parameterization import V
 from ablatent.first_stage.identity import IdentityFirstStage
+from ablatent.inference.defaults import DEFAULTS, INPAINT
 from ablatent.inference.metadata import Metadata, check_node, request_of
 from ablatent.inference.model_reference import Reference
-from ablatent.inference.pipeline import DEFAULTS, INPAINT, Pipeline
+from ablatent.inference.pipeline import Pipeline
 from ablatent.inference.request import Request, RequestResolver
 from ablatent.inference.sampling import sample
 from ablatent.samplers.guidance import NoGuidance
@@ -170,7 +171,7 @@ def hybrid(tmp_path, monkeypatch) -> tuple[Pipeline, Listening]:
     )  # fmt: skip
     source = Source(0, Annotations(classes=("dog", "car")))
     generator = Generator(model, Guided(NoGuidance()), source), ("sky", "sea")
-    monkeypatch.setattr(Pipeline, "_generator", lambda self: generator)
+    monkeypatch.setattr(Pipeline, "_generator", lambda self, guidance: generator)
     ddim = {"_target_": "ablatent.samplers.ddim.DDIM", "steps": 2}
     runtime = {**DEFAULTS["runtime"], "device": "cpu"}
     config = {**DEFAULTS, "sampler": ddim, "runtime": runtime}

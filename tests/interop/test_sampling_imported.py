@@ -30,7 +30,7 @@ def imported(folder, state):
     store.check_writable()
     assert import_weights(store, config) == 0
     key = next((folder / "store/objects/imported").iterdir()).name
-    return load(str(folder / "store"), key[:14], size=32)
+    return load(key[:14], folder / "store", size=32)
 
 
 @pytest.mark.slow
@@ -62,7 +62,7 @@ def test_an_imported_text_model_answers_prompts(tmp_path) -> None:
     loud = ("transformer.norm.weight", "attn2.to_v.weight", "attn2.to_out.0.weight")
     model = imported(tmp_path, {k: v * (100 if k.endswith(loud) else 1) for k, v in state.items()})
     prompts = ("an apple", "two pears", "An apple")
-    apple, pear, same = (np.asarray(model.sample(p, seed=1, steps=2, scale=300.0)[0]) for p in prompts)
+    apple, pear, same = (np.asarray(model.sample(prompt=p, seed=1, steps=2, scale=300.0)[0]) for p in prompts)
     assert apple.shape == (32, 32, 3) and np.array_equal(apple, same) and not np.array_equal(apple, pear)
     with pytest.raises(ConfigError, match="captions"):
         model.sample(label=1)

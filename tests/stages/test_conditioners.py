@@ -183,7 +183,7 @@ def finished_models_answer(folder: Path, sweep: str, names: list[str]) -> None:
     assert done.returncode == 0 and "task=inpaint" in done.stdout, done.stdout + done.stderr
     one, two = (np.asarray(Image.open(folder / f"answer/000{i}.png")) for i in range(2))
     assert np.array_equal(one[:, :16], picture[:, :16]) and not np.array_equal(one[:, 16:], two[:, 16:])
-    model = load(str(folder / "store"), f"{sweep}:{names.index('semantic')}")
+    model = load(f"{sweep}:{names.index('semantic')}", folder / "store")
     by_map, by_image = (model.sample(seed=1, **{key: folder / "map.png"})[0] for key in ("map", "image"))
     assert np.array_equal(np.asarray(by_map), np.asarray(by_image))
     with pytest.raises(ConfigError, match=r"^map: expected a map of the classes 0 "):

@@ -126,7 +126,7 @@ def test_a_finished_model_answers(done, monkeypatch):
     from ablatent.tasks.inpaint import Inpaint
 
     monkeypatch.chdir(folder)
-    model = load("store", f"{first}:0")
+    model = load(f"{first}:0")
     drawn = model.sample(label="three", n=3, seed=5, steps=3)
     files = [np.asarray(Image.open(folder / f"a/000{i}.png")).astype(int) for i in range(3)]
     assert all(np.abs(np.asarray(d) - f).max() <= 1 for d, f in zip(drawn, files, strict=True))

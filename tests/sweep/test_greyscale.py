@@ -84,6 +84,6 @@ def test_a_greyscale_model_from_data_to_samples(tmp_path: Path) -> None:
     again = run(tmp_path, "do=sample", "repeat=drawn/0001.png", "out=again", "runtime=cpu")
     assert "the same as in the file, bit for bit" in again.stdout
 
-    pipeline = Pipeline.load(tmp_path / "store", f"{sweep}:0")
+    pipeline = Pipeline.load(f"{sweep}:0", tmp_path / "store")
     (made,) = pipeline.sample(label=3, image=tmp_path / "drawn" / "0000.png", task=Img2Img(strength=0.2))
     assert made.mode == "L"

@@ -1,66 +1,51 @@
 """A finished model from a store, ready to answer requests: for do=sample, and for `ablatent.load`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, Float32, UInt8
+from PIL import Image
+from torch import Tensor
 
 from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
 from ablatent.core.images import picture
 from ablatent.core.instantiate import make
 from ablatent.core.progress import track
-from ablatent.core.targets import TARGET, target_of
 from ablatent.data.base import Annotations
+from ablatent.data.tensors import to_images
+from ablatent.inference.arguments import check_latents, check_objects, pixels_of, request_of_arguments
+from ablatent.inference.defaults import DEFAULTS, IMPORTED_SIZE, INPAINT, node_of
 from ablatent.inference.model_reference import Reference, find
 from ablatent.inference.request import Request, RequestResolver
 from ablatent.samplers.base import Sampler
-from ablatent.samplers.ddim import DDIM
-from ablatent.samplers.guidance import ClassifierFree, Guidance, NoGuidance
+from ablatent.samplers.guidance import ClassifierFree, Guidance
 from ablatent.stages.check_sampling import check_sampling_of
 from ablatent.stages.context import StageInputs, compute_of, device_of, set_up_torch
 from ablatent.stages.diffusion.kind import DiffusionKind
-from ablatent.stages.generator import Generator, load_generator, tiling_of
-from ablatent.stages.models import load_imported
+from ablatent.stages.generator import Generator, generator_of, tiling_of
+from ablatent.stages.models import load_imported, load_model
 from ablatent.stages.provenance import git_state, packages
 from ablatent.store.artifacts import Store
+from ablatent.store.identity import digest
 from ablatent.tasks.base import Task, TaskContext
-from ablatent.tasks.generate import Guided
+from ablatent.tasks.generate import Guided, Model
 from ablatent.tasks.inpaint import Inpaint
 from ablatent.tasks.sample import Sample
 
-
-def node_of(kind: type[Any], **options: Any) -> dict[str, Any]:
-    """The configuration node of a class with these options."""
-    return {TARGET: target_of(kind), **options}
-
-
-# For models without a job: imported ones, and stages built by themselves.
-DEFAULTS: dict[str, Any] = {
-    "sampler": node_of(DDIM, steps=50),
-    "guidance": node_of(NoGuidance),
-    "task": node_of(Sample),
-    "samples": {"weights": "ema", "snapshot": "last", "decode_tile": None, "decode_overlap": 16},
-    "runtime": {"device": "auto", "devices": 1, "compile": False, "compile_mode": "network", "deterministic": True,
-                "threads": None, "batch_size": 64, "checkpoint_seconds": 10.0, "precision": "32-true"},
-}  # fmt: skip
-INPAINT = node_of(Inpaint, **asdict(Inpaint()))
-"""The task in place of plain sampling, of a model that was trained to fill holes: it reads an image and a mask."""
-EXAMPLES = {"task": "Inpaint()", "sampler": "DDPM(steps=200)"}
-IMPORTED_SIZE = 256
-"""Side in pixels of the images of released models where `size` is not given: it does not follow from the weights."""
+DEVICES = ("auto", "cpu", "gpu")
 
 
 @dataclass(frozen=True)
 class SampleResult:
     """The images of a request, with their metadata.
 
-    images: a row a sample; metadata: everything that decides them, as plain values, for do=sample (task and sampler
-    objects given in Python are not described); messages: lines for the user.
+    images: a row a sample; metadata: everything that decides them, as plain values, for do=sample (task,
+    sampler and guidance objects given in Python are not described); messages: lines for the user.
     """
 
     images: UInt8[np.ndarray, "n H W C"]
@@ -70,36 +55,75 @@ class SampleResult:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A model of the store with its sampling options.
+    """A finished model of a store with its sampling options; `ablatent.load` makes one.
 
-    config: nodes sampler, guidance, task, samples, runtime; size: side in pixels of an imported model's images.
+    Images are 8-bit: lists of PIL images (RGB, or L of a greyscale model), or uint8 arrays (n, H, W, C). Latents are
+    tensors (n, c, h, w), normalised as the diffusion model was trained on them, on the model's device.
+
+    config: nodes sampler, guidance, task, samples, runtime; size: side in pixels of an imported model's images; loaded:
+    what was loaded, by what decides it.
     """
 
     store: Store
     reference: Reference
     config: Mapping[str, Any]
     size: int | None = None
+    loaded: dict[str, Model] = field(default_factory=dict, repr=False, compare=False)
 
     @staticmethod
-    def load(path: str | Path, model: str, size: int | None = None) -> "Pipeline":
-        """The model of that name in the store at `path`, sampled as its job sampled it. See `model_reference.find`.
-
-        size: side in pixels of an imported model's images. Raises ConfigError where there is no such store or model.
-        """
-        if not Path(path).is_dir():
-            raise ConfigError("store.path", "the folder of a store", str(path), "There is no such folder.")
-        store = Store(path)
-        reference = find(store.root, model)
+    def load(model: str, store: str | Path, *, size: int | None = None, device: str = "auto") -> "Pipeline":
+        """See `ablatent.load`."""
+        if not Path(store).is_dir():
+            do = "There is no such folder. The store is the argument `store`."
+            raise ConfigError("store.path", "the folder of a store", str(store), do)
+        if device not in DEVICES or (device == "gpu" and not torch.cuda.is_available()):
+            do = "" if device not in DEVICES else "torch sees no GPU."
+            raise ConfigError("device", " | ".join(DEVICES), device, do)
+        opened = Store(store)
+        reference = find(opened.root, model)
         job = reference.config or {}
         config = {name: job.get(name, DEFAULTS[name]) for name in DEFAULTS} | {"task": DEFAULTS["task"]}
-        return Pipeline(store, reference, config, size)
+        config["runtime"] = {**config["runtime"], "device": device}
+        return Pipeline(opened, reference, config, size)
+
+    @property
+    def model(self) -> Model:
+        """The trained parts: first stage, normalizer of latents, denoiser (network, schedule, parameterization),
+        conditioner, latent_shape (c, h, w) and device; frozen, in evaluation mode. Loaded when they are first used."""
+        decides = digest(
+            {"samples": self.config["samples"], "device": self.config["runtime"]["device"], "size": self.size}
+        )
+        if decides not in self.loaded:
+            set_up_torch(self.config["runtime"])
+            self.loaded[decides] = self._load()
+        return self.loaded[decides]
+
+    def encode(self, images: Sequence[Image.Image] | UInt8[np.ndarray, "n H W C"]) -> Float32[Tensor, "n c h w"]:
+        """The latents of images: the means of the encoder, normalised, on the model's device.
+
+        images: PIL images of one size, or uint8 (n, H, W, C); their sides are multiples of the first stage's
+        downsampling factor, and need not be those of the training. Raises ConfigError for others.
+        """
+        first_stage = self.model.first_stage
+        return self.model.encode(pixels_of(images, first_stage.image_channels, first_stage.downsample))
+
+    def decode(self, latents: Float[Tensor, "n c h w"]) -> list[Image.Image]:
+        """The images of latents, as `sample` gives images: n PIL images, clipped to their range.
+
+        latents: normalised, as `encode` gives them, on any device. Raises ConfigError for another shape, StageError
+        where they, or the images, are not finite.
+        """
+        model, size = self.model, int(self.config["runtime"]["batch_size"])
+        check_latents(latents, model.first_stage.latent_channels)
+        parts = [to_images(model.decode(part.to(model.device))) for part in latents.split(size)]
+        return [picture(image) for part in parts for image in part]
 
     def sample(
         self,
-        prompt: str | Sequence[str] | None = None,
         n: int = 1,
-        seed: int = 0,
         *,
+        seed: int = 0,
+        prompt: str | Sequence[str] | None = None,
         label: int | str | None = None,
         image: str | Path | None = None,
         mask: str | Path | None = None,
@@ -109,47 +133,38 @@ class Pipeline:
         task: Task | None = None,
         sampler: Sampler | None = None,
         steps: int | None = None,
+        guidance: Guidance | None = None,
         scale: float | None = None,
-    ) -> list[Any]:
+    ) -> list[Image.Image]:
         """n PIL images (of each prompt, where there are several), of mode RGB, or L of a greyscale model.
 
-        label: a class, by number or name; image, mask, map: files; annotations: further ones that the model reads, by
-        name; task, sampler: for example tasks.inpaint.Inpaint(), samplers.ddpm.DDPM(). None: plain sampling, or
-        Inpaint() of a model that fills holes; the sampler of the job. steps: of that sampler; scale: of the job's
-        guidance, or of classifier-free guidance where it had none. Raises ConfigError for what the model does not read.
+        seed: of the noise; image i of a seed starts from the same noise whatever n is. prompt, label (a class, by
+        number or name), image, mask, map (files), boxes, annotations (further ones, by name): the condition, as far as
+        the model reads one; without it, classes in turn. task, sampler, guidance: objects, for example
+        tasks.inpaint.Inpaint(), samplers.ddpm.DDPM(steps=200), samplers.guidance.ClassifierFree(scale=3.0); None:
+        plain sampling, or Inpaint() of a model that fills holes, and sampler and guidance of the model's job. steps: of
+        that sampler; scale: of that guidance, or of classifier-free guidance where the job had none.
+        Everything is checked before the first step. Raises ConfigError for what does not fit the model.
         """
-        sampler_node, guidance = dict(self.config["sampler"]), dict(self.config["guidance"])
-        if steps is not None:
-            if sampler is not None:
-                raise ConfigError("steps", "None beside a sampler, which has its own", steps)
-            sampler_node["steps"] = steps
-        if scale is not None:
-            guidance = {**guidance, "scale": scale} if "scale" in guidance else node_of(ClassifierFree, scale=scale)
-        for name, value, kind in (("task", task, Task), ("sampler", sampler, Sampler)):
-            if value is not None and not isinstance(value, kind):
-                raise ConfigError(name, f"an object of ablatent.{name}s, for example {EXAMPLES[name]}", value)
-        files = {"image": image, "mask": mask, "map": map}
-        for name, file in files.items():
-            if file is not None and not isinstance(file, str | Path):
-                raise ConfigError(name, "the path of a file", type(file).__name__)
-        if label is not None and (isinstance(label, bool) or not isinstance(label, int | str)):
-            raise ConfigError("label", "the number of a class, or its name", label)
-        several = isinstance(prompt, list | tuple)
-        prompts: tuple[Any, ...] = tuple(prompt or ()) if several or prompt is None else (prompt,)
-        named = isinstance(label, str)
-        request = Request(
-            prompts=prompts,
-            class_=str(label) if named else None,
-            label=None if named or label is None else int(label),
-            boxes=boxes,
-            annotations=annotations or {},
+        check_objects(task, sampler, guidance, steps, scale)
+        request = request_of_arguments(
             n=n,
             seed=seed,
-            **{name: None if file is None else str(file) for name, file in files.items()},
+            prompt=prompt,
+            label=label,
+            files={"image": image, "mask": mask, "map": map},
+            boxes=boxes,
+            annotations=annotations,
         )
-        chosen = replace(self, config={**self.config, "sampler": sampler_node, "guidance": guidance})
+        nodes = {name: dict(self.config[name]) for name in ("sampler", "guidance")}
+        if steps is not None:
+            nodes["sampler"]["steps"] = steps
+        if scale is not None and "scale" in nodes["guidance"]:
+            nodes["guidance"]["scale"] = scale
+        elif scale is not None:
+            nodes["guidance"] = node_of(ClassifierFree, scale=scale)
         try:
-            images = chosen.answer(request, task, sampler).images
+            images = replace(self, config={**self.config, **nodes}).answer(request, task, sampler, guidance).images
         except ConfigError as e:
             if e.key != "class":  # a keyword of Python: here the argument is `label`
                 raise
@@ -157,16 +172,23 @@ class Pipeline:
         return [picture(image) for image in images]
 
     @torch.no_grad()
-    def answer(self, request: Request, task: Task | None = None, sampler: Sampler | None = None) -> SampleResult:
+    def answer(
+        self,
+        request: Request,
+        task: Task | None = None,
+        sampler: Sampler | None = None,
+        guidance: Guidance | None = None,
+    ) -> SampleResult:
         """The images of a request; everything is checked before the first step.
 
-        task, sampler: in place of those of the configuration. Raises ConfigError for what does not fit the model.
+        task, sampler, guidance: in place of those of the configuration. Raises ConfigError for what does not fit the
+        model.
         """
         set_up_torch(self.config["runtime"])
         node, runtime = self.config["task"], compute_of(self.config["runtime"], "32-true")
         chosen: Task = make(node, Task) if task is None else task
         sampler = make(self.config["sampler"], Sampler) if sampler is None else sampler
-        generator, segments = self._generator()
+        generator, segments = self._generator(guidance)
         model, messages = generator.model, list[str]()
         size = model.latent_shape[1] * model.first_stage.downsample
         fills = any(part.fills for part in model.conditioner.info())
@@ -200,25 +222,34 @@ class Pipeline:
             images = chosen.draw(context, source, range(request.count))
         return SampleResult(images, self._metadata(request, node, size), messages)
 
-    def _generator(self) -> tuple[Generator, Sequence[str]]:
-        """(the model's generator, names of its segments)."""
-        inputs = StageInputs(self.store, self.reference.inputs, device_of(self.config["runtime"]))
-        options, guidance = self.config["samples"], make(self.config["guidance"], Guidance)
+    def _generator(self, chosen: Guidance | None) -> tuple[Generator, Sequence[str]]:
+        """(the model's generator, names of its segments). chosen: in place of the guidance of the configuration."""
+        guidance = make(self.config["guidance"], Guidance) if chosen is None else chosen
         for kind in guidance.needs_stages if guidance.needs_classifier else ():
             if kind not in self.reference.inputs:
                 do = "Its job had none: run one with this guidance, or choose guidance=none."
                 raise ConfigError("guidance", f"one that needs no {kind}", type(guidance).__name__, do)
-        if not self.reference.imported:
-            summary = inputs.open(DiffusionKind.name).json("summary.json")
-            _check_weak(guidance, options, summary["snapshots"])
-            nodes = {**options, "guidance": self.config["guidance"], "prompts": None}
-            return load_generator(inputs, nodes), summary["segment_names"]
-        if guidance.needs_weak:
-            raise ConfigError("guidance", "one that needs no earlier snapshot", type(guidance).__name__)
-        model = load_imported(inputs, options["weights"], self.size or IMPORTED_SIZE)
-        model = replace(model, tiling=tiling_of(options))
-        classes = tuple(str(i) for i in range(model.conditioner.classes))
-        return Generator(model, Guided(guidance), Source(0, Annotations(classes=classes))), []
+        if self.reference.imported:
+            if guidance.needs_weak:
+                raise ConfigError("guidance", "one that needs no earlier snapshot", type(guidance).__name__)
+            classes = tuple(str(i) for i in range(self.model.conditioner.classes))
+            return Generator(self.model, Guided(guidance), Source(0, Annotations(classes=classes))), []
+        summary = self._inputs.open(DiffusionKind.name).json("summary.json")
+        _check_weak(guidance, self.config["samples"], summary["snapshots"])
+        return generator_of(self._inputs, self.model, guidance), summary["segment_names"]
+
+    @property
+    def _inputs(self) -> StageInputs:
+        return StageInputs(self.store, self.reference.inputs, device_of(self.config["runtime"]))
+
+    def _load(self) -> Model:
+        """The model, by its weights that the options of `samples` choose."""
+        options = self.config["samples"]
+        if self.reference.imported:
+            model = load_imported(self._inputs, options["weights"], self.size or IMPORTED_SIZE)
+        else:
+            model = load_model(self._inputs, options["weights"], options["snapshot"])
+        return replace(model, tiling=tiling_of(options))
 
     def _metadata(self, request: Request, task: Mapping[str, Any], size: int) -> dict[str, Any]:
         """Everything that decides the images, for `repeat` and for readers."""

@@ -2,39 +2,28 @@
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ablatent.core.escape import for_csv
+from ablatent.report.job_columns import job_columns
 from ablatent.report.model import Sweep, show_value
 from ablatent.report.spreads import KINDS, spreads_of
 from ablatent.report.tables import seed_rows
 
 
 def jobs_csv(sweep: Sweep) -> str:
-    """One row a job: index, name, status, axes, every metric, seconds.
-
-    NAME_std: the metric's own spread (of a share, half of its interval); NAME_low, NAME_high: the 95 % interval over
-    the samples of the one training.
-    """
-    metrics = list(sweep.metrics)
-    scores = {m: [j.scores[m] for j in sweep.jobs if m in j.scores] for m in metrics}
-    spread = [m for m in metrics if any(s.std is not None for s in scores[m])]
-    ranged = [m for m in metrics if any(s.interval is not None for s in scores[m])]
-    names = [*sweep.axes, *metrics, *(f"{m}_std" for m in spread)]
-    names += [f"{m}_{end}" for m in ranged for end in ("low", "high")]
-    rows = []
-    for job in sweep.jobs:
-        values = [job.scores[m].value if m in job.scores else None for m in metrics]
-        values += [job.scores[m].std if m in job.scores else None for m in spread]
-        for metric in ranged:
-            score = job.scores.get(metric)
-            values += [None, None] if score is None or score.interval is None else list(score.interval)
-        cost = sweep.job_seconds(job)
-        axes = _axes(job.axes, sweep.axes)
-        seconds = "" if cost is None else f"{cost:.3f}"
-        rows.append([job.index, for_csv(job.name), job.status, *axes, *map(_full, values), seconds])
-    return _written(["index", "name", "status", *map(for_csv, names), "seconds"], rows)
+    """One row a job: `job_columns`, with numbers in full."""
+    numbers = {f"{metric}{end}" for metric in sweep.metrics for end in ("", "_std", "_low", "_high")}
+    written: dict[str, list[str]] = {}
+    for name, values in job_columns(sweep).items():
+        if name in sweep.axes:
+            written[name] = list(map(_axis, values))
+        elif name == "seconds":
+            written[name] = ["" if s is None else f"{s:.3f}" for s in values]
+        else:  # index and status are no texts of users
+            written[name] = [for_csv(v) if name == "name" else _full(v) if name in numbers else str(v) for v in values]
+    return _written([for_csv(name) for name in written], zip(*written.values(), strict=True))
 
 
 def settings_csv(sweep: Sweep) -> str:
@@ -47,13 +36,14 @@ def settings_csv(sweep: Sweep) -> str:
         spreads = {metric: spreads_of(sweep, row.jobs, metric) for metric in sweep.metrics}
         values = [None if (s := spreads[m]) is None else s.over(kind) if kind else s.value for m, kind in columns]
         counts = ["" if s is None else str(s.count) for s in spreads.values()]
-        rows.append([*_axes(row.axes, sweep.plain_axes), *map(_full, values), *counts])
+        axes = [_axis(row.axes.get(axis)) for axis in sweep.plain_axes]
+        rows.append([*axes, *map(_full, values), *counts])
     counted = [f"{metric}_trainings" for metric in sweep.metrics]
     return _written(list(map(for_csv, [*sweep.plain_axes, *names, *counted])), rows)
 
 
-def _axes(values: Mapping[str, Any], axes: Iterable[str]) -> list[str]:
-    return ["" if values.get(axis) is None else for_csv(show_value(values[axis])) for axis in axes]
+def _axis(value: Any) -> str:
+    return "" if value is None else for_csv(show_value(value))
 
 
 def _full(value: float | None) -> str:

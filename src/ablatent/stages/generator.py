@@ -138,15 +138,26 @@ def load_generator(
     guidance = make(options["guidance"], Guidance)
     model = load_model(inputs, options["weights"], options["snapshot"])
     model = replace(model, tiling=tiling_of(options))
+    source = validation(model.conditioner.needs)
+    return generator_of(inputs, model, guidance, source, options.get("prompts"))
+
+
+def generator_of(
+    inputs: StageInputs,
+    model: Model,
+    guidance: Guidance,
+    source: Source | None = None,
+    prompts: Sequence[str] | None = None,
+) -> Generator:
+    """The generator of a model that is loaded, with what its guidance needs. source: see `validation_source` of
+    `Generator`; None for the names of the classes alone."""
     classifier, named_by = None, inputs.open("diffusion")
     if guidance.needs_classifier:
         named_by = inputs.open("noisy_classifier")
         classifier = load_logits(named_by, model.first_stage.latent_channels, model.device)
-    source = validation(model.conditioner.needs)
     if source is None:
         source = Source(0, Annotations(classes=tuple(named_by.json("summary.json")["class_names"])))
-    guided = Guided(guidance, _weak(inputs, guidance, model), classifier)
-    return Generator(model, guided, source, options.get("prompts"))
+    return Generator(model, Guided(guidance, _weak(inputs, guidance, model), classifier), source, prompts)
 
 
 def _weak(inputs: StageInputs, guidance: Guidance, model: Model) -> Model | None:
