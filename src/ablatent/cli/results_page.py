@@ -18,8 +18,8 @@ from ablatent.stages.all_kinds import built_in
 
 HEAD = """# Results
 
-Experiments that were run in this repository: what each asked and found, with the whole report, its tables and figures
-behind the link. Intervals are over trainings, 95 % for all of an experiment together
+Experiments that were run in this repository: question and verdict of each, with the whole report, its tables and
+figures behind the link. Intervals are over trainings, 95 % for all of an experiment together
 ([verdicts.md](../../docs/verdicts.md)); cost is the wall time of all stages, each once, one after the other, on the
 machine beside it. Written by `python -m ablatent.cli.results_page > experiments/results/README.md` from the reports; a
 test compares.

@@ -182,7 +182,7 @@ def _replicates(sweeps: tuple[Sweep, Sweep], pair: Pair, metric: str) -> Compare
 
 
 def _observed(sweep: Sweep, jobs: Sequence[JobResult], metric: str, seeds: Sequence[str]) -> list[Observation]:
-    """These jobs as a claim sees them, told apart by their seeds alone."""
+    """These jobs as a claim sees them, distinguished by their seeds alone."""
     mine = {job.index for job in jobs}
     pairs = zip(sweep.jobs, observations(sweep, metric), strict=True)
     return [replace(seen, axes={axis: _value(job, axis) for axis in seeds}) for job, seen in pairs if job.index in mine]
