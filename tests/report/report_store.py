@@ -210,7 +210,7 @@ class FakeStore:
             "nfe": steps,
             "network_rows": 1,
             "flops_per_image": steps * 10**9,
-            "seconds": 1.5 * steps,
+            "seconds": 1.5 * steps + 10 * TRAININGS[training],
             "labels": [0, 1] * 96,
             "seed": seed,
             "latent_shape": shape,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from report_store import TRAININGS, build
-from scipy.stats import ttest_ind
+from scipy.stats import ttest_ind, ttest_rel
 
 from ablatent.claims.intervals import unpaired
 from ablatent.core.errors import ConfigError
@@ -52,14 +52,38 @@ def test_an_axis_that_one_sweep_lacks_is_read_from_the_configuration(tmp_path: P
     assert rows["optimizer.lr"] == ["·", "0.0002"] and "title" not in rows
 
 
-def test_intervals_of_seeds_are_those_of_welch(tmp_path: Path) -> None:
-    found = two(tmp_path, {**STEPS, "seed": ["0", "1", "2"]}, {**STEPS, "seed": ["0", "2"]}, worse=3.0)
+def fids(seeds: str, worse: float = 0.0) -> list[float]:
+    """FID of these trainings at 5 steps, as the store has it."""
+    return [1.5 + 8 / 5 + TRAININGS[s] * (1 + 2 / 5) + worse for s in seeds]
+
+
+def test_trainings_of_other_seeds_are_two_arms(tmp_path: Path) -> None:
+    found = two(tmp_path, {**STEPS, "seed": ["0", "1", "2"]}, {**STEPS, "seed": ["0", "3"]}, worse=3.0)
     (first, _) = found.metrics["fid_192"]
-    values = [[1.5 + 8 / 5 + TRAININGS[s] * (1 + 2 / 5) + worse for s in of] for of, worse in (("012", 0), ("02", 3.0))]
-    interval = ttest_ind(values[1], values[0], equal_var=False).confidence_interval(0.95)
-    assert first.value - first.half == pytest.approx(interval.low) and first.how == "3 and 2 trainings"  # type: ignore[operator]
+    interval = ttest_ind(fids("03", 3.0), fids("012"), equal_var=False).confidence_interval(0.95)
+    assert first.value - first.half == pytest.approx(interval.low)  # type: ignore[operator]
+    assert (first.how, first.test) == ("Welch's t, 3 and 2 trainings", "Welch's t")
     cell = differences_table(found, "fid_192").rows[0][3]
     assert cell.best and cell.tone == "bad"
+
+
+def test_trainings_of_the_same_seeds_are_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the first has a seed that the second lacks: it has no partner, and does not count."""
+    build(tmp_path, {**STEPS, "seed": ["0", "1", "2", "3"]}, sweep=A)
+    others = dict(zip("0123", fids("0123"), strict=True))
+    for seed, more in {"0": 0.001, "1": 0.0, "2": -0.002}.items():
+        monkeypatch.setitem(TRAININGS, seed, TRAININGS[seed] + more)
+    build(tmp_path, {**STEPS, "seed": ["2", "1", "0"]}, sweep=B, worse=0.01)
+    found = compare(tmp_path, [A, B])
+    (first, _) = found.metrics["fid_192"]
+    pairs = ttest_rel(fids("012", 0.01), [others[s] for s in "012"])
+    assert first.value == pytest.approx(np.mean(np.subtract(fids("012", 0.01), [others[s] for s in "012"])))
+    assert first.value - first.half == pytest.approx(pairs.confidence_interval(0.95).low)  # type: ignore[operator]
+    assert (first.how, first.test, first.degrees) == ("paired t, 3 pairs of seeds", "paired t", 2)
+    assert differences_table(found, "fid_192").rows[0][3].best  # which arms of their own would not show
+    rows = list(csv.DictReader(write_comparison(tmp_path, [A, B])[0].with_name("comparison.csv").open()))
+    assert {(r["test"], r["degrees_of_freedom"]) for r in rows if r["metric"] == "fid_192"} == {("paired t", "2.0")}
+    assert {r["interval_from"] for r in rows if r["metric"] == "psnr"} == {"the same stages in both"}
 
 
 def test_chance_alone_is_rarely_beyond_its_interval() -> None:

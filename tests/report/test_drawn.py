@@ -46,12 +46,14 @@ def sweep_in(root: Path) -> str:
 
 def test_not_drawn_again(tmp_path: Path, counted: list[int]) -> None:
     sweep = sweep_in(tmp_path)
-    first = bytes_of(write_report(tmp_path, sweep))
+    paths = write_report(tmp_path, sweep)
+    first, pages = bytes_of(paths), [path.read_bytes() for path in (paths.html, paths.markdown, paths.csv)]
     assert len(counted) == len(DRAWN) and first.keys() >= {f"{name}.{of}" for name in DRAWN for of in FORMATS}
     again = bytes_of(write_report(tmp_path, sweep))
-    elsewhere = bytes_of(write_report(tmp_path, sweep, out=tmp_path / "out"))
+    other = write_report(tmp_path, sweep, out=tmp_path / "out")
     assert len(counted) == len(DRAWN)
-    assert first == again == elsewhere
+    assert first == again == bytes_of(other)
+    assert [path.read_bytes() for path in (other.html, other.markdown, other.csv)] == pages
 
 
 def test_drawn_again_where_it_was_damaged_or_is_not_noted(tmp_path: Path, counted: list[int]) -> None:

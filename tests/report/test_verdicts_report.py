@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_store import build
+from report_store import build, sealed
 
 from ablatent.report.drawn import Drawn
 from ablatent.report.finish import finish
@@ -125,6 +125,22 @@ def test_scores_of_other_protocols_test_nothing(tmp_path: Path) -> None:
     sweep = build(tmp_path, {"first_stage": ["kl", "vq"]}, counts=[192, 64], claims={"a": claim()})
     (verdict,) = verdicts_of(load_sweep(tmp_path, sweep)).claims
     assert verdict.verdict == "not tested" and "different protocols (n_fake)" in verdict.contrasts[0].reason
+
+
+def test_times_are_compared_by_training_and_on_one_machine(tmp_path: Path) -> None:
+    arms = {"of": {"sampler.steps": 5}, "against": {"sampler.steps": 20}}
+    faster = claim(metric="seconds_per_image", scale="ratio", margin=1.0, expect="lower", **arms)
+    sweep = build(tmp_path, {**AXES, "sampler.steps": ["5", "20"]}, claims={"faster": faster})
+    (verdict,) = verdicts_of(load_sweep(tmp_path, sweep)).claims[0].contrasts
+    assert (verdict.verdict, verdict.unit, verdict.replicates) == ("agree", "diffusion", (3, 3))
+    assert verdict.effect == pytest.approx(0.25, rel=0.02) and verdict.test == "paired t"
+    assert "on the machine where it was done" in load_sweep(tmp_path, sweep).metrics["seconds_per_image"].remark
+    manifest = next((tmp_path / "objects" / "samples").iterdir()) / "manifest.json"
+    about = json.loads(manifest.read_text())
+    about["host"]["threads"] = 8
+    manifest.write_text(json.dumps(sealed(about)))
+    (verdict,) = verdicts_of(load_sweep(tmp_path, sweep)).claims[0].contrasts
+    assert verdict.verdict == "not tested" and "different protocols (threads)" in verdict.reason
 
 
 def test_what_would_settle_a_claim_is_in_its_remarks(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The table of tasks in docs/tasks.md: each command ends in a figure and numbers, on one store; a finished model answers."""
+"""The tasks of docs/tasks.md: each command ends in a figure and numbers, on one store; a finished model answers."""
 
 import json
 import re

@@ -24,8 +24,10 @@ SHARED = {
     "inpainting": {"first_stage": 1, "diffusion": 6, "task": 18, "restoration": 18},
     "latent_scale": {"first_stage": 2, "latents": 4, "diffusion": 12, "samples": 12, "scores": 12},
     "latent_speed": {"first_stage": 3, "diffusion": 9, "judge": 1, "samples": 27, "scores": 27},
+    "layouts": {"first_stage": 1, "diffusion": 3, "judge": 2, "samples": 9, "agreement": 18},
     "noisiest_steps": {"first_stage": 1, "diffusion": 6, "judge": 1, "samples": 36, "scores": 36},
     "sampler_steps": {"first_stage": 1, "diffusion": 3, "judge": 1, "samples": 60, "scores": 60},
+    "semantic_maps": {"first_stage": 1, "diffusion": 3, "judge": 1, "samples": 6, "agreement": 6},
     "shared_noise": {"first_stage": 1, "diffusion": 3, "judge": 1, "task": 6},
     "super_resolution": {"first_stage": 1, "diffusion": 3, "task": 9, "restoration": 9},
     "text_scenes": {"first_stage": 1, "embeddings": 1, "diffusion": 3, "judge": 1, "samples": 9, "agreement": 9},
@@ -60,7 +62,7 @@ def test_every_experiment_is_here():
 
 def test_all_runs_every_experiment_with_a_claim():
     claimed = {name for name in SHARED if "\nclaims:\n" in (ROOT / "experiments" / f"{name}.yaml").read_text()}
-    assert set(sequence(ROOT)) == claimed and len(claimed) == 14
+    assert set(sequence(ROOT)) == claimed and len(claimed) == 16
 
 
 @pytest.mark.slow
@@ -96,7 +98,7 @@ def test_an_experiment_is_planned(tmp_path, name, preset):
     stages = {kind: int(number) for number, kind in re.findall(r"^│ (\d+) +│ (\w+)", done.stdout, re.M)}
     expected = SHARED if preset is None else SHARED_IN_TINY
     assert {kind: stages.get(kind) for kind in expected[name]} == expected[name], done.stdout
-    last = {"first_stage", "task", "samples"} & {*expected[name]}
+    last = {"first_stage", "task", "samples", "agreement"} & {*expected[name]}
     assert jobs == max(stages[kind] for kind in last), "each job has something of its own"
 
 

@@ -50,7 +50,7 @@ LETTERS = {
         "Nichol & Dhariwal 2021, figure 4",
     ),
     "I": (
-        "Cross-attention conditions on text, boxes and maps; concatenation on small and masked images",
+        "Cross-attention conditions on text and boxes; concatenation on semantic maps, small and masked images",
         "Rombach et al. 2022, sections 3.3, 4.3 to 4.5",
     ),
     "J": (

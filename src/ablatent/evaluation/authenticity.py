@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from ablatent.core.errors import ConfigError, DataError
+from ablatent.core.errors import DataError
 from ablatent.core.fields import Count
 from ablatent.evaluation.intervals import WILSON, wilson
 from ablatent.evaluation.neighbours import BLOCK, across_sets
-from ablatent.evaluation.scores import Metric, Score, counts
+from ablatent.evaluation.scores import Metric, Score, check_knobs, counts
 
 REMARK = (
     "Authenticity is the share of samples that are further from the nearest training image than that one is from its "
@@ -38,8 +38,7 @@ class Authenticity(Metric):
     training_images: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ConfigError("evaluation.metrics.authenticity.batch_size", "an integer >= 1", self.batch_size)
+        check_knobs("authenticity", batch_size=self.batch_size)
 
     @property
     def min_images(self) -> int:

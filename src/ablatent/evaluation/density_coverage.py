@@ -8,11 +8,10 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 
-from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.fields import Count
 from ablatent.evaluation.intervals import JACKKNIFE, STUDENT, Interval, groups, jackknife, of_mean, within
 from ablatent.evaluation.neighbours import BLOCK, by_group, parts, within_set
-from ablatent.evaluation.scores import Metric, Score, counts
+from ablatent.evaluation.scores import Metric, Score, check_knobs, counts, reference_of
 
 
 @dataclass(frozen=True)
@@ -27,19 +26,14 @@ class DensityCoverage(Metric):
     batch_size: Annotated[Count, "features compared at once"] = BLOCK
 
     def __post_init__(self) -> None:
-        for name in ("neighborhood", "batch_size"):
-            if getattr(self, name) < 1:
-                key = f"evaluation.metrics.density_coverage.{name}"
-                raise ConfigError(key, "an integer >= 1", getattr(self, name))
+        check_knobs("density_coverage", neighborhood=self.neighborhood, batch_size=self.batch_size)
 
     @property
     def min_images(self) -> int:
         return self.neighborhood + 1
 
     def __call__(self, fake: Float[np.ndarray, "n d"], real: Float[np.ndarray, "m d"] | None) -> dict[str, Score]:
-        least = self.min_images
-        if real is None or min(len(fake), len(real)) < least:
-            raise DataError(f"density_coverage: expected at least {least} images a set; got {counts(fake, real)}.")
+        real = reference_of("density_coverage", fake, real, self.min_images)
         group = groups(len(fake))
         of_fake = torch.zeros(len(fake), dtype=torch.int64) if group is None else torch.from_numpy(group)
         number = int(of_fake.max()) + 1

@@ -6,10 +6,10 @@ from typing import Annotated, ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from ablatent.core.errors import ConfigError, DataError
+from ablatent.core.errors import ConfigError
 from ablatent.evaluation.frechet import FeatureMoments, Subsets
 from ablatent.evaluation.intervals import GROUPS, JACKKNIFE, Groups, Interval, groups, jackknife, within
-from ablatent.evaluation.scores import Metric, Score, counts, small_sample_notes
+from ablatent.evaluation.scores import Metric, Score, counts, reference_of, small_sample_notes
 
 SQUARE_ROOT = "symmetric, float64"
 
@@ -35,8 +35,7 @@ class FID(Metric):
         return 2
 
     def __call__(self, fake: Float[np.ndarray, "n d"], real: Float[np.ndarray, "m d"] | None) -> dict[str, Score]:
-        if real is None or min(len(fake), len(real)) < self.min_images:
-            raise DataError(f"fid: expected at least {self.min_images} images a set; got {counts(fake, real)}.")
+        real = reference_of("fid", fake, real, self.min_images)
         moments = FeatureMoments.of(real)
         value = FeatureMoments.of(fake).distance(moments)
         interval = self.interval(value, fake, moments)

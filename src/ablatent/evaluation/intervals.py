@@ -28,6 +28,9 @@ Groups = Annotated[int, Ge(5)]
 WILSON = "Wilson score"
 STUDENT = "Student's t over images"
 JACKKNIFE = "delete-a-group jackknife over samples"
+HALVES = "random halves of the samples"
+SPLITS = 10
+"""Of the samples into two halves, each a random one."""
 
 
 def wilson(share: float, n: int) -> Interval:
@@ -75,8 +78,8 @@ def jackknife(value: float, left_out: Sequence[float] | Float[np.ndarray, " g"])
     """The interval of a score from its values without one group each (Kott 2001, "The delete-a-group jackknife").
 
     Never too narrow in expectation for symmetric statistics (Efron and Stein 1981), so wide where they are near the
-    least value that they can have. None where no group makes a difference: a recall of 0, say, for which the jackknife
-    knows no bound.
+    least value that they can have. None where no group makes a difference: a coverage of 0, say, for which the
+    jackknife knows no bound.
     """
     error = jackknife_error(left_out)
     return around(value, error, len(left_out) - 1) if error > 0 else None
@@ -86,6 +89,28 @@ def jackknife_error(left_out: Sequence[float] | Float[np.ndarray, " g"]) -> floa
     """The standard error of a score from its values without one group each."""
     values = np.asarray(left_out, dtype=np.float64)
     return math.sqrt((len(values) - 1) / len(values) * np.square(values - values.mean()).sum())
+
+
+def halvings(n: int, least: int = 1) -> Int[np.ndarray, "s n"] | None:
+    """For each of SPLITS random splits of n samples, in which half (0 or 1) each is; halves differ by one at most. None
+    for fewer than MIN_IMAGES samples, and where a half would have fewer than `least`."""
+    if n < max(MIN_IMAGES, 2 * least):
+        return None
+    rng = stream(0, "halves")
+    return np.stack([rng.permutation(n) % 2 for _ in range(SPLITS)])
+
+
+def of_halves(value: float, halves: Float[np.ndarray, "s two"]) -> Interval | None:
+    """The interval of a score from its values over both halves of random splits of the samples.
+
+    Two halves are independent sets: their differences tell, without bias, the variance of the score over sets of n / 2
+    samples, whatever it does with the distances among them. It is taken for that over sets of n, which is no larger for
+    a score that settles as n grows. So the interval is too wide, not too narrow, and has the quantiles of the normal
+    distribution, not of few degrees of freedom. None where no half differs from its other.
+    """
+    error = math.sqrt(float(np.square(halves[:, 0] - halves[:, 1]).mean()) / 2)
+    half = NormalDist().inv_cdf((1 + LEVEL) / 2) * error
+    return (value - half, value + half) if error > 0 else None
 
 
 def within(interval: Interval | None, least: Number, largest: Number = math.inf) -> Interval | None:

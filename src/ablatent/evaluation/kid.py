@@ -9,10 +9,10 @@ from annotated_types import Ge
 from jaxtyping import Float
 from torch import Tensor
 
-from ablatent.core.errors import ConfigError, DataError
+from ablatent.core.errors import ConfigError
 from ablatent.core.fields import Count, Positive, Seed
 from ablatent.evaluation.intervals import MIN_IMAGES, around
-from ablatent.evaluation.scores import Metric, Score, counts
+from ablatent.evaluation.scores import Metric, Score, counts, reference_of
 
 DELETE_ONE = "delete-one jackknife over samples, in their subsets"
 
@@ -45,8 +45,7 @@ class KID(Metric):
         return 4
 
     def __call__(self, fake: Float[np.ndarray, "n d"], real: Float[np.ndarray, "m d"] | None) -> dict[str, Score]:
-        if real is None or min(len(fake), len(real)) < self.min_images:
-            raise DataError(f"kid: expected at least {self.min_images} images a set; got {counts(fake, real)}.")
+        real = reference_of("kid", fake, real, self.min_images)
         size = min(self.subset_size, min(len(fake), len(real)) // 2)
         values, changes = self._values(fake, real, size)
         protocol: dict[str, Any] = counts(fake, real) | {

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from ablatent.core.errors import DataError
+from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.weights import Found
 from ablatent.store.artifacts import Artifact
 
@@ -183,6 +183,21 @@ def versions() -> dict[str, str]:
 def counts(fake: np.ndarray, real: np.ndarray | None) -> dict[str, int]:
     """How many images were compared, by name, for the protocol of a score."""
     return {"count_fake": len(fake)} | ({} if real is None else {"count_real": len(real)})
+
+
+def check_knobs(metric: str, **knobs: int) -> None:
+    """Raise ConfigError for a knob of a metric, by its name, that is below 1."""
+    for name, value in knobs.items():
+        if value < 1:
+            raise ConfigError(f"evaluation.metrics.{metric}.{name}", "an integer >= 1", value)
+
+
+def reference_of(metric: str, fake: np.ndarray, real: np.ndarray | None, least: int) -> np.ndarray:
+    """The features (m, d) that a metric compares with. Raises DataError for none, and for fewer than `least` rows of
+    either."""
+    if real is None or min(len(fake), len(real)) < least:
+        raise DataError(f"{metric}: expected at least {least} images a set; got {counts(fake, real)}.")
+    return real
 
 
 def small_sample_notes(fake: np.ndarray, real: np.ndarray) -> list[str]:

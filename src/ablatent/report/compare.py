@@ -3,11 +3,14 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ablatent.claims.intervals import LEVEL, unpaired
+from ablatent.claims.claim import Contrast
+from ablatent.claims.effect import Compared, compared
+from ablatent.claims.intervals import LEVEL
+from ablatent.claims.observations import Arms, Observation
 from ablatent.core.errors import ConfigError
 from ablatent.core.targets import TARGET
 from ablatent.report.load import load_sweep
@@ -15,6 +18,7 @@ from ablatent.report.metrics import decimals
 from ablatent.report.model import JobResult, StoredScore, Sweep, show_value
 from ablatent.report.spreads import spreads_of
 from ablatent.report.tables import Cell, JobRow, TableData, differing, flatten, row_score, short, shown_metrics
+from ablatent.report.verdicts import observations
 
 APART = {"title", "question", "out", "do", "verb", "hydra", "tracking", "executor", "store", "runtime"}
 """Keys in which sweeps may differ without another result."""
@@ -30,18 +34,20 @@ class Pair:
 
 @dataclass(frozen=True)
 class Difference:
-    """Of the second sweep from the first, in one metric. half: of the 95 % interval of the difference, None where it is
-    not known; how: what it comes from."""
+    """Of the second sweep from the first, in one metric.
+
+    value: second less first, the mean over pairs where trainings are paired; half: of its 95 % interval, None where it
+    is not known; how: what it comes from; test, degrees: the test over trainings with its degrees of freedom, empty and
+    None where there is none.
+    """
 
     pair: Pair
     scores: tuple[StoredScore, StoredScore]
+    value: float
     half: float | None
     how: str
-
-    @property
-    def value(self) -> float:
-        """Second less first."""
-        return self.scores[1].value - self.scores[0].value
+    test: str = ""
+    degrees: float | None = None
 
 
 @dataclass
@@ -130,26 +136,56 @@ def _shown(axis: str, *jobs: JobResult) -> str:
 def difference(sweeps: tuple[Sweep, Sweep], pair: Pair, metric: str) -> Difference | None:
     """Of one setting in one metric; None where one of the two was not measured.
 
-    The interval: over several trainings in both, that of two arms of a claim (`claims.intervals.unpaired`); of single
-    trainings, over their samples, the root of the sum of squares of the two halves.
+    The interval: over several trainings in both, that of two arms of a claim (`claims.effect.compared`): of pairs where
+    each seed of one sweep is one of the other, else of two independent arms; of single trainings, over their samples,
+    the root of the sum of squares of the two halves.
     """
     a, b = (row_score(sweep, row, metric) for sweep, row in zip(sweeps, pair.rows, strict=True))
-    of_a, of_b = (spreads_of(sweep, row.jobs, metric) for sweep, row in zip(sweeps, pair.rows, strict=True))
-    if a is None or b is None or of_a is None or of_b is None:
+    if a is None or b is None:
         return None
+    plain = Difference(pair, (a, b), b.value - a.value, None, "")
     measured = [[j.scores[metric] for j in row.jobs if metric in j.scores] for row in pair.rows]
     stages = [{score.stage: score.value for score in scores} for scores in measured]  # each stage once
     if stages[0] == stages[1]:
-        return Difference(pair, (a, b), None, "the same stages in both")
-    counts = f"{of_a.count} and {of_b.count} trainings"
-    if min(of_a.count, of_b.count) > 1:
-        found = unpaired(of_b.means, of_a.means, LEVEL)
-        half = None if found.constant else (found.high - found.low) / 2
-        return Difference(pair, (a, b), half, f"{counts} that do not vary" if found.constant else counts)
-    if max(of_a.count, of_b.count) == 1 and a.interval is not None and b.interval is not None:
+        return replace(plain, how="the same stages in both")
+    found = _replicates(sweeps, pair, metric)
+    if found.fewest > 1:
+        return _over_trainings(plain, found)
+    of_a, of_b = (spreads_of(sweep, row.jobs, metric) for sweep, row in zip(sweeps, pair.rows, strict=True))
+    trainings = [0 if of is None else of.count for of in (of_a, of_b)]
+    if max(trainings) > 1:
+        return replace(plain, how=f"{trainings[0]} and {trainings[1]} trainings")
+    if a.interval is not None and b.interval is not None:
         halves = [(score.interval[1] - score.interval[0]) / 2 for score in (a, b) if score.interval]
-        return Difference(pair, (a, b), math.hypot(*halves), "samples of one training each")
-    return Difference(pair, (a, b), None, "one training" if max(of_a.count, of_b.count) == 1 else counts)
+        return replace(plain, half=math.hypot(*halves), how="samples of one training each")
+    return replace(plain, how="one training")
+
+
+def _over_trainings(plain: Difference, found: Compared) -> Difference:
+    estimate = found.estimate(LEVEL)
+    over = (
+        f"{len(found.of)} pairs of seeds" if found.is_paired else f"{len(found.against)} and {len(found.of)} trainings"
+    )
+    if estimate.constant:
+        return replace(plain, value=estimate.effect, how=f"{over} that do not vary")
+    half = (estimate.high - estimate.low) / 2
+    how = f"{estimate.test}, {over}"
+    return replace(plain, value=estimate.effect, half=half, how=how, test=estimate.test, degrees=estimate.degrees)
+
+
+def _replicates(sweeps: tuple[Sweep, Sweep], pair: Pair, metric: str) -> Compared:
+    """The trainings of a setting, the second sweep as the arm that is set against the first."""
+    seeds = list(dict.fromkeys(axis for sweep in sweeps for axis in sweep.seed_axes))
+    first, second = (_observed(sweep, row.jobs, metric, seeds) for sweep, row in zip(sweeps, pair.rows, strict=True))
+    contrast = Contrast(metric=metric, of={}, against={}, expect="equal", margin=0)
+    return compared(contrast, Arms(second, first))
+
+
+def _observed(sweep: Sweep, jobs: Sequence[JobResult], metric: str, seeds: Sequence[str]) -> list[Observation]:
+    """These jobs as a claim sees them, distinguished by their seeds alone."""
+    mine = {job.index for job in jobs}
+    pairs = zip(sweep.jobs, observations(sweep, metric), strict=True)
+    return [replace(seen, axes={axis: _value(job, axis) for axis in seeds}) for job, seen in pairs if job.index in mine]
 
 
 def differences_table(found: Comparison, metric: str) -> TableData:

@@ -94,10 +94,12 @@ def csv_text(found: Comparison) -> str:
     """One row a setting and metric, numbers in full."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["setting", "metric", "A", "B", "difference", "half_of_95_percent_interval", "interval_from"])
+    columns = ["setting", "metric", "A", "B", "difference", "half_of_95_percent_interval", "test", "degrees_of_freedom"]
+    writer.writerow([*columns, "interval_from"])
     for metric, differences in found.metrics.items():
         for d in differences:
             half = "" if d.half is None else repr(d.half)
-            values = [repr(d.scores[0].value), repr(d.scores[1].value), repr(d.value), half]
+            degrees = "" if d.degrees is None else repr(d.degrees)
+            values = [repr(d.scores[0].value), repr(d.scores[1].value), repr(d.value), half, d.test, degrees]
             writer.writerow([for_csv(d.pair.setting), for_csv(metric), *values, d.how])
     return out.getvalue()

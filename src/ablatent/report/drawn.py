@@ -68,8 +68,9 @@ class Drawn:
         if self._files is None:
             self._files = self._recorded()
         there = self._files.get(of, {})
-        found = {name: data for name, file in there.items() if (data := self._read(*file)) is not None}
-        drawing = found if set(found) >= set(FORMATS) else draw()
+        # in the order in which they are drawn, in which a page links them
+        found = {f: data for f in FORMATS if f in there and (data := self._read(*there[f])) is not None}
+        drawing = found if len(found) == len(FORMATS) else draw()
         self._made |= dict.fromkeys(drawing.values(), of)
         return drawing
 

@@ -68,7 +68,7 @@ def _entry(folder: Path, report: Path) -> ListedReport:
     below = report.relative_to(folder)
     with report.open(encoding="utf-8", errors="replace") as file:
         text = file.read(HEAD)
-    head = _html_head(text) if report.name == HTML else _markdown_head(text)
+    head = _html_head(text) if report.name == HTML else markdown_head(text)
     return ListedReport(
         name=below.parts[0],
         title=head.get("h1") or below.parts[0],
@@ -109,7 +109,7 @@ def _html_head(text: str) -> dict[str, str]:
     return {name: " ".join(found.split()) for name, found in _Head(text).found.items()}
 
 
-def _markdown_head(text: str) -> dict[str, str]:
+def markdown_head(text: str) -> dict[str, str]:
     """The same of a report.md: its heading, and the paragraphs before its command."""
     parts = [" ".join(p.split()) for p in text.partition("```")[0].split("\n\n") if p.strip()]
     lines = [p for p in parts if not p.startswith("#")]

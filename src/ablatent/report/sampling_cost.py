@@ -3,6 +3,8 @@
 from ablatent.report.model import Stored, StoredScore
 
 NFE, SECONDS = "nfe", "seconds_per_image"
+HOST = ("processor", "device", "devices", "threads")
+"""What of a machine decides a time, as manifests name it: only times of equal ones are compared."""
 MEASURED = "Seconds an image: of drawing and decoding, on the machine where it was done; compare within one only."
 
 
@@ -25,5 +27,9 @@ def sampling_cost(stored: Stored) -> dict[str, StoredScore]:
         return {}
     found = {NFE: StoredScore(value=float(nfe), label="NFE", shown_in="csv", stage=stored.key)}
     if (value := seconds_an_image(stored)) is not None:
-        found[SECONDS] = StoredScore(value=value, label="s / image", better="lower", remark=MEASURED, stage=stored.key)
+        host = {} if stored.manifest is None else stored.manifest.host
+        protocol = {name: host[name] for name in HOST if name in host}
+        found[SECONDS] = StoredScore(
+            value=value, protocol=protocol, label="s / image", better="lower", remark=MEASURED, stage=stored.key
+        )
     return found
