@@ -16,6 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ablatent.cli import all_experiments
+from ablatent.cli.check_verb import with_option
+from ablatent.cli.next_command import one_of_several
 from ablatent.cli.output import PipedOutput
 from ablatent.cli.preflight import preflight, sweeps
 from ablatent.cli.quick_hydra import quick_hydra
@@ -60,6 +62,10 @@ def main(root: Path) -> None:
         check_verb(root, overrides, multirun)
         if value_of(overrides, "do") == "sample":
             merged = prepend_job_overrides(root, overrides)
+            sys.argv[1:] = [*(a for a in sys.argv[1:] if a not in overrides), *merged]
+            overrides = merged
+        elif value_of(overrides, "do") == "check":
+            merged = with_option(overrides)
             sys.argv[1:] = [*(a for a in sys.argv[1:] if a not in overrides), *merged]
             overrides = merged
         with rare_collections(), quick_hydra(parsed):
@@ -159,10 +165,10 @@ def finish(jobs: "list[Composed]", command: str) -> int:
 
     command: that gave them, for the record.
     """
-    from ablatent.cli.verbs import execute
+    from ablatent.cli.execute import execute
 
     try:
-        return execute(jobs, command)
+        return execute(jobs, command, _typed[1:])
     except AblatentError as e:
         console.print(f"[red]error[/] {for_console(e)}", soft_wrap=True)
         return 2
@@ -184,7 +190,9 @@ def one_job(cfg: DictConfig) -> None:
     if hydra_config.mode is RunMode.RUN:
         sys.exit(finish([composed(overrides, cfg)], command_line()))
     command = job_command(overrides)
-    if code := finish([composed(overrides, cfg)], command):
+    with one_of_several():
+        code = finish([composed(overrides, cfg)], command)
+    if code:
         raise JobFailed(f"failed with exit code {code}: {command}")
 
 

@@ -29,6 +29,7 @@ from ablatent.cli.override_targets import (
 )
 from ablatent.cli.raw_overrides import value_of, verbs
 from ablatent.core.errors import AblatentError, ConfigError, did_you_mean, synonym
+from ablatent.core.options import conf_folders
 
 HYDRA_GROUPS = ("hydra",)
 
@@ -93,11 +94,16 @@ def sweeps(root: Path, overrides: Sequence[str]) -> bool:
 
 
 def _groups(root: Path) -> Iterator[tuple[str, set[str]]]:
-    """(group, option names) of every folder of conf/, and experiments. Options in a folder below are FOLDER/NAME."""
-    for folder in [root / "conf", *(p for p in (root / "conf").rglob("*") if p.is_dir())]:
-        if folder != root / "conf" and any(folder.glob("*.yaml")):
+    """(group, option names) of every folder of conf/, and experiments. Options in a folder below are FOLDER/NAME.
+
+    Those of further folders, of a typed hydra.searchpath, are among them.
+    """
+    found: dict[str, set[str]] = {}
+    for conf in [root / "conf", *conf_folders()[1:]]:
+        for folder in (p for p in conf.rglob("*") if p.is_dir() and any(p.glob("*.yaml"))):
             options = {p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml")}
-            yield folder.relative_to(root / "conf").as_posix(), options
+            found.setdefault(folder.relative_to(conf).as_posix(), set()).update(options)
+    yield from found.items()
     yield "experiments", {p.stem for p in (root / "experiments").glob("*.yaml")}
 
 
@@ -145,7 +151,9 @@ def _composed(root: Path, options: dict[str, str], with_hydra: bool = False) -> 
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(config_dir=str(root / "conf"), version_base="1.3"):
-            return compose("config", [f"{k}={v}" for k, v in options.items()], return_hydra_config=with_hydra)
+            own = [f"file://{folder}" for folder in conf_folders()[1:]]
+            path = [f"hydra.searchpath=[{','.join([f'file://{root}', *own])}]"] if own else []
+            return compose("config", [*path, *(f"{k}={v}" for k, v in options.items())], return_hydra_config=with_hydra)
     except (HydraException, OmegaConfBaseException) as e:
         raise AblatentError(f"configuration: {e}") from None
     finally:
