@@ -27,9 +27,12 @@ def preset_values(preset: str) -> Any:
 
 
 def option_of(group: str, name: str, preset: str = "tiny", **changes: Any) -> Option:
-    """An option of a group, of a file that builds on no other. changes: of values, also of those that are mandatory."""
+    """An option of a group, with those that stand inside it. changes: of values, also of those that are mandatory."""
     raw = read_yaml(CONF / group / f"{name}.yaml")
-    node = {**{k: v for k, v in raw.items() if k != "defaults"}, **changes}
+    inside = [entry.popitem() for entry in raw.get("defaults", []) if isinstance(entry, dict)]
+    parts = {place.partition("@")[2]: (place.strip("/").partition("@")[0], option) for place, option in inside}
+    nodes = {key: read_yaml(CONF / part / f"{option}.yaml") for key, (part, option) in parts.items()}
+    node = {**nodes, **{k: v for k, v in raw.items() if k != "defaults"}, **changes}
     rest = {"preset": preset_values(preset), "runtime": {"precision": "32-true"}, "data": {"channels": 3}}
     resolved: Any = OmegaConf.to_container(OmegaConf.create({**rest, "seed": 0, group: node}), resolve=True)
     key, field = place_of_group(group)

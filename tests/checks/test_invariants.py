@@ -1,27 +1,19 @@
 """The shipped options hold the invariants of their groups; options that do not are refused in words that name it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
-from torch import Tensor
 
 from ablatent.checks.option import Option
 from ablatent.checks.suite import findings
-from ablatent.core.types import Prediction
-from ablatent.samplers.base import SolverState
-from ablatent.samplers.ddim import DDIM
-from ablatent.schedules.base import NoiseSchedule
-from ablatent.schedules.linear import Linear
+from broken_options import Mixing, OneMore, Rising
 from composing import composed
 from options import names_of, option_of
 
 SMALL = ("preset=tiny", "data=digits", "runtime=cpu")
 BETAS = [0.002 + 0.01 * k / 1000 for k in range(1000)]
-FILES = {"digits": []}
-"""Data sets whose files are always there → further marks of their tests."""
 READS = {"class": "class", "layout": "layout", "semantic": "semantic", "super_resolution": "low_resolution"}
 """Task → the conditioner of a model that it takes, where that is not none."""
 
@@ -52,41 +44,18 @@ def option(group: str, name: str) -> Option:
     return option_of(group, name)
 
 
+VARIANTS = [("weighting", "min_snr", {"gamma": 1.0}), ("weighting", "p2", {"k": 0.5, "gamma": 2.0})]
+
+
+@pytest.mark.parametrize(("group", "name", "values"), VARIANTS)
+def test_other_values_hold_them_too(group: str, name: str, values: dict[str, float]) -> None:
+    assert not [f for f in findings(option(group, name).with_values(**values)) if f.broken]
+
+
 @pytest.mark.parametrize(("group", "name"), list(cases()))
 def test_a_shipped_option_holds_all_invariants(group: str, name: str) -> None:
     broken = {f.invariant.name: f.broken or f.skipped for f in findings(option(group, name)) if f.broken or f.skipped}
     assert not broken
-
-
-# ----------------------------------------------------------------------------------------------------- broken options
-
-
-@dataclass(frozen=True)
-class OneMore(DDIM):
-    """A sampler that makes the last step twice."""
-
-    def __call__(self, denoise: Any, schedule: Any, x: Tensor, noise: Any, on_step: Any = None, times: Any = None):  # type: ignore[no-untyped-def]
-        times = self.times(schedule) if times is None else times
-        longer = np.insert(times, len(times) - 1, times[-2] / 2)
-        return super().__call__(denoise, schedule, x, noise, on_step, longer)
-
-
-@dataclass(frozen=True)
-class Mixing(DDIM):
-    """A sampler whose samples depend on each other."""
-
-    def step(self, state: SolverState, i: int, x: Tensor) -> tuple[Tensor, Prediction]:
-        x, prediction = super().step(state, i, x)
-        return x - 0.1 * x.mean(dim=0, keepdim=True), prediction
-
-
-class Rising(NoiseSchedule):
-    """A schedule whose signal comes back in the middle."""
-
-    def __init__(self, T: int, beta_start: float, beta_end: float, zero_terminal_snr: bool):
-        super().__init__(Linear(T, beta_start, beta_end, False).betas.numpy(), zero_terminal_snr)
-        if not self.alphas_cumprod.is_meta:
-            self.alphas_cumprod[T // 2] = self.alphas_cumprod[T // 2 - 2]
 
 
 def broken(option: Option, cls: type) -> dict[str, str]:

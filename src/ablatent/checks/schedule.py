@@ -66,11 +66,11 @@ def real_times_lie_between(option: Option) -> None:
     for s, _ in variants(option):
         t = torch.linspace(-1, s.T - 1, 7777, dtype=torch.float64)
         alpha, sigma = s.alpha_sigma(t)
-        expect_near(alpha**2 + sigma**2, torch.ones_like(t), "alpha² + sigma² = 1", rtol=0, atol=1e-14)
+        expect_near(alpha**2 + sigma**2, torch.ones_like(t), "alpha² + sigma² = 1", rtol=0.0, atol=1e-14)
         log_snr = s.log_snr(t)
         expect((log_snr.diff() < 0).all(), "a log-SNR that falls between whole times, too", "a rise")
         # log-SNR is so flat in float64 near the ends that 1e-6 of a step is what a round trip can give
-        expect_near(s.t_of_log_snr(log_snr), t, "the same times from their log-SNR", rtol=0, atol=1e-6)
+        expect_near(s.t_of_log_snr(log_snr), t, "the same times from their log-SNR", rtol=0.0, atol=1e-6)
         ends = s.t_of_log_snr(torch.tensor([math.inf, -math.inf, -1e4])).tolist()
         expect(ends == [-1.0, s.T - 1.0, s.T - 1.0], "the ends for infinite log-SNR", ends)
         for outside in (-1.5, -2, s.T - 0.5, s.T):

@@ -19,7 +19,7 @@ def closed_forms_are_one_weight(option: Option) -> None:
     a2, s2 = s.alphas_cumprod, 1 - s.alphas_cumprod
     for p in others():
         weights = weighting.loss_weights(s, p)
-        expect_near(weights, weighting.x0(a2, s2) * p.g(a2, s2), f"w · g for {p.name}", rtol=1e-12, atol=0)
+        expect_near(weights, weighting.x0(a2, s2) * p.g(a2, s2), f"w · g for {p.name}", rtol=1e-12, atol=0.0)
         expect((weights >= 0).all(), f"weights of at least 0 for {p.name}", float(weights.min()))
 
 
@@ -49,4 +49,4 @@ def gives_one_loss_in_every_parameterization(option: Option) -> None:
     means = [DiffusionLoss(Denoiser(Fixed(p, s), s, p), weighting)(x0, t, eps, Cond()).mean() for p in others()]
     for mean in means:
         expect(mean.dtype == torch.float32, "a loss in float32", mean.dtype)
-        expect_near(mean, means[-1], "the mean loss of v in float32", rtol=1e-5, atol=0)
+        expect_near(mean, means[-1], "the mean loss of v in float32", rtol=1e-5, atol=0.0)

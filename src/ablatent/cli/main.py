@@ -26,9 +26,10 @@ from ablatent.core.collector import rare_collections
 from ablatent.core.declared import declared
 from ablatent.core.errors import AblatentError, ConfigError, MissingData, did_you_mean
 from ablatent.core.escape import for_console
-from ablatent.core.options import ROOT_VARIABLE, SEARCHPATH_VARIABLE
+from ablatent.core.options import ROOT_VARIABLE, SEARCHPATH_VARIABLE, conf_folders
 from ablatent.core.progress import console
 from ablatent.core.values import leaves
+from ablatent.core.verbose import VARIABLE, WORDS, detail
 from ablatent.inference.model_reference import find, merge_overrides
 from ablatent.store.artifacts import check_format, check_place
 
@@ -44,6 +45,9 @@ _typed: list[str] = []
 
 def main(root: Path) -> None:
     """Run the command line of sys.argv through Hydra, and exit. root: the folder with conf/ and experiments/."""
+    if any(a in WORDS for a in sys.argv[1:]):
+        os.environ[VARIABLE] = "1"
+        sys.argv[1:] = [a for a in sys.argv[1:] if a not in WORDS]
     os.environ[ROOT_VARIABLE] = str(root)
     os.environ[SEARCHPATH_VARIABLE] = os.pathsep.join(typed_searchpath(sys.argv[1:]))
     _typed[:] = sys.argv
@@ -70,6 +74,9 @@ def main(root: Path) -> None:
             overrides = merged
         with rare_collections(), quick_hydra(parsed):
             preflight(root, overrides, multirun)
+        for folder in conf_folders():
+            detail(f"options: {folder}")
+        detail(f"store: {store_path(root, overrides).resolve()}")
     except AblatentError as e:
         console.print(f"[red]error[/] {for_console(e)}", soft_wrap=True)
         sys.exit(2)

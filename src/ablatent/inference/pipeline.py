@@ -15,6 +15,7 @@ from ablatent.core.images import picture
 from ablatent.core.instantiate import make
 from ablatent.core.progress import track
 from ablatent.core.targets import TARGET, target_of
+from ablatent.core.verbose import detail
 from ablatent.data.base import Annotations
 from ablatent.inference.model_reference import Reference, find
 from ablatent.inference.request import Request, RequestResolver
@@ -209,7 +210,9 @@ class Pipeline:
                 do = "Its job had none: run one with this guidance, or choose guidance=none."
                 raise ConfigError("guidance", f"one that needs no {kind}", type(guidance).__name__, do)
         if not self.reference.imported:
-            summary = inputs.open(DiffusionKind.name).json("summary.json")
+            trained = inputs.open(DiffusionKind.name)
+            detail(f"weights: {options['weights']} after step {options['snapshot']}, of {trained.path}")
+            summary = trained.json("summary.json")
             _check_weak(guidance, options, summary["snapshots"])
             nodes = {**options, "guidance": self.config["guidance"], "prompts": None}
             return load_generator(inputs, nodes), summary["segment_names"]
