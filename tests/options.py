@@ -34,6 +34,7 @@ def option_of(group: str, name: str, preset: str = "tiny", **changes: Any) -> Op
     nodes = {key: read_yaml(CONF / part / f"{option}.yaml") for key, (part, option) in parts.items()}
     node = {**nodes, **{k: v for k, v in raw.items() if k != "defaults"}, **changes}
     rest = {"preset": preset_values(preset), "runtime": {"precision": "32-true"}, "data": {"channels": 3}}
+    rest["perceptual"] = read_yaml(CONF / "perceptual" / "none.yaml")
     resolved: Any = OmegaConf.to_container(OmegaConf.create({**rest, "seed": 0, group: node}), resolve=True)
     key, field = place_of_group(group)
     return Option(group, name, key, resolved[group], field, resolved, raw)

@@ -14,7 +14,10 @@ from options import names_of, option_of
 
 SMALL = ("preset=tiny", "data=digits", "runtime=cpu")
 BETAS = [0.002 + 0.01 * k / 1000 for k in range(1000)]
-READS = {"class": "class", "layout": "layout", "semantic": "semantic", "super_resolution": "low_resolution"}
+READS = {
+    **{"class": "class", "layout": "layout", "semantic": "semantic"},
+    **{"super_resolution": "low_resolution", "text2img": "text_transformer"},
+}
 """Task → the conditioner of a model that it takes, where that is not none."""
 
 
@@ -33,14 +36,11 @@ def option(group: str, name: str) -> Option:
     """The option, with the rest of a job where its invariants look at it."""
     if group == "schedule" and name == "custom":
         return option_of(group, name, betas=BETAS)
-    if group == "conditioner":
-        config = composed(*SMALL, f"conditioner={name}")
-        return replace(option_of(group, name), node=config["conditioner"], config=config)
+    if (group, name) == ("conditioner", "hybrid"):
+        return replace(option_of(group, name, parts={}), node=composed(*SMALL, "conditioner=hybrid")["conditioner"])
     if group == "task":
-        config = composed(*SMALL, f"conditioner={READS.get(name, 'none')}")
-        if name == "text2img":
-            config["conditioner"] = composed(*SMALL, "conditioner=text_minilm")["conditioner"]
-        return replace(option_of(group, name), config=config)
+        model = option_of("conditioner", READS.get(name, "none")).node
+        return replace(option_of(group, name), config={**composed(*SMALL), "conditioner": model})
     return option_of(group, name)
 
 
@@ -77,7 +77,7 @@ def test_a_sampler_that_mixes_its_batch_fails() -> None:
 
 def test_a_schedule_that_rises_fails() -> None:
     found = broken(option_of("schedule", "linear"), Rising)
-    assert "falls strictly from below 1; got a rise, or no change, at t = 49" in found["snr_falls"]
+    assert "falls strictly from below 1; got a rise, or no change, at t = 500" in found["snr_falls"]
     assert {"stands_in_its_yaml", "survives_json"} & set(found) == set()
 
 

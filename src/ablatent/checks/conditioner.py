@@ -124,12 +124,10 @@ def drops_to_the_null_condition(option: Option) -> None:
             if name != "mask" or other is not None:
                 got = None if other is None else tuple(other.shape)
                 expect(got == tuple(value.shape), f"a null condition with `{name}` of {tuple(value.shape)}", got)
-        _same(
-            conditioner.drop(cond, torch.full((ROWS, conditioner.drops), 0.9999)), cond, "nothing dropped above dropout"
-        )
+        uniform = torch.full((ROWS,) if conditioner.drops == 1 else (ROWS, conditioner.drops), 0.9999)
+        _same(conditioner.drop(cond, uniform), cond, "nothing dropped above dropout")
         if conditioner.dropout == 0:
             return
-        uniform = torch.full((ROWS, conditioner.drops), 0.9999)
         uniform[1] = 0.0
         dropped = conditioner.drop(cond, uniform)
     for name, value in _parts(dropped).items():

@@ -91,7 +91,7 @@ def is_prepared_as_it_is_drawn(option: Option) -> None:
 
 @invariant
 def annotations_fit_their_rows(option: Option) -> None:
-    """Every row has the annotations, all of kinds that it `offers`, with classes and boxes in their range."""
+    """Annotations have a row an image, with classes and boxes in their range."""
     data = made(option)
     rows = _some(data)
     known = data.annotate(rows)
@@ -99,7 +99,6 @@ def annotations_fit_their_rows(option: Option) -> None:
         part = known.part(name)
         if part is not None:
             expect(len(part) == len(rows), f"{len(rows)} {name}", len(part))
-            expect(name in data.offers, f"{name} in `offers`", data.offers)
     if known.labels is not None and len(known.labels):
         low, high = int(known.labels.min()), int(known.labels.max())
         expect(0 <= low <= high < len(known.classes), f"labels from 0 to {len(known.classes) - 1}", f"{low} to {high}")

@@ -62,7 +62,7 @@ def taken(option: Option) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 @invariant
 def gives_a_map_of_any_size(option: Option) -> None:
-    """The answer has the size of the input, also a larger one that is not square, and the channels asked of it."""
+    """The answer has the size of the input, also a larger one that is not square, and the channels that it was built for."""
     net = filled(built(option, out_channels=8))
     with torch.no_grad():
         for size in ((8, 8), (16, 24)):
@@ -79,7 +79,9 @@ def starts_at_zero(option: Option) -> None:
         net = built(option, out_channels=channels, **arguments)
         out = net(noise(2, 4, 8, 8), T2, Cond(**given))
         expect(out.shape == (2, channels, 8, 8), f"the shape {(2, channels, 8, 8)}", tuple(out.shape))
-        expect(not out.any(), "zeros from fresh weights: a last layer that starts at zero", float(out.abs().max()))
+        expect(
+            not out.any(), "zeros from fresh weights: a last layer that starts at zero", float(out.detach().abs().max())
+        )
         filled(net)(noise(2, 4, 8, 8), T2, Cond(**given)).square().mean().backward()
         none = [n for n, p in net.named_parameters() if p.grad is None]
         # Some biases cancel, before a norm and in the keys of attention: their gradient is zero up to rounding.

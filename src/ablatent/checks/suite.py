@@ -29,7 +29,7 @@ class Broken(AblatentError):
         super().__init__(f"expected {expected}; got {got}.")
 
 
-class Skipped(AblatentError):
+class NotChecked(AblatentError):
     """An invariant that could not be looked at, with the reason: the job that is checked lacks what it takes."""
 
 
@@ -79,7 +79,7 @@ def findings(option: Option) -> Iterator[Finding]:
         try:
             found.check(option)
             yield Finding(found)
-        except Skipped as e:
+        except NotChecked as e:
             yield Finding(found, skipped=str(e))
         except AblatentError as e:
             yield Finding(found, str(e))

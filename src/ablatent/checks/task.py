@@ -11,7 +11,7 @@ from torch import Tensor
 from ablatent.checks.conditioner import source_for
 from ablatent.checks.gaussian import cosine
 from ablatent.checks.option import Option
-from ablatent.checks.suite import Skipped, expect, invariant
+from ablatent.checks.suite import NotChecked, expect, invariant
 from ablatent.conditioning.base import Conditioner, ConditionInfo
 from ablatent.conditioning.source import Source
 from ablatent.core.errors import ConfigError
@@ -124,7 +124,7 @@ def its_result_is_whole(option: Option) -> None:
     try:
         task.check_model(conditioner.info(), SIDE)
     except ConfigError as e:
-        raise Skipped(f"its job has no model that it takes; type conditioner=…. {e}") from None
+        raise NotChecked(f"its job has no model that it takes; type conditioner=…. {e}") from None
     result, again = (task.run(context(conditioner.eval())) for _ in range(2))
     _check_result(result)
     for name, score in result.scores.items():
