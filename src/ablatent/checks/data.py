@@ -20,7 +20,7 @@ FEW = 2
 
 def made(option: Option, **changes: object) -> ImageData:
     """The data set; of its files nothing is read yet."""
-    return option.make(ImageData, **changes)  # type: ignore[type-abstract]
+    return option.make(ImageData, **changes)
 
 
 @invariant

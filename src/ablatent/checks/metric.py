@@ -15,7 +15,7 @@ WIDTH, LEAST = 8, 200
 
 def made(option: Option) -> Metric:
     """The metric; nothing is loaded for it."""
-    return option.make(Metric)  # type: ignore[type-abstract]
+    return option.make(Metric)
 
 
 def scores(metric: Metric, shift: float) -> dict[str, Score]:

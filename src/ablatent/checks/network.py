@@ -1,6 +1,7 @@
 """What every denoising network does: starts at zero, reads time and condition, keeps rows apart, learns."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -62,7 +63,7 @@ def taken(option: Option) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 @invariant
 def gives_a_map_of_any_size(option: Option) -> None:
-    """The answer has the size of the input, also a larger one that is not square, and the channels that it was built for."""
+    """The answer has the size of the input, also a larger one that is not square, and the channels it is built for."""
     net = filled(built(option, out_channels=8))
     with torch.no_grad():
         for size in ((8, 8), (16, 24)):
@@ -171,4 +172,4 @@ def refuses_sizes_of_zero(option: Option) -> None:
     sizes: Mapping[str, Any] = option.arguments()
     for key, value in sizes.items():
         if isinstance(value, int) and not isinstance(value, bool):
-            expect_refused(lambda key=key: built(option, **{key: 0}), f"{option.key}.{key}", "that 0 is refused")  # type: ignore[misc]
+            expect_refused(partial(built, option, **{key: 0}), f"{option.key}.{key}", "that 0 is refused")

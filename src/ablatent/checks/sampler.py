@@ -132,7 +132,7 @@ def does_not_depend_on_the_batch(option: Option) -> None:
     x, z = noises(1, (4, 1, 2, 2))[0], noises(5, (4, 1, 2, 2), 1)
     together = sampler(exact(s), s, x, lambda i: z[i])
     for k in range(4):
-        alone = sampler(exact(s), s, x[k : k + 1], lambda i, k=k: z[i, k : k + 1])  # type: ignore[misc]
+        alone = sampler(exact(s), s, x[k : k + 1], z[:, k : k + 1].__getitem__)
         expect_near(alone, together[k : k + 1], f"sample {k} alone as in a batch", rtol=1e-12, atol=1e-12)
 
 
@@ -146,7 +146,7 @@ def starts_from_zero_snr_or_refuses(option: Option) -> None:
             _refuses_zero_snr(sampler, s, x, z)
             continue
         sampler.check(s)
-        x = sampler(exact(s), s, x, lambda i, z=z: z[i])  # type: ignore[misc]
+        x = sampler(exact(s), s, x, z.__getitem__)
         expect(torch.isfinite(x).all(), f"finite numbers from zero SNR in {steps} steps", x.flatten().tolist())
         if steps == 1:  # nothing is known at zero SNR: one step can only give the mean
             expect_near(x, torch.full_like(x, MEAN), "the mean of the data by one step", rtol=1e-6, atol=1e-6)
