@@ -92,10 +92,9 @@ def test_the_lists_have_what_the_folders_have() -> None:
     assert ("sampler", "ddim*") in {row[:2] for row in guide_verbs.options()}
 
 
-def test_a_list_in_a_pipe_has_a_line_a_row() -> None:
-    with console.capture() as captured:
-        guide_verbs.show(("a", "b"), [("1", "[red]two\nlines"), ("3", "")])
-    assert captured.get() == "a\tb\n1\t[red]two lines\n3\t\n"
+def test_a_list_in_a_pipe_has_a_line_a_row(capsys: pytest.CaptureFixture[str]) -> None:
+    guide_verbs.show(("a", "b"), [("1", "[red]two\nlines"), ("3", "")])
+    assert capsys.readouterr().out == "a\tb\n1\t[red]two lines\n3\t\n"
 
 
 def test_a_check_puts_the_option_into_a_small_job() -> None:
@@ -105,6 +104,7 @@ def test_a_check_puts_the_option_into_a_small_job() -> None:
         choosing("preset/tiny", [])
 
 
+@pytest.mark.slow
 def test_a_broken_sampler_outside_of_the_repository_fails(tmp_path: Path, own: Path) -> None:
     place = f"hydra.searchpath=[file://{own}/conf]"
     done = inline(tmp_path, "do=check", "option=sampler/short", place)

@@ -70,7 +70,7 @@ def show(columns: Row, rows: Sequence[Row]) -> None:
     """Print a table on a terminal; in a pipe or a file a line a row, its cells between tabs."""
     if not console.is_terminal:
         for row in (columns, *rows):
-            console.print(for_console("\t".join(map(one_line, row))))
+            console.file.write("\t".join(map(one_line, row)) + "\n")  # console.print makes spaces of tabs
         return
     table = Table(*columns, box=box.SIMPLE, caption=counted(len(rows), "row"), caption_justify="left")
     for row in rows:

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ablatent.cli.command_fields import CommandFields
 from ablatent.core.errors import ConfigError, did_you_mean
 from ablatent.core.options import conf_folders, read_yaml
-from ablatent.core.schema import Field, entries_of, fields_of, leaves, places_of
+from ablatent.core.schema import Field, entries_of, fields_of, leaves, origin_of_class, places_of
 from ablatent.core.targets import class_of
 from ablatent.stages.job_fields import job_fields
 
@@ -30,10 +31,11 @@ def place_of_group(group: str) -> tuple[str, Field]:
         if entries_of(field.hint) is None:
             field = fields_of(*places_of(field.hint)[0])[inner]
         return PARTS[group], Field(group, entries_of(field.hint) or field.hint, True)
-    if group not in job_fields():
-        known = [*job_fields(), *PARTS]
+    fields = {**fields_of(*origin_of_class(CommandFields)), **job_fields()}
+    if group not in fields or group == VERBS:
+        known = [*fields, *PARTS]
         raise ConfigError("option", "an option of a group of a job", group, did_you_mean(group, known))
-    return group, job_fields()[group]
+    return group, fields[group]
 
 
 def option_rows(group: str, file: Path) -> Rows:
