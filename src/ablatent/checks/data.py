@@ -4,6 +4,7 @@ import tempfile
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ FEW = 2
 """Training images of a limit."""
 
 
-def made(option: Option, **changes: object) -> ImageData:
+def made(option: Option, **changes: Any) -> ImageData:
     """The data set; of its files nothing is read yet."""
     return option.make(ImageData, **changes)
 

@@ -275,7 +275,8 @@ def reads_the_variance_as_declared(option: Option) -> None:
 def thresholds_bound_x0(option: Option) -> None:
     """`clip_x0` and `dynamic_threshold` bound the estimates of x_0, and eps goes on to fit x_t."""
     x, s, t = noises(1, (8, 1, 4, 4))[0] * 20, linear(), torch.full((8,), 500)
-    for knob, bound in (({"clip_x0": 0.6}, 0.6), ({"dynamic_threshold": 0.8}, 1.0)):
+    knobs: list[tuple[dict[str, Any], float]] = [({"clip_x0": 0.6}, 0.6), ({"dynamic_threshold": 0.8}, 1.0)]
+    for knob, bound in knobs:
         first = _first_prediction(made(option, **knob), x)
         size = float(first.x0.abs().max())
         expect(math.isclose(size, bound, rel_tol=1e-6), f"estimates up to {bound} with {knob}", size)

@@ -3,6 +3,7 @@
 import copy
 import math
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ def variants(option: Option) -> list[tuple[NoiseSchedule, bool | None]]:
     other value of `zero_terminal_snr`."""
     if ZERO not in option.node:
         return [(option.make(NoiseSchedule), None)]
-    return [(option.make(NoiseSchedule, **{ZERO: zero}), zero) for zero in (False, True)]
+    return [(option.with_values(**{ZERO: zero}).make(NoiseSchedule), zero) for zero in (False, True)]
 
 
 @invariant
@@ -29,7 +30,7 @@ def snr_falls(option: Option) -> None:
     """The share of the signal falls strictly from below 1, and stays above 0, or ends at 0 with zero terminal SNR."""
     made = [*variants(option)]
     if TIMES in option.node:
-        made += [(option.make(NoiseSchedule, **{TIMES: T}), None) for T in LENGTHS]
+        made += [(option.with_values(**{TIMES: T}).make(NoiseSchedule), None) for T in LENGTHS]
     for s, zero in made:
         _falls(s, zero)
 
@@ -93,7 +94,7 @@ def tables_stay_exact(option: Option) -> None:
         )
     with torch.device("meta"):
         meta = option.make(NoiseSchedule)
-    moved = meta.to_empty(device="cpu").alphas_cumprod
+    moved: Any = meta.to_empty(device="cpu").alphas_cumprod
     expect(torch.equal(moved, expected), "the same table from the meta device", "another")
     expect(not s.state_dict(), "an empty state dict", list(s.state_dict()))
 
