@@ -3,13 +3,14 @@
 import math
 from collections.abc import Callable
 from dataclasses import fields, replace
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ablatent.checks.flow import FIRST, LAST, ends, solution, starts
 from ablatent.checks.gaussian import (
     MEAN,
     STD,
@@ -17,7 +18,6 @@ from ablatent.checks.gaussian import (
     exact,
     linear,
     mixture,
-    mixture_x0,
     moments,
     no_noise,
     noises,
@@ -34,9 +34,6 @@ ANY_STEPS = [grid for grid in GRIDS if grid != "compvis"]
 """The grids that have every number of steps."""
 STEPS = [20, 40, 80, 160]
 """Of the measured order of convergence."""
-FIRST, LAST = 900.0, 100.0
-"""The times between which it is measured."""
-STARTS = (-2.0, -0.6, 0.3, 1.1)
 SHARED = {f.name for f in fields(Sampler)}
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"steps": 0}, "sampler.steps"),
@@ -193,44 +190,11 @@ def errors_of(option: Option) -> list[float]:
 def _error(sampler: Sampler, n: int) -> float:
     s, times = cosine(), np.linspace(FIRST, LAST, n + 1)
     if not sampler.stochastic:
-        return float((sampler(mixture(s), s, _starts(), no_noise, times=times) - solution()).abs().max())
-    alpha, sigma = _ends(s)
+        return float((sampler(mixture(s), s, starts(), no_noise, times=times) - solution()).abs().max())
+    alpha, sigma = ends(s)
     true = [(a * MEAN, a**2 * STD**2 + b**2) for a, b in zip(alpha, sigma, strict=True)]
     mean, var = moments(sampler, s, *true[0], times=times)
     return abs(mean - true[1][0]) + abs(var - true[1][1])
-
-
-def _starts() -> Tensor:
-    return torch.tensor(STARTS, dtype=torch.float64).reshape(-1, 1, 1, 1)
-
-
-def _ends(s: NoiseSchedule) -> tuple[list[float], list[float]]:
-    alpha, sigma = s.alpha_sigma(torch.tensor([FIRST, LAST]))
-    return alpha.tolist(), sigma.tolist()
-
-
-def _slope_of_flow(y: Tensor, log_k: float) -> Tensor:
-    """d(x / alpha) / d log k = k eps at y = x / alpha, k = sigma / alpha."""
-    k = torch.tensor(np.exp(log_k), dtype=torch.float64)
-    alpha = 1 / torch.sqrt(1 + k**2)
-    x = alpha * y
-    return (x - alpha * mixture_x0(x, alpha, k * alpha)) / alpha
-
-
-@cache
-def solution(n: int = 1000) -> Tensor:
-    """Where STARTS arrive: the classical Runge-Kutta method of fourth order in log k, in n steps."""
-    alpha, sigma = _ends(cosine())
-    first, last = np.log(sigma[0] / alpha[0]), np.log(sigma[1] / alpha[1])
-    y, h = _starts() / alpha[0], (last - first) / n
-    for i in range(n):
-        at = first + i * h
-        a = _slope_of_flow(y, at)
-        b = _slope_of_flow(y + 0.5 * h * a, at + 0.5 * h)
-        c = _slope_of_flow(y + 0.5 * h * b, at + 0.5 * h)
-        d = _slope_of_flow(y + h * c, at + h)
-        y = y + h / 6 * (a + 2 * b + 2 * c + d)
-    return alpha[1] * y
 
 
 @invariant

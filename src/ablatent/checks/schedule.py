@@ -94,7 +94,8 @@ def tables_stay_exact(option: Option) -> None:
         )
     with torch.device("meta"):
         meta = option.make(NoiseSchedule)
-    moved: Any = meta.to_empty(device="cpu").alphas_cumprod
+    whole: Any = meta.to_empty(device="cpu")
+    moved: torch.Tensor = whole.alphas_cumprod
     expect(torch.equal(moved, expected), "the same table from the meta device", "another")
     expect(not s.state_dict(), "an empty state dict", list(s.state_dict()))
 
