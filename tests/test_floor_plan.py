@@ -21,6 +21,7 @@ FLOORS = {
     "evaluation": 3,
     "interop": 3,
     "stages": 4,
+    "checks": 5,
     "sweep": 5,
     "report": 5,
     "inference": 5,

@@ -5,39 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
 
+from ablatent.checks.timestep_sampler import T, loss_of, uniform
 from ablatent.core.errors import ConfigError
-from ablatent.diffusion.timesteps import Importance, Stratified, TimestepSampler, Uniform
+from ablatent.diffusion.timesteps import Importance, Stratified, Uniform
 
 CONF = Path(__file__).parents[2] / "conf" / "timestep_sampler"
-T = 50
-
-
-def made(name: str) -> TimestepSampler:
-    return instantiate(OmegaConf.load(CONF / f"{name}.yaml"), T=T)
-
-
-def uniform(n: int, seed: int = 0) -> torch.Tensor:
-    return torch.from_numpy(np.random.default_rng(seed).random(n))
-
-
-def loss_of(t: torch.Tensor) -> torch.Tensor:
-    return 0.1 + (t.double() / T) ** 4
-
-
-@pytest.mark.parametrize("name", [p.stem for p in CONF.glob("*.yaml")])
-def test_the_weighted_mean_is_that_over_all_times(name: str) -> None:
-    sampler = made(name)
-    for step in range(400):  # a history, where one is kept
-        t, _ = sampler(uniform(16, step))
-        sampler.update(t, loss_of(t))
-    t, weights = sampler(uniform(200_000, 1000))
-    assert t.dtype == torch.int64 and int(t.min()) == 0 and int(t.max()) == T - 1
-    expected = float(loss_of(torch.arange(T)).mean())
-    assert float((weights * loss_of(t)).mean()) == pytest.approx(expected, rel=0.01)
-    assert float(weights.mean()) == pytest.approx(1.0, rel=0.02)
 
 
 def test_stratified_batches_see_every_part_and_vary_less() -> None:

@@ -1,6 +1,7 @@
 """executor=process, with real workers: the same bits as inline, and what happens when processes die or stand still."""
 
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -86,7 +87,9 @@ def test_a_command_that_is_ended_leaves_checkpoints_and_no_process(undisturbed, 
         driver.send(signal.SIGINT)
     else:
         ordered = run(tmp_path, "do=cancel")
-        assert ordered.returncode == 0 and "ended. To go on: do=resume" in ordered.stdout, ordered.stdout
+        assert ordered.returncode == 0 and re.search(r"^next: .* do=resume sweep=", ordered.stdout, re.M), (
+            ordered.stdout
+        )
     assert driver.ended(30) == 128 + (signal.SIGINT if how == "SIGINT" else signal.SIGTERM)
     assert all(map(gone, workers)) and "Kept: " in driver.output
     assert list(tmp_path.glob("store/work/first_stage-*/last.ckpt"))

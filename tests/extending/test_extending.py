@@ -35,7 +35,15 @@ def single(*overrides: str) -> list[str]:
     return [*(f"{group}={option}" for group, option in options.items() if group not in typed), *overrides]
 
 
+CHECKED = {
+    **{f"sampler/{SAMPLER}": [], "guidance/ramped": [], "schedule/geometric": [], "parameterization/u": []},
+    **{"weighting/soft_min_snr": [], "timestep_sampler/power": [], "network/plain": [], "first_stage/block_means": []},
+    **{"conditioner/stripe_width": [], "conditioner/word_counts": [], "data/stripes": [], "metric/mean_distance": []},
+    "task/redraw": ["data=stripes", "conditioner=stripe_width"],
+}
+"""Option that do=check is run on → what else is typed."""
 COMMANDS: list[tuple[str, list[str]]] = [
+    *((f"check {option}", ["do=check", f"option={option}", *more]) for option, more in CHECKED.items()),
     ("plan", ["-m", "experiments=stripes", "guidance.scale=3.0", "data.unit=pixels,share", "do=plan"]),
     ("sweep", SWEEP),
     ("sweep again", SWEEP),
@@ -101,7 +109,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for part in ("src", "conf", "tests/samplers"):
         shutil.copytree(ROOT / part, folder / part, ignore=ignored)
     (folder / "experiments").mkdir()
-    for part in ("tests/conftest.py", "pyproject.toml"):
+    for part in ("tests/conftest.py", "tests/options.py", "pyproject.toml"):
         shutil.copy(ROOT / part, folder / part)
     shutil.copy(COPY, folder / COPY.name)
     for name, text in examples().items():
@@ -175,6 +183,13 @@ def test_every_example_does_what_its_group_is_for(done: dict[str, dict]) -> None
     refused = {"sample without", "sample misspelt", "redraw of classes", "weigh refused", "store misspelt"}
     wrong = {name: result["output"] for name, result in done.items() if bool(result["code"]) != (name in refused)}
     assert not wrong, "\n".join(f"{name}: {output}" for name, output in wrong.items())
+
+
+@pytest.mark.slow
+def test_every_example_holds_the_invariants_of_its_group(done: dict[str, dict]) -> None:
+    for option in CHECKED:
+        output = done[f"check {option}"]["output"]
+        assert re.search(r"(\d+) of \1 invariants hold$", output, re.M) and "next: " in output, output
 
 
 @pytest.mark.slow
@@ -286,14 +301,4 @@ def test_the_new_sampler_passes_the_suite(copy: Path) -> None:
     assert process.returncode == 0, process.stdout[-4000:] + process.stderr[-1000:]
     ran = {case.get("name") or "" for case in ET.parse(report).iter("testcase") if case.find("skipped") is None}
     mine = {name.split("[")[0] for name in ran if SAMPLER in re.split(r"[\[\]-]", name)}
-    assert mine >= {
-        "test_the_yaml_names_every_field",
-        "test_steps_and_calls_are_those_declared",
-        "test_many_steps_reach_the_data",
-        "test_dtype_is_kept_and_float32_is_near_float64",
-        "test_samples_do_not_depend_on_the_batch",
-        "test_from_zero_snr_all_is_finite_or_refused",
-        "test_bad_knobs_name_their_key",
-        "test_a_knob_of_its_own_refuses_nonsense",
-        "test_measured_order_is_at_least_the_declared_one",
-    }
+    assert mine >= {"test_an_invariant_holds", "test_many_steps", "test_the_steps_are_those_of_the_preset"}

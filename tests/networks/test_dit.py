@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 import torch
-from network_parts import T2, filled, noise
 from torch import Tensor, nn
 
+from ablatent.checks.network import T2, filled, noise
 from ablatent.conditioning.class_label import ClassLabel
 from ablatent.core.errors import ConfigError
 from ablatent.core.types import Cond

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from network_parts import T2, filled, noise
 
+from ablatent.checks.network import T2, filled, noise
 from ablatent.core.errors import ConfigError
 from ablatent.core.types import Cond
 from ablatent.networks.blocks import Downsample, ResBlock, SelfAttention2d, Upsample

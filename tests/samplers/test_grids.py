@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from sampler_cases import ANY_STEPS, cosine, linear
 
+from ablatent.checks.gaussian import cosine, linear
+from ablatent.checks.sampler import ANY_STEPS
 from ablatent.core.errors import ConfigError
 from ablatent.samplers.ddim import DDIM
 from ablatent.samplers.grids import RHO, time_grid

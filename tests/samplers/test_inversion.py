@@ -5,9 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from sampler_cases import ANY_STEPS, MEAN, MEANS, STD, cosine, exact, linear, mixture, no_noise, noises, slope
 from torch import Tensor
 
+from ablatent.checks.gaussian import MEAN, MEANS, STD, cosine, exact, linear, mixture, no_noise, noises, slope
+from ablatent.checks.sampler import ANY_STEPS
 from ablatent.core.errors import ConfigError
 from ablatent.core.types import Prediction
 from ablatent.samplers.ddim import DDIM

@@ -5,9 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from sampler_cases import ANY_STEPS, CASES, FRACTION, MEAN, STD, exact, linear, make, moments, noises
+from sampler_cases import CASES, make
 from torch import Tensor
 
+from ablatent.checks.gaussian import FRACTION, MEAN, STD, exact, linear, moments, noises
+from ablatent.checks.sampler import ANY_STEPS
 from ablatent.core.types import Prediction
 from ablatent.samplers.base import Sampler
 from ablatent.samplers.ddim import DDIM

@@ -224,7 +224,7 @@ def test_the_command_shows_first_and_names_the_command_that_deletes(root):
     done = inline(root.parent, "do=gc", "keep=1")
     assert done.returncode == 0 and keys(root) >= OF_OLD, done.stdout + done.stderr
     assert all(key in done.stdout for key in ("diffusion-00", "latents-99", f"{OLD}")), done.stdout
-    (command,) = re.findall(r"To delete it: python run.py (.*)", done.stdout)
+    (command,) = re.findall(r"^next: python \S*run.py (.*)$", done.stdout, re.M)
     done = inline(root.parent, *command.split())
     assert done.returncode == 0 and not keys(root) & OF_OLD and "bytes are free again" in done.stdout
 

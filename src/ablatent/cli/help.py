@@ -5,11 +5,11 @@ Imports neither Hydra nor torch, so that it comes at once. Hydra's own page is t
 
 import re
 import sys
-import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ablatent.cli.option_page import described, row_of
 from ablatent.cli.output import PipedOutput
 from ablatent.cli.words import set_places, with_verb
 from ablatent.core.declared import declared
@@ -19,11 +19,12 @@ from ablatent.core.options import EXPERIMENTS, conf_folders, option_files, read_
 from ablatent.stages.job_fields import job_fields
 
 WORDS = ("--help", "-h")
-WIDTH, NAME = 100, 19
 INSIDE = {"metric": "+metric@evaluation.metrics.NAME=OPTION", "extractor": "extractor@evaluation.extractor=OPTION"}
 """Groups whose options stand inside another one → how one is chosen."""
 HIDDEN = ("hydra", "recipe", "do")
 """Folders of conf/ that are no groups to choose from: Hydra's own, what presets are made of, and the verbs."""
+AS_WRITTEN = ("do", "preset", "recipe", "experiments")
+"""Groups whose pages show the files as they are: verbs, and options that hold values of other options."""
 UNTYPED = ("do", "verb", "defaults", "_target_")
 """Keys of files that nobody types."""
 
@@ -38,8 +39,9 @@ python run.py [VERB] [-m] [GROUP=OPTION …] [KEY=VALUE …]
 
   -m                 a sweep: every combination of the values that are given with commas
   VERB               short for do=VERB; without one: run
-  --help             this page; with VERB or GROUP=OPTION, their keys
+  --help             this page; with VERB or GROUP=OPTION, their keys (also: do=help option=GROUP/OPTION)
   --version          of this package; --weights: the packages that carry pretrained weights (docs/install.md)
+  -v                 say what is found where: files of options, stages, weights
   --cfg job          print the composed configuration, every key of it; --hydra-help: Hydra's own options
 
 Examples
@@ -99,7 +101,7 @@ def page(root: Path, words: Sequence[str] = ()) -> str:
                 if name not in groups[group]:
                     known = ", ".join(groups[group])
                     raise ConfigError(group, f"one of {known}", name, did_you_mean(name, groups[group]))
-                chosen.append(_option(root, group, name))
+                chosen.append(option_page(root, group, name))
     return "\n".join(chosen) if chosen else "\n".join([HEAD, _verbs(root), _groups(root), FOOT])
 
 
@@ -115,7 +117,7 @@ def _verbs(root: Path) -> str:
     lines = ["Verbs (the keys of one: python run.py do=VERB --help)"]
     for name, file in option_files("do", root).items():
         about = _about(file)
-        lines += _row(f"do={name}", " ".join(line.removeprefix("#").strip() for line in about))
+        lines += row_of(f"do={name}", " ".join(line.removeprefix("#").strip() for line in about))
     return "\n".join([*lines, ""])
 
 
@@ -127,7 +129,7 @@ def _groups(root: Path) -> str:
         named = [f"{o}*" if o == defaults.get(group) else o for o in options]
         listed = ", ".join(sorted(named, key=lambda name: ("/" in name, name)))
         about = meanings[group].meaning if group in meanings else INSIDE.get(group, "")
-        lines += _row(group, f"{about}: {listed}" if about else listed)
+        lines += row_of(group, f"{about}: {listed}" if about else listed)
     return "\n".join([*lines, ""])
 
 
@@ -139,30 +141,26 @@ def defaults_of(root: Path) -> dict[str, str]:
     return {g: str(chosen.get(o[2:-1], o)) if str(o).startswith("${") else str(o) for g, o in chosen.items()}
 
 
-def _row(name: str, text: str) -> list[str]:
-    """A name and its text beside it, in lines of at most WIDTH characters."""
-    first = f"  {name.ljust(NAME - 2)}" if len(name) < NAME - 2 else f"  {name} "
-    return textwrap.wrap(
-        text, WIDTH, initial_indent=first, subsequent_indent=" " * NAME, break_on_hyphens=False, break_long_words=False
-    ) or [first.rstrip()]
+def option_page(root: Path, group: str, name: str) -> str:
+    """The page of a verb or of an option: its keys with their values, and what declares them.
 
-
-def _option(root: Path, group: str, name: str) -> str:
-    """The keys of a verb or of an option, with their values and comments, as its file has them."""
+    Of verbs, presets and experiments, and of a class whose source is not there, as the file has them.
+    """
     files = option_files(group, root)
     file = files[name]
     node: dict[str, Any] = read_yaml(file) or {}
+    place = file.relative_to(root) if file.is_relative_to(root) else file
+    head = [f"{group}={name}   ({place})", *_about(file)]
+    declared_keys = None if group in AS_WRITTEN else described(group, name, file, node)
+    if declared_keys is not None:
+        chosen = [_chosen(group, e) for e in node.get("defaults", []) if e != "_self_"]
+        return "\n".join(head) + "\n" + (f"It also chooses: {', '.join(chosen)}.\n" if chosen else "") + declared_keys
     texts = [text for key, text in _entries(file) if key not in UNTYPED]
     for base in node.get("defaults", []) if group == "do" else []:
         if base != "_self_":
             inherited = _entries(files[base])
             texts += [text for key, text in inherited if key not in UNTYPED and key not in node]
-    lines = [
-        f"{group}={name}   ({file.relative_to(root) if file.is_relative_to(root) else file})",
-        *_about(file),
-        "",
-        *texts,
-    ]
+    lines = [*head, "", *texts]
     if group != "do" and (chosen := [_chosen(group, e) for e in node.get("defaults", []) if e != "_self_"]):
         lines += ["", "It also chooses: " + ", ".join(chosen) + "."]
     if group == "do":

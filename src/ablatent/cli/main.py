@@ -14,6 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ablatent.cli import all_experiments
+from ablatent.cli.check_verb import with_option
+from ablatent.cli.next_command import one_of_several
 from ablatent.cli.output import PipedOutput
 from ablatent.cli.preflight import preflight, sweeps
 from ablatent.cli.quick_hydra import quick_hydra
@@ -24,9 +26,10 @@ from ablatent.core.declared import declared
 from ablatent.core.errors import AblatentError, ConfigError, MissingData, did_you_mean
 from ablatent.core.escape import for_console
 from ablatent.core.here import program
-from ablatent.core.options import looked_for, option_files
+from ablatent.core.options import conf_folders, looked_for, option_files
 from ablatent.core.progress import console
 from ablatent.core.values import leaves
+from ablatent.core.verbose import VARIABLE, WORDS, detail
 from ablatent.inference.model_reference import find, merge_overrides
 from ablatent.store.artifacts import check_format, check_place
 
@@ -44,6 +47,9 @@ _typed: list[str] = []
 
 def main(root: Path) -> None:
     """Run the command line of sys.argv through Hydra, and exit. root: the folder with conf/ and experiments/."""
+    if any(a in WORDS for a in sys.argv[1:]):
+        os.environ[VARIABLE] = "1"
+        sys.argv[1:] = [a for a in sys.argv[1:] if a not in WORDS]
     _typed[:] = sys.argv
     parsed: dict[Any, bytes] = {}
     sys.stdout = cast(TextIO, PipedOutput(sys.stdout))
@@ -64,8 +70,15 @@ def main(root: Path) -> None:
             merged = prepend_job_overrides(root, overrides)
             sys.argv[1:] = [*(a for a in sys.argv[1:] if a not in overrides), *merged]
             overrides = merged
+        elif value_of(overrides, "do") == "check":
+            merged = with_option(overrides)
+            sys.argv[1:] = [*(a for a in sys.argv[1:] if a not in overrides), *merged]
+            overrides = merged
         with rare_collections(), quick_hydra(parsed):
             preflight(root, overrides, multirun)
+        for folder in conf_folders():
+            detail(f"options: {folder}")
+        detail(f"store: {store_path(root, overrides).resolve()}")
     except AblatentError as e:
         console.print(f"[red]error[/] {for_console(e)}", soft_wrap=True)
         sys.exit(2)
@@ -154,10 +167,10 @@ def finish(jobs: "list[Composed]", command: str) -> int:
 
     command: that gave them, for the record.
     """
-    from ablatent.cli.verbs import execute
+    from ablatent.cli.execute import execute
 
     try:
-        return execute(jobs, command)
+        return execute(jobs, command, _typed[1:])
     except AblatentError as e:
         console.print(f"[red]error[/] {for_console(e)}", soft_wrap=True)
         return 2
@@ -180,7 +193,9 @@ def one_job(cfg: DictConfig) -> None:
     if hydra_config.mode is RunMode.RUN:
         sys.exit(finish([composed(overrides, cfg)], command_line()))
     command = job_command(overrides)
-    if code := finish([composed(overrides, cfg)], command):
+    with one_of_several():
+        code = finish([composed(overrides, cfg)], command)
+    if code:
         raise JobFailed(f"failed with exit code {code}: {command}")
 
 

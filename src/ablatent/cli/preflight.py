@@ -30,7 +30,7 @@ from ablatent.cli.override_targets import (
 from ablatent.cli.raw_overrides import value_of, verbs
 from ablatent.core.errors import AblatentError, ConfigError, did_you_mean, synonym
 from ablatent.core.here import program
-from ablatent.core.options import EXPERIMENTS, conf_folders, looked_for, option_files
+from ablatent.core.options import EXPERIMENTS, conf_folders, looked_for, option_files, typed_folders
 
 HYDRA_GROUPS = ("hydra",)
 
@@ -146,7 +146,9 @@ def _composed(root: Path, options: dict[str, str], with_hydra: bool = False) -> 
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(config_dir=str(root / "conf"), version_base="1.3"):
-            return compose("config", [f"{k}={v}" for k, v in options.items()], return_hydra_config=with_hydra)
+            typed = [f"file://{folder}" for folder in typed_folders()]
+            path = [f"hydra.searchpath=[{','.join(typed)}]"] if typed else []
+            return compose("config", [*path, *(f"{k}={v}" for k, v in options.items())], return_hydra_config=with_hydra)
     except (HydraException, OmegaConfBaseException) as e:
         raise AblatentError(f"configuration: {e}") from None
     finally:

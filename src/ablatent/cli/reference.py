@@ -6,13 +6,12 @@ python -m ablatent.cli.reference > docs/configuration.md
 import dataclasses
 import importlib
 import sys
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
 
 import yaml
 
 from ablatent.cli.command_fields import CommandFields
+from ablatent.cli.option_rows import VERBS, Rows, node_of, option_rows, place_of_group
 from ablatent.cli.raw_overrides import verbs
 from ablatent.core.fields import Fields, wording
 from ablatent.core.options import conf_folder
@@ -27,7 +26,6 @@ from ablatent.core.schema import (
     places_of,
 )
 from ablatent.core.source import Origin, origin_of
-from ablatent.core.targets import class_of
 from ablatent.executors.kind_resources import DEFAULT, KEY
 from ablatent.stages.job_fields import job_fields
 
@@ -36,11 +34,8 @@ HEAD = """# Configuration
 Every key, with its type and range, its value in `conf/` and its meaning; `${preset.…}` is a value of the preset.
 Written by `python -m ablatent.cli.reference` from the declarations of the classes that read the keys; a test compares.
 """
-PARTS = {"metric": "evaluation.metrics.NAME", "extractor": "evaluation.extractor"}
-"""Groups whose options stand inside another group → their key."""
-
-
-Rows = Iterable[tuple[str, Any, Field]]
+PARTS = ("metric", "extractor")
+"""Groups whose options stand inside another one, with a section of their own."""
 
 
 def page() -> str:
@@ -52,9 +47,9 @@ def page() -> str:
 def _section(key: str, field: Field) -> str:
     """The section of a key at the top: of all options of its group, or of its node in config.yaml."""
     files = sorted((conf_folder() / key).glob("*.yaml"))
-    rows: dict[str, Rows] = {f.stem: leaves(key, _yaml(f), field) for f in files}
+    rows: dict[str, Rows] = {f.stem: option_rows(key, f) for f in files}
     if not files:
-        node = _yaml(conf_folder() / "config.yaml")[key]
+        node = node_of(conf_folder() / "config.yaml")[key]
         entries = entries_of(field.hint)
         named = not node and entries is not None and is_subclass(places_of(entries)[0], origin_of_class(Fields))
         rows = {"": _entry(f"{key}.NAME", places_of(entries)[0]) if named else leaves(key, node, field)}
@@ -77,11 +72,10 @@ def _entry(key: str, origin: Origin) -> Rows:
 
 def _part(group: str) -> str:
     """The section of a group whose options stand inside another one."""
-    field = fields_of(*places_of(job_fields()["evaluation"].hint)[0])[PARTS[group].split(".")[1]]
-    field = Field(group, entries_of(field.hint) or field.hint, True)
+    key, _ = place_of_group(group)
     files = sorted((conf_folder() / group).glob("*.yaml"))
-    rows = {f.stem: leaves(PARTS[group], _yaml(f), field) for f in files}
-    return f"## {group}\n\nStands at `{PARTS[group]}`: {', '.join(f'`{f.stem}`' for f in files)}.\n\n{_table(rows)}"
+    rows = {f.stem: option_rows(group, f) for f in files}
+    return f"## {group}\n\nStands at `{key}`: {', '.join(f'`{f.stem}`' for f in files)}.\n\n{_table(rows)}"
 
 
 def _executors() -> str:
@@ -89,7 +83,7 @@ def _executors() -> str:
     rows: dict[str, Rows] = {}
     field, default = fields_of(CommandFields.__module__, CommandFields.__qualname__)["executor"], f"{KEY}.{DEFAULT}."
     for file in sorted((conf_folder() / "executor").glob("*.yaml")):
-        found = leaves("executor", _yaml(file), field)
+        found = leaves("executor", node_of(file), field)
         rows[file.stem] = [row for row in found if not row[0].startswith(f"{KEY}.") or row[0].startswith(default)]
     listed = f"Where stages are built: {', '.join(f'`{name}`' for name in rows)}."
     text = f"{listed} `{KEY}.KIND` has the keys of `{KEY}.{DEFAULT}`, for one kind of stage."
@@ -98,12 +92,9 @@ def _executors() -> str:
 
 def _verbs() -> str:
     """The section of the keys that verbs have of their own."""
-    rows: dict[str, Rows] = {}
-    for name in sorted(verbs(conf_folder().parent)):
-        node = _yaml(conf_folder() / "do" / f"{name}.yaml")
-        keys = class_of(node["verb"]).keys
-        fields = fields_of(keys.__module__, keys.__qualname__)
-        rows[name] = [leaf for key, field in fields.items() if key in node for leaf in leaves(key, node[key], field)]
+    rows = {
+        name: option_rows(VERBS, conf_folder() / VERBS / f"{name}.yaml") for name in sorted(verbs(conf_folder().parent))
+    }
     return f"## do\n\nThe verb: {', '.join(f'`{name}`' for name in rows)}.\n\n{_table(rows)}"
 
 
@@ -111,15 +102,10 @@ def _searches() -> str:
     """The section of the keys of searches, which stand below hydra.sweeper."""
     rows: dict[str, Rows] = {}
     for file in sorted((conf_folder() / "hydra" / "sweeper").glob("*.yaml")):
-        if (node := _yaml(file)) and "search" in node:
+        if (node := node_of(file)) and "search" in node:
             fields = node_fields(node, origin_of(*node["search"].rsplit(".", 1)))
             rows[file.stem] = [(f"hydra.sweeper.{key}", node[key], field) for key, field in fields.items()]
     return f"## hydra/sweeper\n\nSearches (docs/search.md): {', '.join(f'`{n}`' for n in rows)}.\n\n{_table(rows)}"
-
-
-def _yaml(file: Path) -> dict[str, Any]:
-    node = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    return {key: value for key, value in node.items() if key != "defaults"}
 
 
 def _table(options: Mapping[str, Rows]) -> str:

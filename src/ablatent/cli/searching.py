@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from ablatent.cli.checked_plan import checked_plan
 from ablatent.cli.composer import Composer
 from ablatent.cli.main import command_line, composed
+from ablatent.cli.next_command import one_of_several
 from ablatent.cli.override_targets import typed_value
 from ablatent.core.errors import AblatentError, ConfigError
 from ablatent.core.escape import for_console
@@ -47,7 +48,8 @@ def search(
 
         def launched(jobs: list[list[str]]) -> int:
             try:
-                return launch(jobs)
+                with one_of_several():
+                    return launch(jobs)
             except HydraException as e:  # of another launcher than this package's: the jobs are refused
                 return _failed(e)
 

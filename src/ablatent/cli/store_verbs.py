@@ -24,6 +24,8 @@ class ClearVerb(Verb):
 
     reads = ("store",)
     keys = ClearKeys
+    deletes: bool = False
+    """Whether there is something that delete=true would delete."""
 
     def __call__(self, jobs: Sequence[Composed], store: Store, config: Config, command: str) -> int:
         for name in pin(store, texts(config["pin"])):
@@ -39,8 +41,12 @@ class ClearVerb(Verb):
             with suppress(DiskFull):  # which this mends
                 store.check_writable()
             return 1 if clear(store.root, unused, look) else 0
-        console.print(for_console(f"Nothing was deleted. To delete it: {command} delete=true"))
+        console.print("Nothing was deleted.")
+        self.deletes = True
         return 0
+
+    def then(self, code: int) -> Sequence[str]:
+        return [*self.typed, "delete=true"] if self.deletes else ()
 
 
 class UsageVerb(Verb):

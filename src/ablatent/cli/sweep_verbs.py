@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ablatent.cli.checked_plan import check_missing, missing_stages, print_refused
+from ablatent.cli.next_command import after_sweep, going_on
 from ablatent.cli.verb import Config, Verb
 from ablatent.cli.verb_keys import RecordedKeys
 from ablatent.core.errors import ConfigError
@@ -84,9 +85,17 @@ class ResumeVerb(Verb):
     reads = ("store", "executor")
     keys = RecordedKeys
     retries: ClassVar[bool] = False
+    ran: tuple[Path, SweepId]
+    """(root of the store, sweep) of what it ran."""
 
     def __call__(self, jobs: Sequence[Composed], store: Store, config: Config, command: str) -> int:
-        return _go_on(store, _recorded(store, config), config, jobs[0].overrides, self.retries)
+        recorded = _recorded(store, config)
+        self.ran = store.root, recorded.id
+        with going_on(["do=resume", f"sweep={recorded.id}"], self.typed):
+            return _go_on(store, recorded, config, jobs[0].overrides, self.retries)
+
+    def then(self, code: int) -> Sequence[str]:
+        return after_sweep(*self.ran)
 
 
 class RetryVerb(ResumeVerb):
@@ -100,10 +109,12 @@ class CancelVerb(Verb):
 
     reads = ("store",)
     keys = RecordedKeys
+    ended: SweepId
+    """The sweep that is to end."""
 
     def __call__(self, jobs: Sequence[Composed], store: Store, config: Config, command: str) -> int:
         recorded = _recorded(store, config)
-        on = f"To go on: do=resume sweep={recorded.id}"
+        self.ended = recorded.id
         driver = driver_of(recorded.folder)
         if is_driven(recorded.folder) and driver is not None:
             write_atomic(recorded.folder / CANCEL, b"")
@@ -114,7 +125,7 @@ class CancelVerb(Verb):
                     console.print(f"[red]it still runs[/] after {ENDS_WITHIN:.0f} s")
                     return 1
                 time.sleep(0.2)
-            console.print(f"ended. {on}")
+            console.print("ended")
             return 0
         planned, left = _planned_config(recorded), 0
         if planned is not None:
@@ -125,3 +136,6 @@ class CancelVerb(Verb):
             + (f"; ended {counted(left, 'job')} that it had left" if left else "")
         )
         return 0
+
+    def then(self, code: int) -> Sequence[str]:
+        return () if code else ["do=resume", f"sweep={self.ended}"]

@@ -25,9 +25,17 @@ class Verb(ABC):
     writes: ClassVar[bool] = False
     keys: ClassVar[type[Fields]] = Fields
 
+    typed: Sequence[str] = ()
+    """The arguments of the command, as typed."""
+
     @abstractmethod
     def __call__(self, jobs: Sequence[Composed], store: Store, config: Config, command: str) -> int:
         """Run the verb on the jobs of one command; the exit code.
 
         config: of the first job that could be composed; command: as typed. Raises AblatentError where it cannot run.
         """
+
+    def then(self, code: int) -> Sequence[str]:
+        """The words of the next command that somebody may want after this one, which ended with that exit code; empty
+        for none."""
+        return ()

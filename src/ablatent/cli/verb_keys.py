@@ -139,3 +139,23 @@ class PublishKeys(Fields):
         Sequence[Literal["checkpoints", "samples"]], "stages that become artifacts, with all that they read"
     ]
     dry: Annotated[bool, "send nothing: show and write what would be sent"]
+
+
+class HelpKeys(Fields):
+    """The keys of do=help."""
+
+    option: Annotated[Text | None, "whose page is shown, as GROUP/NAME; null: that of the command line"]
+
+
+class CheckKeys(Fields):
+    """The keys of do=check."""
+
+    option: Annotated[Text | None, "that is checked, as GROUP/NAME"]
+
+
+class ListKeys(Fields):
+    """The keys of do=list."""
+
+    what: Annotated[
+        Literal["experiments", "presets", "models", "options"] | None, "is listed; null: how many there are of each"
+    ]

@@ -4,19 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ablatent.cli.checked_plan import checked_plan, missing_stages
-from ablatent.cli.command_fields import check_command, check_preset
+from ablatent.cli.next_command import after_sweep, going_on
 from ablatent.cli.verb import Config, Verb
 from ablatent.cli.verb_keys import ExportKeys, ImportKeys, JobsKeys, PlanKeys, ReportKeys, SampleKeys, StatusKeys
 from ablatent.core.collector import rare_collections
-from ablatent.core.declared import declared
-from ablatent.core.disk import full_disk_named
-from ablatent.core.errors import AblatentError, ConfigError, DataError
+from ablatent.core.errors import ConfigError, DataError
 from ablatent.core.escape import for_console
 from ablatent.core.instantiate import make
 from ablatent.core.progress import console, counted, track
 from ablatent.report.place import RECORD, check_out
 from ablatent.store.artifacts import Store
-from ablatent.store.group import share_with_group
 from ablatent.store.identity import Key, SweepId
 from ablatent.store.layout import object_folders
 from ablatent.store.sweeps import newest_sweep, sweep_named
@@ -59,12 +56,18 @@ class PlanVerb(Verb):
             console.print(sizes_table(sizes))
         return 2 if any(job.refused for job in plan.jobs) else 0
 
+    def then(self, code: int) -> Sequence[str]:
+        """The same command without do=plan, where every job can be built."""
+        return () if code else [word for word in self.typed if word.partition("=")[0] not in ("do", "estimate")]
+
 
 class RunVerb(Verb):
     """Build the missing stages, score, track, report."""
 
     takes_jobs = True
     keys = JobsKeys
+    ran: tuple[Path, SweepId] | None = None
+    """(root of the store, sweep) of what it ran, where the store has the record."""
 
     def __call__(self, jobs: Sequence[Composed], store: Store, config: Config, command: str) -> int:
         out = _folder(config["out"])
@@ -93,7 +96,14 @@ class RunVerb(Verb):
             finish(store.root, sweep, tracking, out if writable else record.parent, record)
 
         recorded = write_plan(plan, store.root, config, command, None if writable else record_elsewhere)
-        return run(plan, store, config, recorded, executor, tracking, report)
+        if not writable:
+            return run(plan, store, config, recorded, executor, tracking, report)
+        self.ran = store.root, recorded.id
+        with going_on(["do=resume", f"sweep={recorded.id}"], self.typed):
+            return run(plan, store, config, recorded, executor, tracking, report)
+
+    def then(self, code: int) -> Sequence[str]:
+        return () if self.ran is None else after_sweep(*self.ran)
 
 
 class ReportVerb(Verb):
@@ -204,23 +214,6 @@ class ExportVerb(Verb):
         from ablatent.inference.export import export_weights
 
         return export_weights(store, config)
-
-
-def execute(jobs: Sequence[Composed], command: str) -> int:
-    """Run the verb that the jobs name by `do`; the exit code. Raises AblatentError where no job could be composed."""
-    config = next((job.config for job in jobs if job.refused is None or job.without_data), None)
-    if config is None:
-        raise AblatentError("\n".join(dict.fromkeys(str(job.refused) for job in jobs)))
-    with rare_collections():
-        check_preset(config.get("preset") or {})
-        check_command(config, declared(config["verb"], "reads"))
-    store = Store(config["store"]["path"])
-    share_with_group(store.root)  # a report, too, which goes there
-    verb: Verb = make(config["verb"], Verb)
-    if verb.writes:
-        store.check_writable()
-    with full_disk_named(store.root):
-        return verb(jobs, store, config, command)
 
 
 def _folder(out: object) -> Path | None:

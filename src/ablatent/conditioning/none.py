@@ -1,6 +1,7 @@
 """The conditioner of unconditional models."""
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -11,6 +12,8 @@ from ablatent.core.types import Cond
 
 class NoConditioner(Conditioner):
     """Needs nothing, gives nothing, has no parameters."""
+
+    neutral: ClassVar = {"dropout": 0.0}
 
     def rows(self, source: Source) -> Rows:
         return {}

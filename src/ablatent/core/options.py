@@ -78,18 +78,19 @@ def project_folders() -> list[Path]:
     A configuration that was read from a file adds none.
     """
     own, root = own_folder(), os.environ.get(ROOT_VARIABLE)
-    folders = [*([own] if own else []), *([Path(root)] if root else []), *(conf.parent for conf in _typed())]
+    folders = [*([own] if own else []), *([Path(root)] if root else []), *(conf.parent for conf in typed_folders())]
     return [folder.resolve() for folder in folders]
 
 
-def _typed() -> list[Path]:
+def typed_folders() -> list[Path]:
+    """The folders conf/ of a typed hydra.searchpath."""
     return [Path(p) for p in os.environ.get(SEARCHPATH_VARIABLE, "").split(os.pathsep) if p]
 
 
 def conf_folders(root: Path | None = None) -> list[Path]:
     """The folders conf/ in the order in which options are looked for. root: that holds the command's; None: known."""
     own = own_folder()
-    return [*([own / "conf"] if own else []), (root or command_root()) / "conf", *_typed()]
+    return [*([own / "conf"] if own else []), (root or command_root()) / "conf", *typed_folders()]
 
 
 def folders_of(group: str, root: Path | None = None) -> list[Path]:
@@ -97,7 +98,7 @@ def folders_of(group: str, root: Path | None = None) -> list[Path]:
     if group != EXPERIMENTS:
         return [conf / group for conf in conf_folders(root)]
     own = own_folder()
-    folders = [*([own] if own else []), root or command_root(), *_typed()]
+    folders = [*([own] if own else []), root or command_root(), *typed_folders()]
     return [folder / EXPERIMENTS for folder in folders]
 
 

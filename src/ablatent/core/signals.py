@@ -22,6 +22,7 @@ GRACE = 5.0
 _stop, _stopped = threading.Event(), threading.Event()
 _stoppable: list[float] = []  # the grace of each block of `stoppable` that is being run
 _kept: list[str] = []
+_go_on: list[str] = []
 _before_end: list[Callable[[], object]] = []
 CALLS = 3.0
 """Seconds that the calls of all blocks of `before_end` have together."""
@@ -69,6 +70,16 @@ def before_end(call: Callable[[], object]) -> Iterator[None]:
         yield
     finally:
         _before_end.remove(call)
+
+
+@contextmanager
+def going_on_by(command: str) -> Iterator[None]:
+    """A block whose end by a signal is gone on from by this command, not by the same one again."""
+    _go_on.append(command)
+    try:
+        yield
+    finally:
+        _go_on.pop()
 
 
 def stop(kept: str = "") -> NoReturn:
@@ -121,7 +132,8 @@ def _call(calls: Iterable[Callable[[], object]]) -> None:
 def message(number: int) -> str:
     """The line that a signal's end prints: what is kept, and the command that goes on."""
     kept = ", and ".join(["what was finished", *filter(None, _kept)])
-    return f"ended by {signal.Signals(number).name}. Kept: {kept}. To go on: {shlex.join(sys.orig_argv)}"
+    command = _go_on[-1] if _go_on else shlex.join(sys.orig_argv)
+    return f"ended by {signal.Signals(number).name}. Kept: {kept}. To go on: {command}"
 
 
 def _print(line: str) -> None:

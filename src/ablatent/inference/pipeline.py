@@ -16,6 +16,7 @@ from ablatent.core.errors import ConfigError
 from ablatent.core.images import picture
 from ablatent.core.instantiate import make
 from ablatent.core.progress import track
+from ablatent.core.verbose import detail
 from ablatent.data.base import Annotations
 from ablatent.data.tensors import to_images
 from ablatent.inference.arguments import check_latents, check_objects, pixels_of, request_of_arguments
@@ -248,6 +249,8 @@ class Pipeline:
         if self.reference.imported:
             model = load_imported(self._inputs, options["weights"], self.size or IMPORTED_SIZE)
         else:
+            trained = self._inputs.open(DiffusionKind.name)
+            detail(f"weights: {options['weights']} after step {options['snapshot']}, of {trained.path}")
             model = load_model(self._inputs, options["weights"], options["snapshot"])
         return replace(model, tiling=tiling_of(options))
 

@@ -9,6 +9,7 @@ from typing import Any
 from ablatent.core.errors import StageError
 from ablatent.core.files import read_word, write_atomic
 from ablatent.core.progress import console, seconds
+from ablatent.core.verbose import detail
 from ablatent.stages import kept, ranks
 from ablatent.stages.context import Context, prepared, set_up_torch
 from ablatent.stages.provenance import record, stage_code
@@ -52,6 +53,7 @@ class Builder:
             self.wait,
         )
         print_there(stage, artifact.manifest.wall_seconds if built else None)
+        _detail(artifact)
         return artifact, built, time.monotonic() - start
 
     def find(self, stage: Stage) -> Artifact | None:
@@ -63,6 +65,7 @@ class Builder:
         if found is None or not self._still_good(found, stage):
             return None
         print_there(stage, None)
+        _detail(found)
         return found
 
     def _build(self, stage: Stage, work: Work) -> None:
@@ -119,6 +122,13 @@ class Builder:
             raise StageError(f"store.on_code_change=error: {text} Use store.on_code_change=rebuild to build it again.")
         console.print(f"  [yellow]{text}[/] It is used as it is (store.on_code_change=warn).")
         return True
+
+
+def _detail(artifact: Artifact) -> None:
+    """Where an artifact is, what built it and from what, for -v."""
+    manifest = artifact.manifest
+    inputs = ", ".join(f"{role} {key.short}" for role, key in manifest.inputs.items()) or "no other stage"
+    detail(f"{artifact.path}, of {inputs}; {manifest.created}, code {(manifest.code or 'unknown')[:12]}")
 
 
 def print_there(stage: Stage, took: float | None) -> None:

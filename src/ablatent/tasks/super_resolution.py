@@ -23,6 +23,8 @@ class SuperResolution(Conditional):
 
     reads: str = IMAGES.name
 
+    neutral: ClassVar = {"reads": "pixels"}
+
     restores: ClassVar[bool] = True
 
     def check_reads(self) -> None:
