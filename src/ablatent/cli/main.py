@@ -1,5 +1,6 @@
 """The command line, around Hydra: early errors for mistakes, one job or many, exit codes."""
 
+import os
 import shlex
 import sys
 from collections.abc import Sequence
