@@ -17,7 +17,7 @@ from commands import ROOT, python
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```\n(.*?)^```", README, re.M | re.S)
 LINES = [line.split("   #")[0].strip().removeprefix("$ ") for block in BLOCKS for line in block.splitlines()]
-COMMANDS = sorted({line for line in LINES if re.match(r"(\.venv/bin/)?python |make ", line)})
+COMMANDS = sorted({line for line in LINES if re.match(r"(\.venv/bin/)?(python|ablatent) |make ", line)})
 SET_UP = ("make demo", "make test", "make test-fast", "make test-cluster", "make docs")
 
 
@@ -42,7 +42,9 @@ def test_command(command, folder, request, monkeypatch):
     if command in SET_UP:
         assert command.split()[1] + ":" in (ROOT / "Makefile").read_text()
         return
-    words = shlex.split(command.removeprefix(".venv/bin/"))[1:]
+    program, *words = shlex.split(command.removeprefix(".venv/bin/"))
+    if program == "ablatent":  # the same command line; tests/cli/test_wheel.py runs it as it is installed
+        words = ["run.py", *words]
     if command == "make bench":
         words = [str(ROOT / "benchmarks" / "bench"), "--quick", "startup:help"]
     if "do=import" in words:  # the README's model.ckpt: a small checkpoint with the released models' names

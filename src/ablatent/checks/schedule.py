@@ -3,7 +3,7 @@
 import copy
 import math
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -87,15 +87,15 @@ def tables_stay_exact(option: Option) -> None:
     """The tables stay float64 and the same under casts, copies and the meta device, and are in no state dict."""
     s = option.make(NoiseSchedule)
     expected = s.alphas_cumprod.clone()
-    for other in (s.half(), copy.deepcopy(s).float(), s.to(torch.bfloat16), torch.nn.Sequential(s).float()[0]):
+    whole: Any = torch.nn.Sequential(s).float()[0]
+    for other in (s.half(), copy.deepcopy(s).float(), s.to(torch.bfloat16), whole):
         levels = other.alphas_cumprod
         expect(
             levels.dtype == torch.float64 and torch.equal(levels, expected), "the same table in float64", levels.dtype
         )
     with torch.device("meta"):
         meta = option.make(NoiseSchedule)
-    whole: Any = meta.to_empty(device="cpu")
-    moved: torch.Tensor = whole.alphas_cumprod
+    moved: torch.Tensor = cast(NoiseSchedule, meta.to_empty(device="cpu")).alphas_cumprod
     expect(torch.equal(moved, expected), "the same table from the meta device", "another")
     expect(not s.state_dict(), "an empty state dict", list(s.state_dict()))
 
