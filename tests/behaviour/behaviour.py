@@ -6,6 +6,7 @@ from the one before is a change of results, which wants a reason in the commit.
 
 import contextlib
 import hashlib
+import itertools
 import json
 import platform
 import sys
@@ -15,9 +16,11 @@ from typing import Any
 
 import torch
 from hydra import compose
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from ablatent.cli.execute import execute
 from ablatent.cli.main import composed
-from ablatent.cli.verbs import execute
+from ablatent.core.options import EXPERIMENTS, option_files, read_yaml
 from ablatent.data.base import Fingerprint
 from ablatent.data.counts import Counts
 from ablatent.stages.kind_base import Fingerprints
@@ -86,6 +89,28 @@ def golden(jobs: Sequence[dict[str, str] | str]) -> list[str]:
     return list(dict.fromkeys(key for job in jobs if not isinstance(job, str) for key in job.values()))
 
 
+def of_experiments() -> list[list[str]]:
+    """The jobs of every experiment, as its own sweep makes them, of the first seed."""
+    jobs = []
+    for name, file in option_files(EXPERIMENTS).items():
+        params = read_yaml(file).get("hydra", {}).get("sweeper", {}).get("params", {})
+        parsed = OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in params.items()])
+        values = [
+            list(o.sweep_string_iterator()) if o.is_sweep_override() else [o.get_value_element_as_str()] for o in parsed
+        ]
+        axes = [
+            [f"{o.key_or_group}={value}" for value in (of[:1] if o.key_or_group == "seed" else of)]
+            for o, of in zip(parsed, values, strict=True)
+        ]
+        jobs += [[f"experiments={name}", *job] for job in itertools.product(*axes) if axes]
+    return jobs
+
+
+def of_presets() -> list[list[str]]:
+    """A job of every preset."""
+    return [[f"preset={name}"] for name in option_files("preset")]
+
+
 def machine() -> dict[str, str]:
     """What bits depend on beside the code."""
     info = dict(line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line)
@@ -105,7 +130,7 @@ def bits(jobs: dict[str, list[str]], store: Path) -> dict[str, Any]:
     common = [f"store.path={store}", "tracking=none", "runtime=cpu", "runtime.threads=1"]
     with _composer() as composer:
         ready: list[Composed] = [composer([*overrides, *common]) for overrides in jobs.values()]
-    assert execute(ready, "behaviour") == 0
+    assert execute(ready, "behaviour", []) == 0
     (plan,) = store.glob("sweeps/*/plan.json")
     out = {}
     for name, job in zip(jobs, json.loads(plan.read_text())["jobs"], strict=True):
@@ -132,7 +157,7 @@ def imported_bits(folder: Path) -> dict[str, str]:
     with _composer() as composer:
         source = [f"path={folder}/model.ckpt", "format=compvis", "interop.head_channels=32"]
         job = composer(["do=import", *source, f"store.path={folder}/imported"])
-    assert execute([job], "behaviour") == 0
+    assert execute([job], "behaviour", []) == 0
     files = sorted((folder / "imported" / "objects").rglob("*.safetensors"))
     found = {f"{p.parents[1].name}/{p.name}": hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
     key = next((folder / "imported" / "objects" / "imported").iterdir()).name
@@ -144,6 +169,7 @@ def main(what: str) -> None:
     """Write a fixture again, for the jobs that it names."""
     if what == "partition":
         known = json.loads(PARTITION.read_text())
+        known["jobs"] |= {"experiments": of_experiments(), "presets": of_presets()}
         jobs = [job for part in known["jobs"].values() for job in part]
         found = planned(jobs)
         known["stages"] = partition(found)

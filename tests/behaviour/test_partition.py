@@ -27,6 +27,11 @@ def test_the_same_jobs_share_the_same_stages(known, planned):
     assert not different, different[:3]
 
 
+def test_every_experiment_and_every_preset_is_there(known):
+    assert known["jobs"]["experiments"] == behaviour.of_experiments()
+    assert known["jobs"]["presets"] == behaviour.of_presets()
+
+
 def test_golden_keys(planned):
     """From the first release on stores of users hold these: a change of a key must be meant."""
     assert behaviour.golden(planned) == json.loads(behaviour.KEYS.read_text())
