@@ -14,6 +14,7 @@ from ablatent.cli.check_verb import choosing
 from ablatent.cli.option_rows import groups, split_option
 from ablatent.core import signals
 from ablatent.core.errors import ConfigError
+from ablatent.core.here import PROGRAM
 from ablatent.core.options import option_files
 from ablatent.core.progress import console
 from commands import ROOT, inline, run
@@ -126,10 +127,10 @@ def test_a_sampler_outside_of_the_repository_passes_and_is_planned(tmp_path: Pat
 
 
 def test_the_next_command_is_typed_as_this_one_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["run.py", "do=plan"])
+    monkeypatch.delenv(PROGRAM, raising=False)
     typed = ["-m", "store.path=a b", "sampler=ddim"]
     assert next_command.next_command(["do=retry"], typed) == "python run.py do=retry 'store.path=a b'"
-    monkeypatch.setattr(sys, "argv", ["/usr/bin/ablatent", "do=plan"])
+    monkeypatch.setenv(PROGRAM, "ablatent")
     with console.capture() as captured:
         next_command.tell_next(["do=status", "title=[red]\x1b"], [])
         next_command.tell_next([], [])

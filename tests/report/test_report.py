@@ -218,7 +218,7 @@ def test_different_protocols_are_not_compared(tmp_path: Path) -> None:
     assert len(warnings) == 1 and "FID(quick), " in warnings[0] and "(n_fake differ)" in warnings[0], (
         "one for all of one reason"
     )
-    assert len(tables.protocols(sweep).columns) == 1 + 2  # two distinct protocols, each once
+    assert len(tables.protocols(sweep).columns) == 1 + 3  # two distinct protocols, each once, and that of times
 
 
 def test_samples_that_were_shown_images_are_named(seeds: tuple[Path, str]) -> None:

@@ -19,6 +19,7 @@ SHARED = {
     "compression": {"first_stage": 4, "diffusion": 12, "judge": 1, "samples": 36, "scores": 36},
     "control_labels": {"first_stage": 1, "diffusion": 6, "judge": 1, "samples": 6, "agreement": 6},
     "controls": {"first_stage": 1, "diffusion": 12, "judge": 1, "samples": 12, "scores": 12},
+    "cosine_first_step": {"first_stage": 1, "diffusion": 6, "judge": 1, "samples": 24, "scores": 24},
     "emoji_captions": {"first_stage": 1, "embeddings": 1, "diffusion": 1, "task": 2},
     "first_stage": {"first_stage": 6, "diffusion": 6, "judge": 1, "samples": 6, "scores": 6},
     "inpainting": {"first_stage": 1, "diffusion": 6, "task": 18, "restoration": 18},
@@ -62,7 +63,7 @@ def test_every_experiment_is_here():
 
 def test_all_runs_every_experiment_with_a_claim():
     claimed = {name for name in SHARED if "\nclaims:\n" in (ROOT / "experiments" / f"{name}.yaml").read_text()}
-    assert set(sequence(ROOT)) == claimed and len(claimed) == 16
+    assert set(sequence(ROOT)) == claimed and len(claimed) == 17
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from ablatent.stages.diffusion.kind import DiffusionKind
 from ablatent.stages.scores.kind import ScoresKind
 from ablatent.store.artifacts import Store
 from ablatent.store.identity import Key
-from ablatent.store.layout import object_folder
+from ablatent.store.layout import object_folder, object_keys
 from ablatent.store.sweeps import plans
 from ablatent.store.verify import read_manifest
 from ablatent.sweep.plan import Composed
@@ -128,10 +128,9 @@ def models(root: Path) -> Iterator[Row]:
                 named = f"{sweep}:{job.index}"
                 yield named, job.name, _data(job.config), _megabytes(root, key), plan.created[:10], _scores(root, job)
     for kind in MODELS:
-        folders = sorted((root / "objects" / kind).glob(f"{kind}-*")) if kind != DiffusionKind.name else []
-        for folder in folders:
-            key = Key(folder.name)
-            yield key, "imported", "", _megabytes(root, key), read_manifest(folder, key).created[:10], ""
+        for key in object_keys(root, kind) if kind != DiffusionKind.name else []:
+            created = read_manifest(object_folder(root, key), key).created[:10]
+            yield key, "imported", "", _megabytes(root, key), created, ""
 
 
 def _data(config: Config) -> str:

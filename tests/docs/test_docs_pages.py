@@ -32,9 +32,11 @@ ELSEWHERE = {
     "clusters-ray.md": {"max_retries"},
     "clusters.md": {"executor"},
     "verdicts.md": {"paired"},
+    "api.md": {"echo", "wait"},
+    "own-options.md": {"sampler"},
     "extending/metric.md": {"shown_in"},
 }
-"""Page → names before a `=` that are arguments of Python; executor=lab is a file of the reader's."""
+"""Page → names before a `=` that are arguments of Python; executor=lab and sampler=mine are files of the reader's."""
 
 
 def parts(page: Path) -> tuple[str, str]:
@@ -127,7 +129,7 @@ def keys() -> frozenset[str]:
 @cache
 def options(group: str) -> frozenset[str]:
     """The options of a config group; empty where there is none of that name."""
-    folder = ROOT / "conf" / group
+    folder = ROOT / group if group == "experiments" else ROOT / "conf" / group
     return frozenset(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml"))
 
 
