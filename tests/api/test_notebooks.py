@@ -12,7 +12,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PARAMETERS = """
 import ablatent
 
-store, sweep = "store", None
+store, sweep = "store", {sweep!r}
 x, hue, score = "sampler.steps", "status", "kid_192"
 overrides = {overrides}
 """
@@ -30,7 +30,7 @@ def test_a_notebook_runs(notebook: Path, page, monkeypatch) -> None:
     cells = nbformat.read(notebook, as_version=4)
     (parameters,) = (cell for cell in cells.cells if "parameters" in cell.metadata.get("tags", []))
     axes = ["sampler.steps=2,5"] if "sampler.steps=" in parameters.source else []
-    parameters.source = PARAMETERS.format(overrides=[*axes, "conditioner=class", *SMALL])
+    parameters.source = PARAMETERS.format(sweep=page[1]["running"].id, overrides=[*axes, "conditioner=class", *SMALL])
     NotebookClient(cells, timeout=600, resources={"metadata": {"path": str(page[0])}}).execute()
     outputs = [output for cell in cells.cells if cell.cell_type == "code" for output in cell.outputs]
     assert any("image/png" in output.get("data", {}) for output in outputs)

@@ -80,7 +80,7 @@ class Pipeline:
         if device not in DEVICES or (device == "gpu" and not torch.cuda.is_available()):
             do = "" if device not in DEVICES else "torch sees no GPU."
             raise ConfigError("device", " | ".join(DEVICES), device, do)
-        opened = Store(store)
+        opened = Store(Path(store).resolve())  # the caller may go to another folder
         reference = find(opened.root, model)
         job = reference.config or {}
         config = {name: job.get(name, DEFAULTS[name]) for name in DEFAULTS} | {"task": DEFAULTS["task"]}
