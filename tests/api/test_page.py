@@ -55,7 +55,6 @@ def test_a_model_samples_encodes_and_decodes(page) -> None:
         (lambda: model.encode(pixels[:, :30]), "images"),
         (lambda: model.decode(latents[:, :1]), "latents"),
         (lambda: model.sample(0), "n"),
-        (lambda: model.sample(sampler="ddim"), "sampler"),
         (lambda: model.sample(guidance=ClassifierFree(scale=2.0), scale=2.0), "scale"),
         (lambda: model.sample(prompt="a dog"), "prompt"),
     ):
