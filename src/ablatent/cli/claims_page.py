@@ -78,9 +78,9 @@ def page() -> str:
         [
             HEAD,
             "## As papers state them\n",
-            markdown_table(["", "claim", "source", "experiments"], letters),
+            _table(["", "claim", "source", "experiments"], letters),
             "## As experiments test them\n",
-            markdown_table(["", "name", "statement", "source", "experiment", "verdict"], listed),
+            _table(["", "name", "statement", "source", "experiment", "verdict"], listed),
         ]
     )
 
@@ -88,19 +88,19 @@ def page() -> str:
 def rows(root: Path) -> Iterator[dict[str, Any]]:
     """Every claim of every experiment, with its verdict. root: the folder with experiments/."""
     for file in sorted((root / "experiments").glob("*.yaml")):
-        recorded = recorded_claims(root / "experiments" / "results" / file.stem / "verdicts.json")
+        recorded = _recorded(root / "experiments" / "results" / file.stem / "verdicts.json")
         for name, node in (read_yaml(file).get("claims") or {}).items():
             verdict = (recorded.get(name) or {}).get("verdict", NOT_RUN)
             yield {"id": None, **node, "name": name, "experiment": file.stem, "verdict": verdict}
 
 
-def recorded_claims(file: Path) -> Mapping[str, Any]:
+def _recorded(file: Path) -> Mapping[str, Any]:
     """Name of each claim → its verdict and contrasts, of a verdicts.json; empty where there is none."""
     found: Mapping[str, Any] = read_json(file)["claims"] if file.is_file() else {}
     return found
 
 
-def markdown_table(columns: list[str], lines: list[list[str]]) -> str:
+def _table(columns: list[str], lines: list[list[str]]) -> str:
     """A table in Markdown, with the pipes in its cells escaped."""
     head = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
     return "\n".join(
