@@ -9,7 +9,7 @@ from torch import Tensor
 from ablatent.core.types import Prediction
 from ablatent.samplers.base import SolverState
 from ablatent.samplers.ddim import DDIM
-from ablatent.schedules.base import NoiseSchedule
+from ablatent.schedules.discrete import DiscreteSchedule
 from ablatent.schedules.linear import Linear
 
 
@@ -32,7 +32,7 @@ class Mixing(DDIM):
         return x - 0.1 * x.mean(dim=0, keepdim=True), prediction
 
 
-class Rising(NoiseSchedule):
+class Rising(DiscreteSchedule):
     """A schedule whose signal comes back in the middle."""
 
     def __init__(self, T: int, beta_start: float, beta_end: float, zero_terminal_snr: bool):

@@ -15,7 +15,7 @@ from ablatent.diffusion.denoiser import Denoiser
 from ablatent.diffusion.loss import DiffusionLoss, by_timestep
 from ablatent.diffusion.parameterization import X0, Eps, V
 from ablatent.diffusion.weighting import P2, VLB, X0MSE, MinSNR, Simple, VelocityMSE
-from ablatent.schedules.base import NoiseSchedule
+from ablatent.schedules.discrete import DiscreteSchedule
 from ablatent.schedules.linear import Linear
 
 PARAMETERIZATIONS = {"eps": Eps(), "x0": X0(), "v": V()}
@@ -23,7 +23,7 @@ WEIGHTINGS = [Simple(), VelocityMSE(), X0MSE(), MinSNR(5.0), MinSNR(1.0), P2(1.0
 every_weighting = pytest.mark.parametrize("weighting", WEIGHTINGS, ids=lambda w: f"{type(w).__name__}{vars(w)}")
 
 
-def schedule(zero: bool = False, T: int = 1000) -> NoiseSchedule:
+def schedule(zero: bool = False, T: int = 1000) -> DiscreteSchedule:
     return Linear(T, 0.0001, 0.02, zero)
 
 
@@ -98,7 +98,7 @@ def test_gradients_reach_the_network() -> None:
 
 def test_eps_with_zero_terminal_snr_is_refused() -> None:
     for build in (
-        lambda: check_terminal_snr("eps", False, True),
+        lambda: check_terminal_snr("eps", False, True, False),
         lambda: Eps().check(schedule(zero=True)),
         lambda: Denoiser(nn.Identity(), schedule(zero=True), Eps()),
         lambda: Simple().loss_weights(schedule(zero=True), Eps()),
@@ -106,8 +106,8 @@ def test_eps_with_zero_terminal_snr_is_refused() -> None:
         with pytest.raises(ConfigError, match="pure noise") as error:
             build()
         assert error.value.key == "parameterization"
-    check_terminal_snr("eps", False, False)
-    check_terminal_snr("v", True, True)
+    check_terminal_snr("eps", False, False, False)
+    check_terminal_snr("v", True, True, False)
     Eps().check(schedule())
 
 

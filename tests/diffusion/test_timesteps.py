@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from ablatent.checks.gaussian import cosine
 from ablatent.checks.timestep_sampler import T, loss_of, uniform
 from ablatent.core.errors import ConfigError
 from ablatent.diffusion.timesteps import Importance, Stratified, Uniform
@@ -15,7 +16,7 @@ CONF = Path(__file__).parents[2] / "conf" / "timestep_sampler"
 
 def test_stratified_batches_see_every_part_and_vary_less() -> None:
     means = {}
-    for sampler in (Uniform(T), Stratified(T)):
+    for sampler in (Uniform(cosine(T)), Stratified(cosine(T))):
         seen = [sampler(uniform(10, k))[0] for k in range(200)]
         means[type(sampler)] = np.var([float(loss_of(t).mean()) for t in seen])
         if isinstance(sampler, Stratified):
@@ -24,7 +25,7 @@ def test_stratified_batches_see_every_part_and_vary_less() -> None:
 
 
 def test_importance_follows_the_losses() -> None:
-    sampler = Importance(T, history=3, uniform=0.001)
+    sampler = Importance(cosine(T), history=3, uniform=0.001)
     for k in range(2):
         sampler.update(torch.arange(T), torch.full((T,), 99.0))
         assert torch.equal(sampler.probabilities(), torch.full((T,), 1 / T, dtype=torch.float64)), k
@@ -38,7 +39,7 @@ def test_importance_follows_the_losses() -> None:
 
 
 def test_importance_halves_the_noise_of_an_uneven_loss() -> None:
-    sampler, even = Importance(T, history=1, uniform=0.001), Uniform(T)
+    sampler, even = Importance(cosine(T), history=1, uniform=0.001), Uniform(cosine(T))
     sampler.update(torch.arange(T), loss_of(torch.arange(T)))
     spread = []
     for s in (sampler, even):
@@ -48,7 +49,7 @@ def test_importance_halves_the_noise_of_an_uneven_loss() -> None:
 
 
 def test_what_it_remembers_is_in_its_state() -> None:
-    one, two = Importance(T, 2, 0.001), Importance(T, 2, 0.001)
+    one, two = Importance(cosine(T), 2, 0.001), Importance(cosine(T), 2, 0.001)
     for _ in range(3):
         one.update(torch.arange(T), loss_of(torch.arange(T)))
     two.load_state_dict(one.state_dict())
@@ -58,8 +59,8 @@ def test_what_it_remembers_is_in_its_state() -> None:
 @pytest.mark.parametrize(
     ("build", "key"),
     [
-        (lambda: Importance(T, 0, 0.1), "timestep_sampler.history"),
-        (lambda: Importance(T, 3, 0.0), "timestep_sampler.uniform"),
+        (lambda: Importance(cosine(T), 0, 0.1), "timestep_sampler.history"),
+        (lambda: Importance(cosine(T), 3, 0.0), "timestep_sampler.uniform"),
     ],
 )
 def test_bad_options_name_their_key(build, key: str) -> None:
@@ -71,7 +72,7 @@ def test_bad_options_name_their_key(build, key: str) -> None:
 @pytest.mark.parametrize("history", [1, 2, 10])
 def test_a_batch_is_remembered_as_its_rows_one_after_the_other(history: int) -> None:
     """Also times that stand in it more often than are remembered."""
-    sampler, rng = Importance(5, history, 0.1), np.random.default_rng(0)
+    sampler, rng = Importance(cosine(5), history, 0.1), np.random.default_rng(0)
     losses, counts = np.zeros((5, history)), np.zeros(5, dtype=int)
     for _ in range(6):
         t, loss = rng.integers(0, 3, 9), rng.random(9).astype(np.float32)

@@ -41,7 +41,7 @@ from ablatent.samplers.heun import Heun
 from ablatent.samplers.inversion import invert
 from ablatent.samplers.plms import PLMS
 from ablatent.samplers.unipc import UniPC
-from ablatent.schedules.base import NoiseSchedule
+from ablatent.schedules.discrete import DiscreteSchedule
 from ablatent.schedules.cosine import Cosine
 from ablatent.schedules.custom import Custom
 from ablatent.schedules.linear import Linear
@@ -53,7 +53,7 @@ STEPS = (1, 5, 20, *(pytest.param(n, marks=pytest.mark.slow) for n in (10, 50, 2
 PARAMETERIZATIONS: dict[str, Parameterization] = {"epsilon": Eps(), "sample": X0(), "v_prediction": V()}
 
 
-def schedule(name: str, T: int = 1000, zero: bool = False) -> tuple[NoiseSchedule, dict]:
+def schedule(name: str, T: int = 1000, zero: bool = False) -> tuple[DiscreteSchedule, dict]:
     """Ours, and the arguments that make diffusers build the same."""
     if name == "squaredcos_cap_v2":
         return Cosine(T, 0.008, 0.999, zero), {"beta_schedule": name, "num_train_timesteps": T}
@@ -68,7 +68,7 @@ def schedule(name: str, T: int = 1000, zero: bool = False) -> tuple[NoiseSchedul
 class Contracting(nn.Module):
     """A fixed denoiser, nearly that of N(0, 0.5²), written in a parameterization; its steps shrink differences."""
 
-    def __init__(self, s: NoiseSchedule, p: Parameterization):
+    def __init__(self, s: DiscreteSchedule, p: Parameterization):
         super().__init__()
         self.s, self.p = s, p
 
@@ -86,13 +86,13 @@ def inputs(steps: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     return x.to(dtype), torch.randn(steps, 2, 3, 4, 4, generator=gen, dtype=torch.float64).to(dtype)
 
 
-def denoiser(s: NoiseSchedule, p: Parameterization) -> DenoiseFn:
+def denoiser(s: DiscreteSchedule, p: Parameterization) -> DenoiseFn:
     whole = Denoiser(Contracting(s, p), s, p)
     return lambda x, t: whole(x, t, Cond())
 
 
 def walk(
-    sampler: Sampler, s: NoiseSchedule, denoise: DenoiseFn, x: Tensor, noise: Tensor, times: np.ndarray | None = None
+    sampler: Sampler, s: DiscreteSchedule, denoise: DenoiseFn, x: Tensor, noise: Tensor, times: np.ndarray | None = None
 ) -> list[Tensor]:
     """The state after each step."""
     path = []
@@ -105,7 +105,7 @@ def walk(
     return path
 
 
-def ours(sampler: Sampler, s: NoiseSchedule, p: Parameterization, x: Tensor, noise: Tensor) -> list[Tensor]:
+def ours(sampler: Sampler, s: DiscreteSchedule, p: Parameterization, x: Tensor, noise: Tensor) -> list[Tensor]:
     return walk(sampler, s, denoiser(s, p), x, noise)
 
 
@@ -117,7 +117,7 @@ def close(path: list[Tensor], reference: list[Tensor], rtol: float) -> None:
         assert error < rtol, f"step {i}: relative error {error:.2e}"
 
 
-def float64_tables(scheduler: object, s: NoiseSchedule) -> None:
+def float64_tables(scheduler: object, s: DiscreteSchedule) -> None:
     one = torch.ones((), dtype=torch.float64)
     scheduler.alphas_cumprod, scheduler.one, scheduler.final_alpha_cumprod = s.alphas_cumprod, one, one
 
@@ -336,7 +336,7 @@ def test_plms(steps: int, kind: str, dtype: torch.dtype, rtol: float) -> None:
     close(ours(sampler, s, p, x, noise), reference[1:] if steps > 1 else reference, 14 * rtol if steps == 1 else rtol)
 
 
-def nodes_as_ours(scheduler: object, s: NoiseSchedule, times: np.ndarray) -> None:
+def nodes_as_ours(scheduler: object, s: DiscreteSchedule, times: np.ndarray) -> None:
     """Our times and float64 sigmas, for schedulers of sigma / alpha; the last of the times is where they arrive."""
     scheduler.set_timesteps(len(times) - 1)
     alpha, sigma = s.alpha_sigma(torch.from_numpy(times))

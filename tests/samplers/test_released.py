@@ -15,7 +15,7 @@ from ablatent.core.types import Prediction
 from ablatent.samplers.ddim import DDIM
 from ablatent.samplers.grids import time_grid
 from ablatent.samplers.plms import PLMS
-from ablatent.schedules.base import NoiseSchedule
+from ablatent.schedules.discrete import DiscreteSchedule
 from ablatent.schedules.scaled_linear import ScaledLinear
 
 S = ScaledLinear(1000, 0.0015, 0.0195, False)
@@ -25,7 +25,7 @@ STEPS = (20, 50, 100, 200, 250)
 class Released:
     """A sampler of the released code: its tables, and the steps of both methods."""
 
-    def __init__(self, schedule: NoiseSchedule, steps: int, eta: float):
+    def __init__(self, schedule: DiscreteSchedule, steps: int, eta: float):
         alphacums = schedule.alphas_cumprod.numpy()
         stride = len(alphacums) // steps
         self.timesteps = np.asarray(list(range(0, len(alphacums), stride))) + 1

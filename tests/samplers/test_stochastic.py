@@ -15,7 +15,7 @@ from ablatent.samplers.base import Sampler
 from ablatent.samplers.ddim import DDIM
 from ablatent.samplers.ddpm import DDPM
 from ablatent.samplers.dpm_solver_sde import DPMSolverSDE
-from ablatent.schedules.base import NoiseSchedule
+from ablatent.schedules.discrete import DiscreteSchedule
 
 STOCHASTIC = [case for case in CASES if make(case).stochastic]
 
@@ -98,7 +98,7 @@ def test_ddpm_over_all_times_is_ho_et_al(variance: str, fraction: float) -> None
     torch.testing.assert_close(DDPM(steps=60, variance=variance)(denoise, s, x, lambda i: z[i]), y)
 
 
-def propagated(s: NoiseSchedule, times: np.ndarray, variance: str) -> tuple[float, float]:
+def propagated(s: DiscreteSchedule, times: np.ndarray, variance: str) -> tuple[float, float]:
     """Mean and variance of the chain's last state, from x_T ~ N(0, 1): the posterior of Ho et al. (eq. 7) with the
     exact E[x_0 | x_t], which is linear in x_t."""
     alpha, sigma = (v.tolist() for v in s.alpha_sigma(torch.from_numpy(times)))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ablatent.core.errors import ConfigError
-from ablatent.schedules.base import NoiseSchedule
+from ablatent.schedules.discrete import DiscreteSchedule
 from ablatent.schedules.cosine import Cosine
 from ablatent.schedules.custom import Custom
 from ablatent.schedules.linear import Linear
@@ -15,7 +15,7 @@ from ablatent.schedules.scaled_linear import ScaledLinear
 from ablatent.schedules.sigmoid import Sigmoid
 
 
-def make(name: str, T: int = 1000, zero: bool = False) -> NoiseSchedule:
+def make(name: str, T: int = 1000, zero: bool = False) -> DiscreteSchedule:
     if name == "linear":
         return Linear(T, 0.0001, 0.02, zero)
     if name == "scaled_linear":
@@ -70,7 +70,7 @@ def test_q_sample_has_the_variance_it_says() -> None:
         (lambda: Sigmoid(10, 1e-4, 0.02, 0.0, False), "schedule.width"),
         (lambda: Custom([], False), "schedule.betas"),
         (lambda: Custom([0.1, 1.0], False), "schedule.betas"),
-        (lambda: NoiseSchedule(np.array([0.1, 1.5])), "schedule"),
+        (lambda: DiscreteSchedule(np.array([0.1, 1.5])), "schedule"),
     ],
 )
 def test_bad_options_name_their_key(build, key: str) -> None:

@@ -72,7 +72,7 @@ def test_one_step_of_celebahq_ldm4(tmp_path: Path) -> None:
         loss=DiffusionLoss(
             denoiser, make(cfg["weighting"], Weighting), train_config.loss, cfg["diffusion"]["vlb_weight"]
         ),
-        timesteps=make(cfg["timestep_sampler"], TimestepSampler, T=denoiser.schedule.T),
+        timesteps=make(cfg["timestep_sampler"], TimestepSampler, schedule=denoiser.schedule),
         conditioner=conditioner,
         train_config=train_config,
         seed=0,

@@ -11,7 +11,9 @@ from ablatent.core.types import Prediction
 from ablatent.samplers.base import DenoiseFn, Sampler
 from ablatent.schedules.base import NoiseSchedule, per_row
 from ablatent.schedules.cosine import Cosine
+from ablatent.schedules.edm import EDM
 from ablatent.schedules.linear import Linear
+from ablatent.schedules.rectified_flow import RectifiedFlow
 
 MEAN, STD = 0.7, 0.5
 """The Gaussian data."""
@@ -31,6 +33,16 @@ def linear(T: int = 1000, zero: bool = False) -> NoiseSchedule:
 def cosine(T: int = 1000, zero: bool = False) -> NoiseSchedule:
     """The cosine schedule of Nichol & Dhariwal. zero: with zero terminal SNR."""
     return Cosine(T, 0.008, 0.999, zero)
+
+
+def rectified_flow(T: int = 1000, shift: float = 1.0) -> NoiseSchedule:
+    """Straight lines: alpha = 1 - u, sigma = u."""
+    return RectifiedFlow(T, shift)
+
+
+def edm(T: int = 1000) -> NoiseSchedule:
+    """The levels of Karras et al. 2022: alpha = 1, sigma from 0.002 to 80."""
+    return EDM(T, 0.002, 80.0)
 
 
 def exact(s: NoiseSchedule) -> DenoiseFn:

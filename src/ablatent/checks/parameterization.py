@@ -2,13 +2,13 @@
 
 import torch
 
-from ablatent.checks.changes import Fixed, batch, others, schedules
+from ablatent.checks.changes import Fixed, batch, defined
 from ablatent.checks.option import Option
 from ablatent.checks.suite import expect, expect_near, invariant
 from ablatent.core.types import Cond
 from ablatent.diffusion.denoiser import Denoiser
 from ablatent.diffusion.loss import DiffusionLoss
-from ablatent.diffusion.parameterization import Parameterization
+from ablatent.diffusion.parameterization import Parameterization, V
 from ablatent.diffusion.weighting import VelocityMSE
 from ablatent.schedules.base import NoiseSchedule
 
@@ -16,14 +16,14 @@ from ablatent.schedules.base import NoiseSchedule
 def made(option: Option) -> tuple[Parameterization, list[NoiseSchedule]]:
     """(the parameterization, the schedules on which it is defined)."""
     parameterization = option.make(Parameterization)
-    return parameterization, schedules(parameterization)
+    return parameterization, defined(parameterization)
 
 
 @invariant
 def prediction_undoes_target(option: Option) -> None:
     """x_0 and eps come back from the target at every time, and what any output predicts fits x_t."""
-    p, defined = made(option)
-    for s in defined:
+    p, schedules = made(option)
+    for s in schedules:
         x0, t, eps = batch()
         alpha, sigma = s.alpha_sigma(t)
         x_t = s.q_sample(x0, t, eps)
@@ -38,20 +38,21 @@ def prediction_undoes_target(option: Option) -> None:
 @invariant
 def g_is_the_squared_slope(option: Option) -> None:
     """`g` is the squared derivative of x_0 by the output, at every time."""
-    p, (s, *_) = made(option)
-    x0, t, eps = batch()
-    alpha, sigma = s.alpha_sigma(t)
-    x_t = s.q_sample(x0, t, eps)
-    slope = p.prediction(x0 + 1.0, x_t, alpha, sigma).x0 - p.prediction(x0, x_t, alpha, sigma).x0
-    expect_near(slope[:, 0, 0, 0] ** 2, p.g(alpha**2, sigma**2), "(d x_0 / d output)²", rtol=1e-8, atol=1e-12)
+    p, schedules = made(option)
+    for s in schedules:
+        x0, t, eps = batch()
+        alpha, sigma = s.alpha_sigma(t)
+        x_t = s.q_sample(x0, t, eps)
+        slope = p.prediction(x0 + 1.0, x_t, alpha, sigma).x0 - p.prediction(x0, x_t, alpha, sigma).x0
+        expect_near(slope[:, 0, 0, 0] ** 2, p.g(alpha**2, sigma**2), "(d x_0 / d output)²", rtol=1e-8, atol=1e-12)
 
 
 @invariant
 def has_the_loss_of_v(option: Option) -> None:
     """One estimate of x_0 has the same loss, written in this parameterization as in any other."""
-    p, defined = made(option)
-    v = others()[-1]
-    for s in defined:
+    p, schedules = made(option)
+    v = V()
+    for s in schedules:
         x0, t, eps = batch()
         mine, wanted = (DiffusionLoss(Denoiser(Fixed(q, s), s, q), VelocityMSE())(x0, t, eps, Cond()) for q in (p, v))
         expect_near(mine, wanted, "the loss of the same estimate written as v", rtol=1e-9, atol=1e-12)

@@ -6,6 +6,7 @@ from jaxtyping import Float, Real
 from torch import Tensor, nn
 
 from ablatent.core.types import Cond, Prediction
+from ablatent.diffusion.compatibility import check_whole_times
 from ablatent.diffusion.parameterization import Parameterization, at_least_float32
 from ablatent.schedules.base import NoiseSchedule
 
@@ -17,7 +18,7 @@ class Denoiser(nn.Module):
     (never below float32), real-valued, in [0, T-1].
     learned_variance: the network answers with twice the channels; the second half, from -1 to 1, places the reverse
     variance between beta_tilde and beta (Nichol & Dhariwal 2021, eq. 15).
-    Raises ConfigError for eps with zero terminal SNR.
+    Raises ConfigError for eps with zero terminal SNR, and for a learned variance with a schedule of real times.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class Denoiser(nn.Module):
     ):
         super().__init__()
         parameterization.check(schedule)
+        check_whole_times("diffusion.learned_variance", "true", learned_variance, schedule.continuous)
         self.network = network
         self.schedule = schedule
         self.parameterization = parameterization
@@ -39,7 +41,10 @@ class Denoiser(nn.Module):
     ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c h w"] | None]:
         """The network's own answer, in whatever parameterization it was trained, and the variance fraction where it
         is learned (0: log beta_tilde, 1: log beta). Never below float32."""
-        out: Tensor = at_least_float32(self.network(x_t, t.to(at_least_float32(x_t).dtype), cond))
+        dtype = at_least_float32(x_t).dtype
+        if self.parameterization.scales_input:
+            x_t = self.parameterization.input(x_t, *self.schedule.alpha_sigma(t))
+        out: Tensor = at_least_float32(self.network(x_t, t.to(dtype), cond))
         if not self.learned_variance:
             return out, None
         mean, variance = out.chunk(2, dim=1)

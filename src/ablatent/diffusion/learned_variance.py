@@ -7,11 +7,12 @@ from einops import reduce
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ablatent.schedules.base import NoiseSchedule, per_row
+from ablatent.schedules.base import per_row
+from ablatent.schedules.discrete import DiscreteSchedule
 
 
 def bound(
-    schedule: NoiseSchedule,
+    schedule: DiscreteSchedule,
     x0: Float[Tensor, "b c h w"],
     x0_hat: Float[Tensor, "b c h w"],
     fraction: Float[Tensor, "b c h w"],

@@ -2,7 +2,7 @@
 
 import torch
 from einops import reduce
-from jaxtyping import Float, Int
+from jaxtyping import Float, Real
 from torch import Tensor
 from torch.nn.functional import huber_loss
 
@@ -13,6 +13,7 @@ from ablatent.diffusion.learned_variance import bound
 from ablatent.diffusion.parameterization import at_least_float32
 from ablatent.diffusion.weighting import Weighting
 from ablatent.schedules.base import is_real
+from ablatent.schedules.discrete import DiscreteSchedule
 
 RHO = ("mse", "l1", "huber")
 
@@ -41,7 +42,8 @@ class DiffusionLoss:
             raise ConfigError("training.loss", f"one of {', '.join(RHO)}", rho, did_you_mean(rho, RHO))
         if not (is_real(vlb_weight) and vlb_weight >= 0):
             raise ConfigError("diffusion.vlb_weight", "a number of at least 0 (the paper: 0.001)", vlb_weight)
-        self.denoiser, self.rho, self.vlb_weight = denoiser, rho, vlb_weight
+        weighting.check(denoiser.schedule, denoiser.parameterization)
+        self.denoiser, self.weighting, self.rho, self.vlb_weight = denoiser, weighting, rho, vlb_weight
         self.weights = weighting.loss_weights(denoiser.schedule, denoiser.parameterization)
         if not bool(torch.isfinite(self.weights).all()):
             raise ConfigError(
@@ -52,18 +54,17 @@ class DiffusionLoss:
             )
 
     def __call__(
-        self, x0: Float[Tensor, "b c h w"], t: Int[Tensor, " b"], eps: Float[Tensor, "b c h w"], cond: Cond
+        self, x0: Float[Tensor, "b c h w"], t: Real[Tensor, " b"], eps: Float[Tensor, "b c h w"], cond: Cond
     ) -> Float[Tensor, " b"]:
-        """x0: clean, normalised latents; t: integers in 0 … T-1; eps: N(0, 1). Never below float32."""
+        """x0: clean, normalised latents; t: times of training, as `schedule.time_at` gives them; eps: N(0, 1). Never
+        below float32."""
         x0 = at_least_float32(x0)
         schedule, parameterization = self.denoiser.schedule, self.denoiser.parameterization
         alpha, sigma = schedule.alpha_sigma(t)
         x_t = schedule.q_sample(x0, t, eps)
         out, fraction = self.denoiser.output(x_t, t, cond)
         residual = out - parameterization.target(x0, eps, alpha, sigma)
-        if self.weights.device != t.device:
-            self.weights = self.weights.to(t.device)
-        weight = self.weights[t].to(residual.dtype)
+        weight = self._weights(t).to(residual.dtype)
         if self.rho == "mse":  # without the root and its square: the same to the last bits, and exact for weight 1
             loss = weight * reduce(residual**2, "b c h w -> b", "mean")
         else:
@@ -71,16 +72,25 @@ class DiffusionLoss:
             loss = reduce(penalty(residual, self.rho), "b c h w -> b", "mean")
         if fraction is None or self.vlb_weight == 0:
             return loss
+        assert isinstance(schedule, DiscreteSchedule)  # as the denoiser has checked
         x0_hat = parameterization.prediction(out.detach(), x_t, alpha, sigma).x0
         return loss + self.vlb_weight * schedule.T * bound(schedule, x0, x0_hat, fraction, t)
 
+    def _weights(self, t: Real[Tensor, " b"]) -> Float[Tensor, " b"]:
+        """w · g at these times: of a discrete schedule from the table."""
+        if self.denoiser.schedule.continuous:
+            return self.weighting.loss_weights(self.denoiser.schedule, self.denoiser.parameterization, t)
+        if self.weights.device != t.device:
+            self.weights = self.weights.to(t.device)
+        return self.weights[t]
 
-def by_timestep(loss: Float[Tensor, " n"], t: Int[Tensor, " n"], T: int, buckets: int = 4) -> dict[str, float]:
+
+def by_timestep(loss: Float[Tensor, " n"], t: Real[Tensor, " n"], T: int, buckets: int = 4) -> dict[str, float]:
     """Mean loss within equal parts of [0, T), as `loss_t/000-249`: a single mean hides which noise levels learn.
 
     Parts without a sample are left out.
     """
-    part = (t * buckets).div(T, rounding_mode="floor")
+    part = (t * buckets).div(T, rounding_mode="floor").long()
     count = torch.zeros(buckets, dtype=torch.float64, device=loss.device).index_add_(
         0, part, torch.ones_like(loss, dtype=torch.float64)
     )

@@ -1,4 +1,5 @@
-"""What the network's output means: eps, x_0 or v. Everything else sees x_0 and eps together, as a Prediction.
+"""What the network's output means: eps, x_0 or v (flow.py, edm.py have others). Everything else sees x_0 and eps
+together, as a Prediction.
 
 Each is a linear change of variables for given (alpha, sigma), so any of them can be turned into any other.
 """
@@ -34,6 +35,13 @@ class Parameterization(ABC):
     defined_without_signal: ClassVar[bool] = True
     """Whether the output says something about x_0 where alpha = 0; planning reads it from the source."""
 
+    scales_input: ClassVar[bool] = False
+    """Whether the network sees `input` of x_t in place of x_t."""
+
+    def input(self, x_t: Image, alpha: Level, sigma: Level) -> Image:
+        """What the network is given for x_t: x_t itself, unless the class says otherwise by `scales_input`."""
+        return x_t
+
     @abstractmethod
     def target(self, x0: Image, eps: Image, alpha: Level, sigma: Level) -> Image:
         """What the network should have answered for x_t = alpha x0 + sigma eps."""
@@ -48,7 +56,9 @@ class Parameterization(ABC):
 
     def check(self, schedule: NoiseSchedule) -> None:
         """Raise ConfigError if the schedule has a time at which this output says nothing about x_0."""
-        check_terminal_snr(self.name, self.defined_without_signal, schedule.terminal_snr == 0)
+        check_terminal_snr(
+            self.name, self.defined_without_signal, schedule.terminal_snr == 0, schedule.ends_in_noise
+        )
 
 
 class Eps(Parameterization):
@@ -95,7 +105,8 @@ class V(Parameterization):
     def prediction(self, out: Image, x_t: Image, alpha: Level, sigma: Level) -> Prediction:
         v, x_t = at_least_float32(out), at_least_float32(x_t)
         a, s = per_row(alpha, x_t), per_row(sigma, x_t)
-        return Prediction(x0=a * x_t - s * v, eps=s * x_t + a * v)
+        norm = per_row(alpha**2 + sigma**2, x_t)  # exactly 1 in float32 where the schedule preserves variance
+        return Prediction(x0=(a * x_t - s * v) / norm, eps=(s * x_t + a * v) / norm)
 
     def g(self, alpha2: LevelTable, sigma2: LevelTable) -> LevelTable:
-        return sigma2.clone()
+        return sigma2 / (alpha2 + sigma2) ** 2

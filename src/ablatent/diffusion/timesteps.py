@@ -1,51 +1,64 @@
-"""Which timesteps a training batch looks at. The loss stays an estimate of the mean over all T, whichever.
+"""Which timesteps a training batch looks at. The loss stays an estimate of the mean over all, whichever; those of
+densities.py weigh it instead.
 
 Each turns uniform numbers, drawn outside as functions of (seed, step, sample), into times and the weights of their
 losses. What one remembers is in its state dict, so that a resumed training goes on with the same times.
 """
 
 from abc import ABC, abstractmethod
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from annotated_types import Gt, Le
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Real
 from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.fields import Count
-from ablatent.schedules.base import is_real
+from ablatent.diffusion.compatibility import check_whole_times
+from ablatent.schedules.base import NoiseSchedule, is_real
 
 
 class TimestepSampler(nn.Module, ABC):
-    """Uniform numbers -> timesteps and the weights of their losses. T: number of timesteps, from the schedule."""
+    """Uniform numbers -> timesteps of the schedule and the weights of their losses.
 
-    def __init__(self, T: int):
+    Raises ConfigError for a schedule of real times where the class is `discrete_only`.
+    """
+
+    discrete_only: ClassVar[bool] = False
+    """Whether it needs whole times; planning reads it from the source."""
+
+    keeps_mean: ClassVar[bool] = True
+    """Whether the weighted mean of a loss is its mean over all times. If not, the density of the times weighs it."""
+
+    def __init__(self, schedule: NoiseSchedule):
         super().__init__()
-        self.T = T
+        check_whole_times("timestep_sampler", type(self).__name__, self.discrete_only, schedule.continuous)
+        self.schedule = schedule
 
     @abstractmethod
-    def forward(self, u: Float[Tensor, " b"]) -> tuple[Int[Tensor, " b"], Float[Tensor, " b"]]:
-        """u: float64 numbers in [0, 1), one a row. Returns times in 0 … T-1 and the weights of their losses."""
+    def forward(self, u: Float[Tensor, " b"]) -> tuple[Real[Tensor, " b"], Float[Tensor, " b"]]:
+        """u: float64 numbers in [0, 1), one a row. Returns times in [0, T-1], whole (int64) or, of a continuous schedule,
+        real (float64), and the weights of their losses."""
 
-    def update(self, t: Int[Tensor, " b"], loss: Float[Tensor, " b"]) -> None:
+    def update(self, t: Real[Tensor, " b"], loss: Float[Tensor, " b"]) -> None:
         """Called after each step with the times and the unweighted losses of the whole batch, a row a sample."""
 
 
 class Uniform(TimestepSampler):
     """Each time equally often (Ho et al. 2020, algorithm 1)."""
 
-    def forward(self, u: Float[Tensor, " b"]) -> tuple[Int[Tensor, " b"], Float[Tensor, " b"]]:
-        return _scaled(u, self.T), torch.ones_like(u)
+    def forward(self, u: Float[Tensor, " b"]) -> tuple[Real[Tensor, " b"], Float[Tensor, " b"]]:
+        return self.schedule.time_at(u), torch.ones_like(u)
 
 
 class Stratified(TimestepSampler):
-    """Row k draws from the k-th of b equal parts of [0, T): every batch sees all noise levels, so that its mean loss
+    """Row k draws from the k-th of b equal parts of the times: every batch sees all noise levels, so that its mean loss
     varies less (low-discrepancy sampling, after Kingma et al. 2021, appendix I.1)."""
 
-    def forward(self, u: Float[Tensor, " b"]) -> tuple[Int[Tensor, " b"], Float[Tensor, " b"]]:
+    def forward(self, u: Float[Tensor, " b"]) -> tuple[Real[Tensor, " b"], Float[Tensor, " b"]]:
         places = (torch.arange(len(u), dtype=u.dtype, device=u.device) + u) / len(u)
-        return _scaled(places, self.T), torch.ones_like(u)
+        return self.schedule.time_at(places), torch.ones_like(u)
 
 
 class Importance(TimestepSampler):
@@ -55,23 +68,25 @@ class Importance(TimestepSampler):
     history: losses remembered a time; uniform until each time has so many. uniform: share of p that stays uniform.
     """
 
+    discrete_only = True
+
     losses: Tensor
     counts: Tensor
 
     def __init__(
         self,
-        T: int,
+        schedule: NoiseSchedule,
         history: Annotated[Count, "losses remembered a time; times are uniform until each has so many"],
         uniform: Annotated[float, Gt(0), Le(1), "share of the probability that stays uniform"],
     ):
-        super().__init__(T)
+        super().__init__(schedule)
         if isinstance(history, bool) or not isinstance(history, int) or history < 1:
             raise ConfigError("timestep_sampler.history", "an integer of at least 1 (the paper: 10)", history)
         if not (is_real(uniform) and 0 < uniform <= 1):
             raise ConfigError("timestep_sampler.uniform", "a share above 0 and up to 1 (the paper: 0.001)", uniform)
-        self.history, self.uniform = history, uniform
-        self.register_buffer("losses", torch.zeros(T, history, dtype=torch.float64))
-        self.register_buffer("counts", torch.zeros(T, dtype=torch.int64))
+        self.T, self.history, self.uniform = schedule.T, history, uniform
+        self.register_buffer("losses", torch.zeros(self.T, history, dtype=torch.float64))
+        self.register_buffer("counts", torch.zeros(self.T, dtype=torch.int64))
 
     def probabilities(self) -> Float[Tensor, " T"]:
         """p_t, float64, adding up to 1."""
@@ -96,7 +111,3 @@ class Importance(TimestepSampler):
         last = (same & (place[:, None] == place[None, :])).long() * torch.arange(1, len(t) + 1, device=t.device)
         self.losses[t, place] = loss.double()[last.amax(dim=1) - 1]
         self.counts.index_add_(0, t, torch.ones_like(t))
-
-
-def _scaled(u: Float[Tensor, " b"], T: int) -> Int[Tensor, " b"]:
-    return (u * T).long().clamp(max=T - 1)

@@ -2,22 +2,29 @@
 
 The network is trained on its own output, so the loss needs w · g with g = |d x0_hat / d out|²: 1 / SNR for eps, 1 for
 x_0, sigma² for v. A product of tables would be 0 · inf where SNR = 0, so each weighting states w · g in closed form
-for each parameterization. alpha2, sigma2: (T,) float64, alpha² and sigma², which add up to 1.
+for each parameterization. alpha2, sigma2: (T,) float64, alpha² and sigma², which add up to 1: where the schedule's do
+not, they are brought to that scale, which changes no SNR.
 """
 
 from abc import ABC, abstractmethod
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
+from jaxtyping import Real
+from torch import Tensor
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.fields import NotNegative, Positive
+from ablatent.diffusion.compatibility import check_whole_times
 from ablatent.diffusion.parameterization import LevelTable, Parameterization
 from ablatent.schedules.base import NoiseSchedule, is_real
 
 
 class Weighting(ABC):
     """Three closed forms of one weight; a parameterization beyond eps, x0 and v gets `x0` times its own g."""
+
+    discrete_only: ClassVar[bool] = False
+    """Whether it is defined by the steps of a discrete schedule; planning reads it from the source."""
 
     @abstractmethod
     def eps(self, alpha2: LevelTable, sigma2: LevelTable) -> LevelTable:
@@ -31,18 +38,24 @@ class Weighting(ABC):
     def v(self, alpha2: LevelTable, sigma2: LevelTable) -> LevelTable:
         """w · sigma²: the weight of the squared error of v."""
 
-    def loss_weights(self, schedule: NoiseSchedule, parameterization: Parameterization) -> LevelTable:
-        """w · g at every timestep, on the schedule's device.
-
-        Raises ConfigError if the output says nothing about x_0 at some timestep (eps at zero terminal SNR).
-        """
+    def check(self, schedule: NoiseSchedule, parameterization: Parameterization) -> None:
+        """Raise ConfigError if there is no such weight on this schedule, or the output says nothing about x_0 at some
+        time (eps at zero terminal SNR)."""
         parameterization.check(schedule)
-        alpha2 = schedule.alphas_cumprod
-        sigma2 = 1.0 - alpha2
-        closed = {"eps": self.eps, "x0": self.x0, "v": self.v}.get(parameterization.name)
-        if closed is not None:
-            return closed(alpha2, sigma2)
-        return self.x0(alpha2, sigma2) * parameterization.g(alpha2, sigma2)
+        check_whole_times("weighting", type(self).__name__, self.discrete_only, schedule.continuous)
+
+    def loss_weights(
+        self, schedule: NoiseSchedule, parameterization: Parameterization, t: Real[Tensor, " n"] | None = None
+    ) -> LevelTable:
+        """w · g at the given times, of a continuous schedule, or at each whole time, 0 … T-1."""
+        alpha2, sigma2 = schedule.squares(t)
+        if schedule.variance_preserving:
+            closed = {"eps": self.eps, "x0": self.x0, "v": self.v}.get(parameterization.name)
+            if closed is not None:
+                return closed(alpha2, sigma2)
+            return self.x0(alpha2, sigma2) * parameterization.g(alpha2, sigma2)
+        norm = alpha2 + sigma2
+        return self.x0(alpha2 / norm, sigma2 / norm) * parameterization.g(alpha2, sigma2)
 
 
 class Simple(Weighting):
@@ -134,8 +147,10 @@ class VLB(Weighting):
     fits the posterior (Kingma et al. 2021, eq. 13-14). T times the mean over t is the bound, without the prior's term.
 
     SNR(-1) is infinite, so t = 0 is defined apart: -log p(x_0 | x_1) for a Gaussian of mean x_0_hat and variance
-    sigma_0², without its constant: w = 1 / (2 sigma_0²).
+    sigma_0², without its constant: w = 1 / (2 sigma_0²). It sums over the steps of a discrete schedule.
     """
+
+    discrete_only = True
 
     def eps(self, alpha2: LevelTable, sigma2: LevelTable) -> LevelTable:
         return 0.5 * _lost(alpha2) / (_before(sigma2) * alpha2)

@@ -17,11 +17,13 @@ from ablatent.core.escape import for_console
 from ablatent.core.files import read_json, write_atomic, write_json
 from ablatent.core.instantiate import make
 from ablatent.core.progress import console, counted
+from ablatent.core.targets import TARGET
 from ablatent.core.tensor_files import write_tensors
 from ablatent.inference.import_weights import exported_kinds, path_and_format, stored
 from ablatent.interop import compvis, compvis_config, diffusers, text
 from ablatent.interop.parts import network_of
 from ablatent.schedules.base import NoiseSchedule
+from ablatent.schedules.discrete import DiscreteSchedule
 from ablatent.stages.context import weights_path
 from ablatent.stages.first_stage.kind import FirstStageKind
 from ablatent.stages.imported.kind import ImportedKind
@@ -77,7 +79,11 @@ class Diffusion:
     @property
     def betas(self) -> Tensor:
         """The betas of all T steps, (T,) float64."""
-        table: Tensor = make(self.schedule, NoiseSchedule).betas
+        schedule = make(self.schedule, NoiseSchedule)
+        if not isinstance(schedule, DiscreteSchedule):
+            expected = "a model of a discrete schedule, which has betas; other formats know no other"
+            raise ConfigError("key", expected, stable_name(self.schedule[TARGET]), "The artifact's folder has its weights as safetensors.")
+        table: Tensor = schedule.betas
         return table
 
     @property

@@ -203,11 +203,11 @@ def _draw_schedules(nodes: Sequence[Mapping[str, Any]]) -> Drawing:
     with grid_of(2) as ((signal, snr), out):
         for n, node in enumerate(nodes):
             schedule = make(node, NoiseSchedule)
-            alpha2 = schedule.alphas_cumprod.numpy()
+            alpha2, sigma2 = (level.numpy() for level in schedule.squares())
             t, label = np.arange(schedule.T) / schedule.T, _schedule_label(node, len(nodes))
             signal.plot(t, np.sqrt(alpha2), color=_colour(n), label=label, lw=1.5)
             inside = alpha2 > 0  # log-SNR is -inf at zero terminal SNR
-            log_snr = np.log(alpha2[inside] / (1 - alpha2[inside]))
+            log_snr = np.log(alpha2[inside] / sigma2[inside])
             snr.plot(t[inside], log_snr, color=_colour(n), label=label, lw=1.5)
         signal.set(title="signal left, alpha", xlabel="t / T")
         snr.set(title="log-SNR", xlabel="t / T")

@@ -70,7 +70,7 @@ class ClassifierGuidance(Guidance):
 class NoisyLogits(nn.Module):
     """A classifier network and the schedule of its noise: (x_t, t) -> logits.
 
-    The network sees alpha x_t, the best linear estimate of x_0 where x_0 has unit variance. So the gradient by x_t
+    The network sees alpha / (alpha² + sigma²) x_t, the best linear estimate of x_0 where x_0 has unit variance. So the gradient by x_t
     carries a factor alpha, as that of the true log p(y | x_t) does (it is alpha / sigma² (E[x_0 | x_t, y] -
     E[x_0 | x_t])), and what classifier guidance adds to x_0 stays bounded at the noisiest times, where dividing the
     error of a free gradient by alpha would drown the image.
@@ -82,8 +82,8 @@ class NoisyLogits(nn.Module):
 
     def forward(self, x_t: Float[Tensor, "b c h w"], t: Real[Tensor, " b"]) -> Float[Tensor, "b k"]:
         """Never below float32."""
-        alpha, _ = self.schedule.alpha_sigma(t)
-        seen = per_row(alpha, x_t) * x_t
+        alpha, sigma = self.schedule.alpha_sigma(t)
+        seen = per_row(alpha, x_t) * x_t / per_row(alpha**2 + sigma**2, x_t)  # in float32 1 where variance is preserved
         logits: Tensor = self.network(seen, t.to(seen.dtype))
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 

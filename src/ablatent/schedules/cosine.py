@@ -7,10 +7,11 @@ from annotated_types import Gt, Lt
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.fields import NotNegative
-from ablatent.schedules.base import NoiseSchedule, Times, ZeroTerminalSnr, check_steps_of_time, is_real
+from ablatent.schedules.base import Times, check_steps_of_time, is_real
+from ablatent.schedules.discrete import DiscreteSchedule, ZeroTerminalSnr
 
 
-class Cosine(NoiseSchedule):
+class Cosine(DiscreteSchedule):
     """alpha_bar(u) = cos²((u + s) / (1 + s) · pi / 2), u = t / T (Nichol & Dhariwal 2021, eq. 17).
 
     s: offset that keeps the first betas from vanishing; max_beta: betas are clipped there, since the last would be 1.

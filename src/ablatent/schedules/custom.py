@@ -7,10 +7,11 @@ import numpy as np
 from annotated_types import Gt, Len, Lt
 
 from ablatent.core.errors import ConfigError
-from ablatent.schedules.base import NoiseSchedule, ZeroTerminalSnr, is_real
+from ablatent.schedules.base import is_real
+from ablatent.schedules.discrete import DiscreteSchedule, ZeroTerminalSnr
 
 
-class Custom(NoiseSchedule):
+class Custom(DiscreteSchedule):
     """The T betas as they are listed; T is their number. For published models whose schedule has no formula."""
 
     def __init__(

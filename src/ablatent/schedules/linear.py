@@ -4,15 +4,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from ablatent.core.errors import ConfigError
-from ablatent.schedules.base import (
-    FirstBeta,
-    LastBeta,
-    NoiseSchedule,
-    Times,
-    ZeroTerminalSnr,
-    check_steps_of_time,
-    is_real,
-)
+from ablatent.schedules.base import Times, check_steps_of_time, is_real
+from ablatent.schedules.discrete import DiscreteSchedule, FirstBeta, LastBeta, ZeroTerminalSnr
 
 
 def check_betas(beta_start: float, beta_end: float) -> None:
@@ -28,7 +21,7 @@ def linear_betas(T: int, beta_start: float, beta_end: float) -> Float64[np.ndarr
     return np.linspace(beta_start, beta_end, T, dtype=np.float64)
 
 
-class Linear(NoiseSchedule):
+class Linear(DiscreteSchedule):
     """Betas linear in t (Ho et al. 2020, section 4: 1e-4 to 0.02 for T = 1000). LDM's own code calls it "sqrt_linear".
 
     The betas are taken as given for any T: fewer steps with the same betas leave more signal at the end.

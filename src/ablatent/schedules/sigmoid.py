@@ -6,19 +6,12 @@ import numpy as np
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.fields import Positive
-from ablatent.schedules.base import (
-    FirstBeta,
-    LastBeta,
-    NoiseSchedule,
-    Times,
-    ZeroTerminalSnr,
-    check_steps_of_time,
-    is_real,
-)
+from ablatent.schedules.base import Times, check_steps_of_time, is_real
+from ablatent.schedules.discrete import DiscreteSchedule, FirstBeta, LastBeta, ZeroTerminalSnr
 from ablatent.schedules.linear import check_betas
 
 
-class Sigmoid(NoiseSchedule):
+class Sigmoid(DiscreteSchedule):
     """beta_t = beta_start + (beta_end - beta_start) · sigmoid(u), u at equal distances from -width to width.
 
     GeoDiff's schedule (Xu et al. 2022, released code; also diffusers' "sigmoid", both with width 6): a sigmoid in beta.

@@ -213,7 +213,7 @@ class JobFields(Fields):
     schedule: Annotated[NoiseSchedule, "of noise"]
     parameterization: Annotated[Parameterization, "what the network predicts"]
     weighting: Annotated[Weighting, "of the loss over times"]
-    timestep_sampler: Annotated[TimestepSampler, Supplied("T"), "times of a training batch"]
+    timestep_sampler: Annotated[TimestepSampler, Supplied("schedule"), "times of a training batch"]
     conditioner: Annotated[Conditioner, "condition of the network"]
     optimizer: Annotated[AnyOptimizer, "of the diffusion training"]
     training: Annotated[DiffusionTraining, "of the diffusion network"]

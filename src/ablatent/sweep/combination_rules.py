@@ -14,7 +14,7 @@ from ablatent.core.options import options_of
 from ablatent.core.targets import TARGET
 from ablatent.core.values import get
 from ablatent.data.base import ImageData
-from ablatent.diffusion.compatibility import check_terminal_snr
+from ablatent.diffusion.compatibility import check_terminal_snr, check_whole_times
 from ablatent.stages.options import (
     check_dropout,
     conditioned,
@@ -57,8 +57,18 @@ def terminal_snr(cfg: Config) -> None:
     """Raise ConfigError for a schedule of zero terminal SNR with a parameterization that is undefined there."""
     node = cfg["parameterization"]
     name = stable_name(node[TARGET]).lower()
-    check_terminal_snr(
-        name, declared(node, "defined_without_signal", True), bool(get(cfg, "schedule.zero_terminal_snr"))
+    always = bool(declared(cfg["schedule"], "ends_in_noise", False))
+    zero = always or bool(get(cfg, "schedule.zero_terminal_snr"))
+    check_terminal_snr(name, declared(node, "defined_without_signal", True), zero, always)
+
+
+def whole_times(cfg: Config) -> None:
+    """Raise ConfigError for what is defined over whole times with a schedule of real ones."""
+    continuous = bool(declared(cfg["schedule"], "continuous", False))
+    for group in ("weighting", "timestep_sampler"):
+        check_whole_times(group, _name(cfg[group]), bool(declared(cfg[group], "discrete_only", False)), continuous)
+    check_whole_times(
+        "diffusion.learned_variance", "true", bool(get(cfg, "diffusion.learned_variance")), continuous
     )
 
 
@@ -257,6 +267,7 @@ RULES = (
     fsdp_fits,
     graphs_fit,
     terminal_snr,
+    whole_times,
     guidance_needs_condition,
     learned_variance,
     snapshots_in_time,

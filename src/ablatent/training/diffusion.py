@@ -196,7 +196,7 @@ class DiffusionTrainee(NetworkTrainee):
     def _validation_losses(self) -> dict[str, float]:
         losses, times = [], []
         for batch in map(self.on_device, self.validation):
-            t = (batch["u"] * self.denoiser.schedule.T).long()
+            t = self.denoiser.schedule.time_at(batch["u"])
             losses.append(self._losses(batch, t, self.conditioner.embed(batch)))
             times.append(t)
         loss = torch.cat(losses)

@@ -27,7 +27,7 @@ class ClassifierTraining(Training):
 
 
 class ClassifierTrainee(NetworkTrainee):
-    """Cross-entropy at uniform integer times.
+    """Cross-entropy at uniform times.
 
     Batches: z (normalised latents), u (uniform numbers that become times), eps, label. scores: the newest validation.
     """
@@ -62,7 +62,7 @@ class ClassifierTrainee(NetworkTrainee):
     def _losses(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """(loss, 1.0 where the likeliest class is the right one, t), one number a row."""
         schedule = self.logits.schedule
-        t = (batch["u"] * schedule.T).long()
+        t = schedule.time_at(batch["u"])
         logits = self.logits(schedule.q_sample(batch["z"], t, batch["eps"]), t)
         correct = (logits.argmax(dim=1) == batch["label"]).to(logits.dtype)
         return cross_entropy(logits, batch["label"], reduction="none"), correct, t

@@ -100,7 +100,7 @@ def make_trainee(
     """The training of a denoiser and its conditioner by the options of a diffusion stage."""
     return DiffusionTrainee(
         loss=DiffusionLoss(denoiser, make(config["weighting"], Weighting), train_config.loss, config["vlb_weight"]),
-        timesteps=make(config["timestep_sampler"], TimestepSampler, T=denoiser.schedule.T),
+        timesteps=make(config["timestep_sampler"], TimestepSampler, schedule=denoiser.schedule),
         conditioner=conditioner,
         train_config=train_config,
         seed=int(config["seed"]),

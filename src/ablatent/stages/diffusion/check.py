@@ -57,7 +57,7 @@ def check_learning(config: Config) -> None:
     explained("weighting", lambda: DiffusionLoss(denoiser, make(config["weighting"], Weighting), rho, vlb_weight))
     explained("optimizer", lambda: check_optimizer(config["optimizer"]))
     explained("training.ema", lambda: EMAs(**config["training"]["ema"]))
-    explained("timestep_sampler", lambda: make(config["timestep_sampler"], TimestepSampler, T=schedule.T))
+    explained("timestep_sampler", lambda: make(config["timestep_sampler"], TimestepSampler, schedule=schedule))
 
 
 def diffusion_sizes(config: Config) -> list[Size]:
