@@ -101,7 +101,7 @@ def test_eps_with_zero_terminal_snr_is_refused() -> None:
         lambda: check_terminal_snr("eps", False, True, False),
         lambda: Eps().check(schedule(zero=True)),
         lambda: Denoiser(nn.Identity(), schedule(zero=True), Eps()),
-        lambda: Simple().loss_weights(schedule(zero=True), Eps()),
+        lambda: Simple().check(schedule(zero=True), Eps()),
     ):
         with pytest.raises(ConfigError, match="pure noise") as error:
             build()

@@ -41,9 +41,9 @@ from ablatent.samplers.heun import Heun
 from ablatent.samplers.inversion import invert
 from ablatent.samplers.plms import PLMS
 from ablatent.samplers.unipc import UniPC
-from ablatent.schedules.discrete import DiscreteSchedule
 from ablatent.schedules.cosine import Cosine
 from ablatent.schedules.custom import Custom
+from ablatent.schedules.discrete import DiscreteSchedule
 from ablatent.schedules.linear import Linear
 from ablatent.schedules.scaled_linear import ScaledLinear
 from ablatent.schedules.sigmoid import Sigmoid

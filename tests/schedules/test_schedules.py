@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from ablatent.core.errors import ConfigError
-from ablatent.schedules.discrete import DiscreteSchedule
 from ablatent.schedules.cosine import Cosine
 from ablatent.schedules.custom import Custom
+from ablatent.schedules.discrete import DiscreteSchedule
 from ablatent.schedules.linear import Linear
 from ablatent.schedules.scaled_linear import ScaledLinear
 from ablatent.schedules.sigmoid import Sigmoid

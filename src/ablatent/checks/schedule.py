@@ -47,7 +47,9 @@ def snr_falls(option: Option) -> None:
         expect(share[-1] >= 0, "a signal of at least 0", float(share[-1]))
         if s.ends_in_noise or zero is not None:
             expected = s.ends_in_noise or bool(zero)
-            expect((s.terminal_snr == 0) == expected, f"a terminal SNR {'of' if expected else 'above'} 0", s.terminal_snr)
+            expect(
+                (s.terminal_snr == 0) == expected, f"a terminal SNR {'of' if expected else 'above'} 0", s.terminal_snr
+            )
         if isinstance(s, DiscreteSchedule):
             expect(s.T == len(s.betas) == len(s.alphas_cumprod), f"T = {s.T} betas and levels", len(s.betas))
             expect_near(torch.cumprod(1 - s.betas, 0), alpha2, "alphas_cumprod of the betas", rtol=1e-9, atol=1e-15)

@@ -51,15 +51,16 @@ def _remember(sampler: TimestepSampler) -> TimestepSampler:
 
 @invariant
 def times_are_those_of_the_schedule(option: Option) -> None:
-    """Times lie in [0, T - 1], also for the smallest and largest u: int64, of a continuous schedule float64; weights are
-    above 0."""
+    """Times lie in [0, T - 1], also for the smallest and largest u: int64, of a continuous schedule float64.
+    Weights are finite, and at least 0."""
     for sampler in every(option):
         t, weights = sampler(torch.cat([torch.tensor([0.0, 1 - 2.0**-53], dtype=torch.float64), uniform(10_000)]))
         wanted = torch.float64 if sampler.schedule.continuous else torch.int64
         expect(t.dtype == wanted, f"times in {wanted}", t.dtype)
         low, high = float(t.min()), float(t.max())
         expect(0 <= low <= high <= T - 1, f"times in [0, {T - 1}]", (low, high))
-        expect((weights > 0).all() and torch.isfinite(weights).all(), "finite weights above 0", float(weights.min()))
+        finite = bool(torch.isfinite(weights).all())
+        expect(finite and (weights >= 0).all(), "finite weights of at least 0", float(weights.min()))
 
 
 @invariant

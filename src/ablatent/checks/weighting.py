@@ -45,7 +45,9 @@ def gives_one_loss_in_every_parameterization(option: Option) -> None:
         for rho in RHO:
             losses = [DiffusionLoss(Denoiser(Fixed(p, s), s, p), weighting, rho)(x0, t, eps, Cond()) for p in fitting]
             for p, loss in zip(fitting, losses, strict=True):
-                expect_near(loss, losses[-1], f"the loss of {fitting[-1].name} in {p.name}, {rho}", rtol=1e-9, atol=1e-12)
+                expect_near(
+                    loss, losses[-1], f"the loss of {fitting[-1].name} in {p.name}, {rho}", rtol=1e-9, atol=1e-12
+                )
     s, (x0, t, eps) = linear(), batch(dtype=torch.float32)
     means = [DiffusionLoss(Denoiser(Fixed(p, s), s, p), weighting)(x0, t, eps, Cond()).mean() for p in others()]
     for mean in means:

@@ -51,7 +51,9 @@ class Mode(TimestepSampler):
     keeps_mean: ClassVar[bool] = False
 
     def __init__(
-        self, schedule: NoiseSchedule, scale: Annotated[float, Ge(-1), Le(1.75), "above 0 more of the times in the middle, below 0 at both ends"]
+        self,
+        schedule: NoiseSchedule,
+        scale: Annotated[float, Ge(-1), Le(1.75), "above 0 more of the times in the middle, below 0 at both ends"],
     ):
         super().__init__(schedule)
         if not (is_real(scale) and -1 <= scale <= 1.75):

@@ -56,9 +56,7 @@ class Parameterization(ABC):
 
     def check(self, schedule: NoiseSchedule) -> None:
         """Raise ConfigError if the schedule has a time at which this output says nothing about x_0."""
-        check_terminal_snr(
-            self.name, self.defined_without_signal, schedule.terminal_snr == 0, schedule.ends_in_noise
-        )
+        check_terminal_snr(self.name, self.defined_without_signal, schedule.terminal_snr == 0, schedule.ends_in_noise)
 
 
 class Eps(Parameterization):

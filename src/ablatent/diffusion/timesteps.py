@@ -38,8 +38,8 @@ class TimestepSampler(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, u: Float[Tensor, " b"]) -> tuple[Real[Tensor, " b"], Float[Tensor, " b"]]:
-        """u: float64 numbers in [0, 1), one a row. Returns times in [0, T-1], whole (int64) or, of a continuous schedule,
-        real (float64), and the weights of their losses."""
+        """u: float64 numbers in [0, 1), one a row. Returns times in [0, T-1], whole (int64) or real (float64) as the
+        schedule has them, and the weights of their losses."""
 
     def update(self, t: Real[Tensor, " b"], loss: Float[Tensor, " b"]) -> None:
         """Called after each step with the times and the unweighted losses of the whole batch, a row a sample."""

@@ -82,7 +82,12 @@ class Diffusion:
         schedule = make(self.schedule, NoiseSchedule)
         if not isinstance(schedule, DiscreteSchedule):
             expected = "a model of a discrete schedule, which has betas; other formats know no other"
-            raise ConfigError("key", expected, stable_name(self.schedule[TARGET]), "The artifact's folder has its weights as safetensors.")
+            raise ConfigError(
+                "key",
+                expected,
+                stable_name(self.schedule[TARGET]),
+                "The artifact's folder has its weights as safetensors.",
+            )
         table: Tensor = schedule.betas
         return table
 

@@ -1,10 +1,10 @@
 """The forward process: x_t = alpha_t x_0 + sigma_t eps, with an SNR alpha_t² / sigma_t² that falls with the time.
 
-Times go from -1, the clean state, to T-1. A family (one file each) is a subclass of `DiscreteSchedule` (schedules/discrete.py),
-which only has to give its betas and is trained at the whole times 0 … T-1, or of `ContinuousSchedule`
-(schedules/continuous.py), which gives its levels by a formula and is trained at real times from 0 to T-1. Levels are
-float64: alpha_bar of the last times is a small number, and its error in float32 (5e-4 in log-SNR for the cosine
-schedule) is larger than what samplers are compared to. Networks and samplers take real times of either.
+Times go from -1, the clean state, to T-1. A family (one file each) is a subclass of `DiscreteSchedule`
+(discrete.py), which only has to give its betas and is trained at the whole times 0 … T-1, or of `ContinuousSchedule`
+(continuous.py), which gives its levels by a formula and is trained at real times from 0 to T-1. Levels are float64:
+alpha_bar of the last times is a small number, and its error in float32 (5e-4 in log-SNR for the cosine schedule) is
+larger than what samplers are compared to. Networks and samplers take real times of either.
 """
 
 import math

@@ -14,7 +14,7 @@ from ablatent.schedules.continuous import ContinuousSchedule
 
 
 class EDM(ContinuousSchedule):
-    """alpha = 1, sigma from sigma_min at t = 0 to sigma_max at T-1 (Karras et al. 2022, table 1), log sigma linear in t.
+    """alpha = 1, sigma from sigma_min at t = 0 to sigma_max at T-1, log(sigma) linear in t (Karras et al. 2022).
 
     The time that a network sees is thus the paper's c_noise = log(sigma) / 4 on another scale. Below t = 0 sigma is
     linear in t. The first state of a sampler has the deviation of x_{T-1}, not 1. With parameterization=edm, whose
@@ -33,7 +33,9 @@ class EDM(ContinuousSchedule):
         if not (is_real(sigma_min) and sigma_min > 0):
             raise ConfigError("schedule.sigma_min", "a number above 0 (the paper: 0.002)", sigma_min)
         if not (is_real(sigma_max) and sigma_max > sigma_min):
-            raise ConfigError("schedule.sigma_max", f"a number above sigma_min ({sigma_min:g}; the paper: 80)", sigma_max)
+            raise ConfigError(
+                "schedule.sigma_max", f"a number above sigma_min ({sigma_min:g}; the paper: 80)", sigma_max
+            )
         super().__init__(T)
         self.sigma_min, self.sigma_max = float(sigma_min), float(sigma_max)
 

@@ -13,7 +13,7 @@ from ablatent.schedules.continuous import ContinuousSchedule
 
 
 class RectifiedFlow(ContinuousSchedule):
-    """alpha = 1 - s, sigma = s (Liu et al. 2022; Lipman et al. 2022), s = shift u / (1 + (shift - 1) u), u = (t + 1) / T.
+    """alpha = 1 - s, sigma = s (Liu et al. 2022), with s = shift u / (1 + (shift - 1) u) and u = (t + 1) / T.
 
     shift: 1 spreads the times evenly over s; above, more of them are noisy, for larger images: sqrt(m / n) for m pixels
     in place of n (Esser et al. 2024, "Scaling Rectified Flow Transformers", eq. 23). It moves times of training and of

@@ -67,9 +67,7 @@ def whole_times(cfg: Config) -> None:
     continuous = bool(declared(cfg["schedule"], "continuous", False))
     for group in ("weighting", "timestep_sampler"):
         check_whole_times(group, _name(cfg[group]), bool(declared(cfg[group], "discrete_only", False)), continuous)
-    check_whole_times(
-        "diffusion.learned_variance", "true", bool(get(cfg, "diffusion.learned_variance")), continuous
-    )
+    check_whole_times("diffusion.learned_variance", "true", bool(get(cfg, "diffusion.learned_variance")), continuous)
 
 
 def fsdp_fits(cfg: Config) -> None:
