@@ -72,8 +72,8 @@ class NoisyLogits(nn.Module):
 
     The network sees alpha / (alpha² + sigma²) x_t, the best linear estimate of x_0 where x_0 has unit variance. So the
     gradient by x_t carries a factor alpha, as that of the true log p(y | x_t) does (it is alpha / sigma²
-    (E[x_0 | x_t, y] - E[x_0 | x_t])), and what classifier guidance adds to x_0 stays bounded at the noisiest times, where
-    dividing the error of a free gradient by alpha would drown the image.
+    (E[x_0 | x_t, y] - E[x_0 | x_t])), and what classifier guidance adds to x_0 stays bounded at the noisiest times,
+    where dividing the error of a free gradient by alpha would drown the image.
     """
 
     def __init__(self, network: nn.Module, schedule: NoiseSchedule) -> None:
