@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from continuous_equations import check_continuous
 from first_stage_equations import GENERATOR, check_first_stages, close, draw
 
 from ablatent.core.types import Cond, Prediction
@@ -117,7 +118,7 @@ def check_losses() -> tuple[int, ...]:
         close(weighting.loss_weights(SCHEDULE, X0()), w)
         close(weighting.loss_weights(SCHEDULE, Eps()), w / SNR)
         close(weighting.loss_weights(SCHEDULE, V()), w * (1 - A2))
-    times = Importance(4, 1, 1e-12)
+    times = Importance(Linear(4, 0.01, 0.3, False), 1, 1e-12)
     losses = torch.tensor([1.0, 2.0, 3.0, 4.0]).double()
     times.update(torch.arange(4), losses)
     close(times.probabilities(), losses / 10)
@@ -234,7 +235,7 @@ def check_guidance() -> tuple[int, ...]:
 
 CHECKS = [
     *(check_forward_process, check_schedules, check_parameterizations, check_losses, check_samplers),
-    *(check_guidance, check_first_stages),
+    *(check_guidance, check_first_stages, check_continuous),
 ]
 
 
