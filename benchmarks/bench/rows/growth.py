@@ -39,9 +39,10 @@ def over(images: int) -> Maker:
             precision="32-true",
         )  # fmt: skip
         network = our_network(unet_config(in_channels=3, out_channels=3, ch=16, ch_mult=[1, 2]))
+        denoiser = Denoiser(network, Linear(1000, 1e-4, 0.02, False), Eps())
         trainee = DiffusionTrainee(
-            loss=DiffusionLoss(Denoiser(network, Linear(1000, 1e-4, 0.02, False), Eps()), Simple()),
-            timesteps=Uniform(T=1000),
+            loss=DiffusionLoss(denoiser, Simple()),
+            timesteps=Uniform(denoiser.schedule),
             conditioner=NoConditioner(),
             train_config=settings,
             seed=0,

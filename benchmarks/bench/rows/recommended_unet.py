@@ -50,7 +50,7 @@ def ours(case: Case) -> Prepared:
     denoiser = Denoiser(our_network(_config(case)), Linear(T, *BETAS, False), Eps())
     trainee = DiffusionTrainee(
         loss=DiffusionLoss(denoiser, Simple()),
-        timesteps=Uniform(T=T),
+        timesteps=Uniform(denoiser.schedule),
         conditioner=NoConditioner(),
         train_config=settings,
         seed=0,
