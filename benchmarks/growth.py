@@ -136,7 +136,8 @@ def train(case: dict[str, Any], folder: Path) -> dict[str, Any]:
         Latents.load(latents(folder, case["images"], case["side"])), np.arange(case["images"]), {}, batch, seed=0
     )
     trainee = Timed(
-        loss=DiffusionLoss(denoiser, Simple(), config.loss), timesteps=Uniform(denoiser.schedule), conditioner=NoConditioner(),
+        loss=DiffusionLoss(denoiser, Simple(), config.loss), timesteps=Uniform(denoiser.schedule),
+        conditioner=NoConditioner(),
         train_config=config, seed=0, optimizer=lambda p: torch.optim.Adam(p, 1e-4), validation=[],
         panel=lambda: np.zeros((8, 8, 3), np.uint8),
     )  # fmt: skip

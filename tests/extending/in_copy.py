@@ -54,27 +54,27 @@ def options() -> None:
     schedule = make("schedule/geometric")
     assert schedule.T == 1000 and bool((schedule.alphas_cumprod.diff() < 0).all())
 
-    u, x, eps = make("parameterization/u"), torch.randn(4, 2, 8, 8).double(), torch.randn(4, 2, 8, 8).double()
+    p, x, eps = make("parameterization/residual"), torch.randn(4, 2, 8, 8).double(), torch.randn(4, 2, 8, 8).double()
     t = torch.tensor([0.0, 10.0, 500.0, 999.0])
     alpha, sigma = schedule.alpha_sigma(t)
-    given = u.prediction(u.target(x, eps, alpha, sigma), schedule.q_sample(x, t, eps), alpha, sigma)
+    given = p.prediction(p.target(x, eps, alpha, sigma), schedule.q_sample(x, t, eps), alpha, sigma)
     torch.testing.assert_close(given.x0, x)
     torch.testing.assert_close(given.eps, eps)
     out = torch.zeros(1, 1, 1, 1, dtype=torch.float64, requires_grad=True)
-    moved = u.prediction(out, torch.zeros(1, 1, 1, 1).double(), alpha[2:3], sigma[2:3]).x0
+    moved = p.prediction(out, torch.zeros(1, 1, 1, 1).double(), alpha[2:3], sigma[2:3]).x0
     (slope,) = torch.autograd.grad(moved.sum(), out)
-    assert abs(slope.item() ** 2 - u.g(alpha[2:3] ** 2, sigma[2:3] ** 2).item()) < 1e-12
+    assert abs(slope.item() ** 2 - p.g(alpha[2:3] ** 2, sigma[2:3] ** 2).item()) < 1e-12
 
-    for weighting in ("soft_min_snr", "u"):
+    for weighting in ("soft_min_snr", "residual"):
         weights = make(f"weighting/{weighting}")
-        tables = [weights.loss_weights(schedule, make(f"parameterization/{p}")) for p in ("eps", "x0", "v", "u")]
+        tables = [weights.loss_weights(schedule, make(f"parameterization/{p}")) for p in ("eps", "x0", "v", "residual")]
         snr = schedule.alphas_cumprod / (1 - schedule.alphas_cumprod)
         torch.testing.assert_close(tables[0] * snr, tables[1])
         assert all(bool(torch.isfinite(v).all()) for v in tables)
 
     parts = {"context_dim": None, "vector_dim": None, "spatial_channels": 0}
     network = make("network/plain", in_channels=2, out_channels=2, **parts)
-    denoiser = Denoiser(network, schedule, u)
+    denoiser = Denoiser(network, schedule, p)
     assert denoiser(x.float(), t, Cond()).x0.shape == x.shape
     conditions = []
 
@@ -108,7 +108,7 @@ def options() -> None:
     other = make("data/stripes", unit="share").fingerprint()
     assert other.images == data.fingerprint().images and other.annotations != data.fingerprint().annotations
 
-    times, u01 = make("timestep_sampler/power", T=1000), torch.rand(50000, dtype=torch.float64)
+    times, u01 = make("timestep_sampler/power", schedule=schedule), torch.rand(50000, dtype=torch.float64)
     t, weight = times(u01)
     assert abs(times.p.sum() - 1) < 1e-12 and t.min() >= 0 and t.max() <= 999
     counts = torch.bincount(t, minlength=1000).double().reshape(10, 100).sum(1) / len(t)

@@ -20,7 +20,7 @@ SAMPLER = "dpm_solver_2s"
 STAGE, COPY = "+stage@stages.nearest=nearest", Path(__file__).with_name("in_copy.py")
 SWEEP = [
     *("-m", "experiments=stripes", STAGE, "executor=last_job_first", "tracking=lines", "optimizer=nadam"),
-    *("timestep_sampler=power", "weighting=soft_min_snr", "parameterization=u", "schedule=geometric"),
+    *("timestep_sampler=power", "weighting=soft_min_snr", "parameterization=residual", "schedule=geometric"),
     *(f"sampler={SAMPLER}", "training=long_average", "judge=thickness"),
 ]
 
@@ -36,7 +36,7 @@ def single(*overrides: str) -> list[str]:
 
 
 CHECKED = {
-    **{f"sampler/{SAMPLER}": [], "guidance/ramped": [], "schedule/geometric": [], "parameterization/u": []},
+    **{f"sampler/{SAMPLER}": [], "guidance/ramped": [], "schedule/geometric": [], "parameterization/residual": []},
     **{"weighting/soft_min_snr": [], "timestep_sampler/power": [], "network/plain": [], "first_stage/block_means": []},
     **{"conditioner/stripe_width": [], "conditioner/word_counts": [], "data/stripes": [], "metric/mean_distance": []},
     "task/redraw": ["data=stripes", "conditioner=stripe_width"],

@@ -144,7 +144,8 @@ def diffusion(optimizer: str, folder: Folder):
     kinds = {"sgd": lambda p: torch.optim.SGD(p, lr=1e-2), "adam": lambda p: torch.optim.AdamW(p, lr=1e-3, fused=True)}
     loss, conditioner = DiffusionLoss(denoiser, VelocityMSE()), ClassLabel(3, 8, dropout=0.3)
     trainee = WatchedDiffusion(
-        loss=loss, timesteps=Importance(denoiser.schedule, 1, 0.1), conditioner=conditioner, train_config=train_config, seed=0,
+        loss=loss, timesteps=Importance(denoiser.schedule, 1, 0.1), conditioner=conditioner,
+        train_config=train_config, seed=0,
         optimizer=kinds[optimizer], validation=batches.validation(np.arange(4), 1),
         panel=lambda: np.zeros((8, 8, 3), np.uint8),
     )  # fmt: skip
