@@ -16,7 +16,7 @@ from ablatent.diffusion.weighting import Weighting
 def closed_forms_are_one_weight(option: Option) -> None:
     """The weights of eps, x_0 and v are w(SNR) times the squared derivative of x_0 by each, at every time."""
     weighting, s = option.make(Weighting), cosine()
-    a2, s2 = s.alphas_cumprod, 1 - s.alphas_cumprod
+    a2, s2 = s.squares()
     for p in others():
         weights = weighting.loss_weights(s, p)
         expect_near(weights, weighting.x0(a2, s2) * p.g(a2, s2), f"w · g for {p.name}", rtol=1e-11, atol=0.0)
