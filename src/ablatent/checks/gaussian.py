@@ -1,6 +1,7 @@
 """Data whose denoiser is known exactly: Gaussians, and a mixture of three of them. No network, no random number."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -31,6 +32,11 @@ def linear(T: int = 1000, zero: bool = False) -> NoiseSchedule:
 def cosine(T: int = 1000, zero: bool = False) -> NoiseSchedule:
     """The cosine schedule of Nichol & Dhariwal. zero: with zero terminal SNR."""
     return Cosine(T, 0.008, 0.999, zero)
+
+
+def further() -> list[NoiseSchedule]:
+    """Schedules whose alpha² + sigma² is not 1, on which samplers are checked as well."""
+    return []
 
 
 def exact(s: NoiseSchedule) -> DenoiseFn:
@@ -100,6 +106,6 @@ def moments(
     return offset + factor * mean, factor**2 * var + math.fsum((b - offset) ** 2 for b in noise)
 
 
-def slope(steps: list[int], errors: list[float]) -> float:
+def slope(steps: Sequence[int], errors: Sequence[float]) -> float:
     """The order of convergence that fits best."""
     return -float(np.polyfit(np.log(steps), np.log(errors), 1)[0])

@@ -7,7 +7,7 @@ compared to. Times may be real: networks accept them, and log-SNR grids need the
 
 import math
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -67,6 +67,9 @@ class NoiseSchedule(nn.Module):
     The buffers are not saved with the weights (the config makes them), follow the module from device to device, and
     stay float64 under .half(), .float() and .to(dtype).
     """
+
+    variance_preserving: ClassVar[bool] = True
+    """Whether alpha² + sigma² = 1 at every time."""
 
     alphas_cumprod: Tensor
     betas: Tensor
