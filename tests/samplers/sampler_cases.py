@@ -17,6 +17,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "ddim_ancestral": ("ddim", {"eta": 1.0}),
     "ddpm_beta": ("ddpm", {"variance": "beta"}),
     "ddpm_learned": ("ddpm", {"variance": "learned"}),
+    "deis_log_rho": ("deis", {"variable": "log_rho"}),
+    "heun_churn": ("heun", {"s_churn": 10.0}),
 }
 CASES = [*NAMES, *VARIANTS]
 

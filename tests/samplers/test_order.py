@@ -4,13 +4,14 @@ import pytest
 import torch
 from sampler_cases import option
 
-from ablatent.checks.gaussian import MEAN, STD, exact, linear, no_noise, noises, slope
-from ablatent.checks.sampler import STEPS, errors_of, solution
+from ablatent.checks.flow import STEPS, solution
+from ablatent.checks.gaussian import MEAN, STD, cosine, exact, linear, no_noise, noises, slope
+from ablatent.checks.sampler import errors_of
 from ablatent.samplers.ddim import DDIM
 
 
 def test_the_reference_has_converged() -> None:
-    assert float((solution(500) - solution()).abs().max()) < 1e-10
+    assert float((solution(cosine(), 500) - solution(cosine())).abs().max()) < 1e-10
 
 
 @pytest.mark.parametrize(("case", "max_slope"), [("ddim", 1.3), ("heun", 2.6), ("dpm_solver", 2.6), ("ddpm", 1.3)])

@@ -29,7 +29,7 @@ def test_an_invariant_holds(case: str, invariant: Invariant) -> None:
 
 def test_the_invariants_are_all_there() -> None:
     """Functions of a module that lost their mark would be checked by nobody."""
-    assert len(INVARIANTS) == 15 and all(i.statement for i in INVARIANTS)
+    assert len(INVARIANTS) == 16 and all(i.statement for i in INVARIANTS)
 
 
 @every_sampler
@@ -44,7 +44,8 @@ def test_many_steps(name: str, steps: int) -> None:
 
 
 def test_calls_of_ten_steps() -> None:
-    known = {"ddim": 10, "ddpm": 10, "dpm_solver": 10, "dpm_solver_sde": 10, "heun": 19, "plms": 11, "unipc": 10}
+    known = {"ddim": 10, "ddpm": 10, "dpm_solver": 10, "dpm_solver_3": 10, "dpm_solver_sde": 10, "deis": 10}
+    known |= {"euler": 10, "flow_heun": 19, "heun": 19, "plms": 11, "unipc": 10}
     assert {name: make(name, 10).nfe() for name in known} == known
     assert make("plms", 1).nfe() == 1
 

@@ -63,7 +63,7 @@ class Recorded:
     def __post_init__(self) -> None:
         self.calls: list[tuple[Tensor, list[int], object]] = []
 
-    def draw(self, x, index, sampler, watch=None, source=None):
+    def draw(self, x, index, sampler, watch=None, source=None, noised=False):
         self.calls.append((x, list(index), sampler))
         if watch is not None:  # two batches, as a small batch size would make
             for part in x.split(2):

@@ -1,6 +1,7 @@
 """Data whose denoiser is known exactly: Gaussians, and a mixture of three of them. No network, no random number."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -43,6 +44,11 @@ def rectified_flow(T: int = 1000, shift: float = 1.0) -> NoiseSchedule:
 def edm(T: int = 1000) -> NoiseSchedule:
     """The levels of Karras et al. 2022: alpha = 1, sigma from 0.002 to 80."""
     return EDM(T, 0.002, 80.0)
+
+
+def further() -> list[NoiseSchedule]:
+    """Schedules whose alpha² + sigma² is not 1, on which samplers are checked as well."""
+    return [rectified_flow(), edm()]
 
 
 def exact(s: NoiseSchedule) -> DenoiseFn:
@@ -112,6 +118,6 @@ def moments(
     return offset + factor * mean, factor**2 * var + math.fsum((b - offset) ** 2 for b in noise)
 
 
-def slope(steps: list[int], errors: list[float]) -> float:
+def slope(steps: Sequence[int], errors: Sequence[float]) -> float:
     """The order of convergence that fits best."""
     return -float(np.polyfit(np.log(steps), np.log(errors), 1)[0])

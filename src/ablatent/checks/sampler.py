@@ -4,25 +4,25 @@ import math
 from collections.abc import Callable
 from dataclasses import fields, replace
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ablatent.checks.flow import FIRST, LAST, ends, solution, starts
+from ablatent.checks.flow import STEPS, errors
 from ablatent.checks.gaussian import (
     MEAN,
-    STD,
     cosine,
     exact,
+    further,
     linear,
-    mixture,
-    moments,
     no_noise,
     noises,
     slope,
 )
+from ablatent.checks.on_schedule import expect_batches_apart, expect_moments, fits, startable
 from ablatent.checks.option import Option
 from ablatent.checks.suite import Broken, expect, expect_near, expect_refused, invariant
 from ablatent.core.types import Prediction
@@ -32,8 +32,6 @@ from ablatent.schedules.base import CLEAN, NoiseSchedule
 
 ANY_STEPS = [grid for grid in GRIDS if grid != "compvis"]
 """The grids that have every number of steps."""
-STEPS = [20, 40, 80, 160]
-"""Of the measured order of convergence."""
 SHARED = {f.name for f in fields(Sampler)}
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"steps": 0}, "sampler.steps"),
@@ -125,19 +123,15 @@ def is_deterministic(option: Option) -> None:
 @invariant
 def does_not_depend_on_the_batch(option: Option) -> None:
     """A sample alone is the sample in a batch."""
-    s, sampler = cosine(), made(option)
-    x, z = noises(1, (4, 1, 2, 2))[0], noises(5, (4, 1, 2, 2), 1)
-    together = sampler(exact(s), s, x, lambda i: z[i])
-    for k in range(4):
-        alone = sampler(exact(s), s, x[k : k + 1], z[:, k : k + 1].__getitem__)
-        expect_near(alone, together[k : k + 1], f"sample {k} alone as in a batch", rtol=1e-12, atol=1e-12)
+    expect_batches_apart(made(option), cosine())
 
 
 @invariant
 def starts_from_zero_snr_or_refuses(option: Option) -> None:
     """From alpha = 0 all is finite, and one step gives the mean of the data; or `refuses_zero_snr` says why not."""
-    for steps in (1, 2, 3, 10):
-        s, sampler = linear(zero=True), made(option, steps)
+    pure = [s for s in (linear(zero=True), *further()) if s.terminal_snr == 0]
+    for s, steps in product(pure, (1, 2, 3, 10)):
+        sampler = made(option, steps)
         x, z = noises(1, (2, 1, 2, 2))[0], noises(steps, (2, 1, 2, 2), 1)
         if sampler.refuses_zero_snr:
             _refuses_zero_snr(sampler, s, x, z)
@@ -156,16 +150,14 @@ def _refuses_zero_snr(sampler: Sampler, s: NoiseSchedule, x: Tensor, z: Tensor) 
     ]
     for call in calls:
         expect_refused(call, "sampler", "that zero SNR is refused")
-    below = replace(sampler, start=0.99)(exact(s), s, x, lambda i: z[i])
+    below = startable(sampler, s)(exact(s), s, x, lambda i: z[i])
     expect(torch.isfinite(below).all(), "finite numbers from start=0.99", below.flatten().tolist())
 
 
 @invariant
 def many_steps_reach_the_data(option: Option) -> None:
-    """500 steps from N(0, 1) over the whole grid give mean and deviation of Gaussian data, within 1 % and 3 %."""
-    mean, var = moments(made(option, 500), linear(), 0.0, 1.0)
-    expect(abs(mean - MEAN) <= 0.01 * MEAN, f"the mean {MEAN}", mean)
-    expect(abs(math.sqrt(var) - STD) <= 0.03 * STD, f"the deviation {STD}", math.sqrt(var))
+    """500 steps from noise over the whole grid give mean and deviation of Gaussian data, within 1 % and 3 %."""
+    expect_moments(made(option, 500), linear())
 
 
 @invariant
@@ -178,44 +170,47 @@ def converges_in_its_order(option: Option) -> None:
 
 
 def errors_of(option: Option) -> list[float]:
-    """The error in STEPS steps between two times inside the schedule, at real times that are smooth in the step's
-    number: neither the start from noise nor the step to the clean state, which have orders of their own.
-
-    Of deterministic samplers against the probability flow ODE of the mixture; of a stochastic one in mean and
-    variance, from the true marginal of Gaussian data to the true marginal (weak order), without a random number.
-    """
-    return [_error(made(option, n), n) for n in STEPS]
+    """The errors of the cosine schedule: see `checks.flow.errors`."""
+    return errors(partial(made, option), cosine())
 
 
-def _error(sampler: Sampler, n: int) -> float:
-    s, times = cosine(), np.linspace(FIRST, LAST, n + 1)
-    if not sampler.stochastic:
-        return float((sampler(mixture(s), s, starts(), no_noise, times=times) - solution()).abs().max())
-    alpha, sigma = ends(s)
-    true = [(a * MEAN, a**2 * STD**2 + b**2) for a, b in zip(alpha, sigma, strict=True)]
-    mean, var = moments(sampler, s, *true[0], times=times)
-    return abs(mean - true[1][0]) + abs(var - true[1][1])
+@invariant
+def fits_schedules_of_any_variance(option: Option) -> None:
+    """Order, moments and independence of the batch hold on schedules whose alpha² + sigma² is not 1, too."""
+    for s in further():
+        fits(partial(made, option), s)
 
 
 @invariant
 def goes_on_from_what_on_step_returns(option: Option) -> None:
     """The state that `on_step` returns takes the place of that of the step, so that tasks can hold pixels."""
-    s = linear()
+    known, other, later = (
+        _inputs_after(option, 0.0, 3.0),
+        _inputs_after(option, 1.0, 3.0),
+        _inputs_after(option, 0.0, 4.0),
+    )
+    expect(other == known, "steps that go on from what on_step returned, whatever the state before", [known, other])
+    expect(all(a != b for a, b in zip(known, later, strict=True)), "steps that go on from the state returned", "others")
+
+
+def _inputs_after(option: Option, first: float, returned: float) -> list[float]:
+    """What the denoiser is called with first after each on_step that returns this state, and the last state."""
+    s, inputs = linear(), list[float]()
     fresh = False  # whether on_step has been called since the last prediction
 
     def denoise(x: Tensor, t: Tensor) -> Prediction:
         nonlocal fresh
-        expect(not fresh or bool((x == 3).all()), "the state that on_step returned", x.flatten().tolist())
+        inputs.extend(x.flatten().tolist() if fresh else [])
         fresh = False
         return exact(s)(x, t)
 
     def on_step(i: int, t: float, x: Tensor, p: Prediction) -> Tensor:
         nonlocal fresh
         fresh = True
-        return torch.full_like(x, 3.0)
+        return torch.full_like(x, returned)
 
-    x = made(option, 4)(denoise, s, noises(1, (1, 1, 1, 1))[0], lambda i: torch.ones(1, 1, 1, 1), on_step)
-    expect(x.item() == 3, "the state that on_step returned last", x.item())
+    x = torch.full((1, 1, 1, 1), first, dtype=torch.float64)
+    return [*inputs, made(option, 4)(denoise, s, x, lambda i: torch.ones(1, 1, 1, 1), on_step).item()]
 
 
 @invariant
@@ -238,28 +233,32 @@ def reads_the_variance_as_declared(option: Option) -> None:
 @invariant
 def thresholds_bound_x0(option: Option) -> None:
     """`clip_x0` and `dynamic_threshold` bound the estimates of x_0, and eps goes on to fit x_t."""
-    x, s, t = noises(1, (8, 1, 4, 4))[0] * 20, linear(), torch.full((8,), 500)
     knobs: list[tuple[dict[str, Any], float]] = [({"clip_x0": 0.6}, 0.6), ({"dynamic_threshold": 0.8}, 1.0)]
     for knob, bound in knobs:
-        first = _first_prediction(made(option, **knob), x)
+        x, t, first = _first_prediction(made(option, **knob))
         size = float(first.x0.abs().max())
         expect(math.isclose(size, bound, rel_tol=1e-6), f"estimates up to {bound} with {knob}", size)
-        back = s.q_sample(first.x0, t, first.eps)
+        back = linear().q_sample(first.x0, t, first.eps)
         expect_near(back, x, f"alpha x_0 + sigma eps = x_t with {knob}", rtol=1e-12, atol=1e-12)
-    size = float(_first_prediction(made(option), x).x0.abs().max())
+    size = float(_first_prediction(made(option))[2].x0.abs().max())
     expect(size > 1.0, "estimates beyond 1 without a threshold", size)
 
 
-def _first_prediction(sampler: Sampler, x: Tensor) -> Prediction:
-    """The prediction of the first step, from a time at which x still matters to x_0."""
-    s, predictions = linear(), list[Prediction]()
+def _first_prediction(sampler: Sampler) -> tuple[Tensor, Tensor, Prediction]:
+    """(x, t, prediction) of the first step, from a time at which x still matters to x_0."""
+    s, calls, predictions = linear(), list[tuple[Tensor, Tensor]](), list[Prediction]()
+
+    def denoise(x: Tensor, t: Tensor) -> Prediction:
+        calls.append((x, t))
+        return exact(s)(x, t)
 
     def on_step(i: int, t: float, x_t: Tensor, p: Prediction) -> Tensor:
         predictions.append(p)
         return x_t
 
-    sampler(exact(s), s, x, lambda i: torch.zeros_like(x), on_step, np.array([500.0, 300.0, 100.0, CLEAN]))
-    return predictions[0]
+    x = noises(1, (8, 1, 4, 4))[0] * 20
+    sampler(denoise, s, x, lambda i: torch.zeros_like(x), on_step, np.array([500.0, 300.0, 100.0, CLEAN]))
+    return *calls[0], predictions[0]
 
 
 @invariant

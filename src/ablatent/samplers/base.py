@@ -35,11 +35,17 @@ the last step) and the prediction the step was made from. What it returns is whe
 
 @dataclass(frozen=True)
 class Node:
-    """A time of the grid and its noise level."""
+    """A time of the grid and its noise level. variance_preserving: whether alpha² + sigma² = 1 on its schedule."""
 
     t: float
     alpha: float
     sigma: float
+    variance_preserving: bool = True
+
+    @property
+    def variance(self) -> float:
+        """Of x_t for data of unit variance: alpha² + sigma², without rounding where it is 1 on the whole schedule."""
+        return 1.0 if self.variance_preserving else self.alpha**2 + self.sigma**2
 
     @property
     def half_log_snr(self) -> float:
@@ -52,7 +58,18 @@ class Node:
 def nodes_of(schedule: NoiseSchedule, times: Float64[np.ndarray, " S1"]) -> list[Node]:
     """The node of each time, integer or real."""
     alpha, sigma = schedule.alpha_sigma(torch.from_numpy(np.ascontiguousarray(times, dtype=np.float64)))
-    return [Node(*row) for row in zip(times.tolist(), alpha.tolist(), sigma.tolist(), strict=True)]
+    rows = zip(times.tolist(), alpha.tolist(), sigma.tolist(), strict=True)
+    return [Node(*row, schedule.variance_preserving) for row in rows]
+
+
+def initial_state(node: Node, eps: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    """x at a sampler's first node from eps ~ N(0, I): of the deviation that x_t has there for data of unit variance.
+
+    sqrt(alpha² + sigma²) eps: eps itself on variance-preserving schedules, whatever `start` is, and from pure noise on
+    a rectified flow; on EDM's sqrt(1 + sigma_max²) eps, the deviation of x_t, of which sigma_max eps (Karras et al.
+    2022, algorithm 1) leaves out the data's.
+    """
+    return eps if node.variance == 1.0 else math.sqrt(node.variance) * eps
 
 
 def at_time(denoise: DenoiseFn, x: Float[Tensor, "b c h w"], node: Node) -> Prediction:
@@ -79,9 +96,9 @@ class SolverState:
 class Sampler(ABC):
     """From noise to x_0 along a time grid. Frozen: its fields are its knobs and nothing else.
 
-    steps: number of intervals S, from 1 to T; grid: trailing | leading | compvis | linspace | quadratic | log_snr |
-    karras (see `grids`); start: share of the T times that is sampled, in (0, 1], from N(0, I) in any case (1: all,
-    0.8: the noisiest fifth is skipped).
+    steps: number of intervals S, from 1 to T; grid: trailing | leading | compvis | linspace | uniform | quadratic |
+    log_snr | karras (see `grids`); start: share of the T times that is sampled, in (0, 1], from noise in any case (1:
+    all, 0.8: the noisiest fifth is skipped; see `initial_state`).
     clip_x0: clamp each estimate of x_0 to [-clip_x0, clip_x0], or null; dynamic_threshold: clamp and scale it by a
     percentile of itself (see `threshold`), or null. After either, eps is taken anew from x_0. Both belong to pixel
     space, where 1.0 is the range of images; latents have no such range.
@@ -142,6 +159,10 @@ class Sampler(ABC):
         """The S times that a call visits, and where its last step ends: at the clean state, but for grid=compvis."""
         return time_grid(self.grid, schedule, self.steps, self.start)
 
+    def initial_state(self, schedule: NoiseSchedule, eps: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """What a call starts from, of eps ~ N(0, I): see the function `initial_state`."""
+        return initial_state(nodes_of(schedule, self.times(schedule)[:1])[0], eps)
+
     def nfe(self, steps: int | None = None) -> int:
         """Number of denoiser calls for that many steps (its own if None). Guidance may double the cost of each."""
         return self.steps if steps is None else steps
@@ -162,7 +183,7 @@ class Sampler(ABC):
         on_step: OnStep | None = None,
         times: Float64[np.ndarray, " S1"] | None = None,
     ) -> Float[Tensor, "b c h w"]:
-        """x: the initial state, N(0, 1) noise or a noised image, float32 or float64; the result has its dtype.
+        """x: the initial state (see `initial_state`) or a noised image, float32 or float64; the result has its dtype.
 
         times: descending times instead of those of the grid, normally ending with CLEAN.
         """

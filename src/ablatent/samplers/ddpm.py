@@ -17,8 +17,10 @@ VARIANCES = ("beta", "beta_tilde", "sigma_hat", "learned")
 
 
 def beta_between(t: Node, s: Node) -> float:
-    """Variance of q(x_t | x_s) for s less noisy than t: 1 - alpha_t² / alpha_s², the beta of one long step."""
-    return 1.0 - (t.alpha / s.alpha) ** 2
+    """Variance of q(x_t | x_s) for s less noisy than t: sigma_t² - (alpha_t sigma_s / alpha_s)², the beta of one long
+    step; 1 - alpha_t² / alpha_s² where variance is preserved."""
+    ratio = t.alpha / s.alpha
+    return 1.0 - ratio**2 if t.variance_preserving else t.sigma**2 - (ratio * s.sigma) ** 2
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,11 @@ class DDPM(Sampler):
     steps really taken (Nichol & Dhariwal 2021, section 4).
 
     variance: beta (right for data of unit variance) or beta_tilde (right for data that is a point); the two bound the
-    true one. sigma_hat is DDIM's name for the larger noise (Song et al. 2021, section 5 and table 1): over the steps
-    really taken it is the same number as beta. learned lies between the two in logarithm, where the network says
-    (Nichol & Dhariwal 2021, eq. 15); a network that says a little more or less than [0, 1] is believed.
-    No noise is added in the step to the clean state, whichever.
+    true one. (Where alpha² + sigma² is not 1, data of unit variance have (alpha_s² + sigma_s²) / (alpha_t² + sigma_t²)
+    times the beta of the step, and that is taken.) sigma_hat is DDIM's name for the larger noise (Song et al. 2021,
+    section 5 and table 1): over the steps really taken it is the same number as beta. learned lies between the two in
+    logarithm, where the network says (Nichol & Dhariwal 2021, eq. 15); a network that says a little more or less than
+    [0, 1] is believed. No noise is added in the step to the clean state, whichever.
     """
 
     variance: Annotated[str, OneOf(VARIANCES), "of a step; learned: with diffusion.learned_variance"] = "beta_tilde"
@@ -60,7 +63,7 @@ class DDPM(Sampler):
         shrink = (s.sigma / t.sigma) ** 2
         x = (t.alpha / s.alpha * shrink) * x + (s.alpha * beta / t.sigma**2) * prediction.x0
         if s.sigma > 0:
-            x = x + self._std(beta, beta * shrink, prediction) * state.noise(i, x)
+            x = x + self._std(beta * (s.variance / t.variance), beta * shrink, prediction) * state.noise(i, x)
         return x, prediction
 
     def _std(self, beta: float, beta_tilde: float, prediction: Prediction) -> float | Float[Tensor, "b c h w"]:

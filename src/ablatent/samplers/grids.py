@@ -3,7 +3,7 @@
 A grid is (schedule, used, steps) -> times, where `used` is how many of the T times are left after `start`: the first
 time is used - 1, except that leading and compvis start lower; compvis does not reach the clean state (`ENDS`).
 trailing, leading, compvis and linspace give whole times, by arithmetic on whole numbers, so that no rounding of T / S
-costs or adds a step; quadratic, log_snr and karras give real ones.
+costs or adds a step; uniform, quadratic, log_snr and karras give real ones.
 """
 
 from collections.abc import Callable
@@ -57,6 +57,14 @@ def linspace(schedule: NoiseSchedule, used: int, steps: int) -> Float64[np.ndarr
     return np.round((used - 1) * np.arange(steps - 1, -1, -1) / (steps - 1))
 
 
+def uniform(schedule: NoiseSchedule, used: int, steps: int) -> Float64[np.ndarray, " S"]:
+    """T (S - i) / S - 1, not rounded: equal distances from T-1 to the clean state, as flows are sampled.
+
+    On a rectified flow u = (t + 1) / T is 1, 1 - 1/S … 1/S (Liu et al. 2022); a schedule's own shift comes on top.
+    """
+    return used * np.arange(steps, 0, -1) / steps - 1.0
+
+
 def quadratic(schedule: NoiseSchedule, used: int, steps: int) -> Float64[np.ndarray, " S"]:
     """(T-1) ((S - i) / S)²: denser towards the image (Song et al. 2021, appendix D.2)."""
     return (used - 1) * (np.arange(steps, 0, -1) / steps) ** 2
@@ -80,7 +88,7 @@ def _range(schedule: NoiseSchedule, used: int, name: str) -> tuple[float, float]
     if np.isinf(first):
         raise ConfigError(
             "sampler.grid",
-            "a grid that can start at zero SNR (trailing, leading, linspace or quadratic)",
+            "a grid that can start at zero SNR (trailing, leading, linspace, uniform or quadratic)",
             name,
             "It measures distances in log-SNR, which is infinite there. Or use sampler.start=0.99, or"
             " schedule.zero_terminal_snr=false.",
@@ -103,6 +111,7 @@ GRIDS: dict[str, Grid] = {
     "leading": leading,
     "compvis": compvis,
     "linspace": linspace,
+    "uniform": uniform,
     "quadratic": quadratic,
     "log_snr": log_snr,
     "karras": karras,

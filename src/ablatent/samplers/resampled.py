@@ -38,6 +38,10 @@ class Resampled:
         """Raise ConfigError where the sampler cannot run on this schedule."""
         self.inner.check(schedule)
 
+    def initial_state(self, schedule: NoiseSchedule, eps: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """What a call starts from, of eps ~ N(0, I)."""
+        return self.inner.initial_state(schedule, eps)
+
     def nfe(self, steps: int | None = None) -> int:
         """Number of denoiser calls for that many steps of the sampler (its own if None)."""
         return self.inner.nfe(steps) * self.repeats

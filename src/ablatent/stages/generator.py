@@ -71,8 +71,8 @@ class Generator:
     def __call__(
         self, sampler: AnySampler, draws: Draws, source: Source | None = None, on_step: OnBatchStep | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches of (initial state, x_0), latents (b, c, h, w), see `generate`. source: the conditions of the samples,
-        a row an index; None for `source` of the indices."""
+        """Batches of (noise or noised images, x_0), latents (b, c, h, w), see `generate`. source: the conditions of the
+        samples, a row an index; None for `source` of the indices."""
         source = self.source(draws.indices) if source is None else source
         fields = conditions(self.model.conditioner, source, draws.seed, draws.indices)
         if self.guided.classifier is not None:
@@ -96,10 +96,11 @@ class Generator:
             used: AnySampler,
             watch: OnBatchStep | None = None,
             source: Source | None = None,
+            noised: bool = False,
         ) -> np.ndarray:
             kept = Blocks() if watch is not None else blocks(f"drawing-{next(numbers)}")
             bar.skip(kept.done * used.steps)
-            draws = Draws(seed, index, batch_size, x, kept.done)
+            draws = Draws(seed, index, batch_size, x, kept.done, noised)
             for _, z in self(used, draws, source, advancing(bar, watch)):
                 kept.add(len(z), images=to_images(self.model.decode(z)))
             return kept["images"]

@@ -18,10 +18,11 @@ from ablatent.tasks.conditions import conditions
 from ablatent.tasks.generate import Model
 
 Draw = Callable[..., UInt8[np.ndarray, "n H W C"]]
-"""(initial states (n, c, h, w), sample indices, sampler, watch=None, source=None) -> images.
+"""(noise (n, c, h, w), sample indices, sampler, watch=None, source=None, noised=False) -> images.
 
 The index of a row decides its step noise and its condition, unless source gives the conditions, a row an index; watch
-is called after each step of each batch (an `OnBatchStep`)."""
+is called after each step of each batch (an `OnBatchStep`). noised: what comes in the place of noise are noised images,
+at the sampler's first time."""
 
 Condition = Sequence[ConditionInfo]
 """What each part of a model's condition reads; empty for an unconditional model."""

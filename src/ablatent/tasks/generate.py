@@ -67,7 +67,7 @@ class Model:
 
 
 def prior(model: Model, seed: int, indices: Sequence[int], shape: tuple[int, int, int] | None = None) -> Tensor:
-    """x_T ~ N(0, I) of the given sample indices: (len(indices), c, h, w), bit-equal for any batching.
+    """N(0, I) of the given sample indices, of which x_T is made: (len(indices), c, h, w), bit-equal for any batching.
 
     shape: (c, h, w) of a canvas other than the model was trained on; None: the model's.
     """
@@ -103,14 +103,16 @@ class Guided:
 @dataclass(frozen=True)
 class Draws:
     """Which samples are drawn. seed, indices: decide each sample's noise; batch_size: samples at once, which changes
-    nothing but memory; x: their initial states (n, c, h, w), None for x_T ~ N(0, I), drawn from seed and index; done:
-    so many are left out, whole batches from the first on, which were drawn before."""
+    nothing but memory; x: the noise (n, c, h, w) that they come from, None for N(0, I) drawn from seed and index; done:
+    so many are left out, whole batches from the first on, which were drawn before; noised: x are not noise but noised
+    images, at the sampler's first time."""
 
     seed: int
     indices: Sequence[int]
     batch_size: int
     x: Float[Tensor, "n c h w"] | None = None
     done: int = 0
+    noised: bool = False
 
 
 OnBatchStep = Callable[[Sequence[int], int, float, Tensor, Prediction], Tensor]
@@ -137,7 +139,7 @@ def generate(
     fields: Mapping[str, Any],
     on_step: OnBatchStep | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of (initial state, x_0), latents (b, c, h, w), normalised, for the indices of `draws` in their order.
+    """Batches of (noise or noised images, x_0), latents (b, c, h, w), normalised, for the indices of `draws` in order.
 
     fields: those of the conditioner (`conditions`), and `label` for a classifier, a row an index. on_step: the
     sampler's, called after each step of each batch.
@@ -154,4 +156,5 @@ def generate(
             return torch.from_numpy(normal(draws.seed, "step", part, shape, step)).to(model.device)
 
         places = range(first, first + len(part))
-        yield start, sampler(denoise, schedule, start, noise, partial(on_step, places) if on_step else None)
+        x = start if draws.noised else sampler.initial_state(schedule, start)
+        yield start, sampler(denoise, schedule, x, noise, partial(on_step, places) if on_step else None)

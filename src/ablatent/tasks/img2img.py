@@ -56,7 +56,7 @@ class Img2Img(FigureTask):
         z = context.model.encode(images)
         t = torch.full((len(z),), float(sampler.times(schedule)[0]), dtype=torch.float64, device=z.device)
         x = schedule.q_sample(z, t, prior(context.model, context.seed, index))
-        return context.draw(x, index, sampler, source=source)
+        return context.draw(x, index, sampler, source=source, noised=True)
 
     def run(self, context: TaskContext) -> TaskResult:
         source = context.first(self.count)
