@@ -193,9 +193,9 @@ def test_it_trains_and_shows_codes_in_use(tmp_path) -> None:
     objects = tmp_path / "store" / "objects"
     (curves,) = objects.glob("first_stage/*/curves.csv")
     rows = list(csv.DictReader(curves.read_text().splitlines()))
-    for name, most in (("codebook_usage", 1), ("codebook_perplexity", 64)):
+    for name, largest in (("codebook_usage", 1), ("codebook_perplexity", 64)):
         values = [float(row["value"]) for row in rows if row["name"] == f"codebook/{name}"]
-        assert len(values) == 2 and all(1 / 64 <= value <= most for value in values), name
+        assert len(values) == 2 and all(1 / 64 <= value <= largest for value in values), name
     (scores,) = objects.glob("reconstruction/*/scores.json")
     metrics = json.loads(scores.read_text())["metrics"]
     assert metrics["codebook_usage"]["protocol"]["codes"] == 64 and metrics["codebook_perplexity"]["value"] > 1
