@@ -110,7 +110,13 @@ def test_words_that_are_no_verb(words, message, monkeypatch):
 
 
 COMPLETIONS = {
-    "first_stage=": ["first_stage=identity", "first_stage=kl", "first_stage=pretrained", "first_stage=vq"],
+    "first_stage=": [
+        "first_stage=fsq",
+        "first_stage=identity",
+        "first_stage=kl",
+        "first_stage=pretrained",
+        "first_stage=vq",
+    ],
     "-m first_stage=kl,v": ["first_stage=kl,vq"],
     "pl": ["plan"],
     "do=pl": ["do=plan"],

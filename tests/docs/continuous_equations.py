@@ -45,4 +45,4 @@ def check_continuous() -> tuple[int, ...]:
     close(LogitNormal(flow, 0.3, 0.8)(q)[0] / 19, 1 / (1 + np.exp(-(0.3 + 0.8 * n.numpy()))))
     close(Mode(flow, 1.1)(q)[0] / 19, 1 - q - 1.1 * (np.cos(math.pi * q.numpy() / 2) ** 2 - 1 + q.numpy()))
     close(edm.alpha_sigma(LognormalSigma(edm, -1.2, 1.2)(q)[0])[1], np.exp(-1.2 + 1.2 * n.numpy()))
-    return 39, 40, 41, 42, 43, 44
+    return 40, 41, 42, 43, 44, 45

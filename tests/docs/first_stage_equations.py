@@ -7,6 +7,7 @@ from ablatent.data.latents import ChannelMoments, LatentNormalizer
 from ablatent.first_stage.base import Reconstruction
 from ablatent.first_stage.codebook import Codebook
 from ablatent.first_stage.discriminator import PatchGAN
+from ablatent.first_stage.fsq import ScalarQuantiser
 from ablatent.first_stage.kl import gaussian_kl
 from ablatent.first_stage.losses import AutoencoderLoss, gradient_penalty, hinge
 
@@ -70,4 +71,19 @@ def check_first_stages() -> tuple[int, ...]:
     raw, over = draw(), (0, 2, 3)
     m, deviation = means.mean(over), np.sqrt(means.var(over) + (stds**2).mean(over))
     close(fitted.normalize(raw), (raw.numpy() - m[:, None, None]) / deviation[:, None, None])
-    return 32, 33, 34, 35, 36, 37, 38
+    check_scalar_quantiser()
+    return 32, 33, 34, 35, 36, 37, 38, 39
+
+
+def check_scalar_quantiser() -> None:
+    h, levels, index = 2 * draw(), (8, 5, 2), 0
+    quantiser = ScalarQuantiser(levels)
+    z = quantiser.bound(h)
+    for i, n in enumerate(levels):
+        a, o, half_width = (n - 1) * (1 - 1e-3) / 2, (1 - n % 2) / 2, n // 2
+        bounded = (a * np.tanh(h[:, i].numpy() + np.tan(o / a)) - o) / half_width
+        close(2 + z[:, i], 2 + bounded, 1e-6)  # constants are float32, and z may be 0
+        rounded = np.round(half_width * z[:, i].numpy()) / half_width
+        close(quantiser.quantise(z)[:, i], rounded)
+        index = index + half_width * (rounded + 1) * np.prod(levels[:i])
+    close(quantiser.index(z), index)

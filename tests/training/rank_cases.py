@@ -22,6 +22,7 @@ from ablatent.diffusion.parameterization import V
 from ablatent.diffusion.timesteps import Importance
 from ablatent.diffusion.weighting import VelocityMSE
 from ablatent.first_stage.discriminator import PatchGAN
+from ablatent.first_stage.fsq import FSQAutoencoder
 from ablatent.first_stage.kl import KLAutoencoder
 from ablatent.first_stage.losses import AutoencoderLoss
 from ablatent.first_stage.perceptual import Perceptual
@@ -48,6 +49,7 @@ SIZES = {
 FIRST_STAGES = {
     "kl": lambda: KLAutoencoder(**SIZES),
     "vq": lambda: VQAutoencoder(**SIZES, n_embed=24, beta=0.25, restart_every=3, init="data"),
+    "fsq": lambda: FSQAutoencoder(**{k: v for k, v in SIZES.items() if k != "z_channels"}, levels=[8, 5, 5, 5]),
 }
 
 

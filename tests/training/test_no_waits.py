@@ -62,6 +62,7 @@ def judge(folder):
 CASES = {
     "kl": lambda folder: rank_cases.first_stage("kl", "adam", folder),
     "vq": lambda folder: rank_cases.first_stage("vq", "adam", folder),
+    "fsq": lambda folder: rank_cases.first_stage("fsq", "adam", folder),
     "diffusion": lambda folder: rank_cases.diffusion("adam", folder),
     "classifier": classifier,
     "judge": judge,

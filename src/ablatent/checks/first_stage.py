@@ -48,6 +48,18 @@ def is_deterministic_and_keeps_rows_apart(option: Option) -> None:
 
 
 @invariant
+def counts_each_latent_once(option: Option) -> None:
+    """Where latents are quantised, each stands for one code: the counts of all codes sum to the number of latents."""
+    model, x = made(option)
+    with torch.no_grad():
+        z = model.moments(x).mean
+        counts = model.code_counts(z)
+    if counts is not None:
+        latents = z.shape[0] * z.shape[2] * z.shape[3]
+        expect(int(counts.sum()) == latents and (counts >= 0).all(), f"counts of {latents} latents", counts.tolist())
+
+
+@invariant
 def trains_as_declared(option: Option) -> None:
     """One that is trainable has loss and training beside it, and a gradient of its last layer; another has neither."""
     model, x = made(option)

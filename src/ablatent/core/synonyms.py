@@ -88,6 +88,7 @@ _KEYS = {
     "first_stage.latent_channels first_stage.embed_dim",
     "first_stage=vq first_stage.n_embed": "codebook_size num_embeddings n_embed first_stage.codebook_size "
     "first_stage.num_embeddings",
+    "first_stage=fsq first_stage.levels": "fsq_levels levels first_stage.fsq_levels",
     "first_stage.loss.regularizer_weight": "kl_weight first_stage.kl_weight first_stage.loss.kl_weight",
     "schedule": "noise_schedule beta_schedule noise_scheduler betas_schedule schedule.name",
     "schedule.T": "T timesteps num_timesteps num_train_timesteps diffusion_steps n_timesteps schedule.timesteps "

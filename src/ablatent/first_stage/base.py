@@ -30,7 +30,8 @@ class Reconstruction:
 class FirstStage(nn.Module, ABC):
     """Images in [-1, 1] to raw latents (`downsample` times smaller, `latent_channels` deep) and back.
 
-    trainable: whether it has parameters to train; image_channels: of the images, 3 (RGB) or 1 (grey).
+    trainable: whether it has parameters to train; regularized: whether its training pass has a term that
+    `loss.regularizer_weight` weighs; image_channels: of the images, 3 (RGB) or 1 (grey).
 
     Nothing here draws random numbers: noise and generators come from the caller, and all state that training
     changes is in the state dict, so that a resumed training equals an uninterrupted one bit for bit.
@@ -39,6 +40,7 @@ class FirstStage(nn.Module, ABC):
     latent_channels: int
     downsample: int
     trainable: bool
+    regularized: bool = True
     image_channels: int = 3
 
     @abstractmethod
@@ -76,7 +78,7 @@ class FirstStage(nn.Module, ABC):
         return {}
 
     def code_counts(self, z: Float[Tensor, "b c h w"]) -> Int[Tensor, " k"] | None:
-        """How many of the raw latents each code of the codebook stands for; None where there is no codebook."""
+        """How many of the raw latents each code stands for; None where latents are not quantised."""
         return None
 
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:

@@ -43,6 +43,23 @@ def code_use(counts: Int[Tensor, " k"]) -> tuple[float, float]:
     return float((counts > 0).double().mean()), float(torch.exp(-torch.special.xlogy(p, p).sum()))
 
 
+def counts_of(index: Int[Tensor, " n"], codes: int) -> Int[Tensor, " k"]:
+    """How often each of `codes` codes was chosen; bincount would wait for the device, to see how long it gets."""
+    return torch.zeros(codes, dtype=torch.int64, device=index.device).index_add_(0, index, torch.ones_like(index))
+
+
+def take_statistics(usage: Int[Tensor, " k"]) -> dict[str, float]:
+    """codebook_usage: share of the codes in use; codebook_perplexity: exp(entropy) of their use, in [1, k].
+
+    The counts start again from 0. Empty where there are none.
+    """
+    if int(usage.sum()) == 0:
+        return {}
+    share, perplexity = code_use(usage)
+    usage.zero_()
+    return {"codebook_usage": share, "codebook_perplexity": perplexity}
+
+
 @torch.no_grad()
 def k_means(rows: Float[Tensor, "n d"], count: int, rounds: int = KMEANS_ROUNDS) -> Float[Tensor, "k d"]:
     """Centres of `count` clusters by Lloyd's algorithm (Lloyd 1982) from the seeds of k-means++ (Arthur and
@@ -225,8 +242,7 @@ class Codebook(nn.Module):
             self.ema_count[where], self.ema_sum[where] = 1.0, codes
 
     def _remember(self, flat: Tensor, index: Tensor) -> None:
-        # bincount would wait for the device, to see how long its result is
-        counts = torch.zeros_like(self.usage).index_add_(0, index, torch.ones_like(index))
+        counts = counts_of(index, self.n_embed)
         self.usage += counts
         self.used += counts
         rows = spread(flat, min(flat.shape[0], self.n_embed)).to(self.recent.dtype)
@@ -264,13 +280,5 @@ class Codebook(nn.Module):
         return len(dead) if available > 0 else 0
 
     def statistics(self) -> dict[str, float]:
-        """codebook_usage: share of the codes in use; codebook_perplexity: exp(entropy) of their use, in [1, n_embed].
-
-        The counts start again. Empty where nothing was quantised since the last call.
-        """
-        total = int(self.usage.sum())
-        if total == 0:
-            return {}
-        usage, perplexity = code_use(self.usage)
-        self.usage.zero_()
-        return {"codebook_usage": usage, "codebook_perplexity": perplexity}
+        """The use of codes since the last call, see `take_statistics`."""
+        return take_statistics(self.usage)

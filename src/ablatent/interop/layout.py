@@ -24,7 +24,8 @@ def on_meta(config: Mapping[str, Any]) -> nn.Module:
     """The network of a node (`_target_` and its arguments) without memory for its weights; ConfigError for others."""
     name = str(config["_target_"]).rsplit(".", 1)[-1]
     if name not in CLASSES:
-        raise ConfigError("key", f"a network that other programs have ({', '.join(CLASSES)})", name)
+        do = "Train one of these for another program; model.safetensors of the stage has the tensors of this one."
+        raise ConfigError("key", f"a network that other programs have ({', '.join(CLASSES)})", name, do)
     arguments = {k: v for k, v in config.items() if k != "_target_"}
     with torch.device("meta"):
         return CLASSES[name](**arguments)

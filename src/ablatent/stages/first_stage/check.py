@@ -43,6 +43,9 @@ def check_first_stage(config: Config) -> None:
         raise ConfigError("data.channels", expected, channels, "Or choose first_stage=kl, vq or identity.")
     check_weights_found(node)
     if model.trainable and "loss" in node:  # imported weights come without
+        if not model.regularized and (weight := node["loss"].get("regularizer_weight")):
+            expected = "0: this first stage has no term that it would weigh"
+            raise ConfigError("first_stage.loss.regularizer_weight", expected, weight)
         explained("first_stage.loss", lambda: _loss(node["loss"]))
 
 
