@@ -29,6 +29,8 @@ def preset_values(preset: str) -> Any:
 def option_of(group: str, name: str, preset: str = "tiny", **changes: Any) -> Option:
     """An option of a group, with those that stand inside it. changes: of values, also of those that are mandatory."""
     raw = read_yaml(CONF / group / f"{name}.yaml")
+    for below in [d.removesuffix("@_here_") for d in raw.get("defaults", []) if str(d).endswith("@_here_")]:
+        raw = {**read_yaml(CONF / group / f"{below}.yaml"), **raw}
     inside = [entry.popitem() for entry in raw.get("defaults", []) if isinstance(entry, dict)]
     parts = {place.partition("@")[2]: (place.strip("/").partition("@")[0], option) for place, option in inside}
     nodes = {key: read_yaml(CONF / part / f"{option}.yaml") for key, (part, option) in parts.items()}

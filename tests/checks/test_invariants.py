@@ -44,7 +44,11 @@ def option(group: str, name: str) -> Option:
     return option_of(group, name)
 
 
-VARIANTS = [("weighting", "min_snr", {"gamma": 1.0}), ("weighting", "p2", {"k": 0.5, "gamma": 2.0})]
+VARIANTS: list[tuple[str, str, dict[str, float]]] = [
+    ("weighting", "min_snr", {"gamma": 1.0}),
+    ("weighting", "p2", {"k": 0.5, "gamma": 2.0}),
+    ("network", "dit", {"qk_norm": True, "freq_shift": True}),
+]
 
 
 @pytest.mark.parametrize(("group", "name", "values"), VARIANTS)

@@ -131,7 +131,7 @@ REFUSED = {
     "down_block_types": (["SkipDownBlock2D", "AttnDownBlock2D"], "SkipDownBlock2D"),
     "block_out_channels": ([128, 320], "multiples"),
     "layers_per_block": (2, "missing: down_blocks"),
-    "_class_name": ("Transformer2DModel", "UNet2DConditionModel"),
+    "_class_name": ("UNet3DConditionModel", "UNet2DConditionModel"),
 }
 
 

@@ -6,38 +6,78 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ablatent.checks.network import T2, filled, noise
+from ablatent.checks.network import T2, built, filled, noise
 from ablatent.conditioning.class_label import ClassLabel
 from ablatent.core.errors import ConfigError
 from ablatent.core.types import Cond
 from ablatent.networks.dit import DiT, DiTBlock, position_embedding
+from ablatent.networks.transformer import Attention
+from options import option_of
 
+# Size → patch → parameters with 1000 classes, learned variances of 4 channels and the positions of 32 x 32 latents.
+COUNTS = {
+    "s": {2: 32_963_360, 4: 32_945_024, 8: 33_148_160},
+    "b": {2: 130_512_416, 4: 130_475_648, 8: 130_881_536},
+    "l": {2: 458_102_816, 4: 458_053_760, 8: 458_594_816},
+    "xl": {2: 675_129_632, 4: 675_074_432, 8: 675_683_072},
+}
 TINY: dict[str, Any] = {"in_channels": 4, "out_channels": 4, "width": 16, "depth": 2, "head_channels": 8}
 
 
-@pytest.mark.parametrize(
-    ("millions", "width", "depth", "head_channels"),
-    [(33, 384, 12, 64), (130, 768, 12, 64), (458, 1024, 24, 64), (675, 1152, 28, 72)],
-)
-def test_parameter_counts_of_the_paper(millions: int, width: int, depth: int, head_channels: int) -> None:
-    with torch.device("meta"):
-        classes = ClassLabel(1000, width, inject="vector")
-        net = DiT(
-            in_channels=4,
-            out_channels=8,
-            width=width,
-            depth=depth,
-            patch_size=2,
-            head_channels=head_channels,
-            vector_dim=classes.vector_dim,
-        )
+def learned(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
 
-    def size(module: nn.Module) -> float:
-        return sum(p.numel() for p in module.parameters()) / 1e6
 
-    assert size(net) + size(classes) == pytest.approx(millions, rel=0.03)
-    # The paper adds the class embedding to the time embedding as it is, without an MLP.
-    assert round(size(net) + size(classes) - size(net.vector_mlp)) == millions
+@pytest.mark.parametrize(("name", "millions"), [("s", 33), ("b", 130), ("l", 458), ("xl", 675)])
+def test_parameter_counts_of_the_paper(name: str, millions: int) -> None:
+    """Table 1 is for patches of 2. Its code counts the fixed position embedding, too: 675,129,632 for DiT-XL/2."""
+    node = option_of("network", f"dit/{name}")
+    for patch_size in (2, 4, 8):
+        with torch.device("meta"):
+            classes = ClassLabel(1000, node.node["width"], inject="vector")
+            shapes = {"out_channels": 8, "vector_dim": classes.vector_dim}
+            count = learned(built(node, patch_size=patch_size, **shapes)) + learned(classes)
+        assert round(count / 1e6) == millions or patch_size > 2
+        fixed = (32 // patch_size) ** 2 * node.node["width"]
+        assert count + fixed == COUNTS[name][patch_size]
+
+
+def test_a_vector_is_added_as_it_is_where_it_has_no_mlp() -> None:
+    net = filled(DiT(**TINY, vector_dim=16, vector_mlp=False))
+    x, vector = noise(2, 4, 8, 8), noise(2, 16, seed=1)
+    with torch.no_grad():
+        given = net(x, T2, Cond(vector=vector))
+        net.time_mlp.register_forward_hook(lambda module, args, out: out + vector)
+        torch.testing.assert_close(net(x, T2, Cond(vector=torch.zeros(2, 16))), given)
+    with pytest.raises(ConfigError, match=r"network\.vector_mlp: .* \(conditioner\.dim=16\); got 'false, with 5"):
+        DiT(**TINY, vector_dim=5, vector_mlp=False)
+
+
+@pytest.mark.parametrize("context_dim", [None, 6])
+def test_attention_with_qk_norm_does_not_sharpen_with_the_weights(context_dim: int | None) -> None:
+    torch.manual_seed(0)
+    plain, normed = (Attention(16, 2, context_dim, bias=False, qk_norm=on) for on in (False, True))
+    x, context = noise(2, 9, 16), None if context_dim is None else noise(2, 3, context_dim, seed=1)
+    with torch.no_grad():
+        before = [a(x, context) for a in (plain, normed)]
+        for attention in (plain, normed):
+            attention.to_q.weight *= 100
+            attention.to_k.weight *= 100
+        after = [a(x, context) for a in (plain, normed)]
+    torch.testing.assert_close(after[1], before[1], atol=1e-4, rtol=1e-4)
+    assert float((after[0] - before[0]).abs().max()) > 0.1
+
+
+def test_qk_norm_learns_one_factor_a_channel_and_works_under_autocast() -> None:
+    net = filled(DiT(**TINY, context_dim=6, qk_norm=True))
+    extra = {k: v.shape for k, v in net.state_dict().items() if k not in DiT(**TINY, context_dim=6).state_dict()}
+    names = [f"blocks.{i}.{a}_attn.norm_{x}.weight" for i in (0, 1) for a in ("self", "cross") for x in "qk"]
+    assert extra == dict.fromkeys(names, (8,))
+    x, cond = noise(2, 4, 8, 8), Cond(tokens=noise(2, 3, 6, seed=1))
+    with torch.no_grad():
+        full = net(x, T2, cond)
+        with torch.autocast("cpu", torch.bfloat16):
+            torch.testing.assert_close(net(x, T2, cond).float(), full, atol=0.05, rtol=0.05)
 
 
 @pytest.mark.parametrize("context_dim", [None, 6])
@@ -120,17 +160,13 @@ RENAMED_IN_BLOCK = {
 
 
 def test_equals_diffusers_on_the_same_weights() -> None:
-    """The class embedding is zero there and absent here. Each of their blocks has a time embedding of its own, and
-    their frequencies end at 1 / max_period where those of the paper's code (and ours) end one step before."""
+    """The class embedding is zero there and absent here. Each block there has a time embedding of its own."""
     reference_of = pytest.importorskip("diffusers.models.transformers.dit_transformer_2d").DiTTransformer2DModel
-    ours = filled(DiT(in_channels=4, out_channels=8, width=16, depth=2, patch_size=2, head_channels=8))
+    ours = filled(DiT(**TINY | {"out_channels": 8}, freq_shift=True))
     reference = reference_of(
         num_attention_heads=2, attention_head_dim=8, in_channels=4, out_channels=8, num_layers=2, sample_size=8,
         num_embeds_ada_norm=3, norm_eps=1e-6,
     ).eval()  # fmt: skip
-    for module in reference.modules():
-        if type(module).__name__ == "Timesteps":
-            module.downscale_freq_shift = 0
     state: dict[str, Tensor] = {k: torch.zeros_like(v) for k, v in reference.state_dict().items()}
     names = dict(RENAMED)
     for i in range(2):

@@ -11,9 +11,9 @@ def load(model: str, store: str | Path = "store", *, size: int | None = None, de
 
     model: SWEEP:JOB (the id of a sweep, and the index or name of a job), the key of a diffusion or imported stage, or
     the id of a W&B run; the names that `do=sample model=…` takes. store: the folder of the store, of which nothing is
-    changed. size: side in pixels of an imported model's images, which does not follow from its weights; None: 256.
-    device: auto (a GPU where torch sees one), cpu or gpu. Sampler, guidance and batch size are those of the model's
-    job. Raises ConfigError for a store, a model or a device that is not there.
+    changed. size: side in pixels of an imported model's images; None: as its file has it (that of a DiT does), else
+    256. device: auto (a GPU where torch sees one), cpu or gpu. Sampler, guidance and batch size are those of the
+    model's job. Raises ConfigError for a store, a model or a device that is not there.
     """
     if not isinstance(model, str):
         do = "ablatent.load('20260101-120000-ab12:0', store='store')"

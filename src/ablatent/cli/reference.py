@@ -53,7 +53,8 @@ def _section(key: str, field: Field) -> str:
         entries = entries_of(field.hint)
         named = not node and entries is not None and is_subclass(places_of(entries)[0], origin_of_class(Fields))
         rows = {"": _entry(f"{key}.NAME", places_of(entries)[0]) if named else leaves(key, node, field)}
-    listed = f": {', '.join(f'`{f.stem}`' for f in files)}" if files else ""
+    options = sorted(f.relative_to(conf_folder() / key).with_suffix("") for f in (conf_folder() / key).rglob("*.yaml"))
+    listed = f": {', '.join(f'`{name.as_posix()}`' for name in options)}" if options else ""
     return f"## {key}\n\n{field.meaning[:1].upper()}{field.meaning[1:]}{listed}.\n\n{_table(rows)}"
 
 

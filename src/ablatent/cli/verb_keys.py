@@ -61,7 +61,9 @@ class SampleKeys(Fields):
     n: Annotated[Count, "images, of each prompt"]
     out: Annotated[Text | None, "folder of the PNG files; null: a new one below samples/"]
     repeat: Annotated[Text | None, "a PNG file of do=sample, which is made again"]
-    size: Annotated[Count | None, "side in pixels of the images of an imported model; null: 256"]
+    size: Annotated[
+        Count | None, "side in pixels of the images of an imported model; null: as its file has it, else 256"
+    ]
 
 
 class ImportOptions(Fields):
@@ -75,6 +77,7 @@ class ImportOptions(Fields):
     beta_end: Annotated[float, Gt(0), Lt(1), "variance of the last step"] | None
     scale_factor: Annotated[Positive | None, "by which raw latents are multiplied"]
     null_label: Annotated[bool, "the last row of a class embedding is the null class"]
+    freq_shift: Annotated[bool, "of a DiT: frequencies of the time as diffusers has them; the paper: false"]
 
 
 class ExportOptions(Fields):

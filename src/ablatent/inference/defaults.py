@@ -26,5 +26,3 @@ DEFAULTS: dict[str, Any] = {
 }  # fmt: skip
 INPAINT = node_of(Inpaint, **asdict(Inpaint()))
 """The task in place of plain sampling, of a model that was trained to fill holes: it reads an image and a mask."""
-IMPORTED_SIZE = 256
-"""Side in pixels of the images of released models where `size` is not given: it does not follow from the weights."""

@@ -63,7 +63,7 @@ class Diffusion:
 
     network: its whole node; weights: "raw" and "ema", those that are there, → name → tensor; chosen: the one of them
     for formats with one; normalizer: {shift, scale} of raw latents, a value a channel; steps: of its training; text:
-    the node of its text transformer, None without.
+    the node of its text transformer, None without; latent_size: side of the latents, None where it is not known.
     """
 
     network: dict[str, Any]
@@ -75,6 +75,7 @@ class Diffusion:
     ema_decay: float
     steps: int
     text: dict[str, Any] | None = None
+    latent_size: int | None = None
 
     @property
     def betas(self) -> Tensor:
@@ -140,6 +141,7 @@ def gather(store: Store, artifact: Artifact, weights: str, snapshot: str | int) 
             ema_decay=0.9999,
             steps=0,
             text=_text(config["conditioner"]),
+            latent_size=config.get("latent_size"),
         )
         return Gathered(None if first is None else _first_stage(first), found)
     if first is None:
@@ -155,6 +157,7 @@ def gather(store: Store, artifact: Artifact, weights: str, snapshot: str | int) 
         ema_decay=float(config["training"]["ema"]["decay"]),
         steps=int(config["training"]["steps"]),
         text=_text(config["conditioner"]),
+        latent_size=int(latents.json("summary.json")["shape"][1]),
     )
     return Gathered(_first_stage(first), found)
 
@@ -253,7 +256,8 @@ def _compvis(found: Gathered, folder: Path) -> list[str]:
 
 
 def _diffusers(found: Gathered, folder: Path) -> list[str]:
-    """Write a model's folder for a first stage; unet, vae or vqvae, and scheduler for a diffusion network."""
+    """Write a model's folder for a first stage; unet or transformer, vae or vqvae, and scheduler for a diffusion
+    network."""
     first, diffusion = found.first_stage, found.diffusion
     scale = 1.0 if diffusion is None else diffusion.scale_factor or 1.0
     autoencoder = None if first is None else diffusers.first_stage_out(*first, scale)
@@ -261,9 +265,11 @@ def _diffusers(found: Gathered, folder: Path) -> list[str]:
         if autoencoder is None:
             raise ConfigError("key", "an artifact with weights", "a first stage without any")
         return [_model(folder, *autoencoder)]
-    unet = diffusers.unet_out(diffusion.network, network_of(diffusion.weights[diffusion.chosen]))
+    state, rows = network_of(diffusion.weights[diffusion.chosen]), diffusion.class_rows
+    network = diffusers.network_out(diffusion.network, state, rows, diffusion.latent_size)
     scheduler = diffusers.scheduler_out(diffusion.schedule, diffusion.parameterization, diffusion.betas.tolist())
-    messages = [_model(folder / "unet", *unet) + f" ({diffusion.chosen})"]
+    messages = [_model(folder / network.folder, network.config, network.tensors) + f" ({diffusion.chosen})"]
+    messages += network.messages
     if autoencoder is not None:
         name = "vae" if autoencoder[0]["_class_name"] == "AutoencoderKL" else "vqvae"
         messages.append(_model(folder / name, *autoencoder))
@@ -273,8 +279,8 @@ def _diffusers(found: Gathered, folder: Path) -> list[str]:
     if diffusion.text is not None:
         text_config, text_state = text.diffusers_out(diffusion.text, diffusion.conditioner)
         messages.append(_model(folder / diffusers.TEXT, text_config, text_state, diffusers.TEXT_WEIGHTS[0]))
-    if diffusion.class_rows is not None:
-        write_tensors(folder / "class_embedding.safetensors", {"embedding.weight": diffusion.class_rows})
+    if rows is not None and not network.has_classes:
+        write_tensors(folder / "class_embedding.safetensors", {"embedding.weight": rows})
         messages.append(
             f"{folder}/class_embedding.safetensors: a row a class, then the null class; diffusers has no model for it"
         )

@@ -20,7 +20,7 @@ from ablatent.core.verbose import detail
 from ablatent.data.base import Annotations
 from ablatent.data.tensors import to_images
 from ablatent.inference.arguments import check_latents, check_objects, pixels_of, request_of_arguments
-from ablatent.inference.defaults import DEFAULTS, IMPORTED_SIZE, INPAINT, node_of
+from ablatent.inference.defaults import DEFAULTS, INPAINT, node_of
 from ablatent.inference.model_reference import Reference, find
 from ablatent.inference.request import Request, RequestResolver
 from ablatent.samplers.base import Sampler
@@ -247,7 +247,7 @@ class Pipeline:
         """The model, by its weights that the options of `samples` choose."""
         options = self.config["samples"]
         if self.reference.imported:
-            model = load_imported(self._inputs, options["weights"], self.size or IMPORTED_SIZE)
+            model = load_imported(self._inputs, options["weights"], self.size)
         else:
             trained = self._inputs.open(DiffusionKind.name)
             detail(f"weights: {options['weights']} after step {options['snapshot']}, of {trained.path}")

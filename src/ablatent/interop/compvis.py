@@ -13,17 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ablatent.conditioning.class_label import ClassLabel
 from ablatent.core.errors import DataError
-from ablatent.core.targets import TARGET, target_of
 from ablatent.core.tensor_files import read_tensors
 from ablatent.interop import text
 from ablatent.interop.compvis_names import autoencoder_entries, unet_entries
 from ablatent.interop.compvis_shapes import autoencoder_config, schedule_of, unet_config
 from ablatent.interop.layout import check_groups, fresh_buffers, on_meta
-from ablatent.interop.parts import EPS, DiffusionPart, FirstStagePart, Parts, diffusion_config, weights_of
+from ablatent.interop.parts import EPS, DiffusionPart, FirstStagePart, Parts, class_label, diffusion_config, weights_of
 from ablatent.interop.published import Options
 from ablatent.interop.renaming import check_finite, to_external, to_internal
+from ablatent.networks.unet import UNet
 
 GROUPS = 32
 FIRST_STAGE, UNET, EMA, COND = "first_stage_model.", "model.diffusion_model.", "model_ema.", "cond_stage_model."
@@ -192,9 +191,7 @@ def _classes(
     check_finite({CLASS_ROWS: rows}, "class embedding")
     if not options.null_label:
         rows = torch.cat([rows, torch.zeros_like(rows[:1])])
-    dim = rows.shape[1]
-    fields = {"classes": len(rows) - 1, "inject": widths[dim], "dim": dim, "dropout": 0.1}
-    return {TARGET: target_of(ClassLabel), **fields}, {"embedding.weight": rows}
+    return class_label(rows, widths[rows.shape[1]]), {"embedding.weight": rows}
 
 
 def _short(schedule: Mapping[str, Any]) -> str:
@@ -211,6 +208,6 @@ def first_stage_out(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> d
 
 def unet_out(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A UNet's tensors by CompVis names; ConfigError, DataError where there is no such network."""
-    model = on_meta(config)
+    model = on_meta(config, UNet)
     check_groups(model, GROUPS, "export")
     return to_external(state, unet_entries(config, model))

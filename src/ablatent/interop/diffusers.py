@@ -1,6 +1,8 @@
-"""Folders of diffusers: a model (config.json and its weights), or a pipeline (unet, vae or vqvae, scheduler)."""
+"""Folders of diffusers: a model (config.json and its weights), or a pipeline (unet or transformer, vae or vqvae,
+scheduler)."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,16 @@ from ablatent.core.targets import TARGET, target_of
 from ablatent.core.tensor_files import read_tensors, shards_of
 from ablatent.diffusion.parameterization import X0, Eps, Parameterization, V
 from ablatent.interop import diffusers_config as fields
+from ablatent.interop import diffusers_dit as dit
 from ablatent.interop import text
+from ablatent.interop.diffusers_fields import AUTOENCODERS, DITS, check
 from ablatent.interop.diffusers_names import autoencoder_entries, current, unet_entries
 from ablatent.interop.layout import check_groups, fresh_buffers, normal_groups, on_meta
-from ablatent.interop.parts import EPS, DiffusionPart, FirstStagePart, Parts, diffusion_config, weights_of
-from ablatent.interop.published import Options, published
+from ablatent.interop.parts import EPS, DiffusionPart, FirstStagePart, Parts, class_label, diffusion_config, weights_of
+from ablatent.interop.published import DIT, Options, Published, published
 from ablatent.interop.renaming import to_external, to_internal
+from ablatent.networks.dit import DiT
+from ablatent.networks.unet import UNet
 from ablatent.schedules.base import NoiseSchedule
 from ablatent.schedules.cosine import Cosine
 from ablatent.schedules.custom import Custom
@@ -29,7 +35,8 @@ WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 TEXT, TEXT_WEIGHTS = "bert", ("model.safetensors", "pytorch_model.bin")
 VARIANTS = ("fp16", "bf16", "fp32")
 """Of the same weights, which stand in file names: diffusion_pytorch_model.fp16.safetensors."""
-MODELS = {"vae": "first_stage", "vqvae": "first_stage", "unet": "diffusion"}
+MODELS = {"vae": "first_stage", "vqvae": "first_stage", "unet": "diffusion", "transformer": "diffusion"}
+FREQUENCIES = "network.freq_shift is false, and diffusers computes with true: outputs differ there"
 _PARAMETERIZATIONS: dict[str, type[Parameterization]] = {"epsilon": Eps, "v_prediction": V, "sample": X0}
 _SCHEDULES: dict[str, type[NoiseSchedule]] = {"linear": Linear, "scaled_linear": ScaledLinear}
 
@@ -47,7 +54,7 @@ def read(path: Path, options: Options | None) -> Parts:
     scale = None
     for model in models:
         settings = _json(model / CONFIG)
-        autoencoder = fields.check(settings, str(model / CONFIG)) in fields.AUTOENCODERS
+        autoencoder = check(settings, str(model / CONFIG)) in AUTOENCODERS
         if not autoencoder and options is None:
             continue
         weights = current(read_tensors(chosen or _weights(model)))
@@ -137,14 +144,26 @@ def _first_stage(settings: Mapping[str, Any], weights: Mapping[str, Tensor], fol
 def _diffusion(
     settings: Mapping[str, Any], weights: Mapping[str, Tensor], folder: Path, options: Options, notes: list[str]
 ) -> DiffusionPart:
-    config = fields.unet_in(settings, str(folder / CONFIG))
-    model = on_meta(config)
-    check_groups(model, settings.get("norm_num_groups", 32), str(folder / CONFIG))
-    state = to_internal(weights, unet_entries(config, model), model.state_dict(), str(folder))
+    what, conditioner, rows, side = str(folder / CONFIG), None, {}, None
+    if settings["_class_name"] in DITS:
+        config = dit.network_in(settings, what, options.freq_shift)
+        state, table = dit.weights_in(config, weights, str(folder))
+        conditioner, rows = class_label(table, "vector"), {"embedding.weight": table}
+        side = dit.latent_size(settings)
+        notes.append(
+            f"frequencies of the time: freq_shift={options.freq_shift} (diffusers computes with true, Peebles & Xie "
+            "trained with false; key interop.freq_shift)"
+        )
+    else:
+        config = fields.unet_in(settings, what)
+        model = on_meta(config)
+        check_groups(model, settings.get("norm_num_groups", 32), what)
+        state = to_internal(weights, unet_entries(config, model), model.state_dict(), str(folder))
     places = [folder / "scheduler" / SCHEDULER, folder.parent / "scheduler" / SCHEDULER]
     found = next((p for p in places if p.is_file()), None)
     schedule, parameterization = _scheduler(None if found is None else _json(found), config, options, found, notes)
-    return DiffusionPart(diffusion_config(config, schedule, parameterization), weights_of({"raw": state}, {}))
+    whole = diffusion_config(config, schedule, parameterization, conditioner, latent_size=side)
+    return DiffusionPart(whole, weights_of({"raw": state}, rows))
 
 
 def _scheduler(
@@ -153,15 +172,15 @@ def _scheduler(
     """(schedule, parameterization) of a scheduler's configuration; as published where there is none."""
     node: dict[str, Any]
     if settings is None:
-        total = config["in_channels"] + config["spatial_channels"]
-        model = published(config["ch"], config["ch_mult"], config["context_dim"], total)
+        model = _published(config)
+        kind_of_betas = Linear if model.linear else ScaledLinear
         start, end = options.beta_start or model.betas[0], options.beta_end or model.betas[1]
         node = {"T": options.T, "beta_start": start, "beta_end": end, "zero_terminal_snr": False}
         notes.append(
-            f"schedule: {ScaledLinear.__name__} T={options.T} beta_start={start:g} beta_end={end:g}, eps "
+            f"schedule: {kind_of_betas.__name__} T={options.T} beta_start={start:g} beta_end={end:g}, eps "
             f"(from {model.name}; keys interop.T, interop.beta_start, interop.beta_end)"
         )
-        return {TARGET: target_of(ScaledLinear), **node}, dict(EPS)
+        return {TARGET: target_of(kind_of_betas), **node}, dict(EPS)
     zero, kind = bool(settings.get("rescale_betas_zero_snr", False)), settings.get("beta_schedule", "linear")
     T = settings.get("num_train_timesteps", 1000)
     if settings.get("trained_betas") is not None:
@@ -194,12 +213,18 @@ def _scale(parts: Parts, options: Options, scale: float | None) -> None:
     if options.scale_factor is not None:
         scale, source = options.scale_factor, "interop"
     elif scale is None:
-        network = parts.diffusion.config["network"]
-        total = network["in_channels"] + network["spatial_channels"]
-        model = published(network["ch"], network["ch_mult"], network["context_dim"], total)
+        model = _published(parts.diffusion.config["network"])
         scale, source = model.scale, model.name
     parts.diffusion.config["scale_factor"] = float(scale)
     parts.notes.append(f"scale of the latents: {scale:g} (from {source}; key interop.scale_factor)")
+
+
+def _published(network: Mapping[str, Any]) -> Published:
+    """The released model of a network node."""
+    if network[TARGET] == target_of(DiT):
+        return DIT
+    total = network["in_channels"] + network["spatial_channels"]
+    return published(network["ch"], network["ch_mult"], network["context_dim"], total)
 
 
 def first_stage_out(
@@ -211,9 +236,34 @@ def first_stage_out(
     return fields.autoencoder_out(config, _groups(model), scale), to_external(state, table)
 
 
+@dataclass(frozen=True)
+class NetworkOut:
+    """A diffusion network as diffusers has it. folder: in a pipeline; config: its config.json; has_classes: the
+    embedding of the classes is among the tensors; messages: on what the format cannot hold."""
+
+    folder: str
+    config: dict[str, Any]
+    tensors: dict[str, Tensor]
+    has_classes: bool = False
+    messages: tuple[str, ...] = ()
+
+
+def network_out(
+    config: Mapping[str, Any], state: Mapping[str, Tensor], rows: Tensor | None, side: int | None
+) -> NetworkOut:
+    """A network node with its tensors. rows: of a conditioner of classes; side: of the latents, where it is known.
+
+    Raises DataError, ConfigError where diffusers has no such network.
+    """
+    if config[TARGET] != target_of(DiT):
+        return NetworkOut("unet", *unet_out(config, state))
+    messages = () if config["freq_shift"] else (FREQUENCIES,)
+    return NetworkOut("transformer", *dit.model_out(config, state, rows, side), True, messages)
+
+
 def unet_out(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """(config.json, tensors) of a UNet; DataError, ConfigError where diffusers has no such network."""
-    model = on_meta(config)
+    model = on_meta(config, UNet)
     return fields.unet_out(config, _groups(model)), to_external(state, unet_entries(config, model))
 
 

@@ -13,19 +13,24 @@ from ablatent.first_stage.vq import VQAutoencoder
 from ablatent.interop.renaming import Leaf, Place
 from ablatent.networks.blocks import SelfAttention2d
 from ablatent.networks.common import head_count
+from ablatent.networks.dit import DiT
 from ablatent.networks.transformer import Attention
 from ablatent.networks.unet import UNet
 
-CLASSES: dict[str, type[nn.Module]] = {c.__name__: c for c in (KLAutoencoder, VQAutoencoder, UNet)}
+CLASSES: dict[str, type[nn.Module]] = {c.__name__: c for c in (KLAutoencoder, VQAutoencoder, UNet, DiT)}
 """The networks that other programs have, too, by name."""
 
 
-def on_meta(config: Mapping[str, Any]) -> nn.Module:
-    """The network of a node (`_target_` and its arguments) without memory for its weights; ConfigError for others."""
+def on_meta(config: Mapping[str, Any], base: type[nn.Module] = nn.Module) -> nn.Module:
+    """The network of a node (`_target_` and its arguments) without memory for its weights; ConfigError for others.
+
+    base: of the networks that a format has.
+    """
     name = str(config["_target_"]).rsplit(".", 1)[-1]
-    if name not in CLASSES:
-        do = "Train one of these for another program; model.safetensors of the stage has the tensors of this one."
-        raise ConfigError("key", f"a network that other programs have ({', '.join(CLASSES)})", name, do)
+    there = [known for known, kind in CLASSES.items() if issubclass(kind, base)]
+    if name not in there:
+        do = "Train one of these for another program; the stage's own files have the tensors of this one."
+        raise ConfigError("key", f"a network that the other program has ({', '.join(there)})", name, do)
     arguments = {k: v for k, v in config.items() if k != "_target_"}
     with torch.device("meta"):
         return CLASSES[name](**arguments)
@@ -136,9 +141,11 @@ def heads_by_width(config: Mapping[str, Any]) -> dict[int, int]:
     return {w: head_count(w, config["heads"], config["head_channels"]) for w in sorted(widths)}
 
 
-def attention_heads(model: nn.Module) -> list[int]:
-    """The heads of every attention of a UNet, in order."""
-    return [m.heads for m in model.modules() if isinstance(m, SelfAttention2d | Attention)]
+def beyond_shapes(model: nn.Module) -> list[int]:
+    """What decides a network's outputs and does not follow from the shapes of its tensors: the heads of every
+    attention, in order, and how a DiT embeds the time."""
+    heads = [m.heads for m in model.modules() if isinstance(m, SelfAttention2d | Attention)]
+    return heads + [int(m.freq_shift) for m in model.modules() if isinstance(m, DiT)]
 
 
 def normal_groups(model: nn.Module) -> set[int]:

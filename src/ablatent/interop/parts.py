@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ablatent.conditioning.class_label import ClassLabel
 from ablatent.core.targets import TARGET, target_of
 from ablatent.core.weights import digest_tensors
 from ablatent.diffusion.parameterization import Eps
@@ -29,11 +30,11 @@ class FirstStagePart:
 
 @dataclass(frozen=True)
 class DiffusionPart:
-    """A UNet and what it was trained with.
+    """A network and what it was trained with.
 
     config: nodes `network` (complete), `schedule`, `parameterization`, `conditioner` (None: not read), and
-    `learned_variance`, `scale_factor`. weights: "raw" and "ema", those that there are; names start with network. and
-    conditioner., as in a diffusion stage.
+    `learned_variance`, `scale_factor`, `latent_size` (side of the latents, None: not known). weights: "raw" and "ema",
+    those that there are; names start with network. and conditioner., as in a diffusion stage.
     """
 
     config: dict[str, Any]
@@ -51,6 +52,7 @@ def diffusion_config(
     parameterization: dict[str, Any],
     conditioner: dict[str, Any] | None = None,
     scale_factor: float = 1.0,
+    latent_size: int | None = None,
 ) -> dict[str, Any]:
     """The config of a `DiffusionPart`. A network of twice as many output channels has learned variances."""
     return {
@@ -60,7 +62,14 @@ def diffusion_config(
         "conditioner": conditioner,
         "learned_variance": network["out_channels"] == 2 * network["in_channels"],
         "scale_factor": scale_factor,
+        "latent_size": latent_size,
     }
+
+
+def class_label(rows: Tensor, inject: str) -> dict[str, Any]:
+    """The conditioner node of an embedding of classes, whose last row is the null class. inject: tokens | vector."""
+    fields = {"classes": len(rows) - 1, "inject": inject, "dim": rows.shape[1], "dropout": 0.1}
+    return {TARGET: target_of(ClassLabel), **fields}
 
 
 @dataclass

@@ -16,7 +16,8 @@ class Published:
     """A released model.
 
     ch, ch_mult, context_dim: arguments of its UNet; channels: of the input, condition included; None: any. heads or
-    head_channels: of its attention. betas: the first and the last. scale: by which raw latents are multiplied.
+    head_channels: of its attention. betas: the first and the last; linear: they are linear in t, not their square
+    roots. scale: by which raw latents are multiplied.
     """
 
     name: str
@@ -28,9 +29,12 @@ class Published:
     heads: int | None = None
     head_channels: int | None = None
     betas: tuple[float, float]
+    linear: bool = False
     scale: float = 1.0
 
 
+DIT = Published("DiT (Peebles & Xie 2023)", 0, (), betas=(0.0001, 0.02), linear=True, scale=0.18215)
+"""Of every size: latents of stable-diffusion's autoencoder, and the betas of Ho et al. 2020."""
 MODELS = (
     Published(
         "CelebA-HQ, FFHQ, LSUN-Bedrooms LDM-4", 224, (1, 2, 3, 4), channels=3, head_channels=32, betas=(0.0015, 0.0195)
@@ -103,6 +107,7 @@ class Options:
     heads, head_channels: attention of the UNet, one of them. heads_first: the rows of its fused query, key and value
     are ordered by head first (as released), or by query, key and value first. T, beta_start, beta_end: the schedule.
     scale_factor: by which raw latents are multiplied. null_label: the last row of a class embedding is the null class.
+    freq_shift: of a DiT, whose files do not say it.
     """
 
     heads: int | None = None
@@ -113,6 +118,7 @@ class Options:
     beta_end: float | None = None
     scale_factor: float | None = None
     null_label: bool = True
+    freq_shift: bool = True
 
     @staticmethod
     def of(node: Mapping[str, Any]) -> "Options":

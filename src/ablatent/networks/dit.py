@@ -1,6 +1,6 @@
 """The diffusion transformer with adaLN-zero blocks (DiT, Peebles & Xie 2023), with cross-attention for tokens."""
 
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -49,10 +49,14 @@ class DiTBlock(nn.Module):
     zero, so that all gates are closed and the block starts as the identity.
     """
 
-    def __init__(self, width: int, heads: int, hidden: int, context_dim: int | None, dropout: float) -> None:
+    def __init__(
+        self, width: int, heads: int, hidden: int, context_dim: int | None, dropout: float, qk_norm: bool
+    ) -> None:
         super().__init__()
-        self.self_attn = Attention(width, heads, bias=True)
-        self.cross_attn = None if context_dim is None else Attention(width, heads, context_dim, bias=True)
+        self.self_attn = Attention(width, heads, bias=True, qk_norm=qk_norm)
+        self.cross_attn = None
+        if context_dim is not None:
+            self.cross_attn = Attention(width, heads, context_dim, bias=True, qk_norm=qk_norm)
         self.mlp = nn.Sequential(
             nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Dropout(dropout), nn.Linear(hidden, width)
         )
@@ -83,10 +87,15 @@ class DiT(nn.Module):
     in_channels, out_channels: of x_t and of the output (twice as many with a learned variance). width: of the
     transformer, divisible by four. depth: blocks. patch_size: side of a patch, of which one becomes one token.
     heads or head_channels: one of them, the other null. mlp_ratio: width inside the MLPs over `width`.
-    context_dim: width of `cond.tokens`, read by cross-attention in every block. vector_dim: width of `cond.vector`.
-    spatial_channels: channels of `cond.spatial`, concatenated to x_t. dropout: inside the MLPs. checkpointing: trade
-    compute for memory in training. Raises ConfigError for arguments that do not fit together.
+    context_dim: width of `cond.tokens`, read by cross-attention in every block. vector_dim: width of `cond.vector`,
+    which is added to the time embedding, behind an MLP where `vector_mlp` is true and as it is, as in the paper, where
+    it is false: it then has `width` channels. spatial_channels: channels of `cond.spatial`, concatenated to x_t.
+    qk_norm: see `Attention`. freq_shift: the frequencies of the time reach 1/10,000, as in diffusers; those of the
+    paper's code end one step before. dropout: inside the MLPs. checkpointing: trade compute for memory in training.
+    Raises ConfigError for arguments that do not fit together.
     """
+
+    neutral: ClassVar[dict[str, Any]] = {"vector_mlp": True, "qk_norm": False, "freq_shift": False}
 
     def __init__(
         self,
@@ -99,6 +108,9 @@ class DiT(nn.Module):
         head_channels: Annotated[Count | None, "channels of an attention head; null where heads is given"] = None,
         heads: Annotated[Count | None, "attention heads; null where head_channels is given"] = None,
         mlp_ratio: Annotated[Positive, "hidden width of the MLPs, times width"] = 4.0,
+        vector_mlp: Annotated[bool, "an MLP before a condition's vector joins the time; the paper: false"] = True,
+        qk_norm: Annotated[bool, "RMSNorm of queries and keys"] = False,
+        freq_shift: Annotated[bool, "lowest frequency of the time 1/10,000, as in diffusers; the paper: false"] = False,
         context_dim: int | None = None,
         vector_dim: int | None = None,
         spatial_channels: int = 0,
@@ -117,14 +129,21 @@ class DiT(nn.Module):
         check_dropout("network", dropout)
         count = head_count(width, heads, head_channels)
 
-        self.width, self.patch_size, self.checkpointing = width, patch_size, checkpointing
+        if not vector_mlp and vector_dim not in (None, width):
+            raise ConfigError(
+                "network.vector_mlp",
+                f"true, or a condition's vector of network.width={width} channels (conditioner.dim={width})",
+                f"false, with {vector_dim} channels",
+            )
+
+        self.width, self.patch_size, self.checkpointing, self.freq_shift = width, patch_size, checkpointing, freq_shift
         self.patches = nn.Conv2d(self.inputs.channels, width, patch_size, stride=patch_size)
         self.time_mlp = nn.Sequential(nn.Linear(_FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
         self.vector_mlp = None
-        if vector_dim is not None:
+        if vector_dim is not None and vector_mlp:
             self.vector_mlp = nn.Sequential(nn.Linear(vector_dim, width), nn.SiLU(), nn.Linear(width, width))
         self.blocks = nn.ModuleList(
-            DiTBlock(width, count, int(mlp_ratio * width), context_dim, dropout) for _ in range(depth)
+            DiTBlock(width, count, int(mlp_ratio * width), context_dim, dropout, qk_norm) for _ in range(depth)
         )
         self.modulation_out = nn.Linear(width, 2 * width)
         self.proj_out = nn.Linear(width, patch_size**2 * out_channels)
@@ -161,9 +180,9 @@ class DiT(nn.Module):
                 p,
                 "Choose a smaller patch, or images of another size.",
             )
-        emb = self.time_mlp(timestep_embedding(t, _FREQUENCIES).to(x.dtype))
-        if self.vector_mlp is not None:
-            emb = emb + self.vector_mlp(cond.vector)
+        emb = self.time_mlp(timestep_embedding(t, _FREQUENCIES, reach_end=self.freq_shift).to(x.dtype))
+        if cond.vector is not None:
+            emb = emb + (cond.vector if self.vector_mlp is None else self.vector_mlp(cond.vector))
         rows, columns = x.shape[2] // p, x.shape[3] // p
         # In the dtype of x_t, so that under autocast the residual stream stays in float32.
         places = position_embedding(rows, columns, self.width, x.dtype, x.device)

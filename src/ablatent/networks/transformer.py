@@ -25,13 +25,16 @@ def zero_init(module: M) -> M:
     return module
 
 
-def timestep_embedding(t: Float[Tensor, " b"], dim: int, max_period: float = 10_000.0) -> Float[Tensor, "b {dim}"]:
+def timestep_embedding(
+    t: Float[Tensor, " b"], dim: int, max_period: float = 10_000.0, reach_end: bool = False
+) -> Float[Tensor, "b {dim}"]:
     """Cosines, then sines, of t at dim // 2 frequencies from 1 down towards 1 / max_period.
 
-    t: real-valued times in [0, T-1]. An odd `dim` ends in a zero column. Same dtype as t.
+    t: real-valued times in [0, T-1]. reach_end: the last frequency is 1 / max_period, not one step before it. An odd
+    `dim` ends in a zero column. Same dtype as t.
     """
     half = dim // 2
-    exponent = torch.arange(half, dtype=t.dtype, device=t.device) / max(half, 1)
+    exponent = torch.arange(half, dtype=t.dtype, device=t.device) / max(half - reach_end, 1)
     angles = rearrange(t, "b -> b 1") * torch.exp(-math.log(max_period) * exponent)
     embedding = torch.cat([torch.cos(angles), torch.sin(angles)], dim=1)
     return F.pad(embedding, (0, dim - 2 * half))
@@ -60,10 +63,14 @@ class ResizeBlock(ResBlock):
 class Attention(nn.Module):
     """Multi-head attention of x over itself, or over `context` (queries from x, keys and values from context).
 
-    `bias`: whether the projections to query, key and value have one; the output projection has.
+    `bias`: whether the projections to query, key and value have one; the output projection has. `qk_norm`: queries and
+    keys of each head are divided by their root mean square and scaled by one learned factor a channel, equal in all
+    heads (RMSNorm; Esser et al. 2024, section 5.3.2), so that no logit grows with the weights of the projections.
     """
 
-    def __init__(self, dim: int, heads: int, context_dim: int | None = None, bias: bool = False) -> None:
+    def __init__(
+        self, dim: int, heads: int, context_dim: int | None = None, bias: bool = False, qk_norm: bool = False
+    ) -> None:
         super().__init__()
         source = dim if context_dim is None else context_dim
         self.heads = heads
@@ -71,6 +78,7 @@ class Attention(nn.Module):
         self.to_k = nn.Linear(source, dim, bias=bias)
         self.to_v = nn.Linear(source, dim, bias=bias)
         self.to_out = nn.Linear(dim, dim)
+        self.norm_q, self.norm_k = (nn.RMSNorm(dim // heads, eps=1e-6) if qk_norm else None for _ in range(2))
 
     def forward(
         self,
@@ -84,6 +92,9 @@ class Attention(nn.Module):
             rearrange(y, "b n (heads d) -> b heads n d", heads=self.heads)
             for y in (self.to_q(x), self.to_k(source), self.to_v(source))
         )
+        if self.norm_q is not None and self.norm_k is not None:
+            # In the dtype of the factors: under autocast, that is float32.
+            q, k = (n(y.to(n.weight.dtype)).to(v.dtype) for n, y in ((self.norm_q, q), (self.norm_k, k)))
         attn_mask = None if mask is None else rearrange(mask, "b l -> b 1 1 l")
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask)
         return self.to_out(rearrange(out, "b heads n d -> b n (heads d)"))

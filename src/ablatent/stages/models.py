@@ -28,6 +28,9 @@ from ablatent.stages.stored import make_first_stage, stored_config
 from ablatent.store.artifacts import Artifact
 from ablatent.tasks.generate import Model
 
+IMPORTED_SIZE = 256
+"""Side in pixels of the images of released models where neither `size` nor the imported file says it."""
+
 
 def load_first_stage(artifact: Artifact, device: torch.device) -> FirstStage:
     """The first stage of an artifact, in evaluation mode, frozen, float32."""
@@ -159,11 +162,11 @@ def _give_weights(denoiser: Denoiser, conditioner: Conditioner, file: Path, devi
         whole.to(device).eval().requires_grad_(False)
 
 
-def load_imported(inputs: StageInputs, weights: str, size: int) -> Model:
+def load_imported(inputs: StageInputs, weights: str, size: int | None) -> Model:
     """An imported network as a model, by the roles imported and first_stage.
 
-    size: side of its images in pixels, which does not follow from the weights. weights: ema or raw; where the file has
-    one kind, that one. Raises ConfigError for a network whose condition was not imported.
+    size: side of its images in pixels; None: as its file has it, else IMPORTED_SIZE. weights: ema or raw; where the
+    file has one kind, that one. Raises ConfigError for a network whose condition was not imported.
     """
     imported = inputs.open("imported")
     first_stage, config = load_first_stage(inputs.open("first_stage"), inputs.device), stored_config(imported)
@@ -182,12 +185,12 @@ def load_imported(inputs: StageInputs, weights: str, size: int) -> Model:
     file = weights_path(imported.path, weights if len(there) > 1 else there[0], "last")
     _give_weights(denoiser, conditioner, file, inputs.device)
     normalizer = LatentNormalizer((0.0,) * channels, (1.0 / config["scale_factor"],) * channels)
-    shape = first_stage.latent_shape(size, size)
+    side = size or (config.get("latent_size") or 0) * first_stage.downsample or IMPORTED_SIZE
     return Model(
         first_stage=first_stage,
         normalizer=normalizer,
         denoiser=denoiser,
         conditioner=conditioner,
-        latent_shape=shape,
+        latent_shape=first_stage.latent_shape(side, side),
         device=inputs.device,
     )

@@ -19,7 +19,7 @@ from ablatent.diffusion.denoiser import Denoiser
 from ablatent.diffusion.loss import DiffusionLoss
 from ablatent.diffusion.timesteps import TimestepSampler
 from ablatent.diffusion.weighting import Weighting
-from ablatent.interop.layout import attention_heads, on_meta
+from ablatent.interop.layout import beyond_shapes, on_meta
 from ablatent.networks.encoder import EncoderAttention
 from ablatent.samplers.ddim import DDIM
 from ablatent.samplers.guidance import NoGuidance
@@ -123,10 +123,10 @@ def init_from(imported: Artifact, network: nn.Module, conditioner: nn.Module) ->
         given = _part(state, name)
         shapes = {k: tuple(v.shape) for k, v in module.state_dict().items()}
         same = shapes == {k: tuple(v.shape) for k, v in given.items()}
-        if same and name == "network":  # the heads do not follow from the shapes
-            same = attention_heads(module) == attention_heads(on_meta(imported.manifest.config["network"]))
+        if same and name == "network":
+            same = beyond_shapes(module) == beyond_shapes(on_meta(imported.manifest.config["network"]))
         node = imported.manifest.config[name]
-        if same and given and name == "conditioner" and "heads" in node:  # nor do they here
+        if same and given and name == "conditioner" and "heads" in node:  # they do not follow from the shapes
             heads = [m.heads for m in module.modules() if isinstance(m, EncoderAttention)]
             same = heads == [node["heads"]] * node["depth"]
         if given and not same:

@@ -1,5 +1,7 @@
 """imported: a diffusion network of another program, put into the store by do=import."""
 
+from typing import ClassVar
+
 from ablatent.stages.kind_base import JobGraph, StageKind
 from ablatent.stages.stage import Stage
 
@@ -9,6 +11,7 @@ class ImportedKind(StageKind):
 
     name = "imported"
     exported = True
+    neutral: ClassVar = {"latent_size": None}
 
     def stages(self, job: JobGraph) -> dict[str, Stage]:
         return {}
