@@ -22,6 +22,7 @@ SHARED = {
     "cosine_first_step": {"first_stage": 1, "diffusion": 6, "judge": 1, "samples": 24, "scores": 24},
     "emoji_captions": {"first_stage": 1, "embeddings": 1, "diffusion": 1, "task": 2},
     "first_stage": {"first_stage": 6, "diffusion": 6, "judge": 1, "samples": 6, "scores": 6},
+    "flow_against_diffusion": {"first_stage": 1, "diffusion": 12, "judge": 1, "samples": 96, "scores": 96},
     "inpainting": {"first_stage": 1, "diffusion": 6, "task": 18, "restoration": 18},
     "latent_scale": {"first_stage": 2, "latents": 4, "diffusion": 12, "samples": 12, "scores": 12},
     "latent_speed": {"first_stage": 3, "diffusion": 9, "judge": 1, "samples": 27, "scores": 27},
@@ -39,6 +40,7 @@ SHARED = {
 SHARED_IN_TINY = SHARED | {
     "autoencoder_zoo": {"first_stage": 6, "reconstruction": 6, "reference": 1},
     "compression": {"first_stage": 1, "diffusion": 3, "samples": 3},
+    "flow_against_diffusion": {"first_stage": 1, "diffusion": 3, "samples": 24},
     "latent_speed": {"first_stage": 1, "diffusion": 3, "samples": 9},
 }
 IN_TINY = {
@@ -63,7 +65,7 @@ def test_every_experiment_is_here():
 
 def test_all_runs_every_experiment_with_a_claim():
     claimed = {name for name in SHARED if "\nclaims:\n" in (ROOT / "experiments" / f"{name}.yaml").read_text()}
-    assert set(sequence(ROOT)) == claimed and len(claimed) == 17
+    assert set(sequence(ROOT)) == claimed and len(claimed) == 18
 
 
 @pytest.mark.slow
