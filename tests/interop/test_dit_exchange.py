@@ -221,6 +221,17 @@ def test_a_dit_that_diffusers_has_not_is_not_exported(saved: Any) -> None:
         assert error.value.key == key
 
 
+def test_a_model_alone_has_the_betas_of_the_paper_and_the_scale_of_its_latents(saved: Any, tmp_path: Path) -> None:
+    part = fmt.read(saved[0], Options()).diffusion
+    assert part is not None and part.config["scale_factor"] == 0.18215
+    betas = {k: part.config["schedule"][k] for k in ("T", "beta_start", "beta_end")}
+    assert betas == {"T": 1000, "beta_start": 0.0001, "beta_end": 0.02}
+    assert part.config["schedule"]["_target_"].endswith(".Linear")
+    reference(in_channels=3, out_channels=6).save_pretrained(tmp_path)
+    pixels = fmt.read(tmp_path, Options()).diffusion
+    assert pixels is not None and pixels.config["scale_factor"] == 1.0
+
+
 @torch.no_grad()
 def test_a_pipeline_through_the_store_and_back(tmp_path: Path) -> None:
     import diffusers

@@ -2,7 +2,7 @@
 scheduler)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -220,9 +220,9 @@ def _scale(parts: Parts, options: Options, scale: float | None) -> None:
 
 
 def _published(network: Mapping[str, Any]) -> Published:
-    """The released model of a network node."""
+    """The released model of a network node; of a DiT of other latents than those of 4 channels, its betas alone."""
     if network[TARGET] == target_of(DiT):
-        return DIT
+        return DIT if network["in_channels"] == 4 else replace(DIT, name="the default values", scale=1.0)
     total = network["in_channels"] + network["spatial_channels"]
     return published(network["ch"], network["ch_mult"], network["context_dim"], total)
 
