@@ -19,6 +19,10 @@ Both sides get the same network, x_T, noise and times. Where the two differ by c
 * its DDIM takes eps anew after clip_sample and thresholding only with `use_clipped_model_output=True`, which it gets;
   its thresholding does nothing at its default `sample_max_value=1`. Elsewhere clip_sample is off.
 * its learned variance comes in [-1, 1], ours in [0, 1]: Nichol & Dhariwal's own v, and the same number.
+* its DPM-Solver++ of order 3 halves the second difference (`released=True` here), and below 15 steps lowers the order
+  of the last two unless `lower_order_final=False`. Its DEIS is of logrho alone, and takes the logarithm of
+  sigma / alpha at the end: compared down to t = 0.
+* its flow matching keeps sigmas in float32, and casts states to it: 1e-4. EDM's Euler is given our estimate of x_0.
 * its DDIMInverse scheduler is handed the time it goes to; where eps is evaluated is its caller's choice, here ours.
 """
 
@@ -27,6 +31,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from straight import EDM, Flow
 from torch import Tensor, nn
 
 from ablatent.core.types import Cond, Prediction
@@ -35,8 +40,12 @@ from ablatent.diffusion.parameterization import X0, Eps, Parameterization, V
 from ablatent.samplers.base import DenoiseFn, Sampler
 from ablatent.samplers.ddim import DDIM
 from ablatent.samplers.ddpm import DDPM
+from ablatent.samplers.deis import DEIS
 from ablatent.samplers.dpm_solver import DPMSolver
+from ablatent.samplers.dpm_solver_3 import DPMSolver3
 from ablatent.samplers.dpm_solver_sde import DPMSolverSDE
+from ablatent.samplers.euler import Euler
+from ablatent.samplers.flow_heun import FlowHeun
 from ablatent.samplers.heun import Heun
 from ablatent.samplers.inversion import invert
 from ablatent.samplers.plms import PLMS
@@ -73,11 +82,18 @@ class Contracting(nn.Module):
         self.s, self.p = s, p
 
     def forward(self, x: Tensor, t: Tensor, cond: Cond) -> Tensor:
-        alpha, sigma = (v.reshape(-1, 1, 1, 1).to(x.dtype) for v in self.s.alpha_sigma(t))
-        norm = 0.25 * alpha**2 + sigma**2
-        eps = sigma / norm * x + 0.05 * alpha * torch.sin(3 * x)
-        x0 = 0.25 * alpha / norm * x - 0.05 * sigma * torch.sin(3 * x)
-        return self.p.target(x0, eps, alpha.flatten(), sigma.flatten())
+        alpha, sigma = self.s.alpha_sigma(t)
+        p = contracting(self.s, x, t)
+        return self.p.target(p.x0, p.eps, alpha.to(x.dtype), sigma.to(x.dtype))
+
+
+def contracting(s: NoiseSchedule, x: Tensor, t: Tensor) -> Prediction:
+    """What `Contracting` says of x_0 and eps, for any alpha and sigma."""
+    alpha, sigma = (v.reshape(-1, 1, 1, 1).to(x.dtype) for v in s.alpha_sigma(t))
+    norm = 0.25 * alpha**2 + sigma**2
+    eps = sigma / norm * x + 0.05 * alpha * torch.sin(3 * x)
+    x0 = 0.25 * alpha / norm * x - 0.05 * sigma * torch.sin(3 * x)
+    return Prediction(x0, eps)
 
 
 def inputs(steps: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -423,3 +439,154 @@ def test_inversion(steps: int) -> None:
         reference.append(y)
         before = t
     close(path, reference, 1e-9)
+
+
+FLOW_STEPS = (1, 2, 5, 20, 50)
+
+
+def velocity(s: NoiseSchedule, x: Tensor, t: float) -> Tensor:
+    """What a network of flow matching says: eps - x_0."""
+    p = contracting(s, x, torch.full((len(x),), t, dtype=torch.float64))
+    return p.eps - p.x0
+
+
+@pytest.mark.parametrize("kind", [Euler, DDIM])
+@pytest.mark.parametrize("steps", FLOW_STEPS)
+def test_euler_on_a_flow(steps: int, kind: type[Sampler]) -> None:
+    s, sampler = Flow(), kind(steps=steps, grid="uniform")
+    times = sampler.times(s)
+    scheduler = schedulers.FlowMatchEulerDiscreteScheduler()
+    scheduler.set_timesteps(steps, sigmas=np.linspace(1.0, 1.0 / steps, steps))
+    torch.testing.assert_close(scheduler.sigmas, s.alpha_sigma(torch.from_numpy(times))[1].float(), rtol=0, atol=1e-6)
+    x, noise = inputs(steps, torch.float32)
+    reference, y = [], x
+    for at, t in zip(times, scheduler.timesteps, strict=False):
+        y = scheduler.step(velocity(s, y, at), t, y).prev_sample
+        reference.append(y)
+    close(walk(sampler, s, lambda x, t: contracting(s, x, t), x, noise), reference, 1e-4)
+
+
+@pytest.mark.parametrize("steps", FLOW_STEPS)
+def test_heun_on_a_flow(steps: int) -> None:
+    s, sampler = Flow(), FlowHeun(steps=steps, grid="uniform")
+    times = sampler.times(s)
+    scheduler = schedulers.FlowMatchHeunDiscreteScheduler()
+    scheduler.set_timesteps(steps)
+    u = s.alpha_sigma(torch.from_numpy(times))[1].float()
+    scheduler.sigmas = torch.cat([u[:1], u[1:-1].repeat_interleave(2), u[-1:]])
+    scheduler.timesteps = torch.cat([u[:1], u[1:-1].repeat_interleave(2)]) * 1000
+    assert len(scheduler.timesteps) == sampler.nfe()
+    x, noise = inputs(steps, torch.float32)
+    y, reference, i = x, [], 0
+    for call, t in enumerate(scheduler.timesteps):
+        y = scheduler.step(velocity(s, y, float(t) - 1.0), t, y).prev_sample
+        if call % 2 or i == steps - 1:
+            i += 1
+            reference.append(y)
+    close(walk(sampler, s, lambda x, t: contracting(s, x, t), x, noise), reference, 1e-4)
+
+
+@pytest.mark.parametrize("kind", [Euler, DDIM])
+@pytest.mark.parametrize("steps", FLOW_STEPS)
+def test_euler_of_edm(steps: int, kind: type[Sampler]) -> None:
+    s, sampler = EDM(0.002, 80.0), kind(steps=steps, grid="karras")
+    sigmas = s.alpha_sigma(torch.from_numpy(sampler.times(s)))[1]
+    scheduler = schedulers.EDMEulerScheduler()
+    scheduler.set_timesteps(steps)
+    torch.testing.assert_close(scheduler.sigmas.double(), sigmas, rtol=1e-5, atol=0)
+    x, noise = inputs(steps, torch.float64)
+    y = sampler.initial_state(s, x)
+    torch.testing.assert_close(y, scheduler.init_noise_sigma * x)
+    path = walk(sampler, s, lambda x, t: contracting(s, x, t), y, noise)
+    scheduler.sigmas, reference = sigmas, []
+    for at, t in zip(sampler.times(s), scheduler.timesteps, strict=False):
+        x0 = contracting(s, y, torch.full((2,), at, dtype=torch.float64)).x0
+        scheduler.is_scale_input_called = True
+        y = scheduler.step(torch.zeros_like(y), t, y, pred_original_sample=x0).prev_sample
+        reference.append(y)
+    close(path, reference, 1e-4)
+
+
+@pytest.mark.parametrize("kind", [Heun, FlowHeun])
+@pytest.mark.parametrize("steps", FLOW_STEPS)
+def test_heun_of_edm(steps: int, kind: type[Sampler]) -> None:
+    s, sampler = EDM(0.002, 80.0), kind(steps=steps, grid="karras")
+    times = sampler.times(s)
+    sigmas = s.alpha_sigma(torch.from_numpy(times))[1]
+    scheduler = schedulers.HeunDiscreteScheduler()
+    scheduler.set_timesteps(steps)
+    scheduler.sigmas = torch.cat([sigmas[:1], sigmas[1:-1].repeat_interleave(2), sigmas[-1:]])
+    x, noise = inputs(steps, torch.float64)
+    y = sampler.initial_state(s, x)
+    path = walk(sampler, s, lambda x, t: contracting(s, x, t), y, noise)
+    reference, i = [], 0
+    for call, t in enumerate(scheduler.timesteps):
+        at = torch.full((2,), times[(call + 1) // 2], dtype=torch.float64)
+        y = scheduler.step(contracting(s, y, at).eps, t, y).prev_sample
+        if call % 2 or i == steps - 1:
+            i += 1
+            reference.append(y)
+    close(path, reference, 1e-9)
+
+
+@pytest.mark.parametrize("kind", list(PARAMETERIZATIONS))
+@pytest.mark.parametrize("steps", STEPS)
+def test_dpm_solver_3(steps: int, kind: str) -> None:
+    s, options = schedule("scaled_linear")
+    scheduler = schedulers.DPMSolverMultistepScheduler(
+        **options,
+        prediction_type=kind,
+        algorithm_type="dpmsolver++",
+        solver_order=3,
+        final_sigmas_type="zero",
+        lower_order_final=False,
+    )
+    p = PARAMETERIZATIONS[kind]
+    network, sampler = Contracting(s, p), DPMSolver3(steps=steps, released=True)
+    nodes_as_ours(scheduler, s, sampler.times(s))
+    x, noise = inputs(steps, torch.float32)
+    reference, y = [], x
+    for t in scheduler.timesteps:
+        y = scheduler.step(network(y, t.repeat(2), Cond()), t, y).prev_sample
+        reference.append(y)
+    close(ours(sampler, s, p, x, noise), reference, 1e-4)
+
+
+@pytest.mark.parametrize(("order", "sampler"), [(2, DPMSolver(steps=1)), (3, DPMSolver3(steps=1, released=True))])
+@pytest.mark.parametrize("steps", [5, 20])
+def test_dpm_solver_on_a_flow(steps: int, order: int, sampler: Sampler) -> None:
+    """From u = 0.95: its log-SNR of pure noise is that of u = 1 - 1e-6 or so."""
+    s, times = Flow(), 950.0 * (1 - np.arange(steps + 1) / steps) - 1.0
+    scheduler = schedulers.DPMSolverMultistepScheduler(
+        use_flow_sigmas=True,
+        prediction_type="flow_prediction",
+        solver_order=order,
+        final_sigmas_type="zero",
+        lower_order_final=False,
+    )
+    scheduler.set_timesteps(steps)
+    scheduler.sigmas = s.alpha_sigma(torch.from_numpy(times))[1]
+    scheduler.timesteps, scheduler.num_inference_steps = torch.from_numpy(times[:-1]), steps
+    x, noise = inputs(steps, torch.float32)
+    reference, y = [], x
+    for at, t in zip(times, scheduler.timesteps, strict=False):
+        y = scheduler.step(velocity(s, y, at), t, y).prev_sample
+        reference.append(y)
+    close(walk(sampler, s, lambda x, t: contracting(s, x, t), x, noise, times), reference, 1e-4)
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
+@pytest.mark.parametrize("steps", STEPS)
+def test_deis(steps: int, dtype: torch.dtype, rtol: float) -> None:
+    s, options = schedule("scaled_linear")
+    scheduler = schedulers.DEISMultistepScheduler(**options, solver_order=3, lower_order_final=False)
+    times = np.linspace(999, 0, steps + 1).round()
+    nodes_as_ours(scheduler, s, times)
+    network = Contracting(s, Eps())
+    x, noise = inputs(steps, dtype)
+    reference, y = [], x
+    for t in scheduler.timesteps:
+        y = scheduler.step(network(y, t.repeat(2), Cond()), t, y).prev_sample.to(dtype)
+        reference.append(y)
+    sampler = DEIS(steps=1, variable="log_rho")
+    close(walk(sampler, s, denoiser(s, Eps()), x, noise, times), reference, rtol)
