@@ -251,7 +251,7 @@ class JobCheck:
         """Raise ConfigError for the first value that is not what its field declares, and for a missing one."""
         for key, at in job_fields().items():
             if key not in config:
-                raise ConfigError(key, at.meaning, "nothing", "The key was removed: it cannot be left out.")
+                raise ConfigError(key, at.meaning, "nothing", "It cannot be left out, and ~ cannot delete it.")
             name = f"{key}={json.dumps(config[key], sort_keys=True, default=str)}"
             if name not in self.outcomes:
                 self.outcomes[name] = _error(key, config[key], at)
