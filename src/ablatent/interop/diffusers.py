@@ -11,8 +11,8 @@ from ablatent.core.files import read_json
 from ablatent.core.targets import TARGET, target_of
 from ablatent.core.tensor_files import read_tensors, shards_of
 from ablatent.diffusion.parameterization import X0, Eps, Parameterization, V
-from ablatent.interop import diffusers_config as fields
-from ablatent.interop import text
+from ablatent.interop import diffusers_config, text
+from ablatent.interop.diffusers_fields import AUTOENCODERS, check
 from ablatent.interop.diffusers_names import autoencoder_entries, current, unet_entries
 from ablatent.interop.layout import check_groups, fresh_buffers, normal_groups, on_meta
 from ablatent.interop.parts import EPS, DiffusionPart, FirstStagePart, Parts, diffusion_config, weights_of
@@ -47,7 +47,7 @@ def read(path: Path, options: Options | None) -> Parts:
     scale = None
     for model in models:
         settings = _json(model / CONFIG)
-        autoencoder = fields.check(settings, str(model / CONFIG)) in fields.AUTOENCODERS
+        autoencoder = check(settings, str(model / CONFIG)) in AUTOENCODERS
         if not autoencoder and options is None:
             continue
         weights = current(read_tensors(chosen or _weights(model)))
@@ -127,7 +127,7 @@ def _weights(folder: Path, names: Sequence[str] = WEIGHTS) -> Path:
 
 
 def _first_stage(settings: Mapping[str, Any], weights: Mapping[str, Tensor], folder: Path) -> FirstStagePart:
-    config = fields.autoencoder_in(settings, str(folder / CONFIG))
+    config = diffusers_config.autoencoder_in(settings, str(folder / CONFIG))
     model = on_meta(config)
     check_groups(model, settings.get("norm_num_groups", 32), str(folder / CONFIG))
     state = to_internal(weights, autoencoder_entries(config, model), model.state_dict(), str(folder))
@@ -137,7 +137,7 @@ def _first_stage(settings: Mapping[str, Any], weights: Mapping[str, Tensor], fol
 def _diffusion(
     settings: Mapping[str, Any], weights: Mapping[str, Tensor], folder: Path, options: Options, notes: list[str]
 ) -> DiffusionPart:
-    config = fields.unet_in(settings, str(folder / CONFIG))
+    config = diffusers_config.unet_in(settings, str(folder / CONFIG))
     model = on_meta(config)
     check_groups(model, settings.get("norm_num_groups", 32), str(folder / CONFIG))
     state = to_internal(weights, unet_entries(config, model), model.state_dict(), str(folder))
@@ -208,13 +208,13 @@ def first_stage_out(
     """(config.json, tensors) of an autoencoder; DataError, ConfigError where diffusers has no such network."""
     model = on_meta(config)
     table = autoencoder_entries(config, model)
-    return fields.autoencoder_out(config, _groups(model), scale), to_external(state, table)
+    return diffusers_config.autoencoder_out(config, _groups(model), scale), to_external(state, table)
 
 
 def unet_out(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """(config.json, tensors) of a UNet; DataError, ConfigError where diffusers has no such network."""
     model = on_meta(config)
-    return fields.unet_out(config, _groups(model)), to_external(state, unet_entries(config, model))
+    return diffusers_config.unet_out(config, _groups(model)), to_external(state, unet_entries(config, model))
 
 
 def scheduler_out(schedule: Mapping[str, Any], parameterization: str, betas: list[float]) -> dict[str, Any]:

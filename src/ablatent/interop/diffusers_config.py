@@ -4,82 +4,16 @@
 head in UNet2DModel.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ablatent.core.errors import DataError
 from ablatent.core.targets import TARGET, target_of
 from ablatent.first_stage.kl import KLAutoencoder
 from ablatent.first_stage.vq import VQAutoencoder
+from ablatent.interop.diffusers_fields import ATTENDING, UNET, Json, check
 from ablatent.interop.layout import heads_by_width, integer_multiples
 from ablatent.networks.unet import UNet
-
-Json = Mapping[str, Any]
-
-# field → the value that our networks have (other values are refused); the first is also the value of a missing field
-_COMMON: dict[str, Any] = {"act_fn": "silu"}
-_AUTOENCODER = {**_COMMON, "in_channels": 3, "out_channels": 3}
-_UNET = {
-    **_COMMON,
-    "center_input_sample": False,
-    "time_embedding_type": "positional",
-    "freq_shift": 0,
-    "flip_sin_to_cos": True,
-    "downsample_padding": 1,
-    "mid_block_scale_factor": 1,
-    "norm_eps": 1e-5,
-}
-FIXED: dict[str, dict[str, Any]] = {
-    "AutoencoderKL": {**_AUTOENCODER, "use_quant_conv": True, "use_post_quant_conv": True},
-    "VQModel": {**_AUTOENCODER, "norm_type": "group", "lookup_from_codebook": False},
-    "UNet2DModel": {**_UNET, "mid_block_type": "UNetMidBlock2D", "add_attention": True},
-    "UNet2DConditionModel": {
-        **_UNET,
-        "mid_block_type": "UNetMidBlock2DCrossAttn",
-        "resnet_out_scale_factor": 1.0,
-        "conv_in_kernel": 3,
-        "conv_out_kernel": 3,
-        "attention_type": "default",
-    },
-}
-AUTOENCODERS = ("AutoencoderKL", "VQModel")
-# fields that are read below, or that change no result
-READ = (
-    *("block_out_channels", "layers_per_block", "down_block_types", "up_block_types", "norm_num_groups", "dropout"),
-    *("in_channels", "out_channels", "latent_channels", "scaling_factor", "num_vq_embeddings", "vq_embed_dim"),
-    *("mid_block_add_attention", "attention_head_dim", "num_attention_heads", "cross_attention_dim"),
-    *("transformer_layers_per_block", "use_linear_projection", "resnet_time_scale_shift", "downsample_type"),
-    *("upsample_type", "attn_norm_num_groups", "class_embed_type", "projection_class_embeddings_input_dim"),
-    *("sample_size", "force_upcast", "upcast_attention", "num_train_timesteps", "addition_embed_type_num_heads"),
-)
-ATTENDING = {
-    "AttnDownEncoderBlock2D": True,
-    "DownEncoderBlock2D": False,
-    "AttnUpDecoderBlock2D": True,
-    "UpDecoderBlock2D": False,
-    "CrossAttnDownBlock2D": True,
-    "CrossAttnUpBlock2D": True,
-    "AttnDownBlock2D": True,
-    "AttnUpBlock2D": True,
-    "DownBlock2D": False,
-    "UpBlock2D": False,
-    "ResnetDownsampleBlock2D": False,
-    "ResnetUpsampleBlock2D": False,
-}
-
-
-def check(settings: Json, what: str) -> str:
-    """The class of a config.json, one of the four; DataError for others and for fields that ours cannot have."""
-    kind = str(settings.get("_class_name"))
-    if kind not in FIXED:
-        raise DataError(f"{what}: expected _class_name to be one of {', '.join(FIXED)}; got {kind}.")
-    for field, value in FIXED[kind].items():
-        if settings.get(field, value) != value:
-            raise DataError(f"{what}: expected {field} = {value!r} as in our networks; got {settings[field]!r}.")
-    for field, value in settings.items():
-        if field not in FIXED[kind] and field not in READ and not field.startswith("_") and value not in (None, False):
-            raise DataError(f"{what}: expected fields of {kind} that our networks have; got {field} = {value!r}.")
-    return kind
 
 
 def autoencoder_in(settings: Json, what: str) -> dict[str, Any]:
@@ -219,7 +153,7 @@ def unet_out(config: Json, groups: int) -> dict[str, Any]:
         "up_block_types": names["Up"],
         "norm_num_groups": groups,
         "resnet_time_scale_shift": "scale_shift" if config["scale_shift"] else "default",
-        **_UNET,
+        **UNET,
     }
     heads = heads_by_width(config)
     widths = settings["block_out_channels"]

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from ablatent.diffusion.parameterization import Parameterization
     from ablatent.diffusion.timesteps import TimestepSampler
     from ablatent.diffusion.weighting import Weighting
-    from ablatent.evaluation.judges import Verdict
+    from ablatent.evaluation.judge_verdict import Verdict
     from ablatent.evaluation.scores import Extractor, Metric
     from ablatent.first_stage.base import FirstStage
     from ablatent.first_stage.losses import AutoencoderLoss
