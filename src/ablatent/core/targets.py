@@ -71,6 +71,6 @@ def class_of(config: Mapping[str, Any]) -> type[Any]:
 
 def _cause(error: Exception) -> str:
     """What an import raised, and where in the source, frames of the import itself left out."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__)[1:] if not f.filename.startswith("<frozen")]
-    place = f"{shown(Path(frames[-1].filename))}, line {frames[-1].lineno}: " if frames[1:] or len(frames) == 1 else ""
+    frames = [f for f in traceback.extract_tb(error.__traceback__)[1:] if "importlib" not in f.filename]
+    place = f"{shown(Path(frames[-1].filename))}, line {frames[-1].lineno}: " if frames else ""
     return f"{place}{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
