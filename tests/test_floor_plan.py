@@ -145,6 +145,29 @@ def test_the_plugin_namespace_stays_open():
     assert not (SRC.parent / "hydra_plugins" / "__init__.py").exists(), "it would hide every other Hydra plugin"
 
 
+LINES, LONGER = 300, "Longer than 300 lines: "
+"""The bound of a module, and how the line of its docstring begins that gives the reason of one beyond it."""
+
+
+def wrong_length(text: str) -> str | None:
+    """What is wrong with the length of a module, None where it fits: beyond the bound the docstring gives a reason."""
+    docstring = ast.get_docstring(ast.parse(text)) or ""
+    reasons = [line.removeprefix(LONGER) for line in docstring.splitlines() if line.startswith(LONGER)]
+    lines = len(text.splitlines())
+    if lines > LINES and not any(reasons):
+        return f"{lines} lines: split it where it has a seam, or give the reason in its docstring, '{LONGER}…'"
+    return f"{lines} lines: it needs no reason any more" if lines <= LINES and reasons else None
+
+
+def test_modules_have_300_lines_at_most_or_a_reason():
+    found = {path.relative_to(SRC.parent): wrong_length(path.read_text()) for path in SRC.parent.rglob("*.py")}
+    assert not any(found.values()), "\n".join(f"{name}: {text}" for name, text in found.items() if text)
+    long = "x = 1\n" * LINES
+    assert wrong_length(long) is None and wrong_length(long + "y = 2\n") is not None
+    reason = f'"""A table.\n\n{LONGER}one row a network.\n"""\n'
+    assert wrong_length(reason + long) is None and wrong_length(reason) is not None
+
+
 def test_the_plan_can_fail():
     assert forbidden("samplers/ddim.py", "ablatent.networks.unet")
     assert forbidden("core/files.py", "hydra") and not forbidden("core/instantiate.py", "hydra")

@@ -1,6 +1,8 @@
 """A conf/, an experiments/ and modules of a user's own, in the folder where the command is called; verbs as words."""
 
 import os
+import re
+import shlex
 import sys
 
 import pytest
@@ -11,7 +13,10 @@ from ablatent.cli.init_verb import write_starter
 from ablatent.cli.words import set_places, with_verb
 from ablatent.core import options
 from ablatent.core.errors import ConfigError
-from commands import ROOT, inline
+from ablatent.core.source import tree_of
+from ablatent.core.targets import check_module, class_of
+from commands import ROOT, inline, python
+from pages import DOCS, files_in
 
 VERBS = sorted(p.stem for p in (ROOT / "conf/do").glob("*.yaml"))
 
@@ -143,3 +148,88 @@ def test_the_folder_of_the_command_is_set_for_its_children(project, monkeypatch)
     set_places(ROOT, ["+hydra.searchpath=[file:///a/conf,file:///b]"])
     assert os.environ[options.OWN_VARIABLE] == str(project) and str(project) == sys.path[-1]
     assert options.conf_folders() == [project / "conf", ROOT / "conf", *map(type(project), ("/a/conf", "/b"))]
+
+
+MISTAKES = {
+    "my_samplr.MySampler": ("", "Did you mean 'my_sampler'"),
+    "nowhere_at_all.X": ("", "There is no such module: it stands beside conf/"),
+    "statistics.X": ("class X: ...\n", r"statistics\.py is hidden by /\S+: give it another name"),
+    "numpy.ndarray": ("", "subclass of it in a module of your own"),
+    "own_import.X": (
+        "import os\nimport nothing_like_this\n",
+        r"own_import\.py, line 2: ModuleNotFoundError: No module",
+    ),
+    "own_other.X": ("class Y: ...\n", "has no attribute 'X'"),
+    "own_abstract.X": (
+        "from ablatent.data.base import ImageData\nclass X(ImageData): ...\n",
+        "expected a class that defines all_rows, annotate, content, images",
+    ),
+}
+"""What a `_target_` names → text of its module beside conf/, none where nothing is written; part of the message."""
+
+
+@pytest.mark.parametrize("target", MISTAKES)
+def test_a_class_that_cannot_be_used_is_refused_with_its_place(target, project, monkeypatch):
+    module, (text, message) = target.rpartition(".")[0], MISTAKES[target]
+    if text:
+        (project / f"{module}.py").write_text(text)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(project)])
+    with pytest.raises(ConfigError, match=message):
+        class_of({"_target_": target})
+
+
+def test_files_that_cannot_be_read_are_named_with_their_line(project, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path, str(project)])
+    (project / "own_syntax.py").write_text("x = 1\ndef (\n")
+    with pytest.raises(ConfigError, match=r"own_syntax\.py: expected Python that can be read; got 'line 2: def \('"):
+        tree_of("own_syntax")
+    (project / "conf/sampler/bad.yaml").write_text("steps: 1\n - x: [\n")
+    done = inline(project, "plan", "sampler=bad")
+    assert done.returncode == 2 and "conf/sampler/bad.yaml: expected YAML; got 'line 2" in done.stdout, done.stdout
+    (project / "conf/schedules").mkdir()
+    done = inline(project, "plan", "schedule=mine")
+    assert "The folder conf/schedules is no group: its name would be conf/schedule." in done.stdout
+    with pytest.raises(ConfigError, match="beside your conf/"):
+        check_module("schedule._target_", "nowhere_at_all")
+
+
+PARTS = ("data/stripes", "schedule/geometric", "sampler/dpm_solver_2s", "conditioner/stripe_width", "task/redraw")
+SMALLER = ["first_stage=identity", "perceptual@evaluation.perceptual=none", "tracking=none", "runtime=cpu"]
+
+
+def as_in_own_folder(files):
+    """The files of PARTS among those of the pages, by name, as docs/own-options.md has them stand in a folder."""
+    own = {}
+    for part in PARTS:
+        name = f"conf/{part}.yaml"
+        (module,) = re.findall(r"^_target_: ablatent\.(\w+\.\w+)\.\w+$", files[name], re.M)
+        own[name] = re.sub(r"^_target_: ablatent\.\w+\.", "_target_: ", files[name], flags=re.M)
+        own[f"{module.partition('.')[2]}.py"] = files[f"src/ablatent/{module.replace('.', '/')}.py"]
+    return own
+
+
+@pytest.mark.slow
+def test_options_of_the_pages_in_an_empty_folder(tmp_path):
+    """The commands of docs/own-options.md: each option passes do=check, all five are planned, trained and used."""
+    for name, text in as_in_own_folder(files_in((DOCS / "extending").glob("*.md"))).items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert len(list(tmp_path.rglob("*.*"))) == 2 * len(PARTS)
+    fence = next(
+        f for f in re.findall(r"^```\n(.*?)^```$", (DOCS / "own-options.md").read_text(), re.M | re.S) if PARTS[0] in f
+    )
+    shown = [shlex.split(line.removeprefix("ablatent ")) for line in fence.splitlines()]
+    environment = {options.SEARCHPATH_VARIABLE: "", "OMP_NUM_THREADS": "1"}
+    outputs = []
+    for words in shown:
+        sweeps = sorted(path.name for path in tmp_path.glob("store/sweeps/*"))
+        words = [word.replace("SWEEP", sweeps[-1] if sweeps else "") for word in words]
+        words += SMALLER if "preset=tiny" in words else ["out=drawn"] if words[0] == "sample" else []
+        done = python(tmp_path, "-m", "ablatent", *words, env=environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+        outputs.append(done.stdout)
+    checks = [text for text in outputs if re.search(r"(\d+) of \1 invariants hold$", text, re.M)]
+    assert [re.findall(r"^(\S+): \d+ of", text, re.M)[0] for text in checks] == list(PARTS)
+    following = [line for text in outputs for line in re.findall(r"^next: ablatent (.*)$", text, re.M)]
+    assert len(following) == len(outputs) - 1 and not [line for line in following if re.match(r"check|plan", line)]
+    assert "error of brightness" in outputs[-2] and len(list((tmp_path / "drawn").glob("0*.png"))) == 2

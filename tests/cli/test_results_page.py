@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from ablatent.cli.results_page import default_folder, page, results
+from ablatent.cli.generated_page import results_folder
+from ablatent.cli.results_page import page, results
 from commands import ROOT
 
 REPORT = """# A title
@@ -54,9 +55,9 @@ CLAIMS = {
 def test_the_page_is_as_the_reports_say() -> None:
     written = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     assert written == page(), "write it again: python -m ablatent.cli.results_page > docs/results.md"
-    names = [result.name for result in results(default_folder())]
-    assert names == sorted(path.parent.name for path in default_folder().glob("*/report.md")) and len(names) > 2
-    assert all((default_folder() / name / "report.md").is_file() for name in names)
+    names = [result.name for result in results(results_folder())]
+    assert names == sorted(path.parent.name for path in results_folder().glob("*/report.md")) and len(names) > 2
+    assert all((results_folder() / name / "report.md").is_file() for name in names)
 
 
 def test_a_row_of_a_report(tmp_path: Path) -> None:

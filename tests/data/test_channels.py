@@ -6,9 +6,9 @@ import numpy as np
 from PIL import Image
 
 from ablatent.core.images import as_rgb, grid, levels, picture, save_png
-from ablatent.data.base import load_images
 from ablatent.data.digits import Digits
 from ablatent.data.image_folder import ImageFolder
+from ablatent.data.prepared import load_images
 
 
 def test_grey_data_have_one_channel_of_the_same_levels(tmp_path: Path) -> None:

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from ablatent.core.errors import ConfigError, DataError
-from ablatent.data.base import TRAIN, VALIDATION, Row, limited, load_images, split_by_hash
+from ablatent.data.base import TRAIN, VALIDATION, Row, limited, split_by_hash
 from ablatent.data.digits import Digits
 from ablatent.data.image_folder import ImageFolder
 from ablatent.data.openmoji import OpenMoji
 from ablatent.data.pixels import to_uint8, to_unit
+from ablatent.data.prepared import load_images
 
 
 def test_pixels_round_trip_all_grey_levels() -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.data import fashion_mnist
-from ablatent.data.base import load_images
 from ablatent.data.fashion_mnist import CLASSES, DEBIAN, FashionMNIST, read_idx
+from ablatent.data.prepared import load_images
 
 COUNTS = {"train": 30, "t10k": 12}
 

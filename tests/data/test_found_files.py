@@ -14,12 +14,12 @@ from PIL import Image
 from ablatent.conditioning.source import class_index
 from ablatent.core.errors import DataError, MissingData
 from ablatent.data import damage
-from ablatent.data.base import load_images
 from ablatent.data.counts import Counts
 from ablatent.data.ffhq import FFHQ
 from ablatent.data.image_folder import ImageFolder
 from ablatent.data.imagenet import ImageNet
 from ablatent.data.listing import in_order, printable
+from ablatent.data.prepared import load_images
 from ablatent.data.webdataset import WebDataset
 
 NFC, NFD = (unicodedata.normalize(form, "übung") for form in ("NFC", "NFD"))

@@ -11,8 +11,8 @@ from PIL import Image
 
 from ablatent.core.errors import ConfigError, DataError
 from ablatent.data import hashing
-from ablatent.data.base import load_images
 from ablatent.data.image_folder import ImageFolder
+from ablatent.data.prepared import load_images
 
 
 def write_image(path: Path, colour: tuple[int, ...] = (200, 30, 30), size: tuple[int, int] = (20, 12)) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ablatent.data.base import load_images
 from ablatent.data.openmoji import SKIN_TONE, OpenMoji, base_emoji, english_names
+from ablatent.data.prepared import load_images
 
 TONE = re.compile(r" (medium-light|medium-dark|light|medium|dark) skin tone")
 

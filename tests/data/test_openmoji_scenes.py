@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from ablatent.core.errors import ConfigError
-from ablatent.data.base import TRAIN, VALIDATION, Row, digest_of, load_images
+from ablatent.data.base import TRAIN, VALIDATION, Row, digest_of
 from ablatent.data.boxes import presence, relation
 from ablatent.data.openmoji_scenes import OBJECTS, OpenMojiScenes
+from ablatent.data.prepared import load_images
 
 FOUR = OpenMojiScenes(size=32, max_objects=4, count=600, validation_fraction=0.3)
 

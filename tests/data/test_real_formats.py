@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from ablatent.core.errors import ConfigError, DataError
-from ablatent.data.base import Annotations, ImageData, load_images
+from ablatent.data.base import Annotations, ImageData
 from ablatent.data.boxes import in_middle_square
 from ablatent.data.celeba_hq import CelebAHQ
 from ablatent.data.coco_captions import CocoCaptions
@@ -21,6 +21,7 @@ from ablatent.data.ffhq import FFHQ
 from ablatent.data.imagenet import DEVKIT, ImageNet
 from ablatent.data.lsun import LSUN
 from ablatent.data.openimages_boxes import OpenImagesBoxes
+from ablatent.data.prepared import load_images
 from ablatent.data.webdataset import WebDataset
 
 COMMON: dict[str, Any] = {"size": 8, "cache": None}

@@ -3,7 +3,6 @@
 import os
 import re
 import runpy
-import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,18 +13,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ablatent.cli import all_experiments, preflight
-from ablatent.cli.quick_hydra import quick_hydra
-from ablatent.cli.raw_overrides import check_verb, quoted
+from commands import ROOT
+from pages import DOCS, PAGES, files_in, parts
 
-ROOT = Path(__file__).parents[2]
-DOCS = ROOT / "docs"
-PAGES = sorted(DOCS.rglob("*.md"))
-EXAMPLES = {
-    name
-    for page in (DOCS / "extending").glob("*.md")
-    for name in re.findall(r"^`([\w/]+)\.yaml`$", page.read_text(), re.M)
-}
+EXAMPLES = {name.removesuffix(".yaml") for name in files_in(PAGES) if name.endswith(".yaml")}
 """Options whose YAML stands in a page, conf/GROUP/NAME or experiments/NAME: tests/extending runs commands with them."""
 ELSEWHERE = {
     "samplers.md": {"set_alpha_to_one", "steps_offset", "use_clipped_model_output", "sample_max_value"},
@@ -39,85 +30,12 @@ ELSEWHERE = {
 """Page → names before a `=` that are arguments of Python; executor=lab and sampler=mine are files of the reader's."""
 
 
-def parts(page: Path) -> tuple[str, str]:
-    """The text of a page without its fences, and what is inside the fences of commands."""
-    text = page.read_text()
-    fences = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S)
-    prose = re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
-    return prose, "\n".join(body for language, body in fences if language in ("", "bash"))
-
-
-def commands() -> Iterator[tuple[str, str]]:
-    """(page, command) of each distinct command of docs, in fences and in sentences."""
-    found = dict[str, str]()
-    for page in PAGES:
-        prose, fenced = parts(page)
-        lines = [line.split("   #")[0] for line in fenced.replace("\\\n", " ").splitlines()]
-        for text in [*lines, *re.findall(r"`([^`\n]+)`", prose)]:
-            command = text.strip().removeprefix("$ ").removeprefix(".venv/bin/")
-            if re.match(r"(python3?|pytest|make) ", command):
-                found.setdefault(command, page.relative_to(DOCS).as_posix())
-    return ((page, command) for command, page in found.items())
-
-
 def is_example(word: str) -> bool:
     """Whether a word chooses an option that the pages on extending show, or stands for any option."""
     target, _, values = word.lstrip("+").partition("=")
     group = target.partition("@")[0]
     folder = "experiments" if group == "experiments" else f"conf/{group}"
     return group == "stage" or values == "NAME" or any(f"{folder}/{value}" in EXAMPLES for value in values.split(","))
-
-
-def test_commands_pass_what_the_command_line_checks_before_it_composes(monkeypatch) -> None:
-    monkeypatch.setattr(preflight, "_composed", cache_of(preflight._composed))
-    monkeypatch.setenv("ABLATENT_ROOT", str(ROOT))
-    wrong, checked = [], 0
-    with quick_hydra({}):
-        for page, command in commands():
-            words = shlex.split(command)
-            if words[1:2] != ["run.py"]:
-                continue
-            given = [quoted(word.partition("|")[0]) for word in words[2:] if "=" in word and not is_example(word)]
-            try:
-                multirun = preflight.sweeps(ROOT, given) or "-m" in words  # the first composes the experiment
-                if not all_experiments.wanted(given):
-                    check_verb(ROOT, given, multirun)
-                    preflight.preflight(ROOT, given, multirun)
-            except Exception as error:
-                wrong.append(f"{page}: {command}: {error}")
-            checked += 1
-    assert not wrong, "\n".join(wrong)
-    assert checked > 60
-
-
-def cache_of(composed):
-    """Each composition once: the commands choose few different options."""
-    kept = {}
-
-    def get(root, options, with_hydra=False):
-        name = (*sorted(options.items()), with_hydra)
-        if name not in kept:
-            kept[name] = composed(root, options, with_hydra)
-        return kept[name]
-
-    return get
-
-
-def test_other_commands_name_what_is_there() -> None:
-    makefile, wrong = (ROOT / "Makefile").read_text(), []
-    for page, command in commands():
-        words = shlex.split(command)
-        if words[0] == "make":
-            found = f"\n{words[1]}:" in makefile
-        elif words[0] == "pytest":
-            found = (ROOT / words[1]).exists()
-        elif words[1] == "-m":
-            found = words[2] == "venv" or find_spec(words[2]) is not None
-        else:
-            found = words[1] == "run.py" or (ROOT / words[1]).exists()
-        if not found:
-            wrong.append(f"{page}: {command}")
-    assert not wrong, "\n".join(wrong)
 
 
 @cache

@@ -28,7 +28,7 @@ install_import_hook(["ablatent", "nearest"], "beartype.beartype")
 import ablatent  # noqa: E402
 from ablatent.cli.main import main  # noqa: E402
 from ablatent.core.types import Cond, Prediction  # noqa: E402
-from ablatent.data.base import load_images  # noqa: E402
+from ablatent.data.prepared import load_images  # noqa: E402
 from ablatent.diffusion.denoiser import Denoiser  # noqa: E402
 from ablatent.samplers.guidance import GuidanceInputs  # noqa: E402
 

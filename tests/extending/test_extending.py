@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import yaml
 
+from pages import files_in
+
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs" / "extending").glob("*.md"))
-FILE = re.compile(r"^`([\w/]+\.(?:py|yaml))`\n\n```(?:python|yaml)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SAMPLER = "dpm_solver_2s"
 STAGE, COPY = "+stage@stages.nearest=nearest", Path(__file__).with_name("in_copy.py")
 SWEEP = [
@@ -90,7 +91,7 @@ COMMANDS: list[tuple[str, list[str]]] = [
 
 
 def examples() -> dict[str, str]:
-    return dict(file for page in PAGES for file in FILE.findall(page.read_text()))
+    return files_in(PAGES)
 
 
 def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

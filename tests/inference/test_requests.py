@@ -21,7 +21,7 @@ from ablatent.store.artifacts import Store
 from ablatent.store.identity import digest
 from ablatent.tasks.inpaint import Inpaint
 from ablatent.tasks.sample import Sample
-from ablatent.tracking.base import run_id
+from ablatent.tracking.run_links import run_id
 from commands import ROOT
 from hostile import HOSTILE
 

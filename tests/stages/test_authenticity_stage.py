@@ -8,7 +8,7 @@ import pytest
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.images import load_png
-from ablatent.data.base import load_images
+from ablatent.data.prepared import load_images
 from ablatent.stages.check_counts import check_reconstruction_count, check_sample_count
 from ablatent.sweep.plan import Composed, make_plan
 from commands import SMALL, run

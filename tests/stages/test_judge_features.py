@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.files import write_json
-from ablatent.data.base import load_images
+from ablatent.data.prepared import load_images
 from ablatent.data.tensors import to_tensor
 from ablatent.evaluation.features import extract
 from ablatent.evaluation.fid import FID

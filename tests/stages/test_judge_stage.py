@@ -14,7 +14,7 @@ from ablatent.core.errors import ConfigError
 from ablatent.core.instantiate import make
 from ablatent.core.validation import check_value
 from ablatent.data.augment import ShiftMirror
-from ablatent.evaluation.judges import Verdict
+from ablatent.evaluation.judge_verdict import Verdict
 from ablatent.evaluation.trained_judge import make_judge
 from ablatent.stages.agreement.kind import AgreementKind
 from ablatent.stages.check_sampling import check_captions

@@ -16,7 +16,7 @@ from ablatent.store.artifacts import Store
 from ablatent.store.identity import Key, SweepId
 from ablatent.store.sweeps import newest_sweep
 from ablatent.sweep.status import print_status
-from ablatent.tracking.base import stage_links
+from ablatent.tracking.run_links import stage_links
 from commands import inline
 
 DAMAGE = {

@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 from ablatent.core.instantiate import make
-from ablatent.data.base import ImageData, load_images
+from ablatent.data.base import ImageData
 from ablatent.data.latents import ChannelMoments, LatentNormalizer, Latents
+from ablatent.data.prepared import load_images
 from ablatent.data.tensors import to_tensor
 from ablatent.diffusion.loss import DiffusionLoss
 from ablatent.diffusion.timesteps import TimestepSampler

@@ -20,8 +20,9 @@ from PIL import Image
 
 from ablatent.core.errors import ConfigError
 from ablatent.tracking import wandb_runs
-from ablatent.tracking.base import NoTracking, Run, RunSpec, SweepOverview, TrackedJob, Tracking, flat_axes
+from ablatent.tracking.base import NoTracking, Run, RunSpec, TrackedJob, Tracking, flat_axes
 from ablatent.tracking.csv_files import CsvTracking
+from ablatent.tracking.overview import SweepOverview
 from ablatent.tracking.tensorboard import TensorboardTracking
 from ablatent.tracking.wandb_runs import WandbTracking, cut
 from ablatent.training.record import Recorder

@@ -10,8 +10,9 @@ import numpy as np
 
 from ablatent.checks.option import Option
 from ablatent.checks.suite import expect, invariant
-from ablatent.data.base import TRAIN, VALIDATION, ImageData, Row, load_images
+from ablatent.data.base import TRAIN, VALIDATION, ImageData, Row
 from ablatent.data.decode import in_channels
+from ablatent.data.prepared import load_images
 
 SHOWN = 6
 """Images that are decoded."""

@@ -14,6 +14,9 @@ from ablatent.core.errors import AblatentError, ConfigError
 from ablatent.core.escape import for_console
 from ablatent.core.options import option_files
 from ablatent.core.progress import console, counted, track
+from ablatent.core.schema import Field, places_of
+from ablatent.core.targets import TARGET, class_of
+from ablatent.core.validation import check_class
 from ablatent.core.values import get
 from ablatent.store.artifacts import Store
 from ablatent.sweep.plan import Composed
@@ -58,6 +61,7 @@ class CheckVerb(Verb):
         key = place.replace("NAME", ENTRY)
         raw = node_of(option_files(group)[name])
         node = get(config, key)
+        _check_class(key, node, field)
         option = Option(group, name, key, node, replace(field, name=key.rpartition(".")[2]), config, raw)
         total = len(invariants_of(group))
         found = []
@@ -85,6 +89,14 @@ class CheckVerb(Verb):
         group, name = self.holds
         rest = [word for word in self.typed if word.partition("=")[0] not in ("do", "option", "-v")]
         return [*rest, *choosing(f"{group}/{name}", ["preset"]), "do=plan"]
+
+
+def _check_class(key: str, node: Config, field: Field) -> None:
+    """Raise ConfigError for a class without which no invariant can be looked at: a single message in place of many."""
+    if places := places_of(field.hint):
+        check_class(key, node, places, field.metadata)
+        if TARGET in node:
+            class_of(node)
 
 
 def with_option(overrides: Sequence[str]) -> list[str]:

@@ -4,11 +4,11 @@ python -m ablatent.cli.claims_page > docs/claims.md
 """
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ablatent.core.files import read_json
+from ablatent.cli.generated_page import recorded_claims, table
 from ablatent.core.options import conf_folder, read_yaml
 
 HEAD = """# Claims
@@ -78,9 +78,9 @@ def page() -> str:
         [
             HEAD,
             "## As papers state them\n",
-            _table(["", "claim", "source", "experiments"], letters),
+            table(["", "claim", "source", "experiments"], letters),
             "## As experiments test them\n",
-            _table(["", "name", "statement", "source", "experiment", "verdict"], listed),
+            table(["", "name", "statement", "source", "experiment", "verdict"], listed),
         ]
     )
 
@@ -88,24 +88,10 @@ def page() -> str:
 def rows(root: Path) -> Iterator[dict[str, Any]]:
     """Every claim of every experiment, with its verdict. root: the folder with experiments/."""
     for file in sorted((root / "experiments").glob("*.yaml")):
-        recorded = _recorded(root / "experiments" / "results" / file.stem / "verdicts.json")
+        recorded = recorded_claims(file.parent / "results" / file.stem)
         for name, node in (read_yaml(file).get("claims") or {}).items():
             verdict = (recorded.get(name) or {}).get("verdict", NOT_RUN)
             yield {"id": None, **node, "name": name, "experiment": file.stem, "verdict": verdict}
-
-
-def _recorded(file: Path) -> Mapping[str, Any]:
-    """Name of each claim → its verdict and contrasts, of a verdicts.json; empty where there is none."""
-    found: Mapping[str, Any] = read_json(file)["claims"] if file.is_file() else {}
-    return found
-
-
-def _table(columns: list[str], lines: list[list[str]]) -> str:
-    """A table in Markdown, with the pipes in its cells escaped."""
-    head = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
-    return "\n".join(
-        [*head, *(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines), ""]
-    )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from ablatent.cli.help import defaults_of, option_page, page
+from ablatent.cli.help import as_called, defaults_of, option_page, page
 from ablatent.cli.option_rows import groups, node_of, split_option
 from ablatent.cli.verb import Config, Verb
 from ablatent.cli.verb_keys import HelpKeys, ListKeys
@@ -41,7 +41,7 @@ class HelpVerb(Verb):
     def __call__(self, jobs: Sequence[Composed], store: Store, config: Config, command: str) -> int:
         root = conf_folder().parent
         text = page(root) if config["option"] is None else option_page(root, *split_option(config["option"]))
-        console.print(for_console(text.rstrip()))
+        console.print(for_console(as_called(text).rstrip()))
         return 0
 
 

@@ -75,7 +75,12 @@ def show(root: Path, arguments: Sequence[str]) -> int:
         text = page(root, with_verb(root, [word for word in arguments if word not in WORDS]))
     except ConfigError as e:
         return say(f"error {e}\n", 2)
-    return say(text.replace(SCRIPT, program()))
+    return say(as_called(text))
+
+
+def as_called(text: str) -> str:
+    """A page with its commands as this one was called."""
+    return text.replace(SCRIPT, program())
 
 
 def say(text: str, code: int = 0) -> int:

@@ -44,6 +44,8 @@ SHOWN = ("--cfg", "-c", "--info", "-i")
 
 _typed: list[str] = []
 """The command line as typed; sys.argv is what Hydra reads."""
+_words: list[str] = []
+"""Its arguments, the verb as do=VERB."""
 
 
 def main(root: Path) -> None:
@@ -56,7 +58,8 @@ def main(root: Path) -> None:
     sys.stdout = cast(TextIO, PipedOutput(sys.stdout))
     try:
         set_places(root, sys.argv[1:])
-        sys.argv[1:] = [quoted(a) for a in with_verb(root, sys.argv[1:])]
+        _words[:] = with_verb(root, sys.argv[1:])
+        sys.argv[1:] = [quoted(a) for a in _words]
         overrides = [a for a in sys.argv[1:] if not a.startswith("-") and ("=" in a or a.startswith("~"))]
         multirun = any(a in ("-m", "--multirun") for a in sys.argv[1:])
         if all_experiments.wanted(overrides):
@@ -171,7 +174,7 @@ def finish(jobs: "list[Composed]", command: str) -> int:
     from ablatent.cli.execute import execute
 
     try:
-        return execute(jobs, command, _typed[1:])
+        return execute(jobs, command, _words)
     except AblatentError as e:
         console.print(f"[red]error[/] {for_console(e)}", soft_wrap=True)
         return 2

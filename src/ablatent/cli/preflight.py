@@ -30,7 +30,7 @@ from ablatent.cli.override_targets import (
 from ablatent.cli.raw_overrides import value_of, verbs
 from ablatent.core.errors import AblatentError, ConfigError, did_you_mean, synonym
 from ablatent.core.here import program
-from ablatent.core.options import EXPERIMENTS, conf_folders, looked_for, option_files, typed_folders
+from ablatent.core.options import EXPERIMENTS, conf_folders, looked_for, option_files, read_yaml, typed_folders
 
 HYDRA_GROUPS = ("hydra",)
 
@@ -133,6 +133,7 @@ def _check_options(root: Path, override: Override, options: Sequence[str]) -> It
             near = f"Did you mean '{short[0]}'?" if short else did_you_mean(value, options)
             do = f"{near} {looked_for(group, root)}".lstrip()
             raise ConfigError(group, "one of " + ", ".join(options), value, do)
+        read_yaml(option_files(group, root)[value])  # Hydra's message for a file that is no YAML is a traceback
         yield value
 
 

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ablatent.core.files import read_json
-from ablatent.core.options import conf_folder
-from ablatent.report.index import MARKDOWN, VERDICTS, markdown_head
+from ablatent.cli.generated_page import recorded_claims, results_folder, table
+from ablatent.report.index import MARKDOWN, markdown_head
 from ablatent.report.verdict_text import number
 from ablatent.stages.all_kinds import built_in
 
@@ -53,13 +52,7 @@ class Result:
 
 def page(folder: Path | None = None) -> str:
     """The whole page, in Markdown. folder: with a folder for each result; None: experiments/results."""
-    lines = [COLUMNS, ["---"] * len(COLUMNS), *(result.cells for result in results(folder or default_folder()))]
-    return "\n".join([HEAD, *(f"| {' | '.join(cells)} |" for cells in lines), ""])
-
-
-def default_folder() -> Path:
-    """experiments/results, beside conf/."""
-    return conf_folder().parent / "experiments" / "results"
+    return "\n".join([HEAD, table(COLUMNS, (result.cells for result in results(folder or results_folder())))])
 
 
 def results(folder: Path) -> Iterator[Result]:
@@ -67,12 +60,11 @@ def results(folder: Path) -> Iterator[Result]:
     cannot be read."""
     for path in sorted(folder.glob(f"*/{MARKDOWN}")):
         text = path.read_text(encoding="utf-8")
-        verdicts = path.with_name(VERDICTS)
         rows = [match[1].split(" | ") for match in TABLE_ROW.finditer(text)]
         yield Result(
             name=path.parent.name,
-            question=_cell(markdown_head(text).get("question", "")),
-            verdicts=_cell("<br>".join(_verdicts(read_json(verdicts)["claims"]))) if verdicts.is_file() else NONE,
+            question=markdown_head(text).get("question", ""),
+            verdicts="<br>".join(_verdicts(recorded_claims(path.parent))) or NONE,
             trainings=", ".join(f"{row[1]} {row[0]}" for row in rows if row[0] in _trained() and row[1].isdigit())
             or NONE,
             cost=_first(COST, text),
@@ -116,10 +108,6 @@ def _machine(rows: list[list[str]]) -> str:
 def _first(pattern: re.Pattern[str], text: str) -> str:
     found = pattern.search(text)
     return NONE if found is None else found[1]
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", r"\|")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ class Verb(ABC):
     keys: ClassVar[type[Fields]] = Fields
 
     typed: Sequence[str] = ()
-    """The arguments of the command, as typed."""
+    """The arguments of the command as typed, but for the verb, which is do=VERB."""
 
     @abstractmethod
     def __call__(self, jobs: Sequence[Composed], store: Store, config: Config, command: str) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from ablatent.core.errors import ConfigError
+from ablatent.core.errors import ConfigError, closest
 
 ROOT_VARIABLE = "ABLATENT_ROOT"
 """Environment variable with the folder that holds conf/ and experiments/; the command line sets it."""
@@ -113,19 +113,39 @@ def option_files(group: str, root: Path | None = None) -> dict[str, Path]:
 
 def looked_for(group: str, root: Path | None = None) -> str:
     """The sentence that says where options of a group were looked for."""
-    places = [_shown(folder) for folder in folders_of(group, root) if folder.is_dir()]
-    return f"Looked for in {', '.join(places)}."
+    places = [shown(folder) for folder in folders_of(group, root) if folder.is_dir()]
+    return f"Looked for in {', '.join(places)}.{_misspelt(group, root)}"
 
 
-def _shown(path: Path) -> str:
+def _misspelt(group: str, root: Path | None) -> str:
+    """The sentence on a folder of the user's own whose name is nearly that of the group; empty where there is none."""
+    own = own_folder()
+    names = {folder.name for folder in (own / "conf").glob("*/")} if own else set()
+    names -= {folder.name for folder in ((root or command_root()) / "conf").glob("*/")}
+    near = closest(group, sorted(names))
+    return f" The folder conf/{near} is no group: its name would be conf/{group}." if near else ""
+
+
+def shown(path: Path) -> str:
     """A path as short as it can be read from here."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def read_yaml(file: Path) -> Any:
-    """The value of a YAML file, by libyaml where PyYAML has it: eight times as fast as Python."""
-    return yaml.load(file.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    """The value of a YAML file, by libyaml where PyYAML has it: eight times as fast as Python.
+
+    Raises ConfigError for a file that is none.
+    """
+    try:
+        return yaml.load(file.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.MarkedYAMLError as e:
+        place = (
+            "" if e.problem_mark is None else f"line {e.problem_mark.line + 1}, column {e.problem_mark.column + 1}: "
+        )
+        raise ConfigError(shown(file), "YAML", f"{place}{e.problem}") from None
+    except (yaml.YAMLError, ValueError) as e:
+        raise ConfigError(shown(file), "YAML in UTF-8", str(e).splitlines()[0]) from None
 
 
 @cache

@@ -12,8 +12,9 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from ablatent.core.declared import declared
+from ablatent.core.errors import ConfigError
 from ablatent.core.fields import Beside, Fields, Ranges, Supplied
-from ablatent.core.source import Origin, ancestors, class_node, imported, origin_of, tree_of
+from ablatent.core.source import Origin, ancestors, class_node, file_of, imported, origin_of, tree_of
 from ablatent.core.targets import TARGET
 
 READ = ("typing", "collections.abc", "annotated_types", "ablatent.core.fields")
@@ -122,7 +123,14 @@ class _Names(dict[str, Any]):
         if isinstance(node, ast.Dict):
             return tuple(k.value for k in node.keys if isinstance(k, ast.Constant))
         expression = ast.fix_missing_locations(ast.Expression(_Unquoted().visit(copy.deepcopy(node))))
-        return eval(compile(expression, self.module, "eval"), {"__builtins__": {}}, self)
+        try:
+            return eval(compile(expression, self.module, "eval"), {"__builtins__": {}}, self)
+        except ConfigError:
+            raise
+        except Exception as e:
+            got = f"line {node.lineno}: {ast.unparse(node)}"
+            do = f"{type(e).__name__}: {e}. Are all its names imported?"
+            raise ConfigError(str(file_of(self.module)), "an annotation that can be read", got, do) from None
 
 
 @cache

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from ablatent.core.errors import ConfigError
+
 Origin = tuple[str, str]
 """(module, name) of a class; the name of one inside another class is Outer.Inner."""
 
@@ -30,9 +32,15 @@ def file_of(module: str) -> Path | None:
 
 @cache
 def tree_of(module: str) -> ast.Module | None:
-    """The parsed source of a module; None where there is none."""
+    """The parsed source of a module; None where there is none. Raises ConfigError for one that is no Python."""
     file = file_of(module)
-    return None if file is None else ast.parse(file.read_text(encoding="utf-8"))
+    try:
+        return None if file is None else ast.parse(file.read_text(encoding="utf-8"))
+    except SyntaxError as e:
+        got = f"line {e.lineno}: {(e.text or '').strip()}"
+        raise ConfigError(str(file), "Python that can be read", got, f"Python: {e.msg}.") from None
+    except ValueError as e:  # of another encoding, or with null bytes
+        raise ConfigError(str(file), "Python in UTF-8", str(e)) from None
 
 
 def statements(tree: ast.Module) -> Iterator[ast.stmt]:

@@ -1,12 +1,13 @@
 """Which classes a configuration may name: gates that are passed before anything is imported. Free of torch."""
 
 import importlib
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ablatent.core.errors import ConfigError
-from ablatent.core.options import project_folders
+from ablatent.core.errors import ConfigError, did_you_mean
+from ablatent.core.options import project_folders, shown
 from ablatent.core.source import file_of
 
 TARGET = "_target_"
@@ -24,8 +25,18 @@ def check_module(key: str, module: str, also: Sequence[str] = ()) -> None:
     allowed = top == PACKAGE or any(module == name or module.startswith(f"{name}.") for name in also)
     if not allowed and not any(_is_inside(module, folder) for folder in project_folders()):
         places = " or ".join([PACKAGE, *also])
-        do = "A package of your own stands beside your conf/ folder."
-        raise ConfigError(key, f"a class of {places}, or of the package beside your conf/", module, do)
+        raise ConfigError(key, f"a class of {places}, or of a module beside your conf/", module, _mend(module, top))
+
+
+def _mend(module: str, top: str) -> str:
+    """What to do about a module that no configuration may name. top: its first name."""
+    own = {file.stem: file for folder in project_folders() for file in (*folder.glob("*.py"), *folder.glob("src/*"))}
+    file = file_of(module)
+    if file is not None and top in own:
+        return f"{shown(own[top])} is hidden by {file}: give it another name."
+    if file is not None:
+        return "A class of another package is named by a subclass of it in a module of your own, beside conf/."
+    return did_you_mean(top, own) or "There is no such module: it stands beside conf/, or in src/ beside it."
 
 
 def _is_inside(module: str, folder: Path) -> bool:
@@ -42,7 +53,8 @@ def target_of(cls: type[Any]) -> str:
 
 
 def class_of(config: Mapping[str, Any]) -> type[Any]:
-    """The class that a node names; its module is imported, if a configuration may name it. Raises ConfigError else."""
+    """The class that a node names; its module is imported, if a configuration may name it. Raises ConfigError else, and
+    for a class that lacks a method of its base."""
     target = str(config.get(TARGET))
     module, _, name = target.rpartition(".")
     check_module(TARGET, module, OTHERS)
@@ -50,6 +62,15 @@ def class_of(config: Mapping[str, Any]) -> type[Any]:
         found = getattr(importlib.import_module(module), name)
         if not isinstance(found, type):
             raise TypeError(f"{name} is no class")
-        return found
     except Exception as e:
-        raise ConfigError(TARGET, "a class that can be imported", target, str(e).splitlines()[0]) from None
+        raise ConfigError(TARGET, "a class that can be imported", target, _cause(e)) from None
+    if missing := sorted(getattr(found, "__abstractmethods__", ())):
+        raise ConfigError(target, f"a class that defines {', '.join(missing)}", "none", "Its base class says what for.")
+    return found
+
+
+def _cause(error: Exception) -> str:
+    """What an import raised, and where in the source, frames of the import itself left out."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__)[1:] if "importlib" not in f.filename]
+    place = f"{shown(Path(frames[-1].filename))}, line {frames[-1].lineno}: " if frames else ""
+    return f"{place}{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

@@ -50,12 +50,21 @@ def check_node(path: str, node: Mapping[str, Any], places: Sequence[Origin], met
 
     places: the classes that are expected; metadata: of the place, see `Modules`, `Beside` and `Ranges`.
     """
+    origin = check_class(path, node, places, metadata)
+    check_fields(path, node, fields_of(*places[0]) if origin is None else node_fields(node, origin, metadata))
+
+
+def check_class(
+    path: str, node: Mapping[str, Any], places: Sequence[Origin], metadata: Sequence[Any] = ()
+) -> Origin | None:
+    """Where the class that a node names is defined; None for a node of plain fields, which names none.
+
+    Raises ConfigError unless its place expects such a class; places, metadata: as of `check_node`.
+    """
     if TARGET not in node and is_subclass(places[0], origin_of_class(Fields)):
-        check_fields(path, node, fields_of(*places[0]))
-    else:
-        modules = [m.name for m in metadata if isinstance(m, Modules)]
-        origin = check_target(f"{path}.{TARGET}", node.get(TARGET), places, modules)
-        check_fields(path, node, node_fields(node, origin, metadata))
+        return None
+    modules = [m.name for m in metadata if isinstance(m, Modules)]
+    return check_target(f"{path}.{TARGET}", node.get(TARGET), places, modules)
 
 
 def check_target(path: str, target: Any, places: Sequence[Origin], modules: Sequence[str] = ()) -> Origin:
@@ -66,7 +75,7 @@ def check_target(path: str, target: Any, places: Sequence[Origin], modules: Sequ
     """
     wanted = f"a class of {_named(places)}" if places else "a class"
     if not isinstance(target, str) or "." not in target:
-        raise ConfigError(path, wanted, target, "Choose an option of the config group.")
+        raise ConfigError(path, wanted, target, "An option of the config group has it: choose one, or mend its YAML.")
     module, _, name = target.rpartition(".")
     check_module(path, module, modules)
     origin = origin_of(module, name)
@@ -94,7 +103,8 @@ def _check_targets(path: str, node: Any, field: Field, places: Sequence[Origin] 
             _check_targets(f"{path}.{name}", entry, Field(name, entries, True))
     elif isinstance(node, Mapping) and TARGET in node and (places or path == TARGET):
         modules = [*(m.name for m in field.metadata if isinstance(m, Modules)), *(OTHERS if path == TARGET else ())]
-        fields = node_fields(node, check_target(f"{path}.{TARGET}", node[TARGET], places, modules), field.metadata)
+        at = path if path == TARGET else f"{path}.{TARGET}"
+        fields = node_fields(node, check_target(at, node[TARGET], places, modules), field.metadata)
         for key, value in node.items():
             if key.startswith("_") and key != TARGET:
                 raise ConfigError(key, "a key of the class", value)
@@ -117,7 +127,7 @@ def check_fields(path: str, node: Mapping[str, Any], fields: Mapping[str, Field]
         if name in node:
             check_value(f"{at}{name}", node[name], field)
         elif field.required:
-            do = "The key was removed: it cannot be left out."
+            do = "It cannot be left out: it stands in the YAML of each option, and ~ cannot delete it."
             raise ConfigError(f"{at}{name}", _expected(field), "nothing", do)
 
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from jaxtyping import Int8, Int64, Shaped, UInt8
+from jaxtyping import Int64, Shaped, UInt8
 
 from ablatent.core.arrays import new_array
-from ablatent.core.errors import ConfigError, DataError
+from ablatent.core.errors import ConfigError
 from ablatent.core.fields import Count, OneOf
-from ablatent.core.files import read_json, write_json
+from ablatent.core.files import write_json
 from ablatent.core.progress import track
 from ablatent.data.annotation_kinds import BUILT_IN
 from ablatent.data.boxes import Box
@@ -30,8 +30,7 @@ TRAIN, VALIDATION = 0, 1
 SPLITS = {"train": TRAIN, "validation": VALIDATION}
 MIN_VALIDATION = 64
 PIXELS, ROWS = "pixels.npy", "rows.json"
-RGB, GREY = 3, 1
-CHANNELS = (RGB, GREY)
+RGB = 3
 
 
 @dataclass(frozen=True)
@@ -109,26 +108,6 @@ def _array_digest(array: Shaped[np.ndarray, "n ..."]) -> str:
     content = hashlib.blake2b(f"{values.dtype}/{values.shape}".encode(), digest_size=32)
     content.update(values.tobytes())
     return content.hexdigest()
-
-
-@dataclass(frozen=True)
-class Images:
-    """A prepared data set: pixels (N, H, W, C) uint8, RGB or grey (C = 1), memory-mapped; split (N,); ids; row numbers
-    of each flag."""
-
-    pixels: UInt8[np.ndarray, "n h w C"]
-    split: Int8[np.ndarray, " n"]
-    ids: list[str]
-    flags: dict[str, list[int]] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def indices(self, split: str) -> Int64[np.ndarray, " k"]:
-        """Rows of ``"train"`` or ``"validation"``, ascending. Raises DataError for another word."""
-        if split not in SPLITS:
-            raise DataError(f"split: expected one of {', '.join(SPLITS)}; got {split!r}")
-        return np.flatnonzero(self.split == SPLITS[split]).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -253,27 +232,6 @@ class ImageData(ABC):
             for flag in row.flags:
                 flags.setdefault(flag, []).append(i)
         write_json(folder / ROWS, {"ids": [r.id for r in rows], "split": [r.split for r in rows], "flags": flags})
-
-
-def load_images(folder: Path) -> Images:
-    """Open what `prepare` wrote; pixels stay on disk. Raises DataError for files that are missing or do not fit."""
-    try:
-        pixels = np.load(folder / PIXELS, mmap_mode="r", allow_pickle=False)
-        rows = read_json(folder / ROWS)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{folder}: expected {PIXELS} and {ROWS} of a prepared data set; got: {error}") from error
-    n = len(rows["ids"])
-    if (
-        pixels.dtype != np.uint8
-        or pixels.ndim != 4
-        or pixels.shape[3] not in CHANNELS
-        or len(pixels) != n
-        or len(rows["split"]) != n
-    ):
-        raise DataError(
-            f"{folder}: expected {n} RGB or grey uint8 images as {ROWS} says; got {pixels.dtype} {pixels.shape}"
-        )
-    return Images(pixels, np.asarray(rows["split"], dtype=np.int8), rows["ids"], rows["flags"])
 
 
 def _counts(value: object) -> bool:

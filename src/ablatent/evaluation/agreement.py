@@ -8,7 +8,7 @@ import numpy as np
 
 from ablatent.core.rng import stream
 from ablatent.data.base import Annotations
-from ablatent.evaluation.judges import Verdict
+from ablatent.evaluation.judge_verdict import Verdict
 from ablatent.evaluation.scores import CHANCE, Score
 from ablatent.evaluation.shares import BOOTSTRAP, Share
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from ablatent.core.instantiate import make
 from ablatent.core.tensor_files import read_tensors
-from ablatent.evaluation.judges import Verdict
+from ablatent.evaluation.judge_verdict import Verdict
 from ablatent.networks.judge import JudgeBackbone
 from ablatent.store.artifacts import Artifact
 

@@ -15,7 +15,7 @@ from ablatent.stages.first_stage.kind import FirstStageKind
 from ablatent.stages.imported.kind import ImportedKind
 from ablatent.stages.latents.kind import LatentsKind
 from ablatent.store.identity import Key
-from ablatent.store.records import Record
+from ablatent.store.record import Record
 
 ANY_SIZE = 1 << 14
 """A side of images, and a number of threads or of images at once, larger than anybody has use for."""

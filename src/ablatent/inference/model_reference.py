@@ -17,7 +17,7 @@ from ablatent.store.pins import key_named
 from ablatent.store.records import PlannedJob
 from ablatent.store.sweeps import plans
 from ablatent.store.verify import read_manifest
-from ablatent.tracking.base import run_id, stage_links
+from ablatent.tracking.run_links import run_id, stage_links
 
 ABOUT_SAMPLING = ("sampler", "guidance", "samples", "task")
 MODELS = (DiffusionKind.name, ImportedKind.name)

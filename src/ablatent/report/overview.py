@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from ablatent.report.model import UNREADABLE, Sweep
-from ablatent.tracking.base import MetricView, SweepOverview
+from ablatent.tracking.overview import MetricView, SweepOverview
 
 
 def overview_of(sweep: Sweep) -> SweepOverview:

@@ -15,8 +15,9 @@ from ablatent.report.model import UNREADABLE, JobResult, Stored, Sweep
 from ablatent.report.overview import overview_of
 from ablatent.report.published_claims import claims_in
 from ablatent.store.verify import MANIFEST
-from ablatent.tracking.base import flat_axes, job_run_id
+from ablatent.tracking.base import flat_axes
 from ablatent.tracking.publication import Publication, PublishedArtifact, PublishedFile, PublishedRun
+from ablatent.tracking.run_links import job_run_id
 
 CHECKPOINTS, SAMPLES = "checkpoints", "samples"
 IMAGES = "images.npy"

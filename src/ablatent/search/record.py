@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ablatent.report.metrics import ARROW
 from ablatent.search.pareto import front
 from ablatent.store.identity import SearchName, SweepId
-from ablatent.store.records import Record
+from ablatent.store.record import Record
 
 FINISHED, FAILED, PRUNED, STOPPED, RUNNING = "finished", "failed", "pruned", "stopped", "running"
 """States of a trial. stopped: it was at work when its command was killed, and was tried again."""

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ablatent.core.blocks import Blocks
 from ablatent.core.errors import DataError
 from ablatent.core.instantiate import make
-from ablatent.data.base import ImageData, Images, load_images
+from ablatent.data.base import ImageData
+from ablatent.data.prepared import Images, load_images
 from ablatent.stages.stage import Stage
 from ablatent.store.artifacts import Artifact, Store
 from ablatent.store.identity import Key

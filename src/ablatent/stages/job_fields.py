@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from ablatent.diffusion.parameterization import Parameterization
     from ablatent.diffusion.timesteps import TimestepSampler
     from ablatent.diffusion.weighting import Weighting
-    from ablatent.evaluation.judges import Verdict
+    from ablatent.evaluation.judge_verdict import Verdict
     from ablatent.evaluation.scores import Extractor, Metric
     from ablatent.first_stage.base import FirstStage
     from ablatent.first_stage.losses import AutoencoderLoss
@@ -251,7 +251,7 @@ class JobCheck:
         """Raise ConfigError for the first value that is not what its field declares, and for a missing one."""
         for key, at in job_fields().items():
             if key not in config:
-                raise ConfigError(key, at.meaning, "nothing", "The key was removed: it cannot be left out.")
+                raise ConfigError(key, at.meaning, "nothing", "It cannot be left out, and ~ cannot delete it.")
             name = f"{key}={json.dumps(config[key], sort_keys=True, default=str)}"
             if name not in self.outcomes:
                 self.outcomes[name] = _error(key, config[key], at)

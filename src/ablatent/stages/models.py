@@ -17,8 +17,9 @@ from ablatent.core.instantiate import make
 from ablatent.core.rng import stream
 from ablatent.core.targets import class_of
 from ablatent.core.types import Cond
-from ablatent.data.base import Annotations, Images
+from ablatent.data.base import Annotations
 from ablatent.data.latents import LatentNormalizer
+from ablatent.data.prepared import Images
 from ablatent.diffusion.denoiser import Denoiser
 from ablatent.diffusion.parameterization import Parameterization
 from ablatent.first_stage.base import FirstStage

@@ -13,7 +13,8 @@ from ablatent.stages.job_fields import JobCheck
 from ablatent.stages.kind_base import Fingerprints
 from ablatent.stages.stage import Stage
 from ablatent.store.identity import SweepId
-from ablatent.store.records import ABSENT, PlannedJob, PlannedStage, PlanRecord
+from ablatent.store.record import ABSENT
+from ablatent.store.records import PlannedJob, PlannedStage, PlanRecord
 from ablatent.sweep.combination_rules import apply_rules
 
 

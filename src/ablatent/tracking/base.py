@@ -5,11 +5,10 @@ whatever happened, so that nothing of one job is left for the next. What the tra
 `Tracking.shielded`: no training hangs on a tracker. Trackers are imported when a run is opened.
 """
 
-import hashlib
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +18,11 @@ import numpy as np
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.escape import for_console
-from ablatent.core.files import read_json, write_json
-from ablatent.core.progress import console, warn_once
+from ablatent.core.files import write_json
+from ablatent.core.progress import console
 from ablatent.core.signals import before_end
+from ablatent.tracking.overview import SweepOverview
+from ablatent.tracking.run_links import job_run_id, run_id, runs_in
 from ablatent.tracking.watching import tell
 
 Scalar = str | int | float | bool | None
@@ -38,17 +39,6 @@ def flat_axes(axes: Mapping[str, Any]) -> dict[str, Scalar]:
     }
 
 
-def run_id(*parts: object) -> str:
-    """16 hex digits that depend on all parts: the same stage and attempt, or sweep and job, give the same run."""
-    text = json.dumps([str(p) for p in parts])
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-
-
-def job_run_id(sweep: str, index: int, name: str) -> str:
-    """The id of the run of a job, whatever the tracker."""
-    return run_id(sweep, index, name)
-
-
 @dataclass(frozen=True)
 class TrackedJob:
     """What a tracker shows of a job. axes: those that tell it from others of its sweep; stages: role → key."""
@@ -58,36 +48,6 @@ class TrackedJob:
     axes: Mapping[str, Any]
     config: Mapping[str, Any]
     stages: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class MetricView:
-    """One metric in an overview: its name in the runs' summaries, its label and title, and which direction is better
-    ("lower", "higher", or None)."""
-
-    name: str
-    label: str
-    title: str
-    better: str | None
-
-
-@dataclass(frozen=True)
-class SweepOverview:
-    """What a tracker's overview of a sweep shows: axes, metrics, and the names of curves and of panels of images.
-
-    costs: name in the configurations of jobs of what a sample costs → metrics that depend on it; curve_axes: curve →
-    the axes by which the trainings that have it can be grouped; other_runs: ids of runs that belong to it and are in
-    the groups of other sweeps.
-    """
-
-    sweep: str
-    axes: Sequence[str]
-    metrics: Sequence[MetricView]
-    curves: Sequence[str]
-    panels: Sequence[str]
-    costs: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    curve_axes: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    other_runs: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,12 +213,12 @@ class Tracking(ABC):
         path = self._link_file(key)
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(path, {**_links(path), self.backend: run.info()})
+            write_json(path, {**runs_in(path), self.backend: run.info()})
 
     def stage_run_id(self, key: str) -> str | None:
         """The id of the newest run of a trained stage, None where this tracker has none."""
         path = self._link_file(key)
-        found = {} if path is None else _links(path).get(self.backend, {})
+        found = {} if path is None else runs_in(path).get(self.backend, {})
         return found.get("id")
 
 
@@ -266,26 +226,6 @@ def _end(run: Run) -> None:
     """End a run as failed: a signal ends its process, and no context."""
     run.fail("ended by a signal")
     run.close()
-
-
-def _links(path: Path) -> dict[str, dict[str, Any]]:
-    """backend → the run of a stage, of a file that `_remember` wrote; a damaged one is named, and counts as none."""
-    if not path.exists():
-        return {}
-    try:
-        known = read_json(path)
-    except (OSError, ValueError):
-        known = None
-    if isinstance(known, dict) and all(isinstance(link, dict) for link in known.values()):
-        return known
-    warn_once(f"{path} is damaged: expected the tracker's runs of a stage. It is left out.")
-    return {}
-
-
-def stage_links(root: Path) -> Iterator[tuple[str, dict[str, dict[str, Any]]]]:
-    """(key, backend → run) of every trained stage that has runs in trackers. root: of the store."""
-    for path in sorted((root / "tracking" / "stages").glob("*.json")):
-        yield path.stem, _links(path)
 
 
 class ShieldedRun(Run):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ablatent.tracking.base import SweepOverview
+from ablatent.tracking.overview import SweepOverview
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,8 @@ from ablatent.core.errors import ConfigError, did_you_mean
 from ablatent.core.escape import for_console
 from ablatent.core.fields import Matches, OneOf
 from ablatent.core.progress import console
-from ablatent.tracking.base import Run, RunSpec, SweepOverview, Tracking
+from ablatent.tracking.base import Run, RunSpec, Tracking
+from ablatent.tracking.overview import SweepOverview
 from ablatent.tracking.workspace import write_workspace
 
 if TYPE_CHECKING:

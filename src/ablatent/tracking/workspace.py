@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ablatent.core.files import write_atomic
-from ablatent.tracking.base import MetricView, SweepOverview, flat_axes, run_id
+from ablatent.tracking.base import flat_axes
+from ablatent.tracking.overview import MetricView, SweepOverview
+from ablatent.tracking.run_links import run_id
 
 if TYPE_CHECKING:
     import wandb_workspaces.workspaces as ws

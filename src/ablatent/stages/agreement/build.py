@@ -8,7 +8,7 @@ from ablatent.core.errors import StageError
 from ablatent.core.files import write_json
 from ablatent.data.base import Annotations
 from ablatent.evaluation.agreement import agreement
-from ablatent.evaluation.judges import Verdict
+from ablatent.evaluation.judge_verdict import Verdict
 from ablatent.evaluation.scores import versions
 from ablatent.stages.context import Context
 from ablatent.stages.judge.judging import judge

@@ -6,7 +6,7 @@ from ablatent.core.files import write_json
 from ablatent.core.instantiate import make
 from ablatent.data.augment import ShiftMirror
 from ablatent.evaluation.agreement import held_out, with_calibration
-from ablatent.evaluation.judges import Verdict
+from ablatent.evaluation.judge_verdict import Verdict
 from ablatent.evaluation.trained_judge import make_judge
 from ablatent.stages.context import Context
 from ablatent.stages.judge.judging import judge

@@ -7,7 +7,7 @@ from ablatent.core.errors import ConfigError
 from ablatent.core.instantiate import make
 from ablatent.data.augment import ShiftMirror
 from ablatent.data.base import ImageData
-from ablatent.evaluation.judges import Verdict
+from ablatent.evaluation.judge_verdict import Verdict
 from ablatent.evaluation.trained_judge import make_judge
 from ablatent.stages.check_helpers import outline_of, parameter_count, trial_device
 from ablatent.stages.kind_base import Config, Size

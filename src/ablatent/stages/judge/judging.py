@@ -7,7 +7,7 @@ from torch import nn
 from ablatent.core.images import as_rgb
 from ablatent.core.progress import track
 from ablatent.data.tensors import to_tensor
-from ablatent.evaluation.judges import Verdict
+from ablatent.evaluation.judge_verdict import Verdict
 from ablatent.stages.context import Context
 
 

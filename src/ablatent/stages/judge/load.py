@@ -2,7 +2,7 @@
 
 import torch
 
-from ablatent.evaluation.judges import Verdict
+from ablatent.evaluation.judge_verdict import Verdict
 from ablatent.evaluation.trained_judge import trained_judge
 from ablatent.networks.judge import JudgeBackbone
 from ablatent.stages.stored import stored_config

@@ -4,7 +4,7 @@ import numpy as np
 
 from ablatent.core.files import write_json
 from ablatent.core.rng import stream
-from ablatent.data.base import Images
+from ablatent.data.prepared import Images
 from ablatent.evaluation.features import ImageRows, extract
 from ablatent.stages.context import Context
 from ablatent.stages.extractor import extractor_of

@@ -4,7 +4,7 @@ import numpy as np
 
 from ablatent.core.files import write_json
 from ablatent.core.images import as_rgb, labelled, save_png
-from ablatent.data.base import Images
+from ablatent.data.prepared import Images
 from ablatent.evaluation.neighbours import across_sets
 from ablatent.stages.context import Context
 from ablatent.stages.scores.figure import NEIGHBOURS
