@@ -49,32 +49,34 @@ def check_guiding(store: Store, weak: Mapping[str, Any], guided: GuidedModel) ->
     from ablatent.stages.kept_weights import WeightsChoice, fit_of
 
     found = _stored(weak["model"], store)
-    of_found = GuidedModel.of(found)
-    if found.key == guided.key:
-        do = "An earlier snapshot of the same model is guidance.snapshot with guidance.model=null."
-        raise ConfigError(KEY, "another model than the one that is sampled", found.key, do)
-    latents, other = (model.inputs[LatentsKind.name] for model in (guided, of_found))
-    if latents != other:
-        do = "Train it with the same data, first_stage and latents."
-        raise ConfigError(
-            KEY, f"a model of the same latents, {latents.short}", f"{found.key.short} of {other.short}", do
-        )
-    if canonical(guided.config["schedule"]) != canonical(of_found.config["schedule"]):
-        do = "A time t must be the same noise level for both: train it with the same schedule."
-        expected, got = (_named(model.config["schedule"]) for model in (guided, of_found))
-        raise ConfigError(KEY, f"a model with the schedule {expected}", f"{found.key.short} with {got}", do)
-    conditioner = of_found.config["conditioner"]
-    if needs_of(conditioner):
-        same = _reads(conditioner) == _reads(guided.config["conditioner"])
-        if not same or guided.digests.get("annotations") != of_found.digests.get("annotations"):
-            do = "Train it with the same conditioner, whose width and dropout may differ, or with conditioner=none."
-            got = f"{found.key.short} with {_named(conditioner)}{'' if not same else ' of other annotations'}"
-            raise ConfigError(KEY, f"a model with the condition {_named(guided.config['conditioner'])}", got, do)
+    check_fits(GuidedModel.of(found), guided)
     choice = WeightsChoice(weak["weights"], weak["snapshot"], weak["ema_width"], "guidance")
     if choice.ema_width is None:
         weights_path(found.path, choice.weights, choice.snapshot, choice.key)
     else:
-        fit_of(found.path, choice)
+        fit_of(found.path, choice, choice.ema_width)
+
+
+def check_fits(weak: GuidedModel, guided: GuidedModel) -> None:
+    """Raise ConfigError unless two models can be called with the same x_t, t and condition, and are two."""
+    if weak.key == guided.key:
+        do = "An earlier snapshot of the same model is guidance.snapshot with guidance.model=null."
+        raise ConfigError(KEY, "another model than the one that is sampled", weak.key, do)
+    latents, other = (model.inputs[LatentsKind.name].short for model in (guided, weak))
+    if guided.inputs[LatentsKind.name] != weak.inputs[LatentsKind.name]:
+        do = "Train it with the same data, first_stage and latents."
+        raise ConfigError(KEY, f"a model of the same latents, {latents}", f"{weak.key.short} of {other}", do)
+    expected, got = (_named(model.config["schedule"]) for model in (guided, weak))
+    if canonical(guided.config["schedule"]) != canonical(weak.config["schedule"]):
+        do = "A time t must be the same noise level for both: train it with the same schedule."
+        raise ConfigError(KEY, f"a model with the schedule {expected}", f"{weak.key.short} with {got}", do)
+    expected, got = (_named(model.config["conditioner"]) for model in (guided, weak))
+    if needs_of(weak.config["conditioner"]):
+        do = "Train it with the same conditioner, whose width and dropout may differ, or with conditioner=none."
+        if _reads(weak.config["conditioner"]) != _reads(guided.config["conditioner"]):
+            raise ConfigError(KEY, f"a model with the condition {expected}", f"{weak.key.short} with {got}", do)
+        if guided.digests.get("annotations") != weak.digests.get("annotations"):
+            raise ConfigError(KEY, "a model of the same annotations", f"{weak.key.short}, trained with others")
 
 
 def _stored(name: str, store: Store) -> Artifact:

@@ -37,12 +37,11 @@ class WeightsChoice(NamedTuple):
         return WeightsChoice(samples["weights"], samples["snapshot"], samples.get("ema_width"))
 
 
-def fit_of(folder: Path, choice: WeightsChoice) -> tuple[list[Path], Combination, Path]:
-    """(files of averages, how they are combined to the width that is chosen, file of the weights of that step).
+def fit_of(folder: Path, choice: WeightsChoice, width: float) -> tuple[list[Path], Combination, Path]:
+    """(files of averages, how they are combined to that width at the snapshot, file of the weights of its step).
 
     Raises ConfigError for a width where none were kept, or that these do not give, and for a snapshot not kept.
     """
-    assert choice.ema_width is not None
     if choice.weights != "ema":
         expected = f"ema with {choice.key}.ema_width, which takes their place"
         raise ConfigError(f"{choice.key}.weights", expected, choice.weights)
@@ -50,8 +49,8 @@ def fit_of(folder: Path, choice: WeightsChoice) -> tuple[list[Path], Combination
     step, stored = int(raw.stem.rpartition("-")[2]), stored_averages(folder)
     kept = [average for average in stored if average.step <= step]
     name = f"{choice.key}.ema_width"
-    check_kept(kept, choice.ema_width, name)
-    return [stored[a] for a in kept], combination(kept, Average(step, choice.ema_width), name), raw
+    check_kept(kept, width, name)
+    return [stored[a] for a in kept], combination(kept, Average(step, width), name), raw
 
 
 def load_weights(folder: Path, choice: WeightsChoice) -> dict[str, Tensor]:
@@ -65,7 +64,7 @@ def load_weights(folder: Path, choice: WeightsChoice) -> dict[str, Tensor]:
 
     if choice.ema_width is None:
         return load_file(str(weights_path(folder, choice.weights, choice.snapshot, choice.key)))
-    files, (factors, _), raw = fit_of(folder, choice)
+    files, (factors, _), raw = fit_of(folder, choice, choice.ema_width)
     state = load_file(str(raw))
     with ExitStack() as stack:
         opened = [stack.enter_context(safe_open(str(file), framework="pt")) for file in files]
@@ -80,4 +79,4 @@ def load_weights(folder: Path, choice: WeightsChoice) -> dict[str, Tensor]:
 def fit_summary(folder: Path, samples: Mapping[str, Any]) -> dict[str, float]:
     """For the summary of what was drawn: the residual of the profile of its average; empty where it has none."""
     choice = WeightsChoice.of(samples)
-    return {} if choice.ema_width is None else {"ema_residual": fit_of(folder, choice)[1].residual}
+    return {} if choice.ema_width is None else {"ema_residual": fit_of(folder, choice, choice.ema_width)[1].residual}

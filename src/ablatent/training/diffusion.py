@@ -61,8 +61,7 @@ class DiffusionTraining(Training):
     @property
     def kept_averages(self) -> list[Average]:
         """The power-function averages that are kept."""
-        ema = self.ema
-        assert isinstance(ema, EMAOptions)
+        ema = self.ema if isinstance(self.ema, EMAOptions) else EMAOptions(**self.ema)
         return kept_averages(self.steps, ema.power_snapshots, ema.power_widths, self.kept_steps)
 
 
