@@ -12,7 +12,10 @@ from ablatent.core.errors import ConfigError
 from ablatent.core.instantiate import make
 from ablatent.core.targets import class_of
 from ablatent.core.types import Cond, Prediction
-from ablatent.samplers.guidance import ClassifierFree, Guidance, GuidanceInputs, NoGuidance, check_interval
+from ablatent.diffusion.denoiser import Denoiser
+from ablatent.diffusion.parameterization import Eps, V
+from ablatent.networks.unet import UNet
+from ablatent.samplers.guidance import ClassifierFree, Guidance, GuidanceInputs, NoGuidance, WeakModel, check_interval
 from ablatent.samplers.guidance_auto import AutoGuidance
 from ablatent.samplers.guidance_classifier import ClassifierGuidance, NoisyLogits, label_gradient
 from ablatent.samplers.guidance_rescaled import RescaledClassifierFree, deviation
@@ -207,6 +210,26 @@ def test_autoguidance_extrapolates_from_the_weak_model() -> None:
     assert same(only, weak(x, t, cond))
 
 
+def test_autoguidance_by_another_network() -> None:
+    """A smaller network that predicts something else: both are asked at the same x_t and t, and x_0 and eps agree."""
+    torch.manual_seed(0)
+    sizes = {"in_channels": 2, "out_channels": 2, "ch_mult": [1], "num_res_blocks": 1, "attn_factors": [], "heads": 1}
+    strong = Denoiser(UNet(**sizes, ch=16), schedule(), V())
+    weak = Denoiser(UNet(**sizes, ch=8), schedule(), Eps())
+    for p in (*strong.parameters(), *weak.parameters()):  # a fresh network says zero
+        nn.init.normal_(p, std=0.1)
+    x, t = torch.randn(3, 2, 4, 4), torch.tensor([10.0, 400.0, 990.0])
+    with torch.no_grad():
+        better, worse = strong(x, t, Cond()), weak(x, t, Cond())
+        inputs = GuidanceInputs(strong, Cond(), weak=lambda x, t: weak(x, t, Cond()))
+        guided = AutoGuidance(scale=2.5, model="diffusion-0123")(inputs)(x, t)
+    for part in ("x0", "eps"):
+        expected = getattr(worse, part) + 2.5 * (getattr(better, part) - getattr(worse, part))
+        torch.testing.assert_close(getattr(guided, part), expected, rtol=1e-4, atol=1e-4)
+    alpha, sigma = (v.reshape(-1, 1, 1, 1).float() for v in schedule().alpha_sigma(t))
+    torch.testing.assert_close(alpha * guided.x0 + sigma * guided.eps, x, rtol=1e-3, atol=1e-3)
+
+
 # classifier
 
 
@@ -312,7 +335,9 @@ def test_needs_and_cost() -> None:
     assert ClassifierFree(scale=0.0).needs_null and ClassifierFree(scale=2.0).needs_null
     assert [ClassifierFree(scale=v).network_rows() for v in (0.0, 1.0, 2.0)] == [1, 1, 2]
     assert [AutoGuidance(scale=v).network_rows() for v in (0.0, 1.0, 2.0)] == [1, 1, 2]
-    assert AutoGuidance(scale=2.0, weights="raw", snapshot=7).weak == ("raw", 7)
+    assert AutoGuidance(scale=2.0, weights="raw", snapshot=7).weak == WeakModel("raw", 7)
+    of_another = AutoGuidance(scale=2.0, snapshot="last", model="diffusion-0123", ema_width=0.1)
+    assert of_another.weak == WeakModel("ema", "last", 0.1, "diffusion-0123")
     assert ClassifierGuidance(scale=2.0).network_rows() == NoGuidance().network_rows() == 1
 
 
@@ -323,7 +348,7 @@ def test_refusals() -> None:
         (lambda: check_interval(0.2, "t"), "guidance.interval"),
         (lambda: ClassifierFree(scale=2.0, unit="snr"), "guidance.unit"),
         (lambda: RescaledClassifierFree(scale=2.0, phi=1.5), "guidance.phi"),
-        (lambda: AutoGuidance(scale=2.0, snapshot="last"), "guidance.snapshot"),
+        (lambda: AutoGuidance(scale=2.0, snapshot="newest"), "guidance.snapshot"),
         (lambda: AutoGuidance(scale=2.0, snapshot=0), "guidance.snapshot"),
     ):
         with pytest.raises(ConfigError) as error:

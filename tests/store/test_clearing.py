@@ -77,6 +77,17 @@ def test_imported_weights_stay_with_what_they_read(root):
     assert gc(root) == {"latents-99", "first_stage-88"}
 
 
+def test_a_model_that_guided_samples_stays_with_them(root):
+    """It is no input of theirs: its key stands among the options of their guidance."""
+    weak = put(root, f"diffusion-{'7' * 32}", "first_stage-00")
+    put(root, "samples-99", config={"guidance": {"model": weak, "digest": "7" * 32}})
+    age(root)
+    pin(Store(root), ["samples-99"])
+    assert weak not in gc(root)
+    unpin(Store(root), ["samples-99"])
+    assert weak in gc(root)
+
+
 def test_what_is_young_stays_with_what_it_reads(root):
     put(root, "samples-55", "latents-99")
     assert gc(root) == set()

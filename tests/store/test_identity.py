@@ -75,6 +75,11 @@ def test_a_new_option_at_its_neutral_value_keeps_the_key(later):
         "samples", 1, config, {}, {}
     )
     assert key_of("samples", 1, config | {"tiles": 4}, {}, {}, {"tiles": None}) != key_of("samples", 1, config, {}, {})
+    nested = {"training": {"ema": {"decay": 0.9}, "widths": []}}
+    later_nested = {"training": {"ema": {"decay": 0.9, "widths": []}, "widths": []}}
+    neutral = {"training.ema.widths": []}
+    assert key_of("samples", 1, later_nested, {}, {}, neutral) == key_of("samples", 1, nested, {}, {})
+    assert key_of("samples", 1, later_nested, {}, {}) != key_of("samples", 1, nested, {}, {})
 
 
 def test_where_weights_were_found_does_not_matter():

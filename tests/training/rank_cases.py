@@ -140,7 +140,7 @@ def diffusion(optimizer: str, folder: Folder):
     for p in network.parameters():  # a fresh network says zero, and most of its gradients are zero
         nn.init.normal_(p, std=0.1)
     denoiser = Denoiser(network, Linear(20, 1e-3, 0.2, False), V())
-    ema = {"decay": 0.9, "warmup": True, "extra_decays": [0.5]}
+    ema = {"decay": 0.9, "warmup": True, "extra_decays": [0.5], "power_widths": [0.05, 0.1], "power_snapshots": 4}
     train_config = DiffusionTraining(**COMMON, loss="mse", ema=ema, snapshots=[])
     batches = LatentBatches(latents, np.arange(24), {"label": np.arange(24) % 3}, BATCH, 0)
     kinds = {"sgd": lambda p: torch.optim.SGD(p, lr=1e-2), "adam": lambda p: torch.optim.AdamW(p, lr=1e-3, fused=True)}

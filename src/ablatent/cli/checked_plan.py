@@ -19,7 +19,8 @@ def checked_plan(composed: Sequence[Composed], store: Store, everything: bool) -
 
     everything: check also where all stages are in the store already, which takes an import of torch.
     """
-    plan = make_plan(composed, Resolver(store))
+    resolver = Resolver(store)
+    plan = make_plan(composed, resolver, resolver.check_stages)
     check_missing(plan, store, everything)
     for line in image_lines(plan):
         console.print(for_console(line))

@@ -88,6 +88,8 @@ NotNegative = Annotated[Number, Ge(0)]
 Share = Annotated[Number, Ge(0), Le(1)]
 Probability = Annotated[Number, Ge(0), Lt(1)]
 """With which something is dropped: not always."""
+AverageWidth = Annotated[Number, Gt(0), Lt(0.2886)]
+"""sigma_rel of a power-function average of weights (Karras et al. 2024); the mean of all steps has 1 / sqrt(12)."""
 Betas = Annotated[Sequence[Probability], Len(2, 2)]
 """Decay rates of Adam's first and second moment."""
 Range = Annotated[Sequence[Share], Len(2, 2)]

@@ -20,7 +20,7 @@ DEFAULTS: dict[str, Any] = {
     "sampler": node_of(DDIM, steps=50),
     "guidance": node_of(NoGuidance),
     "task": node_of(Sample),
-    "samples": {"weights": "ema", "snapshot": "last", "decode_tile": None, "decode_overlap": 16},
+    "samples": {"weights": "ema", "snapshot": "last", "ema_width": None, "decode_tile": None, "decode_overlap": 16},
     "runtime": {"device": "auto", "devices": 1, "compile": False, "compile_mode": "network", "deterministic": True,
                 "threads": None, "batch_size": 64, "checkpoint_seconds": 10.0, "precision": "32-true"},
 }  # fmt: skip

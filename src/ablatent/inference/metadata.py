@@ -111,9 +111,11 @@ def _check_ranges(found: Metadata) -> None:
         raise DataError(f"index: expected one of {count} samples, at most {MOST}; got {found.index}.")
     snapshot, tile = str(samples.get("snapshot")), samples.get("decode_tile")
     whole = isinstance(samples.get("weights"), str) and (snapshot == "last" or snapshot.isdecimal())
+    width = samples.get("ema_width")
+    whole &= width is None or (isinstance(width, float) and 0 < width < 1)
     whole &= (tile is None and "decode_tile" in samples) or _counts(tile)
     if not whole or not (samples.get("decode_overlap") == 0 or _counts(samples.get("decode_overlap"))):
-        raise DataError("samples: expected weights, snapshot, decode_tile and decode_overlap of a model.")
+        raise DataError("samples: expected weights, snapshot, ema_width, decode_tile and decode_overlap of a model.")
     model = {role for role, key in found.keys.items() if role == key.kind}
     if found.keys.keys() != model or not any(model >= roles for roles in (TRAINED, IMPORTED)):
         raise DataError("keys: expected the stages of a model, each by its kind.")

@@ -21,14 +21,16 @@ from ablatent.data.base import Annotations
 from ablatent.data.tensors import to_images
 from ablatent.inference.arguments import check_latents, check_objects, pixels_of, request_of_arguments
 from ablatent.inference.defaults import DEFAULTS, INPAINT, node_of
+from ablatent.inference.guiding_model import GuidedModel, check_guiding
 from ablatent.inference.model_reference import Reference, find
 from ablatent.inference.request import Request, RequestResolver
 from ablatent.samplers.base import Sampler
-from ablatent.samplers.guidance import ClassifierFree, Guidance
+from ablatent.samplers.guidance import ClassifierFree, Guidance, WeakModel
 from ablatent.stages.check_sampling import check_sampling_of
 from ablatent.stages.context import StageInputs, compute_of, device_of, set_up_torch
 from ablatent.stages.diffusion.kind import DiffusionKind
 from ablatent.stages.generator import Generator, generator_of, tiling_of
+from ablatent.stages.kept_weights import WeightsChoice
 from ablatent.stages.models import load_imported, load_model
 from ablatent.stages.provenance import git_state, packages
 from ablatent.store.artifacts import Store
@@ -232,11 +234,15 @@ class Pipeline:
                 raise ConfigError("guidance", f"one that needs no {kind}", type(guidance).__name__, do)
         if self.reference.imported:
             if guidance.needs_weak:
-                raise ConfigError("guidance", "one that needs no earlier snapshot", type(guidance).__name__)
+                raise ConfigError("guidance", "one that needs no weaker model", type(guidance).__name__)
             classes = tuple(str(i) for i in range(self.model.conditioner.classes))
             return Generator(self.model, Guided(guidance), Source(0, Annotations(classes=classes))), []
-        summary = self._inputs.open(DiffusionKind.name).json("summary.json")
-        _check_weak(guidance, self.config["samples"], summary["snapshots"])
+        trained = self._inputs.open(DiffusionKind.name)
+        summary = trained.json("summary.json")
+        if guidance.weak is not None and guidance.weak.model is not None:
+            check_guiding(self.store, guidance.weak._asdict(), GuidedModel.of(trained))
+        elif guidance.weak is not None:
+            _check_weak(guidance.weak, self.config["samples"], summary["snapshots"])
         return generator_of(self._inputs, self.model, guidance), summary["segment_names"]
 
     @property
@@ -247,11 +253,14 @@ class Pipeline:
         """The model, by its weights that the options of `samples` choose."""
         options = self.config["samples"]
         if self.reference.imported:
+            if (width := options.get("ema_width")) is not None:
+                raise ConfigError("samples.ema_width", "null of an imported network, which has one average", width)
             model = load_imported(self._inputs, options["weights"], self.size)
         else:
             trained = self._inputs.open(DiffusionKind.name)
-            detail(f"weights: {options['weights']} after step {options['snapshot']}, of {trained.path}")
-            model = load_model(self._inputs, options["weights"], options["snapshot"])
+            choice = WeightsChoice.of(options)
+            detail(f"weights: {choice.name} after step {choice.snapshot}, of {trained.path}")
+            model = load_model(self._inputs, choice)
         return replace(model, tiling=tiling_of(options))
 
     def _metadata(self, request: Request, task: Mapping[str, Any], size: int) -> dict[str, Any]:
@@ -274,17 +283,15 @@ class Pipeline:
         }
 
 
-def _check_weak(guidance: Guidance, samples: Mapping[str, Any], snapshots: Sequence[int]) -> None:
+def _check_weak(chosen: WeakModel, samples: Mapping[str, Any], snapshots: Sequence[int]) -> None:
     """Raise ConfigError unless the weaker model of a guidance is of an earlier step than the sampled one."""
-    if guidance.weak is None:
-        return
-    weights, snapshot = guidance.weak
-    kept = sorted(snapshots)
-    sampled = kept[-1] if samples["snapshot"] == "last" else int(samples["snapshot"])
-    weak = kept[0] if snapshot == "first" else int(snapshot)
-    if weak not in kept or (weak, weights) == (sampled, samples["weights"]) or weak > sampled:
-        do = "Its training must keep an earlier one (training.snapshots). Or choose guidance=none."
-        raise ConfigError("guidance.snapshot", f"an earlier one of {kept} than {sampled}", snapshot, do)
+    kept, choice = sorted(snapshots), WeightsChoice.of(samples)
+    ends = {"first": kept[0], "last": kept[-1]}
+    sampled, weak = (int(ends.get(str(step), step)) for step in (choice.snapshot, chosen.snapshot))
+    same = (weak, chosen.weights, chosen.ema_width) == (sampled, choice.weights, choice.ema_width)
+    if weak not in kept or same or weak > sampled:
+        do = "Its training must keep an earlier one (training.snapshots). Or name guidance.model, or guidance=none."
+        raise ConfigError("guidance.snapshot", f"an earlier one of {kept} than {sampled}", chosen.snapshot, do)
 
 
 def _no_features(images: np.ndarray) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""References of a job to the store, first_stage=pretrained and diffusion.init_from, resolved before the plan.
+"""References of a job to the store, first_stage=pretrained, diffusion.init_from and guidance.model, resolved before the
+plan.
 
 The stored first stage takes the place of its name, so that planning sees a first stage like others. Free of torch for
 jobs without such references.
@@ -12,10 +13,13 @@ from ablatent.core.declared import declared
 from ablatent.core.errors import ConfigError
 from ablatent.core.instantiate import make
 from ablatent.core.targets import class_of
+from ablatent.core.values import get
 from ablatent.first_stage.pretrained import PretrainedFirstStage
+from ablatent.inference.guiding_model import GuidedModel, check_guiding, names_model, with_whole_key
 from ablatent.stages.diffusion.kind import DiffusionKind
 from ablatent.stages.first_stage.kind import FirstStageKind
 from ablatent.stages.imported.kind import ImportedKind
+from ablatent.stages.stage import Stage
 from ablatent.stages.stored import NOT_MODEL
 from ablatent.store.artifacts import Artifact, Store
 from ablatent.store.identity import FileName, digest
@@ -32,7 +36,8 @@ class Resolver:
     first_stages: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __call__(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """The configuration with the stored first stage in the place of its name, and the whole key of init_from.
+        """The configuration with the stored first stage in the place of its name, and the whole keys of init_from and
+        of the model that guidance leads away from.
 
         Raises ConfigError or DataError where the store has none of that name.
         """
@@ -44,7 +49,15 @@ class Resolver:
             out["first_stage"] = self.first_stages[name]
         if config["diffusion"]["init_from"] is not None:
             out |= _init_from(config, self.store)
+        out["guidance"] = with_whole_key(config["guidance"], self.store)
         return out
+
+    def check_stages(self, config: Mapping[str, Any], stages: Mapping[str, Stage]) -> None:
+        """Raise ConfigError where guidance leads a job's model away from a stored one that does not fit it."""
+        if names_model(config["guidance"]) and DiffusionKind.name in stages:
+            diffusion = stages[DiffusionKind.name]
+            guided = GuidedModel(diffusion.key, diffusion.config, diffusion.inputs, diffusion.digests)
+            check_guiding(self.store, config["guidance"], guided)
 
 
 def _init_from(config: Mapping[str, Any], store: Store) -> dict[str, Any]:
@@ -71,6 +84,9 @@ def _check_longer(config: Mapping[str, Any], found: Artifact) -> None:
     for name in ("network", "conditioner"):
         if digest(config[name]) != digest(dict(found.manifest.config[name])):
             raise ConfigError(name, f"that of {found.key}, which diffusion.init_from names", "another one")
+    if widths := get(config, "training.ema.power_widths"):
+        do = "Their snapshots would begin in the middle. Train it in one, with the steps of both."
+        raise ConfigError("training.ema.power_widths", "[] where diffusion.init_from names a training", widths, do)
     expected, got = (class_of(c["optimizer"]).__name__ for c in (found.manifest.config, config))
     if expected != got:
         raise ConfigError("optimizer", f"{expected}, as in {found.key}, whose state is taken over", got)

@@ -16,6 +16,7 @@ from ablatent.core.errors import ConfigError
 from ablatent.core.escape import for_console
 from ablatent.core.images import REQUEST_CHUNK, grid, levels, save_png
 from ablatent.core.progress import console, counted
+from ablatent.inference.guiding_model import with_whole_key
 from ablatent.inference.metadata import check_node, metadata_of, request_of
 from ablatent.inference.model_reference import ABOUT_SAMPLING, Reference, find
 from ablatent.inference.request import Request
@@ -33,6 +34,7 @@ def sample(store: Store, config: Mapping[str, Any]) -> int:
     request = Request.of(config)
     size = int(config["size"]) if reference.imported and config["size"] is not None else None
     chosen = {name: config[name] for name in (*ABOUT_SAMPLING, "runtime")}
+    chosen["guidance"] = with_whole_key(config["guidance"], store)
     sample_and_save(store, reference, chosen, size, request, _folder(config["out"]))
     return 0
 

@@ -7,7 +7,7 @@ to 1. So x_0 and eps are combined with the same weights and stay consistent, wha
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple, Protocol, TypeVar
 
 import torch
 from annotated_types import Len
@@ -43,6 +43,19 @@ UNITS = ("t", "sigma")
 T = TypeVar("T")
 
 
+class WeakModel(NamedTuple):
+    """Which model a guidance leads away from.
+
+    weights, snapshot: raw, ema or ema_DECAY after so many steps, or at `first` or `last` of what is kept; ema_width: of
+    a power-function average in their place. model: the key of a diffusion stage; None for the sampled model itself.
+    """
+
+    weights: str
+    snapshot: int | str
+    ema_width: float | None = None
+    model: str | None = None
+
+
 @dataclass(frozen=True)
 class GuidanceInputs:
     """What a guidance may combine, for one batch of samples; None for what it does not ask for.
@@ -69,8 +82,8 @@ class Guidance(ABC):
 
     Declared, as literals that planning reads from the source: neutral_scale: the `scale` at which it is no guidance,
     None where it always guides; guides: whether it does anything at all; uses_null: it combines predictions with and
-    without the condition, so that the model must have learned both; uses_weak: it needs an earlier snapshot
-    (`weights`, `snapshot`); needs_stages: kinds of stages that a guided job has besides, for example
+    without the condition, so that the model must have learned both; uses_weak: it needs a weaker model,
+    by fields named as those of `WeakModel`; needs_stages: kinds of stages that a guided job has besides, for example
     ("noisy_classifier",); reads: annotations that its samples are conditioned on by the guidance itself.
     """
 
@@ -87,8 +100,8 @@ class Guidance(ABC):
         return False
 
     @property
-    def weak(self) -> tuple[str, int | str] | None:
-        """(weights, snapshot) of the weaker model that a call needs, or None. snapshot: a step, or `first`."""
+    def weak(self) -> WeakModel | None:
+        """The weaker model that a call needs, or None."""
         return None
 
     @property

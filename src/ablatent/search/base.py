@@ -148,7 +148,8 @@ def _planned(composed: Sequence[Composed]) -> tuple[Job, Store]:
     if config is None:
         raise AblatentError("\n".join(dict.fromkeys(str(job.refused) for job in composed)))
     store = Store(config["store"]["path"])
-    plan = make_plan(composed, Resolver(store))
+    resolver = Resolver(store)
+    plan = make_plan(composed, resolver, resolver.check_stages)
     for job in plan.jobs:
         if job.refused is None:
             return job, store

@@ -183,10 +183,10 @@ def set_up_torch(runtime: Mapping[str, Any]) -> None:
     warnings.filterwarnings("ignore", message=".*torch.jit.load.*deprecated.*")
 
 
-def weights_path(folder: Path, weights: str, snapshot: str | int) -> Path:
-    """The file of a diffusion stage's weights (ema | raw | ema_DECAY) at a snapshot (a step, or "last").
+def weights_path(folder: Path, weights: str, snapshot: str | int, key: str = "samples") -> Path:
+    """The file of a diffusion stage's weights (ema | raw | ema_DECAY) at a snapshot (a step, "last" or "first").
 
-    Raises ConfigError for weights and snapshots that were not kept.
+    key: the node that chooses them. Raises ConfigError, which names it, for weights and snapshots that were not kept.
     """
     from ablatent.core.errors import ConfigError
 
@@ -196,11 +196,12 @@ def weights_path(folder: Path, weights: str, snapshot: str | int) -> Path:
         kept.setdefault(name, {})[int(step_)] = file
     if weights not in kept:
         expected = f"one of {', '.join(sorted(kept))}, which the diffusion stage kept"
-        raise ConfigError("samples.weights", expected, weights)
+        raise ConfigError(f"{key}.weights", expected, weights)
     there = kept[weights]
-    if snapshot != "last" and not str(snapshot).isdecimal():
-        raise ConfigError("samples.snapshot", f"last, or one of {sorted(there)}", snapshot)
-    step = max(there) if snapshot == "last" else int(snapshot)
+    ends = {"last": max(there), "first": min(there)}
+    if snapshot not in ends and not str(snapshot).isdecimal():
+        raise ConfigError(f"{key}.snapshot", f"last, or one of {sorted(there)}", snapshot)
+    step = ends[str(snapshot)] if snapshot in ends else int(snapshot)
     if step not in there:
-        raise ConfigError("samples.snapshot", f"last, or one of {sorted(there)}", snapshot, "See training.snapshots.")
+        raise ConfigError(f"{key}.snapshot", f"last, or one of {sorted(there)}", snapshot, "See training.snapshots.")
     return there[step]

@@ -17,8 +17,10 @@ from ablatent.data.tensors import to_images
 from ablatent.samplers.guidance import Guidance
 from ablatent.samplers.resampled import AnySampler
 from ablatent.stages.context import Context, StageInputs
+from ablatent.stages.kept_weights import WeightsChoice
 from ablatent.stages.models import load_model, source_of
 from ablatent.stages.noisy_classifier.load import load_logits
+from ablatent.store.identity import Key
 from ablatent.tasks.base import Draw
 from ablatent.tasks.conditions import conditions, conditions_in_turn, labels_in_turn
 from ablatent.tasks.generate import Draws, Guided, Model, OnBatchStep, advancing, generate
@@ -133,11 +135,11 @@ def load_generator(
     """The generator of a trained model.
 
     inputs: roles diffusion, latents, first_stage and, where guidance needs it, noisy_classifier; options: weights,
-    snapshot, guidance, decode_tile, decode_overlap, prompts; validation: needs of the conditioner → validation images
-    with annotations, or None. Raises ConfigError for weights that were not kept.
+    snapshot, ema_width, guidance, decode_tile, decode_overlap, prompts; validation: needs of the conditioner →
+    validation images with annotations, or None. Raises ConfigError for weights that were not kept.
     """
     guidance = make(options["guidance"], Guidance)
-    model = load_model(inputs, options["weights"], options["snapshot"])
+    model = load_model(inputs, WeightsChoice.of(options))
     model = replace(model, tiling=tiling_of(options))
     source = validation(model.conditioner.needs)
     return generator_of(inputs, model, guidance, source, options.get("prompts"))
@@ -162,10 +164,10 @@ def generator_of(
 
 
 def _weak(inputs: StageInputs, guidance: Guidance, model: Model) -> Model | None:
-    """The weaker model that the guidance needs: the same training at another snapshot."""
+    """The weaker model that the guidance needs: the same training at another snapshot, or another one."""
     if guidance.weak is None:
         return None
-    weights, snapshot = guidance.weak
-    if snapshot == "first":
-        snapshot = min(inputs.open("diffusion").json("summary.json")["snapshots"])
-    return replace(load_model(inputs, weights, snapshot), first_stage=model.first_stage)
+    weights, snapshot, ema_width, key = guidance.weak
+    trained = inputs if key is None else replace(inputs, keys={**inputs.keys, "diffusion": Key(key)})
+    weak = load_model(trained, WeightsChoice(weights, snapshot, ema_width, "guidance"))
+    return replace(weak, first_stage=model.first_stage)

@@ -15,6 +15,7 @@ from annotated_types import Ge
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.fields import (
+    AverageWidth,
     Beside,
     Betas,
     Count,
@@ -132,6 +133,9 @@ class SamplesFields(Fields):
     seed: Annotated[Seed, "of initial noise, step noise and labels"]
     weights: Annotated[WeightsName, "which weights sample"]
     snapshot: Annotated[Annotated[int, Ge(1)] | Literal["last"], "of the weights: after so many steps"]
+    ema_width: Annotated[
+        AverageWidth | None, "of the power-function average that samples, made of those kept; null: samples.weights"
+    ]
     prompts: Annotated[Sequence[Text] | None, "captions, or names of classes; null: those of validation images"]
     decode_tile: Annotated[Count | None, "side in latents from which larger ones are decoded by tiles; null: at once"]
     decode_overlap: Annotated[Whole, "latents that neighbouring tiles share at least"]

@@ -148,7 +148,7 @@ class StageKind(ABC):
     training. exported: whether its weights can be written for other programs. sized_by: keys of the configuration that
     alone decide its `sizes`, seeds apart: a sweep asks for each distinct one once; empty: its options, `first_stage`
     and `data`. neutral: options of the stage itself that were added later → the value at which they change nothing:
-    keys leave them out then.
+    keys leave them out then; options of its nodes are named with points, as "training.ema.decay".
 
     A kind of this package stands in `kind.py` of a folder of its own, beside `build.py` with ``build(ctx: Context)``;
     one of a user's in any module that has a `build` too (see docs/extending.md).

@@ -1,7 +1,6 @@
 """Trained models from the store, and untrained ones from configurations."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,8 @@ from ablatent.diffusion.denoiser import Denoiser
 from ablatent.diffusion.parameterization import Parameterization
 from ablatent.first_stage.base import FirstStage
 from ablatent.schedules.base import NoiseSchedule
-from ablatent.stages.context import Context, StageInputs, weights_path
+from ablatent.stages.context import Context, StageInputs
+from ablatent.stages.kept_weights import WeightsChoice, load_weights
 from ablatent.stages.stored import make_first_stage, stored_config
 from ablatent.store.artifacts import Artifact
 from ablatent.tasks.generate import Model
@@ -132,7 +132,7 @@ def source_of(ctx: Context, images: Images) -> Source:
     return Source(len(images), annotations, images.pixels, embeddings)
 
 
-def load_model(inputs: StageInputs, weights: str, snapshot: str | int) -> Model:
+def load_model(inputs: StageInputs, choice: WeightsChoice) -> Model:
     """A trained model, by the roles first_stage, latents and diffusion. Raises ConfigError for weights not kept."""
     diffusion, latents = inputs.open("diffusion"), inputs.open("latents")
     first_stage = load_first_stage(inputs.open("first_stage"), inputs.device)
@@ -141,7 +141,7 @@ def load_model(inputs: StageInputs, weights: str, snapshot: str | int) -> Model:
     shape: tuple[int, int, int] = tuple(latents.json("summary.json")["shape"])
     setting = setting_of(first_stage, normalizer, shape, summary)
     denoiser, conditioner = make_denoiser(stored_config(diffusion), setting)
-    _give_weights(denoiser, conditioner, weights_path(diffusion.path, weights, snapshot), inputs.device)
+    _give_weights(denoiser, conditioner, load_weights(diffusion.path, choice), inputs.device)
     return Model(
         first_stage=first_stage,
         normalizer=normalizer,
@@ -152,11 +152,10 @@ def load_model(inputs: StageInputs, weights: str, snapshot: str | int) -> Model:
     )
 
 
-def _give_weights(denoiser: Denoiser, conditioner: Conditioner, file: Path, device: torch.device) -> None:
+def _give_weights(
+    denoiser: Denoiser, conditioner: Conditioner, state: Mapping[str, Tensor], device: torch.device
+) -> None:
     """Load weights into both, and put them into evaluation mode, frozen, on the device."""
-    from safetensors.torch import load_file
-
-    state = load_file(str(file))
     for name, module in (("network.", denoiser.network), ("conditioner.", conditioner)):
         module.load_state_dict({k.removeprefix(name): v for k, v in state.items() if k.startswith(name)})
     for whole in (denoiser, conditioner):
@@ -183,8 +182,8 @@ def load_imported(inputs: StageInputs, weights: str, size: int | None) -> Model:
     learned = bool(config["learned_variance"])
     denoiser = _denoiser(make(network, nn.Module), config, learned)
     there = imported.json("summary.json")["weights"]
-    file = weights_path(imported.path, weights if len(there) > 1 else there[0], "last")
-    _give_weights(denoiser, conditioner, file, inputs.device)
+    choice = WeightsChoice(weights if len(there) > 1 else there[0], "last")
+    _give_weights(denoiser, conditioner, load_weights(imported.path, choice), inputs.device)
     normalizer = LatentNormalizer((0.0,) * channels, (1.0 / config["scale_factor"],) * channels)
     side = size or (config.get("latent_size") or 0) * first_stage.downsample or IMPORTED_SIZE
     return Model(

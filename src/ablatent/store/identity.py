@@ -101,8 +101,8 @@ def canonical(value: Any, path: str = "", neutral: Mapping[str, Any] | None = No
     """A JSON value in one spelling: sorted keys, integral floats as ints, no NaN, stable class names.
 
     Left out: fields at the value that their class declares as `neutral`, and `weights` beside a `digest` (where a
-    pretrained file was found does not matter, what is in it does). neutral: of a node without a class, field → value.
-    Raises ConfigError for what is no plain value.
+    pretrained file was found does not matter, what is in it does). neutral: of a node without a class, field → value; a
+    point leads to a field of a node below it. Raises ConfigError for what is no plain value.
     """
     if isinstance(value, Mapping):
         neutral = declared(value, NEUTRAL, {}) if TARGET in value else neutral or {}
@@ -112,7 +112,8 @@ def canonical(value: Any, path: str = "", neutral: Mapping[str, Any] | None = No
             if key == TARGET:
                 out[key] = stable_name(item)
             elif not (key in neutral and neutral[key] == item) and not (key == "weights" and "digest" in value):
-                out[key] = canonical(item, f"{path}.{key}")
+                below = {k.removeprefix(f"{key}."): v for k, v in neutral.items() if k.startswith(f"{key}.")}
+                out[key] = canonical(item, f"{path}.{key}", below)
         return out
     if isinstance(value, (list, tuple)):
         return [canonical(v, path) for v in value]
@@ -150,7 +151,7 @@ def key_of(
     """``kind-0123…``: the identity of a stage.
 
     inputs: role → key of the stages that it reads; digests: role → content digest of data that it
-    reads. neutral: field of the configuration itself → the value at which it is left out.
+    reads. neutral: field of the configuration itself, or of a node in it, → the value at which it is left out.
     """
     identity = {
         "kind": kind,

@@ -1,5 +1,6 @@
 """What the objects and plans of a store refer to. Free of torch."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from typing import Any
 
 from ablatent.core.errors import AblatentError, DataError
 from ablatent.core.progress import track
+from ablatent.core.values import leaves
 from ablatent.store.identity import Key, SweepId
 from ablatent.store.layout import object_folder, sweep_ids
 from ablatent.store.pins import pinned
@@ -15,6 +17,7 @@ from ablatent.store.records import Manifest, PlanRecord
 from ablatent.store.sweeps import plans
 from ablatent.store.verify import read_manifest
 
+WHOLE_KEY = re.compile(r"[A-Za-z]\w*-[0-9a-f]{32}")
 CACHES = ("data", "features")
 """Kinds of objects that are made again where they are needed."""
 
@@ -60,11 +63,16 @@ class Reader:
 
 
 def _named(inputs: Mapping[str, Key], data: Mapping[str, Any], config: Mapping[str, Any]) -> Iterator[Key]:
-    """What a stage names: its inputs, its prepared images, and keys among its options, such as `init_from`."""
+    """What a stage names: its inputs, its prepared images, keys among its options, such as `init_from`, and whole keys
+    in the nodes among these, such as `guidance.model`."""
     yield from inputs.values()
     for value in (f"data-{data.get('images')}", *config.values()):
         with suppress(DataError):  # any other text
             yield Key(value)
+    for node in config.values():
+        for value in leaves(node) if isinstance(node, Mapping) else ():
+            if isinstance(value, str) and WHOLE_KEY.fullmatch(value):
+                yield Key(value)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from ablatent.stages.options import (
     task_declares,
 )
 from ablatent.store.identity import stable_name
+from ablatent.sweep import weights_rules
 
 Config = Mapping[str, Any]
 
@@ -104,52 +105,6 @@ def guidance_needs_condition(cfg: Config) -> None:
     check_dropout(cfg)
 
 
-def guidance_needs_snapshot(cfg: Config) -> None:
-    """Raise ConfigError for guidance by a weaker model whose weights are not kept, or not of an earlier step."""
-    if not guidance_declares(cfg, "uses_weak"):
-        return
-    steps, kept = get(cfg, "training.steps"), kept_snapshots(cfg)
-    snapshot, weights = get(cfg, "guidance.snapshot"), get(cfg, "guidance.weights")
-    check_weights(cfg, "guidance.weights")
-    weak = kept[0] if snapshot == "first" else snapshot
-    sampled = get(cfg, "samples.snapshot")
-    sampled = steps if sampled in ("last", None) else sampled
-    do = f"Keep an earlier one: training.snapshots=[{max(steps // 4, 1)}], or choose guidance=none."
-    if weak not in kept:
-        raise ConfigError(
-            "guidance.snapshot", f"first, or one of {kept} (training.snapshots and the last)", snapshot, do
-        )
-    if weak > sampled or (weak == sampled and weights == get(cfg, "samples.weights")):
-        got = f"{snapshot}: {weights} weights after {weak} steps"
-        raise ConfigError("guidance.snapshot", f"an earlier snapshot than the sampled one ({sampled})", got, do)
-
-
-def kept_snapshots(cfg: Config) -> list[int]:
-    """The steps whose weights a diffusion training keeps."""
-    return sorted({*(get(cfg, "training.snapshots") or []), get(cfg, "training.steps")})
-
-
-def check_weights(cfg: Config, key: str) -> None:
-    """Raise ConfigError unless the value at `key` names weights that a diffusion training keeps."""
-    options = ["ema", "raw", *(f"ema_{float(decay)}" for decay in get(cfg, "training.ema.extra_decays") or [])]
-    if get(cfg, key) not in options:
-        do = did_you_mean(str(get(cfg, key)), options) or "Further decays are kept by training.ema.extra_decays=[0.99]."
-        raise ConfigError(key, "one of " + ", ".join(options), get(cfg, key), do)
-
-
-def snapshots_in_time(cfg: Config) -> None:
-    """Raise ConfigError for a snapshot beyond the last training step."""
-    steps = get(cfg, "training.steps")
-    beyond = [s for s in get(cfg, "training.snapshots") or [] if not 0 < s <= steps]
-    if beyond:
-        raise ConfigError("training.snapshots", f"steps from 1 to training.steps={steps}", beyond)
-
-
-def sampled_weights(cfg: Config) -> None:
-    """Raise ConfigError for sampled weights that the training does not keep."""
-    check_weights(cfg, "samples.weights")
-
-
 def learned_variance(cfg: Config) -> None:
     """Raise ConfigError for a sampler that needs a learned variance with a model that has none."""
     if get(cfg, "sampler.variance") == "learned" and not get(cfg, "diffusion.learned_variance"):
@@ -159,13 +114,6 @@ def learned_variance(cfg: Config) -> None:
             "learned",
             "Train with diffusion.learned_variance=true, or choose sampler.variance=beta_tilde.",
         )
-
-
-def snapshot(cfg: Config) -> None:
-    """Raise ConfigError for a sampled snapshot that the training does not keep."""
-    step, kept = get(cfg, "samples.snapshot"), kept_snapshots(cfg)
-    if step not in ("last", None) and step not in kept:
-        raise ConfigError("samples.snapshot", f"last, or one of {kept} (training.snapshots and the last)", step)
 
 
 def decode_tiles(cfg: Config) -> None:
@@ -268,10 +216,7 @@ RULES = (
     whole_times,
     guidance_needs_condition,
     learned_variance,
-    snapshots_in_time,
-    sampled_weights,
-    snapshot,
-    guidance_needs_snapshot,
+    *weights_rules.RULES,
     decode_tiles,
     judge_has_work,
     extractor_has_judge,

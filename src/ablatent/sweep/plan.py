@@ -35,6 +35,8 @@ CLAIMS = "claims"
 """The key of what all jobs of a sweep are there for: it stands in the plan once."""
 Resolve = Callable[[Mapping[str, Any]], dict[str, Any]]
 """From a job's configuration to the one with stored stages in it. Raises an AblatentError where there is none."""
+CheckStages = Callable[[Mapping[str, Any], Mapping[str, Stage]], None]
+"""Of a job's configuration and its stages by role: raises an AblatentError where stored stages do not fit them."""
 
 
 @dataclass
@@ -114,10 +116,11 @@ class Plan:
         )
 
 
-def make_plan(jobs: Sequence[Composed], resolve: Resolve = dict) -> Plan:
+def make_plan(jobs: Sequence[Composed], resolve: Resolve = dict, check_stages: CheckStages | None = None) -> Plan:
     """The plan of these jobs; a job that breaks a rule is refused, with the reason, and the others are planned.
 
-    resolve: puts stored stages in the place of references to them, after values were checked.
+    resolve: puts stored stages in the place of references to them, after values were checked; check_stages: None where
+    there are no such references.
     """
     plan = Plan(
         [
@@ -139,8 +142,10 @@ def make_plan(jobs: Sequence[Composed], resolve: Resolve = dict) -> Plan:
             apply_rules(job.config)
             job.stages = stages_of(job.config, fingerprints)
             job.counts = fingerprints.counts(dict(job.config["data"]))
+            if check_stages is not None:
+                check_stages(job.config, job.stages)
         except AblatentError as e:
-            job.refused, job.without_data = str(e), isinstance(e, MissingData)
+            job.refused, job.without_data, job.stages = str(e), isinstance(e, MissingData), {}
     return plan
 
 

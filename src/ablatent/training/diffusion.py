@@ -20,6 +20,7 @@ from ablatent.diffusion.loss import DiffusionLoss, by_timestep
 from ablatent.diffusion.timesteps import TimestepSampler
 from ablatent.training.batches import Batch, Epochs
 from ablatent.training.ema import EMAs
+from ablatent.training.power_ema import Average, file_name, kept_averages
 from ablatent.training.record import Recorder
 from ablatent.training.settings import EMAOptions, Training
 from ablatent.training.sharded import gathered, optimizer_state
@@ -56,6 +57,12 @@ class DiffusionTraining(Training):
     def kept_steps(self) -> list[int]:
         """The steps whose weights are kept."""
         return sorted({*self.snapshots, self.steps})
+
+    @property
+    def kept_averages(self) -> list[Average]:
+        """The power-function averages that are kept."""
+        ema = self.ema if isinstance(self.ema, EMAOptions) else EMAOptions(**self.ema)
+        return kept_averages(self.steps, ema.power_snapshots, ema.power_widths, self.kept_steps)
 
 
 class LatentBatches:
@@ -131,7 +138,8 @@ class LatentBatches:
 
 
 class DiffusionTrainee(NetworkTrainee):
-    """A network, its conditioner and their loss; keeps raw and EMA weights at the snapshots.
+    """A network, its conditioner and their loss; keeps raw and EMA weights at the snapshots, and power-function
+    averages of the network.
 
     panel: gives the samples (H, W, 3) that are recorded at each validation, with whatever weights the network has.
     """
@@ -153,6 +161,7 @@ class DiffusionTrainee(NetworkTrainee):
         super().__init__(train_config, seed, optimizer, validation)
         self.denoiser, self.timesteps, self.conditioner = loss.denoiser, timesteps, conditioner
         self.loss, self.panel, self.snapshots = loss, panel, train_config.kept_steps
+        self.power_steps = {average.step for average in train_config.kept_averages}
         self.ema = EMAs(**vars(train_config.ema))
         self.ema.start(self.denoiser.network)
 
@@ -178,12 +187,16 @@ class DiffusionTrainee(NetworkTrainee):
         return self.loss(batch["z"], t, batch["eps"], cond)
 
     def looks_at(self, step: int) -> bool:
-        return super().looks_at(step) or step in self.snapshots
+        return super().looks_at(step) or step in self.snapshots or step in self.power_steps
 
     def after_step(self, step: int, recorder: Recorder) -> None:
         super().after_step(step, recorder)
         if step in self.snapshots:
             self._keep(step, recorder)
+        if step in self.power_steps:
+            for width, state in self.ema.power_states(self.denoiser.network):
+                whole = {f"network.{k}": v for k, v in gathered(state).items()}
+                recorder.weights(file_name(Average(step, width)), whole)
 
     @torch.no_grad()
     def validate(self, step: int, recorder: Recorder) -> None:

@@ -1,4 +1,5 @@
-"""Exponential moving averages of weights (Polyak & Juditsky 1992; warm-up as in the released LDM code)."""
+"""Exponential moving averages of weights (Polyak & Juditsky 1992; warm-up as in the released LDM code), and those of
+power functions (Karras et al. 2024)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError
+from ablatent.training import power_ema
 from ablatent.training.sharded import pieces, placed_like
 
 
@@ -119,15 +121,36 @@ class EMA:
             v.copy_(state[name])
 
 
+class PowerEMA(EMA):
+    """The power-function average of a width: its decay rises with the step, and the first one forgets the initial
+    weights. See `power_ema`."""
+
+    def __init__(self, width: float) -> None:
+        super().__init__(0.0, warmup=False)
+        self.gamma = power_ema.gamma_of(width)
+
+    def decay_at(self, step: int) -> float:
+        return power_ema.decay_at(step, self.gamma)
+
+
 class EMAs:
-    """Averages of one module with several decays: `main`, and further ones beside it for comparison.
+    """Averages of one module with several decays: `main`, and further ones beside it for comparison; and those of power
+    functions, from which any other width is made after the training.
 
     decay: of the main average. warmup: as in EMA, for all of them. extra_decays: of the further averages. Each in
     [0, 1) and given once. The names by which weights are kept: "ema" for the main one, else "ema_" and the decay, as in
-    "ema_0.9999".
+    "ema_0.9999". power_widths: of the power-function averages, each in (0, 0.2886) and given once. power_snapshots: how
+    often they are kept.
     """
 
-    def __init__(self, decay: float, warmup: bool, extra_decays: Sequence[float] = ()) -> None:
+    def __init__(
+        self,
+        decay: float,
+        warmup: bool,
+        extra_decays: Sequence[float] = (),
+        power_widths: Sequence[float] = (),
+        power_snapshots: int = 16,
+    ) -> None:
         self.main = EMA(decay, warmup)
         for extra in extra_decays:
             if not 0 <= extra < 1:
@@ -139,32 +162,45 @@ class EMAs:
                 list(extra_decays),
                 "Leave out what is there twice.",
             )
+        if len({*power_widths}) < len(power_widths):
+            raise ConfigError("training.ema.power_widths", "widths that differ from each other", list(power_widths))
         self.averages = {"ema": self.main} | {f"ema_{float(extra)}": EMA(extra, warmup) for extra in extra_decays}
+        self.power = {float(width): PowerEMA(width) for width in power_widths}
 
     def start(self, module: nn.Module) -> None:
         """Begin all averages at the module's present state."""
-        for ema in self.averages.values():
+        for ema in self._all().values():
             ema.start(module)
 
     def update(self, module: nn.Module, step: int) -> None:
         """Update all averages after optimiser step number `step` (1 for the first)."""
-        for ema in self.averages.values():
+        for ema in self._all().values():
             ema.update(module, step)
 
     def __iter__(self) -> Iterator[tuple[str, dict[str, Tensor]]]:
-        """(name, averaged state under the module's own names, not copied), the main one first."""
+        """(name, averaged state under the module's own names, not copied), of those with decays, the main one first."""
         return ((name, ema.state_dict()) for name, ema in self.averages.items())
+
+    def power_states(self, module: nn.Module) -> Iterator[tuple[float, dict[str, Tensor]]]:
+        """(width, what is averaged of the module, not copied), of the power-function averages."""
+        names = _averaged(module)
+        for width, ema in self.power.items():
+            yield width, {name: v for name, v in ema.shadow.items() if name in names}
 
     def state_dict(self) -> dict[str, dict[str, Tensor]]:
         """name → averaged state (not copied)."""
-        return dict(self)
+        return {name: ema.state_dict() for name, ema in self._all().items()}
 
     def load_state_dict(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Copies `state`. Raises ValueError where it is of other decays."""
-        if state.keys() != self.averages.keys():
-            raise ValueError(f"EMAs: expected the averages {list(self.averages)}; got {list(state)}")
-        for name, ema in self.averages.items():
+        """Copies `state`. Raises ValueError where it is of other decays or widths."""
+        averages = self._all()
+        if state.keys() != averages.keys():
+            raise ValueError(f"EMAs: expected the averages {list(averages)}; got {list(state)}")
+        for name, ema in averages.items():
             ema.load_state_dict(state[name])
+
+    def _all(self) -> dict[str, EMA]:
+        return {**self.averages, **{f"power_{width}": ema for width, ema in self.power.items()}}
 
 
 def _averaged(module: nn.Module) -> set[str]:

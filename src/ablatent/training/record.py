@@ -131,11 +131,12 @@ class Recorder:
         self.tracker.images(step, name, image)
 
     def weights(self, name: str, tensors: Mapping[str, Tensor]) -> None:
-        """NAME.safetensors, of whole tensors on any device."""
+        """NAME.safetensors, of whole tensors on any device; a name may be that of a file in a folder."""
         if self.writes:
             self.check()
             own = {key: v.detach().cpu().contiguous() for key, v in tensors.items()}
             path = self.folder / f"{name}.safetensors"
+            path.parent.mkdir(exist_ok=True)
             write_tensors(path, own)
             self._keep(path)
 

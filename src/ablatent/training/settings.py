@@ -6,7 +6,7 @@ from math import cos, pi
 from typing import Annotated, ClassVar, Literal
 
 from ablatent.core.errors import ConfigError
-from ablatent.core.fields import Count, Fields, Positive, Precision, Probability, Whole
+from ablatent.core.fields import AverageWidth, Count, Fields, Positive, Precision, Probability, Whole
 
 
 def learning_rate(step: int, base: float, steps: int, warmup: int, decay: str) -> float:
@@ -28,6 +28,12 @@ class EMAOptions(Fields):
     decay: Annotated[Probability, "of the average of the weights"]
     warmup: Annotated[bool, "use min(decay, (1 + step) / (10 + step)), so that the first weights are soon forgotten"]
     extra_decays: Annotated[Sequence[Probability], "each an average of its own, sampled by samples.weights=ema_DECAY"]
+    power_widths: Annotated[
+        Sequence[AverageWidth], "of power-function averages, which samples.ema_width combines to any other width"
+    ] = ()
+    power_snapshots: Annotated[
+        Count, "how often each of them is kept, at even distances, beside training.snapshots"
+    ] = 16
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -79,11 +79,12 @@ def diffusion_sizes(config: Config) -> list[Size]:
             return out
 
         activations, flops = pass_cost(network, forward, training["precision"], batch_size)
+    averages = 1 + len(training["ema"]["extra_decays"]) + len(training["ema"]["power_widths"])
     network_size = Size(
         kind="diffusion",
         part=type(network).__name__,
         parameters=count,
-        state=(STATE_BYTES + EMA_BYTES * (1 + len(training["ema"]["extra_decays"]))) * count,
+        state=(STATE_BYTES + EMA_BYTES * averages) * count,
         activations=activations,
         flops=flops,
         batch_size=batch_size,

@@ -21,7 +21,11 @@ class DiffusionKind(StageKind):
     reads = ("first_stage", "latents", "embeddings")
     trained = True
     training_key = "training"
-    neutral: ClassVar = {"shuffle_conditions": False}
+    neutral: ClassVar = {
+        "shuffle_conditions": False,
+        "training.ema.power_widths": [],
+        "training.ema.power_snapshots": 16,
+    }
     exported = True
     sized_by = ("first_stage", "data", "network", "conditioner", "diffusion", "training")
 

@@ -15,6 +15,7 @@ from ablatent.samplers.base import Sampler
 from ablatent.stages.context import Context
 from ablatent.stages.forward_flops import ForwardFlops
 from ablatent.stages.generator import load_generator, validation_source
+from ablatent.stages.kept_weights import fit_summary
 from ablatent.tasks.generate import Draws, Model, advancing
 
 
@@ -56,6 +57,7 @@ def build(ctx: Context) -> None:
             "latent_shape": list(model.latent_shape),
             "batch_size": size,
             "threads": torch.get_num_threads(),
+            **fit_summary(ctx.input("diffusion").path, config),
         },
     )
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from functools import cache
+from typing import ClassVar
 
 from ablatent.stages.kind_base import Check, Config, JobGraph, StageKind
 from ablatent.stages.options import guidance_declares, reads_annotations, takes_classes_in_turn, task_declares
@@ -60,6 +61,7 @@ class SamplesKind(StageKind):
     name = "samples"
     reads = MODEL
     figure = "grid.png"
+    neutral: ClassVar = {"ema_width": None}
 
     def stages(self, job: JobGraph) -> dict[str, Stage]:
         if not task_declares(job.config, "scored"):

@@ -14,6 +14,7 @@ from ablatent.samplers.base import Sampler
 from ablatent.stages.context import Context
 from ablatent.stages.extractor import extractor_of
 from ablatent.stages.generator import load_generator, validation_source
+from ablatent.stages.kept_weights import fit_summary
 from ablatent.stages.models import source_of
 from ablatent.stages.scores.build import as_json, cached_features
 from ablatent.tasks.base import FigureTask, Restoration, TaskContext
@@ -70,6 +71,7 @@ def build(ctx: Context) -> None:
     scores = {name: _score(task, name, value, protocol, result.restoration) for name, value in result.scores.items()}
     write_json(ctx.work.files / "scores.json", {"metrics": as_json(scores)})
     summary: dict[str, Any] = {"columns": result.columns, "rows": result.rows, "note": result.note}
+    summary |= fit_summary(ctx.input("diffusion").path, config)
     if (restoration := result.restoration) is not None:
         for name, images in zip(RESTORED, (restoration.restored, restoration.truth, restoration.baseline), strict=True):
             np.save(ctx.work.files / name, images)

@@ -1,6 +1,7 @@
 """task: a trained model put to a use that ends in a figure and scores of its own, not in scored samples."""
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 from ablatent.stages.kind_base import Check, Config, JobGraph, StageKind
 from ablatent.stages.options import conditioned, takes_classes_in_turn, task_declares
@@ -18,6 +19,7 @@ class TaskKind(StageKind):
     extracts = True
     scored = True
     figure = "figure.png"
+    neutral: ClassVar = {"ema_width": None}
 
     def stages(self, job: JobGraph) -> dict[str, Stage]:
         config = job.config
