@@ -31,9 +31,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from straight import EDM, Flow
 from torch import Tensor, nn
 
+from ablatent.checks.gaussian import edm, rectified_flow
 from ablatent.core.types import Cond, Prediction
 from ablatent.diffusion.denoiser import Denoiser
 from ablatent.diffusion.parameterization import X0, Eps, Parameterization, V
@@ -50,6 +50,7 @@ from ablatent.samplers.heun import Heun
 from ablatent.samplers.inversion import invert
 from ablatent.samplers.plms import PLMS
 from ablatent.samplers.unipc import UniPC
+from ablatent.schedules.base import NoiseSchedule
 from ablatent.schedules.cosine import Cosine
 from ablatent.schedules.custom import Custom
 from ablatent.schedules.discrete import DiscreteSchedule
@@ -453,7 +454,7 @@ def velocity(s: NoiseSchedule, x: Tensor, t: float) -> Tensor:
 @pytest.mark.parametrize("kind", [Euler, DDIM])
 @pytest.mark.parametrize("steps", FLOW_STEPS)
 def test_euler_on_a_flow(steps: int, kind: type[Sampler]) -> None:
-    s, sampler = Flow(), kind(steps=steps, grid="uniform")
+    s, sampler = rectified_flow(), kind(steps=steps, grid="uniform")
     times = sampler.times(s)
     scheduler = schedulers.FlowMatchEulerDiscreteScheduler()
     scheduler.set_timesteps(steps, sigmas=np.linspace(1.0, 1.0 / steps, steps))
@@ -468,7 +469,7 @@ def test_euler_on_a_flow(steps: int, kind: type[Sampler]) -> None:
 
 @pytest.mark.parametrize("steps", FLOW_STEPS)
 def test_heun_on_a_flow(steps: int) -> None:
-    s, sampler = Flow(), FlowHeun(steps=steps, grid="uniform")
+    s, sampler = rectified_flow(), FlowHeun(steps=steps, grid="uniform")
     times = sampler.times(s)
     scheduler = schedulers.FlowMatchHeunDiscreteScheduler()
     scheduler.set_timesteps(steps)
@@ -489,7 +490,7 @@ def test_heun_on_a_flow(steps: int) -> None:
 @pytest.mark.parametrize("kind", [Euler, DDIM])
 @pytest.mark.parametrize("steps", FLOW_STEPS)
 def test_euler_of_edm(steps: int, kind: type[Sampler]) -> None:
-    s, sampler = EDM(0.002, 80.0), kind(steps=steps, grid="karras")
+    s, sampler = edm(), kind(steps=steps, grid="karras")
     sigmas = s.alpha_sigma(torch.from_numpy(sampler.times(s)))[1]
     scheduler = schedulers.EDMEulerScheduler()
     scheduler.set_timesteps(steps)
@@ -510,7 +511,7 @@ def test_euler_of_edm(steps: int, kind: type[Sampler]) -> None:
 @pytest.mark.parametrize("kind", [Heun, FlowHeun])
 @pytest.mark.parametrize("steps", FLOW_STEPS)
 def test_heun_of_edm(steps: int, kind: type[Sampler]) -> None:
-    s, sampler = EDM(0.002, 80.0), kind(steps=steps, grid="karras")
+    s, sampler = edm(), kind(steps=steps, grid="karras")
     times = sampler.times(s)
     sigmas = s.alpha_sigma(torch.from_numpy(times))[1]
     scheduler = schedulers.HeunDiscreteScheduler()
@@ -556,7 +557,7 @@ def test_dpm_solver_3(steps: int, kind: str) -> None:
 @pytest.mark.parametrize("steps", [5, 20])
 def test_dpm_solver_on_a_flow(steps: int, order: int, sampler: Sampler) -> None:
     """From u = 0.95: its log-SNR of pure noise is that of u = 1 - 1e-6 or so."""
-    s, times = Flow(), 950.0 * (1 - np.arange(steps + 1) / steps) - 1.0
+    s, times = rectified_flow(), 950.0 * (1 - np.arange(steps + 1) / steps) - 1.0
     scheduler = schedulers.DPMSolverMultistepScheduler(
         use_flow_sigmas=True,
         prediction_type="flow_prediction",

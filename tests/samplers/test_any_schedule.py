@@ -1,4 +1,4 @@
-"""Samplers on schedules whose alpha² + sigma² is not 1: the invariants, the first state, EDM's churn."""
+"""Samplers where alpha² + sigma² is not 1: the first state, EDM's churn; their invariants are in test_samplers.py."""
 
 import itertools
 import math
@@ -6,13 +6,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from sampler_cases import CASES, make
-from straight import EDM, Flow
 from torch import Tensor
 
 from ablatent.checks.flow import starts
-from ablatent.checks.gaussian import MEAN, STD, exact, linear, mixture, moments, no_noise, noises
-from ablatent.checks.on_schedule import fits
+from ablatent.checks.gaussian import MEAN, STD, edm, exact, linear, mixture, moments, no_noise, noises, rectified_flow
 from ablatent.core.errors import ConfigError
 from ablatent.samplers.base import Node, nodes_of
 from ablatent.samplers.ddim import DDIM
@@ -24,41 +21,21 @@ from ablatent.samplers.heun import Heun
 from ablatent.samplers.inversion import invert
 from ablatent.samplers.resampled import Resampled
 from ablatent.schedules.base import NoiseSchedule
+from ablatent.schedules.edm import EDM
 
-every_schedule = pytest.mark.parametrize("s", [Flow(), EDM()], ids=["flow", "edm"])
-
-
-@every_schedule
-@pytest.mark.parametrize("case", CASES)
-def test_order_moments_and_independence_of_the_batch(case: str, s: NoiseSchedule) -> None:
-    fits(lambda n: make(case, n), s)
-
-
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("steps", [1, 2, 3, 10])
-def test_from_pure_noise(case: str, steps: int) -> None:
-    s, sampler = Flow(), make(case, steps)
-    x, z = noises(1, (2, 1, 2, 2))[0], noises(steps, (2, 1, 2, 2), 1)
-    if sampler.refuses_zero_snr:
-        with pytest.raises(ConfigError, match="zero SNR"):
-            sampler.check(s)
-        return
-    result = sampler(exact(s), s, x, z.__getitem__)
-    assert bool(torch.isfinite(result).all())
-    if steps == 1:
-        torch.testing.assert_close(result, torch.full_like(x, MEAN))
+every_schedule = pytest.mark.parametrize("s", [rectified_flow(), edm()], ids=["flow", "edm"])
 
 
 def test_the_first_state_has_the_deviation_of_x_t() -> None:
     eps = noises(1, (3, 1, 2, 2))[0]
     for start in (1.0, 0.3):  # to the bit
         assert DDIM(steps=3, start=start).initial_state(linear(), eps) is eps
-    torch.testing.assert_close(DDIM(steps=3).initial_state(EDM(), eps), math.sqrt(1 + 80**2) * eps, rtol=1e-12, atol=0)
-    assert torch.equal(DDIM(steps=3).initial_state(Flow(), eps), eps)
-    half = DDIM(steps=3, start=0.5).initial_state(Flow(), eps)
+    torch.testing.assert_close(DDIM(steps=3).initial_state(edm(), eps), math.sqrt(1 + 80**2) * eps, rtol=1e-12, atol=0)
+    assert torch.equal(DDIM(steps=3).initial_state(rectified_flow(), eps), eps)
+    half = DDIM(steps=3, start=0.5).initial_state(rectified_flow(), eps)
     torch.testing.assert_close(half, math.sqrt(0.5) * eps, rtol=1e-12, atol=0)
-    resampled = Resampled(DDIM(steps=3), 2).initial_state(EDM(), eps)
-    assert torch.equal(resampled, DDIM(steps=3).initial_state(EDM(), eps))
+    resampled = Resampled(DDIM(steps=3), 2).initial_state(edm(), eps)
+    assert torch.equal(resampled, DDIM(steps=3).initial_state(edm(), eps))
 
 
 @every_schedule
@@ -88,7 +65,7 @@ def test_the_variance_of_a_step_keeps_its_bits_where_variance_is_preserved() -> 
     assert t.variance == 1.0 and Node(0.0, 0.6, 0.6, False).variance == pytest.approx(0.72)
 
 
-@pytest.mark.parametrize("s", [linear(), Flow(), EDM()], ids=["linear", "flow", "edm"])
+@pytest.mark.parametrize("s", [linear(), rectified_flow(), edm()], ids=["linear", "flow", "edm"])
 def test_euler_is_ddim_and_flow_heun_is_heun_without_alpha(s: NoiseSchedule) -> None:
     x = DDIM(steps=7).initial_state(s, noises(1, (3, 1, 2, 2))[0])
     euler, ddim = (c(steps=7)(mixture(s), s, x, no_noise) for c in (Euler, DDIM))
@@ -99,7 +76,7 @@ def test_euler_is_ddim_and_flow_heun_is_heun_without_alpha(s: NoiseSchedule) -> 
 
 
 def test_grids_of_flows() -> None:
-    s, S = Flow(), 7
+    s, S = rectified_flow(), 7
     assert time_grid("uniform", s, 4).tolist() == [999, 749, 499, 249, -1]
     u = s.alpha_sigma(torch.from_numpy(time_grid("uniform", s, S)))[1]
     np.testing.assert_allclose(u, np.arange(S, -1, -1) / S, rtol=0, atol=1e-15)
@@ -110,7 +87,7 @@ def test_grids_of_flows() -> None:
 
 
 def test_the_karras_grid_is_table_1_of_edm() -> None:
-    s, n = EDM(0.002, 80.0), 18
+    s, n = edm(), 18
     sigma = s.alpha_sigma(torch.from_numpy(time_grid("karras", s, n)))[1]
     ramp = np.arange(n) / (n - 1)
     wanted = (80 ** (1 / RHO) + ramp * (0.002 ** (1 / RHO) - 80 ** (1 / RHO))) ** RHO
@@ -142,7 +119,7 @@ CHURNS = [
 
 @pytest.mark.parametrize("knobs", CHURNS)
 def test_heun_with_churn_is_algorithm_2(knobs: dict[str, float]) -> None:
-    s, sampler = EDM(), Heun(steps=18, grid="karras", **knobs)
+    s, sampler = edm(), Heun(steps=18, grid="karras", **knobs)
     sigmas = s.alpha_sigma(torch.from_numpy(sampler.times(s)))[1].tolist()
     x, z = 80 * noises(1, (3, 1, 2, 2))[0], noises(18, (3, 1, 2, 2), 1)
 
@@ -155,7 +132,7 @@ def test_heun_with_churn_is_algorithm_2(knobs: dict[str, float]) -> None:
 
 
 def test_without_churn_not_a_bit_changes() -> None:
-    s, x = EDM(), 80 * noises(1, (3, 1, 2, 2))[0]
+    s, x = edm(), 80 * noises(1, (3, 1, 2, 2))[0]
     plain = Heun(steps=9)(mixture(s), s, x, no_noise)
     assert torch.equal(Heun(steps=9, s_tmin=0.1, s_tmax=1.0, s_noise=2.0)(mixture(s), s, x, no_noise), plain)
     outside = Heun(steps=9, s_churn=5.0, s_tmin=100.0)(mixture(s), s, x, no_noise)
@@ -165,7 +142,7 @@ def test_without_churn_not_a_bit_changes() -> None:
 @pytest.mark.parametrize("s_noise", [1.0, 1.01])
 def test_moments_of_churn_are_those_propagated_by_hand(s_noise: float) -> None:
     """Gaussian data: x_0 is linear in x, so that algorithm 2 carries mean and variance from step to step."""
-    s, sampler = EDM(), Heun(steps=18, grid="karras", s_churn=10.0, s_noise=s_noise)
+    s, sampler = edm(), Heun(steps=18, grid="karras", s_churn=10.0, s_noise=s_noise)
     sigmas = s.alpha_sigma(torch.from_numpy(sampler.times(s)))[1].tolist()
     mean, var = 0.0, 80.0**2
     for t, u in itertools.pairwise(sigmas):
@@ -182,7 +159,7 @@ def test_moments_of_churn_are_those_propagated_by_hand(s_noise: float) -> None:
 
 def test_churn_keeps_the_marginals() -> None:
     """Exact moments after many steps, where noise is added again and again."""
-    s, sampler = EDM(), Heun(steps=200, grid="karras", s_churn=80.0)
+    s, sampler = edm(), Heun(steps=200, grid="karras", s_churn=80.0)
     mean, var = moments(sampler, s, MEAN, STD**2 + 80.0**2)
     assert mean == pytest.approx(MEAN, rel=1e-3) and math.sqrt(var) == pytest.approx(STD, rel=0.01)
 

@@ -19,9 +19,11 @@ from ablatent.schedules.base import CLEAN
 
 SPREAD = [48, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 333, 501, 999, 1000))]
 INVARIANTS = invariants_of("sampler")
+LONG = "fits_schedules_of_any_variance"
+EACH = [pytest.param(i, id=i.name, marks=[pytest.mark.slow] if i.name == LONG else []) for i in INVARIANTS]
 
 
-@pytest.mark.parametrize("invariant", INVARIANTS, ids=lambda i: i.name)
+@pytest.mark.parametrize("invariant", EACH)
 @pytest.mark.parametrize("case", CASES)
 def test_an_invariant_holds(case: str, invariant: Invariant) -> None:
     invariant.check(option(case))
