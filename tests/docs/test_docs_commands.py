@@ -109,7 +109,7 @@ def where(page: str, command: str, words: Sequence[str] | None) -> str:
     return "run" if RUN_HERE.search(text) else "planned"
 
 
-def tested(how: str) -> list[tuple[str, str, list[str]]]:
+def those_that_are(how: str) -> list[tuple[str, str, list[str]]]:
     """(page, command, words) of those commands of README and docs that are tested in this way."""
     found = [(page, command, typed(command)) for page, command in ALL]
     return [(page, command, words or []) for page, command, words in found if where(page, command, words) == how]
@@ -189,7 +189,7 @@ def cache_of(composed: Callable[..., Any]) -> Callable[..., Any]:
 @pytest.mark.slow
 def test_commands_of_jobs_are_planned() -> None:
     """Each composes, passes the checks of its values and of what fits together, and has stages; data are not read."""
-    jobs = [(command, job) for _, command, words in tested("planned") for job in jobs_of(words)]
+    jobs = [(command, job) for _, command, words in those_that_are("planned") for job in jobs_of(words)]
     assert len(jobs) > 60
     found = zip(jobs, planned([job for _, job in jobs]), strict=True)
     wrong = [f"{command}: {stages}" for (command, job), stages in found if isinstance(stages, str)]
@@ -205,7 +205,7 @@ def test_commands_on_a_store_run(own_sweep: tuple[Path, Any]) -> None:
     places = {"/mnt/team": str(folder / "team"), "experiments/results": "kept", "diffusion-7db5c928": key}
     places |= dict.fromkeys(("SWEEP:0", "20261124-101500-a1b2:0"), f"{sweep}:0") | {"20261124-101500-a1b2": sweep}
     wrong = []
-    for page, command, words in tested("run"):
+    for page, command, words in those_that_are("run"):
         for name, place in places.items():
             words = [word.replace(name, place) for word in words]
         if page != "README.md" and command not in readme:  # tests/test_readme.py runs those
