@@ -19,6 +19,11 @@ def test_the_measure_can_tell_orders_apart(case: str, max_slope: float) -> None:
     assert slope(STEPS, errors_of(option(case))) < max_slope
 
 
+def test_the_released_third_order_is_of_second() -> None:
+    released, full = (option("dpm_solver_3").with_values(released=flag) for flag in (True, False))
+    assert 1.7 < slope(STEPS, errors_of(released)) < 2.7 < slope(STEPS, errors_of(full))
+
+
 def test_ddim_converges_over_the_whole_grid() -> None:
     """Gaussian data: (x - alpha m) / sqrt(alpha² c² + sigma²) is constant along the exact solution."""
     s, steps, errors = linear(), [25, 50, 100, 200, 500], []

@@ -162,7 +162,7 @@ def many_steps_reach_the_data(option: Option) -> None:
 
 @invariant
 def converges_in_its_order(option: Option) -> None:
-    """The error falls with the number of steps by the declared `order`: see `measured_order`."""
+    """The error falls with the number of steps by the declared `order`: see `checks.flow.errors`."""
     order, errors = made(option).order, errors_of(option)
     measured = slope(STEPS, errors)
     expect(measured >= order - 0.3, f"order {order}, within 0.3", f"{measured:.2f}, by the errors {errors}")
