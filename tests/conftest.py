@@ -44,6 +44,7 @@ LONG = {
     "tests/stages/test_conditioners.py::test_conditions_of_scenes_train_and_sample": 50,
     "tests/extending/test_extending.py": 40,
     "tests/tracking/test_publish.py": 100,
+    "tests/stages/test_ema_width.py": 60,
     "tests/stages/test_lengthen.py": 30,
     "tests/training/test_compile.py": 30,
     "tests/sweep/test_sweep.py::test_a_job_made_to_fail_fails_alone": 25,
