@@ -46,6 +46,7 @@ LONG = {
     "tests/tracking/test_publish.py": 100,
     "tests/cli/test_own_folder.py::test_options_of_the_pages_in_an_empty_folder": 50,
     "tests/docs/test_docs_commands.py": 60,
+    "tests/stages/test_ema_width.py": 60,
     "tests/stages/test_lengthen.py": 30,
     "tests/training/test_compile.py": 30,
     "tests/sweep/test_sweep.py::test_a_job_made_to_fail_fails_alone": 25,

@@ -33,6 +33,7 @@ def test_two_trainings_in_a_row_have_the_bits_of_one(tmp_path, first_stages):
         ("network.ch=16", "network: expected that of diffusion-"),
         ("optimizer=adam", "optimizer: expected AdamW"),
         ("training.snapshots=[24]", "steps from 25 on"),
+        ("training.ema.power_widths=[0.1]", "training.ema.power_widths: expected [] where diffusion.init_from"),
     ):
         refused = run(tmp_path, *FEW, "training.steps=16", f"diffusion.init_from={half}", wrong, "do=plan")
         assert refused.returncode == 2 and named in refused.stdout, refused.stdout
