@@ -19,8 +19,12 @@ from ablatent.diffusion.weighting import P2, VLB, X0MSE, MinSNR, Simple, Velocit
 from ablatent.samplers.base import SolverState, nodes_of
 from ablatent.samplers.ddim import DDIM
 from ablatent.samplers.ddpm import DDPM
+from ablatent.samplers.deis import DEIS
 from ablatent.samplers.dpm_solver import DPMSolver
+from ablatent.samplers.dpm_solver_3 import DPMSolver3
 from ablatent.samplers.dpm_solver_sde import DPMSolverSDE
+from ablatent.samplers.euler import Euler
+from ablatent.samplers.flow_heun import FlowHeun
 from ablatent.samplers.guidance import ClassifierFree, GuidanceInputs
 from ablatent.samplers.guidance_auto import AutoGuidance
 from ablatent.samplers.guidance_classifier import ClassifierGuidance
@@ -205,6 +209,52 @@ def check_samplers() -> tuple[int, ...]:
     return 20, 21, 22, 23, 24, 25, 26, 27
 
 
+def integral(f, a: float, b: float):
+    """Of f, whose values are tensors, by Simpson's rule."""
+    at, h = np.linspace(a, b, 401), (b - a) / 400
+    return sum((1 if i in (0, 400) else 4 if i % 2 else 2) * f(x) for i, x in enumerate(at)) * (h / 3)
+
+
+def parabola(places: list[float], values: list[torch.Tensor]):
+    """Through three points, by Lagrange's formula."""
+
+    def at(x: float) -> torch.Tensor:
+        shares = [math.prod((x - q) / (p - q) for q in places if q != p) for p in places]
+        return sum(share * value for share, value in zip(shares, values, strict=True))
+
+    return at
+
+
+def check_further_samplers() -> tuple[int, ...]:
+    w = Walk(3)
+    w.state.predictions = w.state.predictions[-2:]
+    at, st, as_, ss, _ = w.at(3)
+    p = w.predict(w.x, w.nodes[3])
+    euler = w.x + (as_ - at) * p.x0 + (ss - st) * p.eps
+    close(w.step(Euler(5), 3), euler)
+    end = w.predict(euler, w.nodes[4])
+    heun = w.x + (as_ - at) * (p.x0 + end.x0) / 2 + (ss - st) * (p.eps + end.eps) / 2
+    close(w.step(FlowHeun(5), 3), heun)
+    last = [*w.state.predictions, p]
+    lam = [node.half_log_snr for node in w.nodes[1:5]]
+    x0 = parabola(lam[:3], [q.x0 for q in last])
+    expected = ss / st * w.x + ss * integral(lambda v: math.exp(v) * x0(v), lam[2], lam[3])
+    close(w.step(DPMSolver3(5), 3), expected, 1e-7)
+    eps = parabola([-v for v in lam[:3]], [q.eps for q in last])
+    moved = integral(lambda v: math.exp(v) * eps(v), -lam[2], -lam[3])
+    close(w.step(DEIS(5, variable="log_rho"), 3), as_ * (w.x / at + moved), 1e-7)
+    raised = st / at * (1 + min(2 / 5, math.sqrt(2) - 1))
+    t_hat = SCHEDULE.t_of_log_snr(torch.tensor([-2 * math.log(raised)], dtype=torch.float64))
+    (node,) = nodes_of(SCHEDULE, t_hat.numpy())
+    x = node.alpha * (w.x / at + 1.01 * math.sqrt(raised**2 - (st / at) ** 2) * w.z)
+    p = w.predict(x, node)
+    end = w.predict(as_ * p.x0 + ss * p.eps, w.nodes[4]).eps
+    close(
+        w.step(Heun(5, s_churn=2.0, s_noise=1.01), 3), as_ * (x / node.alpha + (ss / as_ - raised) * (p.eps + end) / 2)
+    )
+    return 46, 47, 48, 49
+
+
 class Doubled:
     """A denoiser whose x_0 is the condition's number times x_t."""
 
@@ -235,7 +285,7 @@ def check_guidance() -> tuple[int, ...]:
 
 CHECKS = [
     *(check_forward_process, check_schedules, check_parameterizations, check_losses, check_samplers),
-    *(check_guidance, check_first_stages, check_continuous),
+    *(check_guidance, check_first_stages, check_continuous, check_further_samplers),
 ]
 
 
