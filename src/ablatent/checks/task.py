@@ -149,7 +149,9 @@ def context(conditioner: Conditioner) -> TaskContext:
     """The context of a task whose model answers at once: samples are grey, by the mean of their first state."""
     source = source_for(conditioner)
 
-    def draw(x: Tensor, index: Sequence[int], sampler: Any, watch: Any = None, source: Any = None) -> np.ndarray:
+    def draw(
+        x: Tensor, index: Sequence[int], sampler: Any, watch: Any = None, source: Any = None, noised: bool = False
+    ) -> np.ndarray:
         if watch is not None:
             for i, t in enumerate(sampler.times(cosine())[1:]):
                 watch(range(len(x)), i, t, x * 0.9**i, Prediction(x * 0, x))

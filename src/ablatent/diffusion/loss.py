@@ -70,9 +70,8 @@ class DiffusionLoss:
         else:
             residual = torch.sqrt(weight)[:, None, None, None] * residual
             loss = reduce(penalty(residual, self.rho), "b c h w -> b", "mean")
-        if fraction is None or self.vlb_weight == 0:
-            return loss
-        assert isinstance(schedule, DiscreteSchedule)  # as the denoiser has checked
+        if fraction is None or self.vlb_weight == 0 or not isinstance(schedule, DiscreteSchedule):
+            return loss  # the denoiser refuses a learned variance with any other schedule
         x0_hat = parameterization.prediction(out.detach(), x_t, alpha, sigma).x0
         return loss + self.vlb_weight * schedule.T * bound(schedule, x0, x0_hat, fraction, t)
 
