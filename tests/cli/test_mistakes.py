@@ -34,7 +34,7 @@ MISTAKES = {
     "sampler.steps=0": ["sampler.steps", "at least 1", "0"],
     "sampler.steps=1001": ["sampler.steps", "1 to schedule.T=1000"],
     "data.size=30": ["data.size", "multiple of 4", "data.size=32"],
-    "parameterization=eps schedule.zero_terminal_snr=true": ["parameterization", "v, x0 or flow"],
+    "parameterization=eps schedule.zero_terminal_snr=true": ["parameterization", "v, x0, flow or edm"],
     "guidance.scale=3": ["guidance.scale", "It is a key of guidance=auto,classifier,classifier_free"],
     "guidance=classifier_free": ["guidance", "This data allows conditioner=text_minilm. Or"],
     "runtime.strategy=fsdp": ["runtime.strategy", "ddp with runtime.devices=1"],

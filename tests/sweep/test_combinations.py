@@ -79,4 +79,4 @@ def test_zero_terminal_snr_is_refused_where_it_cannot_be(tmp_path):
         "data=digits",
     )  # fmt: skip
     assert done.returncode == 2 and f"{len(options('parameterization'))} jobs, 1 refused" in done.stdout
-    assert re.search(r"refused job \d parameterization=eps: parameterization: expected v, x0 or flow", done.stdout)
+    assert re.search(r"refused job \d parameterization=eps: parameterization: expected v, x0, flow or edm", done.stdout)

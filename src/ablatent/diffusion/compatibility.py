@@ -12,10 +12,10 @@ def check_terminal_snr(name: str, defined_without_signal: bool, zero_terminal_sn
     if zero_terminal_snr and not defined_without_signal:
         raise ConfigError(
             "parameterization",
-            "v, x0 or flow where the schedule has zero terminal SNR",
+            "v, x0, flow or edm where the schedule has zero terminal SNR",
             name,
             "At t = T-1 such an x_t is pure noise: eps is x_t itself, nothing about x_0 can be learned, and"
-            " x_0 = (x_t - sigma eps) / alpha divides by zero. Use parameterization=v (or x0, flow)"
+            " x_0 = (x_t - sigma eps) / alpha divides by zero. Use parameterization=v (or x0, flow, edm)"
             + ("." if always else ", or schedule.zero_terminal_snr=false."),
         )
 

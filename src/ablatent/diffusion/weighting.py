@@ -1,9 +1,9 @@
 """How much each timestep counts in the loss: w(SNR), the weight of the squared error of x_0.
 
 The network is trained on its own output, so the loss needs w · g with g = |d x0_hat / d out|²: 1 / SNR for eps, 1 for
-x_0, sigma² for v. A product of tables would be 0 · inf where SNR = 0, so each weighting states w · g in closed form
-for each parameterization. alpha2, sigma2: (T,) float64, alpha² and sigma², which add up to 1: where the schedule's do
-not, they are brought to that scale, which changes no SNR.
+x_0, sigma² / (alpha² + sigma²)² for v. A product of tables would be 0 · inf where SNR = 0, so each weighting states
+w · g in closed form for each parameterization. alpha2, sigma2: (T,) float64, alpha² and sigma², which add up to 1:
+where the schedule's do not, they are brought to that scale, which changes no SNR.
 """
 
 from abc import ABC, abstractmethod
@@ -72,7 +72,8 @@ class Simple(Weighting):
 
 
 class VelocityMSE(Weighting):
-    """w = SNR + 1: the plain squared error of v (Salimans & Ho 2022, section 4)."""
+    """w = SNR + 1: the plain squared error of v (Salimans & Ho 2022, section 4); where variance is not preserved, that
+    of v / sqrt(alpha² + sigma²)."""
 
     def eps(self, alpha2: LevelTable, sigma2: LevelTable) -> LevelTable:
         return 1.0 / alpha2

@@ -50,7 +50,7 @@ def check_guiding(store: Store, weak: Mapping[str, Any], guided: GuidedModel) ->
 
     found = _stored(weak["model"], store)
     check_fits(GuidedModel.of(found), guided)
-    choice = WeightsChoice(weak["weights"], weak["snapshot"], weak["ema_width"], "guidance")
+    choice = WeightsChoice(weak["weights"], weak["snapshot"], weak.get("ema_width"), "guidance")
     if choice.ema_width is None:
         weights_path(found.path, choice.weights, choice.snapshot, choice.key)
     else:

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from ablatent.core.errors import DataError
+from ablatent.core.errors import ConfigError, DataError
 from ablatent.interop.published import Published
 from ablatent.schedules.linear import Linear
 from ablatent.schedules.scaled_linear import ScaledLinear
@@ -17,6 +17,7 @@ from ablatent.schedules.scaled_linear import ScaledLinear
 SIZE = 256
 Json = Mapping[str, Any]
 BESIDE = "config.yaml"
+PARAMETERIZATIONS = ("eps", "x0", "v")
 
 
 def described_beside(
@@ -105,7 +106,10 @@ def unet_config(config: Json) -> dict[str, Any]:
 def model_config(unet: Json, first_stage: Json | None, about: Json) -> dict[str, Any]:
     """The whole LatentDiffusion. about: schedule (node), parameterization (eps, x0, v), scale_factor, ema (whether the
     file has averages), classes (rows and width of the class embedding, or None), text (cond_stage_config of a text
-    transformer, or None)."""
+    transformer, or None). Raises ConfigError for another parameterization."""
+    if about["parameterization"] not in PARAMETERIZATIONS:
+        expected = f"one that the format has ({', '.join(PARAMETERIZATIONS)})"
+        raise ConfigError("parameterization", expected, about["parameterization"])
     schedule = about["schedule"]
     params = {
         "unet_config": unet_config(unet),

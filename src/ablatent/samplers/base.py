@@ -213,8 +213,8 @@ class Sampler(ABC):
                 "sampler",
                 "a sampler that can start at zero SNR",
                 type(self).__name__,
-                f"{self.refuses_zero_snr} Use sampler=ddim or dpm_solver, sampler.start=0.99, or"
-                " schedule.zero_terminal_snr=false.",
+                f"{self.refuses_zero_snr} Use sampler=ddim, dpm_solver or flow_heun, sampler.start=0.99, or"
+                " a schedule that ends with some signal (where it has the key, schedule.zero_terminal_snr=false).",
             )
 
     def _predictor(self, denoise: DenoiseFn) -> Callable[[Tensor, Node], Prediction]:

@@ -91,7 +91,7 @@ def _range(schedule: NoiseSchedule, used: int, name: str) -> tuple[float, float]
             "a grid that can start at zero SNR (trailing, leading, linspace, uniform or quadratic)",
             name,
             "It measures distances in log-SNR, which is infinite there. Or use sampler.start=0.99, or"
-            " schedule.zero_terminal_snr=false.",
+            " a schedule that ends with some signal (where it has the key, schedule.zero_terminal_snr=false).",
         )
     return first, last
 

@@ -38,7 +38,7 @@ class Heun(Sampler):
 
     order: ClassVar[int] = 2
     refuses_zero_snr: ClassVar[str] = "Heun's method integrates over sigma / alpha, which is infinite there."
-    neutral: ClassVar = {"s_churn": 0.0, "s_tmin": 0.0, "s_tmax": None, "s_noise": 1.0}
+    neutral: ClassVar[dict[str, float | None]] = {"s_churn": 0.0, "s_tmin": 0.0, "s_tmax": None, "s_noise": 1.0}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -52,6 +52,10 @@ class Heun(Sampler):
             )
         if not (is_real(self.s_noise) and self.s_noise > 0):
             raise ConfigError("sampler.s_noise", "a number above 0", self.s_noise)
+        for name, value in self.neutral.items():
+            if self.s_churn == 0 and getattr(self, name) != value:
+                expected = f"{'null' if value is None else value} with sampler.s_churn=0, which adds no noise"
+                raise ConfigError(f"sampler.{name}", expected, getattr(self, name))
 
     @property
     def stochastic(self) -> bool:

@@ -44,8 +44,8 @@ def check_steps_of_time(T: object, least: int = 1) -> int:
 class NoiseSchedule(nn.Module, ABC):
     """Noise levels over the times from `CLEAN` to T-1.
 
-    T: the number of whole times. Levels follow the device of the times, are float64 whatever the module is cast to, and
-    are made by the configuration, not saved with the weights.
+    T: times go from -1 to T-1; the number of whole ones, where these are trained. Levels follow the device of the
+    times, are float64 whatever the module is cast to, and are made by the configuration, not saved with the weights.
     """
 
     T: int

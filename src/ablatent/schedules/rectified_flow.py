@@ -34,11 +34,10 @@ class RectifiedFlow(ContinuousSchedule):
         self.shift = float(shift)
 
     def _levels(self, t: Float64[Tensor, " b"]) -> tuple[Float64[Tensor, " b"], Float64[Tensor, " b"]]:
-        u = (t + 1.0) / self.T
-        sigma = self.shift * u / (1.0 + (self.shift - 1.0) * u)
-        return 1.0 - sigma, sigma
+        noise, signal = self.shift * (t + 1.0) / self.T, (self.T - 1.0 - t) / self.T
+        return signal / (noise + signal), noise / (noise + signal)
 
     def t_of_log_snr(self, log_snr: Float[Tensor, " b"]) -> Float64[Tensor, " b"]:
-        sigma = torch.sigmoid(-0.5 * log_snr.to(torch.float64))
-        u = sigma / (self.shift - (self.shift - 1.0) * sigma)
-        return u * self.T - 1.0
+        half = 0.5 * log_snr.to(torch.float64)
+        alpha, sigma = torch.sigmoid(half), torch.sigmoid(-half)
+        return (sigma / (sigma + self.shift * alpha) * self.T - 1.0).clamp(max=self.T - 1.0)

@@ -25,7 +25,7 @@ SCALED = ("training.steps", "sampler.steps", "count", "task.count")
 """Fields of a stage in proportion to which it takes longer."""
 NOT_NETWORK = (
     *("schedule", "parameterization", "weighting", "timestep_sampler", "optimizer", "vlb_weight", "init_from"),
-    *("weights", "snapshot", "normalizer"),
+    *("weights", "snapshot", "ema_width", "normalizer"),
 )
 """Fields, at any depth, beside those of NO_WORK, on which the speed of a network hardly depends."""
 NEWEST = 1000
