@@ -23,8 +23,11 @@ def statuses(folder) -> dict[tuple[str, ...], tuple[str, str]]:
 
 
 AXES = [("sampler", "schedule"), ("parameterization", "weighting"), ("network", "conditioner")]
-TYPED = {"schedule": ["cosine", "custom", "edm", "rectified_flow"]}
-"""Axis → some of its options; of the others all. The other schedules are as cosine is."""
+TYPED = {
+    "schedule": ["cosine", "custom", "edm", "rectified_flow"],
+    "weighting": ["edm", "eps", "flow", "min_snr", "simple", "vlb"],
+}
+"""Axis → some of its options; of the others all. Other schedules are as cosine is, other weightings as min_snr."""
 REFUSE_ZERO_SNR = ("heun", "plms")
 """Samplers that cannot start where a rectified flow starts."""
 # conditioners that read what scikit-learn's digits do not have

@@ -49,7 +49,8 @@ class Resolver:
             out["first_stage"] = self.first_stages[name]
         if config["diffusion"]["init_from"] is not None:
             out |= _init_from(config, self.store)
-        out["guidance"] = with_whole_key(config["guidance"], self.store)
+        if "guidance" in config:
+            out["guidance"] = with_whole_key(config["guidance"], self.store)
         return out
 
     def check_stages(self, config: Mapping[str, Any], stages: Mapping[str, Stage]) -> None:
