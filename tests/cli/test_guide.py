@@ -121,7 +121,7 @@ def test_a_sampler_outside_of_the_repository_passes_and_is_planned(tmp_path: Pat
     place = f"hydra.searchpath=[file://{own}/conf]"
     env = {"PYTHONPATH": f"{own}:{ROOT / 'src'}"}
     done = run(tmp_path, "do=check", "option=sampler/mine", place, env=env, cold=True)
-    assert done.returncode == 0 and "15 of 15 invariants hold" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and "16 of 16 invariants hold" in done.stdout, done.stdout + done.stderr
     (line,) = re.findall(r"^next: python \S*run\.py (.*)$", done.stdout, re.M)
     assert shlex.split(line) == [place, "sampler=mine", "do=plan"]
 

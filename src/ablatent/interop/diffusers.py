@@ -181,10 +181,8 @@ def _scheduler(
             f"(from {model.name}; keys interop.T, interop.beta_start, interop.beta_end)"
         )
         return {TARGET: target_of(kind_of_betas), **node}, dict(EPS)
-    if str(settings.get("_class_name")).startswith(("FlowMatch", "EDMEuler", "EDMDPM")):
-        raise DataError(
-            f"{path}: expected a scheduler with betas, no other is imported; got {settings['_class_name']}."
-        )
+    if (name := str(settings.get("_class_name"))).startswith(("FlowMatch", "EDMEuler", "EDMDPM")):
+        raise DataError(f"{path}: expected a scheduler with betas, as others are not imported; got {name}.")
     zero, kind = bool(settings.get("rescale_betas_zero_snr", False)), settings.get("beta_schedule", "linear")
     T = settings.get("num_train_timesteps", 1000)
     if settings.get("trained_betas") is not None:
