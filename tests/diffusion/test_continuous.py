@@ -142,3 +142,19 @@ def test_planning_refuses_it(overrides: list[str], key: str) -> None:
     with pytest.raises(ConfigError) as error:
         apply_rules(composed("preset=tiny", "data=digits", *overrides))
     assert error.value.key == key
+
+
+@pytest.mark.parametrize("shift", [0.05, 0.1, 0.3, 0.45, 1.0, 3.0])
+def test_a_flow_ends_in_pure_noise_whatever_its_shift(shift: float) -> None:
+    s = RectifiedFlow(1000, shift)
+    assert s.terminal_snr == 0
+    alpha, sigma = s.alpha_sigma(torch.tensor([-1.0, 999.0]))
+    assert alpha.tolist() == [1, 0] and sigma.tolist() == [0, 1]
+    t = s.t_of_log_snr(torch.tensor([-80.0, -70.0, 800.0], dtype=torch.float64))
+    assert t.max() <= 999 and t[2] == -1
+
+
+def test_weighting_goes_by_the_deviation_of_the_parameterization() -> None:
+    config = composed("preset=tiny", "data=digits", "parameterization=edm", "parameterization.sigma_data=0.5")
+    assert config["weighting"]["sigma_data"] == 0.5
+    assert composed("preset=tiny", "data=digits", "weighting=edm")["weighting"]["sigma_data"] == 1.0
