@@ -151,6 +151,7 @@ def _text(command: str) -> str:
     return command if words is None else " ".join(words)
 
 
+@pytest.mark.slow
 def test_commands_pass_what_the_command_line_checks_before_it_composes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "_composed", cache_of(preflight._composed))
     monkeypatch.setenv("ABLATENT_ROOT", str(ROOT))

@@ -44,6 +44,7 @@ UGLY = [
 ]
 
 
+@pytest.mark.slow
 def test_ugly_prompts_arrive_as_they_are_typed(tmp_path) -> None:
     (tmp_path / "c.yaml").write_text("{prompt: x, title: x, question: x, samples: {prompts: x}, sampler: {steps: 5}}\n")
     with initialize_config_dir(config_dir=str(tmp_path), version_base="1.3"):

@@ -80,6 +80,7 @@ def test_curves_are_means_of_equal_parts(tmp_path: Path) -> None:
     assert x["values"][x["series"][0]["rows"][-1]] == 3000
 
 
+@pytest.mark.slow
 def test_text_in_the_data_stays_data(tmp_path: Path) -> None:
     texts = [*HOSTILE, "</script><script>alert(1)</script>", "<!-- <script>", "\u2028&quot;"]
     sweep = build(tmp_path, {"first_stage": ["kl"], "a": texts, "sampler.steps": ["5", "20"]})

@@ -108,6 +108,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, list[s
     return root, sweep, [one_line(text) for text in HOSTILE]
 
 
+@pytest.mark.slow
 def test_hostile_text_shows_in_every_format_and_does_nothing(
     hostile: tuple[Path, str, list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -205,6 +206,7 @@ def test_seeds_that_decide_nothing_are_not_counted(tmp_path: Path) -> None:
     assert table.rows[0][table.columns.index("FID(quick) ↓") + 1].text == ""
 
 
+@pytest.mark.slow
 def test_different_protocols_are_not_compared(tmp_path: Path) -> None:
     sweep = load_sweep(tmp_path, build(tmp_path, {"first_stage": ["kl", "vq"]}, counts=[192, 64]))
     bad = tables.incomparable(sweep)
@@ -362,6 +364,7 @@ def test_provenance_names_digests_and_weights(broken: tuple[Path, str, ReportPat
     assert {"git commit", "uncommitted changes", "host: threads", "package: torch", "data: images"} <= set(facts)
 
 
+@pytest.mark.slow
 def test_damage_is_reported_and_the_rest_is_written(tmp_path: Path) -> None:
     sweep = build(tmp_path, {"first_stage": ["kl", "vq"], "sampler.steps": ["5", "20"]})
     loaded = load_sweep(tmp_path, sweep)

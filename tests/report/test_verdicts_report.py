@@ -19,6 +19,8 @@ from ablatent.store.layout import PLAN
 from claim_nodes import claim
 from hostile import HOSTILE, Elements
 
+pytestmark = pytest.mark.slow
+
 AXES = {"first_stage": ["kl", "vq"], "sampler.steps": ["20", "50"], "seed": ["0", "1", "2"]}
 
 

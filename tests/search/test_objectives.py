@@ -137,6 +137,7 @@ def test_mistakes_are_named_before_anything_is_built(tmp_path, overrides, key):
     assert not [path for path in tmp_path.rglob("*") if path.parent.name in ("sweeps", "objects", "searches")]
 
 
+@pytest.mark.slow
 def test_a_design_is_planned_as_one_graph(tmp_path):
     done = inline(tmp_path, *SEARCH, "do=plan", "hydra.sweeper.n_trials=4")
     assert done.returncode == 0 and "4 jobs" in done.stdout, done.stdout + done.stderr

@@ -130,6 +130,7 @@ def test_a_report_on_a_full_disk_prints_its_tables_and_says_so(small_disk, tmp_p
     assert "FID(quick)" in text and not parts(small_disk)
 
 
+@pytest.mark.slow
 def test_a_report_goes_elsewhere_and_overwrites_nothing(tmp_path):
     build(tmp_path / "store", {})
     (tmp_path / "store" / "FORMAT").write_text("2\n")
@@ -141,6 +142,7 @@ def test_a_report_goes_elsewhere_and_overwrites_nothing(tmp_path):
     assert not list((tmp_path / "store" / "sweeps").glob("*/report")) and len(list((tmp_path / "mine").iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_a_store_that_can_only_be_read_is_shown_and_reported(read_only, tmp_path):
     build(tmp_path / "store", {"first_stage": ["kl", "vq"]})
     (tmp_path / "store" / "FORMAT").write_text("2\n")
@@ -202,6 +204,7 @@ def test_where_no_store_can_be_is_one_sentence(tmp_path, place, command):
     assert ("is a file" if place.startswith("file") else "which is not there") in text
 
 
+@pytest.mark.slow
 def test_what_only_reads_makes_no_store(tmp_path):
     for command in (
         "do=status",

@@ -43,6 +43,7 @@ def test_files_of_other_programs_say_one_channel() -> None:
     assert (described["in_channels"], described["out_ch"]) == (1, 1)
 
 
+@pytest.mark.slow
 def test_planning(tmp_path: Path) -> None:
     options = ("preset=tiny", "data=digits", "do=plan")
     for more in (

@@ -98,6 +98,7 @@ def test_data_that_cannot_be_used_are_looked_at_once(tmp_path: Path) -> None:
     assert messages[0] is messages[1]
 
 
+@pytest.mark.slow
 def test_networks_are_shown_while_the_data_is_not_there(tmp_path: Path) -> None:
     missing = "got '???'. Give it on the command line: data.root=FOLDER. CelebA-HQ: from github"
     elsewhere = "got 'nowhere'. The nearest folder that exists is"
@@ -109,6 +110,7 @@ def test_networks_are_shown_while_the_data_is_not_there(tmp_path: Path) -> None:
     assert done.returncode == 2 and "274.06M" not in done.stdout
 
 
+@pytest.mark.slow
 def test_the_preset_for_own_images_can_be_planned(tmp_path: Path) -> None:
     images(tmp_path / "photos", [f"{c}/{i}.png" for c in ("cat", "dog") for i in range(12)])
     done = inline(tmp_path, *PLAN, "preset=images64", "data.root=photos", "conditioner=class")

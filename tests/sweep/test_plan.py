@@ -110,6 +110,7 @@ def other_value(value, field):
     return next(v for v in (*VALUES, *choices(field.hint)) if v != value and fits(v, field.hint))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first_stage", ["kl", "vq"])
 def test_every_field_of_first_stage_rebuilds_what_hangs_below_it(first_stage):
     """All of it and nothing else; where pretrained weights are found decides nothing."""
