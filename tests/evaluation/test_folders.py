@@ -128,6 +128,7 @@ def scores_of(real: Path, fake: Path, *more: str) -> dict[str, float]:
     return {name: score["value"] for name, score in json.loads(out.read_text()).items()}
 
 
+@pytest.mark.slow
 def test_16_bit_grey_and_alpha_score_as_the_picture_that_they_are(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -492,6 +492,7 @@ def test_numeric_axes(broken: tuple[Path, str, ReportPaths], seeds: tuple[Path, 
     assert charts.numeric_axes(load_sweep(*seeds)) == []
 
 
+@pytest.mark.slow
 def test_images_are_counted_and_classes_have_their_numbers(tmp_path: Path) -> None:
     sweep = build(tmp_path, {"sampler.steps": ["5", "20"]})
     plan = tmp_path / "sweeps" / sweep / "plan.json"

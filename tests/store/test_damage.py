@@ -179,6 +179,7 @@ def test_other_things_in_place_of_files_are_named(store, other, capsys):
     assert f"sweep {OLD}: 1 of 2 jobs finished" in out and newest_sweep(store) == OLD
 
 
+@pytest.mark.slow
 def test_the_verbs_name_the_file_and_go_on(store):
     """The same by the command line: no traceback, and the other sweep is taken."""
     path = store / "sweeps" / NEW / "plan.json"

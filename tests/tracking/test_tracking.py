@@ -309,6 +309,7 @@ def test_mode_auto(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert tracking.resolved_mode() == "offline"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["auto", "online"])
 @pytest.mark.parametrize("place", ["closed port", "silent server", "refusing server", "no key"])
 def test_a_server_that_cannot_be_used_stops_no_training(
