@@ -32,6 +32,14 @@ class Mixing(DDIM):
         return x - 0.1 * x.mean(dim=0, keepdim=True), prediction
 
 
+@dataclass(frozen=True)
+class Dividing(DDIM):
+    """A sampler with a mistake of Python's kind."""
+
+    def step(self, state: SolverState, i: int, x: Tensor) -> tuple[Tensor, Prediction]:
+        return x / (1 // i if i > 1000 else 0 // 0), super().step(state, i, x)[1]
+
+
 class Rising(DiscreteSchedule):
     """A schedule whose signal comes back in the middle."""
 

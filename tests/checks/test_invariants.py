@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import broken_options
 from ablatent.checks.option import Option
 from ablatent.checks.suite import findings
-from broken_options import Mixing, OneMore, Rising
+from broken_options import Dividing, Mixing, OneMore, Rising
 from composing import composed
 from options import names_of, option_of
 
@@ -77,6 +79,14 @@ def test_a_sampler_that_mixes_its_batch_fails() -> None:
     found = broken(option_of("sampler", "ddim"), Mixing)
     assert "expected sample 0 alone as in a batch; got values that are up to" in found["does_not_depend_on_the_batch"]
     assert "converges_in_its_order" in found and "steps_and_calls" not in found
+
+
+def test_what_an_option_raises_names_its_line() -> None:
+    found = broken(option_of("sampler", "ddim"), Dividing)["steps_and_calls"]
+    line = next(
+        n for n, text in enumerate(Path(broken_options.__file__).read_text().splitlines(), 1) if "0 // 0" in text
+    )
+    assert found.startswith("ZeroDivisionError: ") and found.endswith(f"broken_options.py:{line})")
 
 
 def test_a_schedule_that_rises_fails() -> None:

@@ -5,6 +5,7 @@ hold; `ablatent.checks.common` has those of all options. The statement of an inv
 """
 
 import importlib
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
@@ -85,7 +86,16 @@ def findings(option: Option) -> Iterator[Finding]:
             yield Finding(found, str(e))
         except Exception as e:  # of the option
             text = str(e).strip().splitlines()
-            yield Finding(found, f"{type(e).__name__}: {text[0] if text else 'without a message'}")
+            what = f"{type(e).__name__}: {text[0] if text else 'without a message'}"
+            yield Finding(found, f"{what} ({_raised_at(e, option)})")
+
+
+def _raised_at(error: Exception, option: Option) -> str:
+    """FILE:LINE of the option's own module that was run last, or of where it was raised if that was never run."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = str(file_of(option.origin[0])) if option.origin is not None else None
+    frame = next((f for f in reversed(frames) if f.filename == own), frames[-1])
+    return f"{frame.filename}:{frame.lineno}"
 
 
 def expect(holds: object, expected: str, got: object) -> None:
