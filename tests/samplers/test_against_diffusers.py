@@ -27,6 +27,7 @@ Both sides get the same network, x_T, noise and times. Where the two differ by c
 """
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -134,6 +135,14 @@ def close(path: list[Tensor], reference: list[Tensor], rtol: float) -> None:
         assert error < rtol, f"step {i}: relative error {error:.2e}"
 
 
+def trajectory(scheduler: Any, network: Contracting, x: Tensor) -> list[Tensor]:
+    """The states that diffusers' scheduler reaches."""
+    states = [x]
+    for t in scheduler.timesteps:
+        states.append(scheduler.step(network(states[-1], t.repeat(2), Cond()), t, states[-1]).prev_sample)
+    return states[1:]
+
+
 def float64_tables(scheduler: object, s: DiscreteSchedule) -> None:
     one = torch.ones((), dtype=torch.float64)
     scheduler.alphas_cumprod, scheduler.one, scheduler.final_alpha_cumprod = s.alphas_cumprod, one, one
@@ -195,10 +204,7 @@ def test_ddim_on_cosine_and_from_zero_snr(zero: bool) -> None:
     scheduler.set_timesteps(50)
     network = Contracting(s, V())
     x, noise = inputs(50, torch.float64)
-    reference, y = [], x
-    for t in scheduler.timesteps:
-        y = scheduler.step(network(y, t.repeat(2), Cond()), t, y).prev_sample
-        reference.append(y)
+    reference = trajectory(scheduler, network, x)
     close(ours(DDIM(steps=50), s, V(), x, noise), reference, 1e-9)
 
 
@@ -240,10 +246,7 @@ def test_dpm_solver(steps: int, kind: str) -> None:
     network, sampler = Contracting(s, p), DPMSolver(steps=steps)
     scheduler.set_timesteps(timesteps=sampler.times(s)[:-1].astype(int).tolist())
     x, noise = inputs(steps, torch.float32)
-    reference, y = [], x
-    for t in scheduler.timesteps:
-        y = scheduler.step(network(y, t.repeat(2), Cond()), t, y).prev_sample
-        reference.append(y)
+    reference = trajectory(scheduler, network, x)
     close(ours(sampler, s, p, x, noise), reference, 1e-4)
 
 
@@ -393,10 +396,7 @@ def test_unipc(steps: int, kind: str, dtype: torch.dtype, rtol: float) -> None:
     network, sampler = Contracting(s, p), UniPC(steps=steps)
     nodes_as_ours(scheduler, s, sampler.times(s))
     x, noise = inputs(steps, dtype)
-    reference, y = [], x
-    for t in scheduler.timesteps:
-        y = scheduler.step(network(y, t.repeat(2), Cond()), t, y).prev_sample
-        reference.append(y)
+    reference = trajectory(scheduler, network, x)
     close(ours(sampler, s, p, x, noise), reference, rtol)
 
 
@@ -411,10 +411,7 @@ def test_unipc_down_to_sigma_min(steps: int) -> None:
     nodes_as_ours(scheduler, s, times)
     network = Contracting(s, Eps())
     x, noise = inputs(steps, torch.float64)
-    reference, y = [], x
-    for t in scheduler.timesteps:
-        y = scheduler.step(network(y, t.repeat(2), Cond()), t, y).prev_sample
-        reference.append(y)
+    reference = trajectory(scheduler, network, x)
     close(walk(UniPC(steps=1), s, denoiser(s, Eps()), x, noise, times), reference, 1e-9)
 
 
@@ -546,10 +543,7 @@ def test_dpm_solver_3(steps: int, kind: str) -> None:
     network, sampler = Contracting(s, p), DPMSolver3(steps=steps, released=True)
     nodes_as_ours(scheduler, s, sampler.times(s))
     x, noise = inputs(steps, torch.float32)
-    reference, y = [], x
-    for t in scheduler.timesteps:
-        y = scheduler.step(network(y, t.repeat(2), Cond()), t, y).prev_sample
-        reference.append(y)
+    reference = trajectory(scheduler, network, x)
     close(ours(sampler, s, p, x, noise), reference, 1e-4)
 
 

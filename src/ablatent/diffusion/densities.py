@@ -12,32 +12,38 @@ from ablatent.core.fields import Positive
 from ablatent.diffusion.timesteps import TimestepSampler
 from ablatent.schedules.base import NoiseSchedule, is_real
 
-Mean = Annotated[float, "of the normal numbers"]
-Std = Annotated[Positive, "standard deviation of the normal numbers"]
+
+class _Normal(TimestepSampler):
+    """A function of normal numbers."""
+
+    keeps_mean: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        schedule: NoiseSchedule,
+        mean: Annotated[float, "of the normal numbers"],
+        std: Annotated[Positive, "standard deviation of the normal numbers"],
+    ):
+        super().__init__(schedule)
+        if not is_real(mean):
+            raise ConfigError("timestep_sampler.mean", "a number", mean)
+        if not (is_real(std) and std > 0):
+            raise ConfigError("timestep_sampler.std", "a number above 0", std)
+        self.mean, self.std = mean, std
+
+    def normal(self, u: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+        """N(mean, std²) of uniform numbers, by the inverse of its distribution."""
+        return self.mean + self.std * torch.special.ndtri(u)
 
 
-def _check_normal(mean: float, std: float) -> None:
-    if not is_real(mean):
-        raise ConfigError("timestep_sampler.mean", "a number", mean)
-    if not (is_real(std) and std > 0):
-        raise ConfigError("timestep_sampler.std", "a number above 0", std)
-
-
-class LogitNormal(TimestepSampler):
+class LogitNormal(_Normal):
     """The logit of the share of time is N(mean, std²) (Esser et al. 2024, eq. 19): more of the times in the middle.
 
     mean: below 0 cleaner times, above 0 noisier ones; std: 1 in the paper's best model, with mean 0.
     """
 
-    keeps_mean: ClassVar[bool] = False
-
-    def __init__(self, schedule: NoiseSchedule, mean: Mean, std: Std):
-        super().__init__(schedule)
-        _check_normal(mean, std)
-        self.mean, self.std = mean, std
-
     def forward(self, u: Float[Tensor, " b"]) -> tuple[Real[Tensor, " b"], Float[Tensor, " b"]]:
-        share = torch.sigmoid(self.mean + self.std * torch.special.ndtri(u))
+        share = torch.sigmoid(self.normal(u))
         return self.schedule.time_at(share), torch.ones_like(u)
 
 
@@ -65,19 +71,12 @@ class Mode(TimestepSampler):
         return self.schedule.time_at(share.clamp(0.0, 1.0)), torch.ones_like(u)
 
 
-class LognormalSigma(TimestepSampler):
+class LognormalSigma(_Normal):
     """log(sigma / alpha) is N(mean, std²) (Karras et al. 2022, table 1: -1.2 and 1.2), as far as the schedule goes.
 
     On a discrete schedule: the nearest whole time.
     """
 
-    keeps_mean: ClassVar[bool] = False
-
-    def __init__(self, schedule: NoiseSchedule, mean: Mean, std: Std):
-        super().__init__(schedule)
-        _check_normal(mean, std)
-        self.mean, self.std = mean, std
-
     def forward(self, u: Float[Tensor, " b"]) -> tuple[Real[Tensor, " b"], Float[Tensor, " b"]]:
-        t = self.schedule.t_of_log_snr(-2.0 * (self.mean + self.std * torch.special.ndtri(u))).clamp(min=0.0)
+        t = self.schedule.t_of_log_snr(-2.0 * self.normal(u)).clamp(min=0.0)
         return t if self.schedule.continuous else t.round().long(), torch.ones_like(u)

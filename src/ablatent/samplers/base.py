@@ -19,7 +19,7 @@ from torch import Tensor
 from ablatent.core.errors import ConfigError
 from ablatent.core.fields import Count, OneOf, Positive
 from ablatent.core.types import Prediction
-from ablatent.samplers.grids import GRIDS, check_grid, time_grid
+from ablatent.samplers.grids import ENDS, GRIDS, check_grid, time_grid
 from ablatent.schedules.base import NoiseSchedule, is_real
 
 DenoiseFn = Callable[[Tensor, Tensor], Prediction]
@@ -121,6 +121,9 @@ class Sampler(ABC):
     """The global order of convergence as S grows: of the error against the exact solution of the probability flow
     ODE, or, where `stochastic`, of the error of mean and variance."""
 
+    calls: ClassVar[int] = 1
+    """Denoiser calls of a step; a last step to the clean state has one in any case."""
+
     keep: ClassVar[int] = 1
     """How many of the newest predictions a step looks at; older ones are let go."""
 
@@ -165,7 +168,8 @@ class Sampler(ABC):
 
     def nfe(self, steps: int | None = None) -> int:
         """Number of denoiser calls for that many steps (its own if None). Guidance may double the cost of each."""
-        return self.steps if steps is None else steps
+        steps = self.steps if steps is None else steps
+        return self.calls * steps - (self.calls - 1) * (self.grid not in ENDS)
 
     @abstractmethod
     def step(

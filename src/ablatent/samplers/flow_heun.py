@@ -8,7 +8,6 @@ from torch import Tensor
 
 from ablatent.core.types import Prediction
 from ablatent.samplers.base import Sampler, SolverState
-from ablatent.samplers.grids import ENDS
 
 
 @dataclass(frozen=True)
@@ -20,9 +19,7 @@ class FlowHeun(Sampler):
     """
 
     order: ClassVar[int] = 2
-
-    def nfe(self, steps: int | None = None) -> int:
-        return 2 * super().nfe(steps) - (self.grid not in ENDS)
+    calls: ClassVar[int] = 2
 
     def step(
         self, state: SolverState, i: int, x: Float[Tensor, "b c h w"]

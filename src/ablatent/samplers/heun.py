@@ -12,7 +12,6 @@ from ablatent.core.errors import ConfigError
 from ablatent.core.fields import NotNegative, Positive
 from ablatent.core.types import Prediction
 from ablatent.samplers.base import Node, Sampler, SolverState, nodes_of
-from ablatent.samplers.grids import ENDS
 from ablatent.schedules.base import is_real
 
 MAX_GAIN = math.sqrt(2.0) - 1.0
@@ -37,6 +36,7 @@ class Heun(Sampler):
     s_noise: Annotated[Positive, "deviation of the noise of s_churn; Karras et al. 2022: 1 to 1.007"] = 1.0
 
     order: ClassVar[int] = 2
+    calls: ClassVar[int] = 2
     refuses_zero_snr: ClassVar[str] = "Heun's method integrates over sigma / alpha, which is infinite there."
     neutral: ClassVar[dict[str, float | None]] = {"s_churn": 0.0, "s_tmin": 0.0, "s_tmax": None, "s_noise": 1.0}
 
@@ -60,9 +60,6 @@ class Heun(Sampler):
     @property
     def stochastic(self) -> bool:
         return self.s_churn > 0
-
-    def nfe(self, steps: int | None = None) -> int:
-        return 2 * super().nfe(steps) - (self.grid not in ENDS)
 
     def step(
         self, state: SolverState, i: int, x: Float[Tensor, "b c h w"]
