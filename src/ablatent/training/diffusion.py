@@ -47,8 +47,7 @@ class DiffusionTraining(Training):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.ema, Mapping):  # as it stands in a configuration
-            object.__setattr__(self, "ema", EMAOptions(**self.ema))
+        object.__setattr__(self, "ema", self.averages)  # a mapping as it stands in a configuration
         beyond = [s for s in self.snapshots if not 0 < s <= self.steps]
         if beyond:
             raise ConfigError("training.snapshots", f"steps from 1 to training.steps={self.steps}", beyond)
@@ -59,9 +58,14 @@ class DiffusionTraining(Training):
         return sorted({*self.snapshots, self.steps})
 
     @property
+    def averages(self) -> EMAOptions:
+        """The options of the averages of the weights."""
+        return EMAOptions(**self.ema) if isinstance(self.ema, Mapping) else self.ema
+
+    @property
     def kept_averages(self) -> list[Average]:
         """The power-function averages that are kept."""
-        ema = self.ema if isinstance(self.ema, EMAOptions) else EMAOptions(**self.ema)
+        ema = self.averages
         return kept_averages(self.steps, ema.power_snapshots, ema.power_widths, self.kept_steps)
 
 
@@ -162,7 +166,7 @@ class DiffusionTrainee(NetworkTrainee):
         self.denoiser, self.timesteps, self.conditioner = loss.denoiser, timesteps, conditioner
         self.loss, self.panel, self.snapshots = loss, panel, train_config.kept_steps
         self.power_steps = {average.step for average in train_config.kept_averages}
-        self.ema = EMAs(**vars(train_config.ema))
+        self.ema = EMAs.of(train_config.averages)
         self.ema.start(self.denoiser.network)
 
     def trained(self) -> list[nn.Parameter]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ablatent.core.errors import ConfigError
 from ablatent.training import power_ema
+from ablatent.training.settings import EMAOptions
 from ablatent.training.sharded import pieces, placed_like
 
 
@@ -139,9 +140,13 @@ class EMAs:
 
     decay: of the main average. warmup: as in EMA, for all of them. extra_decays: of the further averages. Each in
     [0, 1) and given once. The names by which weights are kept: "ema" for the main one, else "ema_" and the decay, as in
-    "ema_0.9999". power_widths: of the power-function averages, each in (0, 0.2886) and given once. power_snapshots: how
-    often they are kept.
+    "ema_0.9999". power_widths: of the power-function averages, each in (0, 0.2886) and given once.
     """
+
+    @classmethod
+    def of(cls, options: EMAOptions) -> "EMAs":
+        """The averages of `training.ema`."""
+        return cls(options.decay, options.warmup, options.extra_decays, options.power_widths)
 
     def __init__(
         self,
@@ -149,7 +154,6 @@ class EMAs:
         warmup: bool,
         extra_decays: Sequence[float] = (),
         power_widths: Sequence[float] = (),
-        power_snapshots: int = 16,
     ) -> None:
         self.main = EMA(decay, warmup)
         for extra in extra_decays:

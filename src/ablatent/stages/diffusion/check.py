@@ -23,6 +23,7 @@ from ablatent.stages.models import blank_condition, dummy_inputs, make_network
 from ablatent.stages.step_memory import EMA_BYTES, STATE_BYTES, pass_cost, without_numbers
 from ablatent.stages.train import check_optimizer
 from ablatent.training.ema import EMAs
+from ablatent.training.settings import EMAOptions
 
 LEARNING = ("schedule", "parameterization", "weighting", "timestep_sampler", "optimizer")
 
@@ -56,7 +57,7 @@ def check_learning(config: Config) -> None:
     rho, vlb_weight = config["training"]["loss"], config["diffusion"]["vlb_weight"]
     explained("weighting", lambda: DiffusionLoss(denoiser, make(config["weighting"], Weighting), rho, vlb_weight))
     explained("optimizer", lambda: check_optimizer(config["optimizer"]))
-    explained("training.ema", lambda: EMAs(**config["training"]["ema"]))
+    explained("training.ema", lambda: EMAs.of(EMAOptions(**config["training"]["ema"])))
     explained("timestep_sampler", lambda: make(config["timestep_sampler"], TimestepSampler, schedule=schedule))
 
 
