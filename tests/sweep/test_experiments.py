@@ -27,6 +27,7 @@ SHARED = {
     "latent_scale": {"first_stage": 2, "latents": 4, "diffusion": 12, "samples": 12, "scores": 12},
     "latent_speed": {"first_stage": 3, "diffusion": 9, "judge": 1, "samples": 27, "scores": 27},
     "layouts": {"first_stage": 1, "diffusion": 3, "judge": 2, "samples": 9, "agreement": 18},
+    "noise_of_steps": {"first_stage": 1, "diffusion": 6, "judge": 1, "samples": 54, "scores": 54},
     "noisiest_steps": {"first_stage": 1, "diffusion": 6, "judge": 1, "samples": 36, "scores": 36},
     "sampler_steps": {"first_stage": 1, "diffusion": 3, "judge": 1, "samples": 60, "scores": 60},
     "semantic_maps": {"first_stage": 1, "diffusion": 3, "judge": 1, "samples": 6, "agreement": 6},
@@ -65,7 +66,7 @@ def test_every_experiment_is_here():
 
 def test_all_runs_every_experiment_with_a_claim():
     claimed = {name for name in SHARED if "\nclaims:\n" in (ROOT / "experiments" / f"{name}.yaml").read_text()}
-    assert set(sequence(ROOT)) == claimed and len(claimed) == 18
+    assert set(sequence(ROOT)) == claimed and len(claimed) == 19
 
 
 @pytest.mark.slow
