@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from ablatent.conditioning.base import Rows
+from ablatent.conditioning.class_label import ClassLabel
+from ablatent.conditioning.source import Source
 from ablatent.core.types import Prediction
 from ablatent.samplers.base import SolverState
 from ablatent.samplers.ddim import DDIM
@@ -38,6 +41,16 @@ class Dividing(DDIM):
 
     def step(self, state: SolverState, i: int, x: Tensor) -> tuple[Tensor, Prediction]:
         return x / (1 // i if i > 1000 else 0 // 0), super().step(state, i, x)[1]
+
+
+class Peeking(ClassLabel):
+    """A conditioner that looks at the images, which its `needs` does not declare."""
+
+    needs = ("labels",)
+
+    def rows(self, source: Source) -> Rows:
+        assert source.pixels is not None
+        return super().rows(source)
 
 
 class Rising(DiscreteSchedule):

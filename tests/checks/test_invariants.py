@@ -10,7 +10,7 @@ import pytest
 import broken_options
 from ablatent.checks.option import Option
 from ablatent.checks.suite import findings
-from broken_options import Dividing, Mixing, OneMore, Rising
+from broken_options import Dividing, Mixing, OneMore, Peeking, Rising
 from composing import composed
 from options import names_of, option_of
 
@@ -87,6 +87,14 @@ def test_what_an_option_raises_names_its_line() -> None:
         n for n, text in enumerate(Path(broken_options.__file__).read_text().splitlines(), 1) if "0 // 0" in text
     )
     assert found.startswith("ZeroDivisionError: ") and found.endswith(f"broken_options.py:{line})")
+
+
+def test_a_conditioner_that_reads_what_it_does_not_declare_fails() -> None:
+    found = broken(option_of("conditioner", "class"), Peeking)
+    assert found["needs_what_it_declares"].startswith(
+        "expected a condition from what `needs` declares alone: labels; got AssertionError"
+    )
+    assert "gives_what_it_declares" not in found
 
 
 def test_a_schedule_that_rises_fails() -> None:

@@ -1,5 +1,6 @@
 """What every conditioner does, on made-up annotations: declared shapes, rows apart, null condition, dropout."""
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
 
 import numpy as np
@@ -7,13 +8,13 @@ import torch
 from torch import Tensor
 
 from ablatent.checks.option import Option
-from ablatent.checks.suite import Broken, expect, expect_near, invariant
+from ablatent.checks.suite import Broken, expect, expect_near, invariant, raised
 from ablatent.conditioning.base import Conditioner
 from ablatent.conditioning.source import Source, blank
 from ablatent.core.errors import AblatentError
 from ablatent.core.rng import stream
 from ablatent.core.types import Cond
-from ablatent.data.annotation_kinds import BUILT_IN
+from ablatent.data.annotation_kinds import BUILT_IN, IMAGES
 from ablatent.data.base import Annotations
 from ablatent.stages.models import dummy_inputs, make_conditioner
 from ablatent.stages.options import needs_of
@@ -137,12 +138,27 @@ def drops_to_the_null_condition(option: Option) -> None:
             expect_near(value[1], nulls[1], f"the null `{name}` in the row below dropout", rtol=1e-6, atol=1e-6)
 
 
+def _with_only(source: Source, needs: Sequence[str]) -> Source:
+    """The source without the images and annotations that are not in needs."""
+    known = source.annotations
+    return replace(source, pixels=source.pixels if IMAGES.name in needs else None, annotations=replace(
+        known, **{name: None for name in BUILT_IN if name not in (*needs, IMAGES.name)},
+        extra={name: value for name, value in known.extra.items() if name in needs}))  # fmt: skip
+
+
 @invariant
 def needs_what_it_declares(option: Option) -> None:
-    """What it reads is declared in `needs` as a literal, and images without it are refused."""
+    """What it reads is declared in `needs` as a literal, is enough, and images without it are refused."""
     conditioner, source = made(option)
     read = needs_of(option.node)
     expect(read == set(conditioner.needs), f"needs = {sorted(conditioner.needs)} in its source", sorted(read))
+    index = list(range(ROWS))
+    enough = f"a condition from what `needs` declares alone: {', '.join(conditioner.needs) or 'nothing'}"
+    try:
+        alone = condition(conditioner, _with_only(source, conditioner.needs), index)
+    except Exception as error:
+        raise Broken(enough, raised(error, option)) from error
+    _same(alone, condition(conditioner, source, index), enough)
     if not conditioner.needs:
         return
     bare = Source(source.n, Annotations())

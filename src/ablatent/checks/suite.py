@@ -85,9 +85,13 @@ def findings(option: Option) -> Iterator[Finding]:
         except AblatentError as e:
             yield Finding(found, str(e))
         except Exception as e:  # of the option
-            text = str(e).strip().splitlines()
-            what = f"{type(e).__name__}: {text[0] if text else 'without a message'}"
-            yield Finding(found, f"{what} ({_raised_at(e, option)})")
+            yield Finding(found, raised(e, option))
+
+
+def raised(error: Exception, option: Option) -> str:
+    """'TYPE: MESSAGE (FILE:LINE)' of what an option's own code raised."""
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0] if text else 'without a message'} ({_raised_at(error, option)})"
 
 
 def _raised_at(error: Exception, option: Option) -> str:
