@@ -10,11 +10,35 @@ import pytest
 
 from ablatent.core.errors import ConfigError
 from ablatent.stages.first_stage.kind import FirstStageKind
-from ablatent.sweep.check import check_batch
+from ablatent.sweep.check import check_batch, check_runtime
 from commands import SMALL, built, found, run, words
 from processes import descendants, gone
 
 TWO = ["first_stage=vq", *SMALL, "runtime.devices=2", "first_stage.training.steps=40", "runtime.checkpoint_seconds=0"]
+
+
+NO_GPU = "runtime.device: expected cpu or auto where torch sees no GPU; got 'gpu'. Use runtime=cpu."
+
+
+@pytest.mark.parametrize(
+    ("executor", "refused"),
+    [
+        ({"_target_": "ablatent.executors.inline.Inline"}, NO_GPU),
+        ({"_target_": "ablatent.executors.process.Process"}, NO_GPU),
+        ({"_target_": "ablatent.executors.slurm.Slurm"}, None),
+        ({"_target_": "ablatent.executors.ray_cluster.Ray"}, NO_GPU),
+        ({"_target_": "ablatent.executors.ray_cluster.Ray", "address": "head:6379"}, None),
+    ],
+)
+def test_a_machine_without_a_gpu_refuses_one_where_it_builds_itself(monkeypatch, executor, refused):
+    """A login node has none, and the nodes of its cluster do."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    if refused is None:
+        check_runtime({"device": "gpu", "devices": 4}, executor)
+        return
+    with pytest.raises(ConfigError) as raised:
+        check_runtime({"device": "gpu", "devices": 4}, executor)
+    assert str(raised.value) == refused
 
 
 def written(store: Path) -> dict[str, int]:

@@ -52,13 +52,17 @@ class Ray(Pool):
     ] = field(default_factory=dict)
     pending: Annotated[Count, "stages that may wait in Ray for a place; the others are handed over later"] = 8
 
+    @property
+    def builds_here(self) -> bool:
+        return self.address is None
+
     def workers(self, sweep: SweepRun) -> Workers:
         if not installed():
             raise ConfigError("executor", "the package ray, which executor=ray needs", "none", f"Install it: {INSTALL}")
         stages = {stage.kind: stage for stage in sweep.plan.stages.values()}
         check_kinds(self.resources, {*(kind.name for kind in built_in()), *stages})
         runtime = dict(sweep.builder.runtime)
-        if self.address is None:
+        if self.builds_here:
             runtime["device"] = resolve_device(runtime["device"])  # that of the nodes of a cluster is not known here
         wanted = {kind: taken(self.resources, stage, runtime).wanted() for kind, stage in stages.items()}
         variables = worker_environment(sweep.builder.store.root, sweep.plan.stages.values())
@@ -78,7 +82,7 @@ class Ray(Pool):
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         if fits(wanted, nodes):
             return
-        if self.address is None:
+        if self.builds_here:
             largest = ", ".join(f"{name} {max(node.get(name, 0) for node in nodes):g}" for name in wanted)
             raise ConfigError(f"{KEY}.{kind}", f"at most what this machine has ({largest})", wanted)
         console.print(f"  [yellow]no node of the cluster has what {for_console(kind)} takes[/]: it waits for one")

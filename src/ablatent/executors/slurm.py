@@ -62,6 +62,10 @@ class Slurm(Pool):
         """`resources` as they come: plain mappings."""
         return cast(Mapping[str, Mapping[str, Any]], self.resources)
 
+    @property
+    def builds_here(self) -> bool:
+        return False
+
     def workers(self, sweep: SweepRun) -> Workers:
         kinds = {kind.name for kind in built_in()} | {stage.kind for stage in sweep.plan.stages.values()}
         check(self.given, kinds, self.signal_seconds)

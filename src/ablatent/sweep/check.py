@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from ablatent.core.errors import AblatentError, ConfigError
+from ablatent.core.instantiate import make
 from ablatent.core.values import without
 from ablatent.stages.all_kinds import kinds_of
 from ablatent.stages.check_helpers import construct, one_thread
@@ -11,6 +12,7 @@ from ablatent.stages.context import resolve_device
 from ablatent.stages.kind_base import Check, Config, StageKind
 from ablatent.stages.stage import Stage
 from ablatent.store.identity import digest
+from ablatent.sweep.executor import Executor
 from ablatent.sweep.plan import Job, Plan
 from ablatent.tracking.base import Tracking
 
@@ -69,13 +71,18 @@ def check_plan(plan: Plan, found: Callable[[Stage], bool] = lambda stage: False)
 
 
 def _runtime_checks(config: Config) -> Iterator[Check]:
-    yield Check("runtime", config["runtime"], lambda: check_runtime(config["runtime"]))
+    names = ("runtime", "executor")
+    yield Check("runtime", {name: config[name] for name in names}, lambda: check_runtime(*(config[n] for n in names)))
     yield Check("tracking", config["tracking"], lambda: construct("tracking", config["tracking"], Tracking))
 
 
-def check_runtime(runtime: Config) -> None:
-    """Raise ConfigError for a device, or a number of devices, that this machine does not have."""
+def check_runtime(runtime: Config, executor: Config) -> None:
+    """Raise ConfigError for a device, or a number of devices, that this machine does not have, where stages are built
+    on it."""
     import torch
+
+    if not make(executor, Executor).builds_here:
+        return
 
     gpu, there = resolve_device(runtime["device"]) == "gpu", torch.cuda.device_count()
     if gpu and not torch.cuda.is_available():

@@ -44,6 +44,11 @@ class Executor(ABC):
     def run(self, sweep: SweepRun) -> None:
         """Build all stages of all jobs that were not refused; a failure skips the stages below it and nothing else."""
 
+    @property
+    def builds_here(self) -> bool:
+        """Whether stages are built on this machine, by its devices: what others have is not known here."""
+        return True
+
     def slots_on(self, runtime: Mapping[str, Any]) -> int:
         """How many stages are built at once. runtime: the node of the configuration. Raises ConfigError where there are
         not enough devices for the number that is set."""
