@@ -21,6 +21,9 @@ from ablatent.data.imagenet import ImageNet
 from ablatent.data.listing import in_order, printable
 from ablatent.data.prepared import load_images
 from ablatent.data.webdataset import WebDataset
+from ablatent.store.artifacts import Store
+from ablatent.store.identity import Key
+from ablatent.store.work import Work
 
 NFC, NFD = (unicodedata.normalize(form, "übung") for form in ("NFC", "NFD"))
 
@@ -45,6 +48,19 @@ def test_linked_class_folders_are_entered_and_circles_are_not(tmp_path: Path) ->
     assert data.annotations().classes == ("cat", "dog") and data.counts().others == {"linked in a circle": 1}
     (tmp_path / "in" / "maps").symlink_to(tmp_path / "elsewhere")
     assert len(folder(tmp_path / "in", maps="maps", map_classes=2).rows()) == 6, "linked maps are no images"
+
+
+def test_a_store_below_the_images_is_no_part_of_them(tmp_path: Path) -> None:
+    for i in range(3):
+        write(tmp_path / f"{i}.png")
+
+    def build(work: Work) -> None:
+        write(work.files / "grid.png")
+
+    Store(tmp_path / "store").get_or_build(Key(f"samples-{'0' * 32}"), build, lambda work: {"inputs": {}})
+    data = folder(tmp_path)
+    assert [r.id for r in data.rows()] == ["0.png", "1.png", "2.png"]
+    assert data.counts().others == {"a store": 1}
 
 
 def test_all_damaged_images_are_named_at_once_or_left_out(tmp_path: Path) -> None:

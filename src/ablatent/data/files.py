@@ -192,7 +192,8 @@ def other_kinds(listing: Listing, suffixes: Sequence[str]) -> dict[str, int]:
     kinds = Counter(
         printable(Path(n).suffix.lower()) or "without suffix" for n in listing.files if not has_suffix(n, suffixes)
     )
-    return {**dict(kinds.most_common()), "hidden": listing.hidden, "linked in a circle": len(listing.circles)}
+    entered = {"hidden": listing.hidden, "linked in a circle": len(listing.circles), "a store": len(listing.stores)}
+    return {**dict(kinds.most_common()), **entered}
 
 
 def split_folders(folder: Path) -> dict[str, int]:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from ablatent.core.errors import DataError
 
+STORE = {"FORMAT", "objects"}
+"""In every store that has something in it."""
 Place = tuple[int, int]
 """Device and number of a folder: the same under all its names."""
 
@@ -17,12 +19,14 @@ class Listing:
     """Everything below a folder, as paths relative to it.
 
     files: all but folders, also links to nothing; hidden: how many files and folders begin with a dot, which are left
-    alone (macOS writes ._image.jpg beside images); circles: links to a folder that they are in, which are not entered.
+    alone (macOS writes ._image.jpg beside images); circles: links to a folder that they are in, which are not entered;
+    stores: below the folder, whose samples and figures are no data.
     """
 
     files: list[str] = field(default_factory=list)
     hidden: int = 0
     circles: list[str] = field(default_factory=list)
+    stores: list[str] = field(default_factory=list)
 
     def enter(self, folder: Path, below: str, above: tuple[Place, ...]) -> None:
         """Add what is in `folder`, whose path is `below` (empty, or with a slash at its end); above: folders around it.
@@ -38,6 +42,9 @@ class Listing:
         place = (stat.st_dev, stat.st_ino)
         if place in above:
             self.circles.append(below.rstrip("/"))
+            return
+        if above and {entry.name for entry in entries} >= STORE:
+            self.stores.append(below.rstrip("/"))
             return
         for entry in entries:
             if entry.name.startswith("."):
