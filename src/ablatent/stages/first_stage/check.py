@@ -7,6 +7,7 @@ import torch
 
 from ablatent.core.errors import ConfigError
 from ablatent.core.instantiate import make
+from ablatent.core.progress import warn_once
 from ablatent.core.values import without
 from ablatent.first_stage.base import FirstStage, Reconstruction
 from ablatent.first_stage.losses import AutoencoderLoss
@@ -46,7 +47,11 @@ def check_first_stage(config: Config) -> None:
         if not model.regularized and (weight := node["loss"].get("regularizer_weight")):
             expected = "0: this first stage has no term that it would weigh"
             raise ConfigError("first_stage.loss.regularizer_weight", expected, weight)
-        explained("first_stage.loss", lambda: _loss(node["loss"]))
+        loss: AutoencoderLoss = explained("first_stage.loss", lambda: _loss(node["loss"]))
+        steps = int(node["training"]["steps"])
+        if loss.disc_start is not None and loss.disc_weight > 0 and not loss.counts(steps - 1):
+            start = f"first_stage.loss.disc_start={loss.disc_start}"
+            warn_once(f"The critic does not count: first_stage.training.steps={steps} end before {start}.")
 
 
 def _loss(node: Config) -> AutoencoderLoss:
