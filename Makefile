@@ -12,7 +12,7 @@ SLURM := slurmctld slurmd slurm-client munge slurmdbd mariadb-server
 BROWSER := chromium
 FASHION := /usr/share/datasets/fashion-mnist
 
-.PHONY: demo test test-fast test-cluster check bench docs clean env
+.PHONY: demo test test-fast test-cluster check bench coverage mutation docs clean env
 
 demo: .venv/.installed
 	@date +%s > .venv/.demo-start
@@ -39,6 +39,18 @@ check: env
 # ROWS="unet_step startup:help" for some of them, OPTIONS="--full" for those that take long (docs/performance.md).
 bench: env
 	$(BIN)/python benchmarks/bench $(ROWS) $(OPTIONS)
+
+# Lines of src/ that tests run, also those that start commands; COVERED chooses the tests.
+COVERED ?= not cluster
+coverage: env
+	$(PIP) -c constraints.txt -e ".[coverage]"
+	$(PYTEST) --cov --cov-report= -m "$(COVERED)"
+	$(BIN)/python -m coverage report --format=markdown --skip-covered --sort=cover > coverage.md && tail -n 1 coverage.md
+
+# How many mutants of schedules, samplers and the identity of stages the tests kill.
+mutation: env
+	$(PIP) -c constraints.txt -e ".[mutation]"
+	$(BIN)/python benchmarks/mutation.py $(OPTIONS)
 
 # The site, in site/: open site/index.html. A warning, such as a link to an anchor that is not there, is an error.
 docs: env
