@@ -33,6 +33,8 @@ def folder(tmp_path):
         (tmp_path / name).mkdir()
         for i in range(12):
             Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(tmp_path / name / f"{i}.png")
+    table = "".join(f"{i}.png,picture number {i}\n" for i in range(12))
+    (tmp_path / "photos" / "metadata.csv").write_text(f"file_name,text\n{table}")
     return tmp_path
 
 
