@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -221,6 +222,18 @@ def test_different_protocols_are_not_compared(tmp_path: Path) -> None:
         "one for all of one reason"
     )
     assert len(tables.protocols(sweep).columns) == 1 + 3  # two distinct protocols, each once, and that of times
+
+
+def test_how_near_averages_come_to_their_widths_is_said(seeds: tuple[Path, str], monkeypatch) -> None:
+    sweep = load_sweep(*seeds)
+    drawn = [
+        SimpleNamespace(config={"ema_width": width}, summary={} if residual is None else {"ema_residual": residual})
+        for width, residual in ((0.2, 0.0412), (0.03, 0.001), (0.2, 0.03), (None, None))
+    ]
+    expected = "Averages of samples.ema_width: their profiles differ from those widths by 0.1% (0.03), 4.1% (0.2)."
+    assert not any("ema_width" in line for line in remarks.remarks(sweep, by_seed=True))
+    monkeypatch.setattr(type(sweep), "readable", drawn)
+    assert expected in remarks.remarks(sweep, by_seed=True)
 
 
 def test_samples_that_were_shown_images_are_named(seeds: tuple[Path, str]) -> None:
