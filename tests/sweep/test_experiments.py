@@ -27,7 +27,7 @@ SHARED = {
     "latent_scale": {"first_stage": 2, "latents": 4, "diffusion": 12, "samples": 12, "scores": 12},
     "latent_speed": {"first_stage": 3, "diffusion": 9, "judge": 1, "samples": 27, "scores": 27},
     "layouts": {"first_stage": 1, "diffusion": 3, "judge": 2, "samples": 9, "agreement": 18},
-    "noise_of_steps": {"first_stage": 1, "diffusion": 6, "judge": 1, "samples": 54, "scores": 54},
+    "noise_of_steps": {"first_stage": 1, "diffusion": 6, "judge": 1, "samples": 36, "scores": 36},
     "noisiest_steps": {"first_stage": 1, "diffusion": 6, "judge": 1, "samples": 36, "scores": 36},
     "sampler_steps": {"first_stage": 1, "diffusion": 3, "judge": 1, "samples": 60, "scores": 60},
     "semantic_maps": {"first_stage": 1, "diffusion": 3, "judge": 1, "samples": 6, "agreement": 6},
