@@ -65,6 +65,12 @@ def test_a_claim_that_no_sweep_could_test_is_refused(key):
     assert job.refused is not None and job.refused.startswith(f"{key}:")
 
 
+def test_a_unit_that_is_no_kind_of_stage_is_refused():
+    (job,) = make_plan([Composed([], composed() | {"claims": {"a": {**claim(), "unit": "frist_stage"}}})]).jobs
+    assert job.refused is not None and job.refused.startswith("claims.a.unit: expected a kind of stage (")
+    assert "Did you mean 'first_stage'?" in job.refused
+
+
 def test_arms_of_the_same_jobs_want_another_score():
     about = claim(against={"first_stage": "vq"}, against_metric="fid_192_baseline")
     assert claims_of({"claims": {"a": about}})["a"].contrasts["x"].against_metric == "fid_192_baseline"

@@ -9,6 +9,7 @@ from arms import contrast, job, seeds, verdict
 from scipy import stats
 
 from ablatent.claims.claim import Claim
+from ablatent.claims.observations import arms_of
 from ablatent.claims.verdict import claim_verdict, confidence_of, decided
 
 EPS = 1e-9
@@ -117,6 +118,47 @@ def test_seeds_on_one_first_stage_are_one_training_of_it():
     assert any("stand on 1 first_stage" in note for note in found.notes)
     by_first_stage = verdict([replace(j, unit="first_stage") for j in jobs])
     assert by_first_stage.replicates == (1, 1)
+
+
+def test_trainings_of_one_first_stage_are_one_replicate_where_there_are_several_first_stages():
+    """Nine trainings of three first stages vary less than those of nine would."""
+    values = np.random.default_rng(2).normal(0, 1, (2, 3, 1)) + np.random.default_rng(3).normal(0, 0.1, (2, 3, 3))
+    jobs = [
+        job(
+            float(values[a, f, n]), f"{name}-{f}-{n}", first=f"{name}-{f}", first_stage=name,
+            first_stage__seed=f, seed=n,
+        )
+        for a, name in enumerate(("vq", "kl"))
+        for f in range(3)
+        for n in range(3)
+    ]  # fmt: skip
+    means = values.mean(2)
+    known = stats.ttest_rel(means[0], means[1]).confidence_interval(0.95)
+    found = verdict(jobs)
+    assert found.replicates == (3, 3) and found.unit == "first_stage" and found.degrees == 2
+    assert found.interval == pytest.approx((known.low, known.high))
+    assert "the diffusion trainings of one first_stage are not independent: their mean is a replicate" in found.notes
+    paired = [j for j in jobs if j.axes["first_stage.seed"] == j.axes["seed"]]
+    assert verdict(paired).replicates == (3, 3) and verdict(paired).unit == "diffusion"
+
+
+def test_several_judges_of_the_same_trainings_are_no_replicates():
+    jobs = [
+        replace(job(n + 0.1 * k + (name == "vq") * 0.01 * n, f"{name}-{n}", first_stage=name, seed=n, judge__seed=k),
+                trainings={"diffusion": f"{name}-{n}", "judge": f"judge-{k}"})
+        for name in ("vq", "kl") for n in range(3) for k in range(2)
+    ]  # fmt: skip
+    assert verdict(jobs).replicates == (3, 3) and verdict(jobs).unit == "diffusion"
+
+
+def test_a_group_that_nobody_typed_has_no_known_name():
+    jobs = [job(0.0, f"{name}-0", first_stage=name) for name in ("kl", "vq")]
+    known = [replace(j, config={"schedule": {"_target_": "x.Cosine"}, "sampler": {"eta": None}}) for j in jobs]
+    about = contrast(at={"schedule": "cosine"})
+    assert arms_of(about, known).nobody.endswith(" schedule=cosine (schedule: neither an axis, nor typed)")
+    assert not arms_of(about, [replace(j, typed={"schedule": "cosine"}) for j in known]).nobody
+    assert not arms_of(contrast(at={"sampler.eta": None}), known).nobody
+    assert arms_of(contrast(at={"sampler.etta": None}), known).nobody, "a key that is not there is not null"
 
 
 def test_axes_that_are_not_named_are_blocks_and_no_replicates():

@@ -1,7 +1,8 @@
 """The jobs of a sweep as a contrast sees them: its arms, their trainings, and what is one replicate.
 
 A replicate is a distinct training, never a set of samples: scores of one training (several sets of samples, several
-values of axes that the claim does not name) are averaged first.
+values of axes that the claim does not name) are averaged first, and so are trainings that stand on one of another kind
+where there are several of that: three diffusion models of each of three first stages are three replicates, not nine.
 """
 
 import json
@@ -15,6 +16,8 @@ from ablatent.core.values import axis_value, get
 Interval = tuple[float, float]
 FEWEST = 3
 """Trainings an arm that a claim should have."""
+UNKNOWN = object()
+"""The value of an axis that nothing says."""
 Replicate = tuple[str, ...]
 """The values of the seeds that decide a training, in one spelling."""
 
@@ -44,13 +47,16 @@ class Observation:
         return self.trainings.get(self.unit, "")
 
     def setting(self, axis: str) -> Any:
-        """The value that it has of an axis, also of one that does not vary in its sweep; None where that is unknown."""
+        """The value that it has of an axis, also of one that does not vary in its sweep; UNKNOWN where it has no such
+        key, or where that is a whole group, of which the configuration does not have the name."""
         if axis in self.axes:
             return self.axes[axis]
         if axis in self.typed:
             return axis_value(self.typed[axis])
-        value = get(self.config, axis)
-        return None if isinstance(value, Mapping | list) else value
+        above, _, name = axis.rpartition(".")
+        node = get(self.config, above) if above else self.config
+        value = node[name] if isinstance(node, Mapping) and name in node else UNKNOWN
+        return UNKNOWN if isinstance(value, Mapping | list) else value
 
     def has(self, wanted: Mapping[str, Sequence[Any]]) -> bool:
         """Whether it has one of the values of each axis."""
@@ -76,7 +82,7 @@ class Arms:
 
     @property
     def unit(self) -> str:
-        """The kind of stage whose trainings are replicates; empty where there are none."""
+        """The kind of stage whose trainings a claim counts; empty where there are none."""
         return next((job.unit for job in self.both if job.unit), "")
 
 
@@ -87,7 +93,12 @@ def arms_of(contrast: Contrast, jobs: Sequence[Observation], others: Sequence[Ob
     meant = [{axis: [*map(axis_value, values_of(values))] for axis, values in arm.items()} for arm in wanted]
     of, against = ([job for job in side if job.has(arm)] for side, arm in zip(known, meant, strict=True))
     empty = [shown(arm) for arm, side in zip(wanted, (of, against), strict=True) if not side]
-    return Arms(of, against, nobody=f"no job of the sweep has {' or '.join(empty)}" if empty else "")
+    if not empty:
+        return Arms(of, against)
+    axes = dict.fromkeys(axis for arm, side in zip(wanted, (of, against), strict=True) if not side for axis in arm)
+    unknown = [axis for axis in axes if all(job.setting(axis) is UNKNOWN for job in jobs)]
+    why = f" ({', '.join(unknown)}: neither an axis, nor typed)" if unknown else ""
+    return Arms(of, against, nobody=f"no job of the sweep has {' or '.join(empty)}{why}")
 
 
 def shown(wanted: Mapping[str, Any]) -> str:
@@ -99,6 +110,25 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+def replicate_kind(arms: Arms, contrast: Contrast) -> str:
+    """The kind of stage whose trainings are replicates: the unit of the claim; or, where several trainings of that
+    stand on one of another kind, of which an arm has more than one, the other kind: they are not independent."""
+    fewest: dict[str, int] = {}
+    for arm in (arms.of, arms.against):
+        blocks: dict[str, list[Observation]] = {}
+        for job in arm:
+            if job.training:
+                blocks.setdefault(block_of(job, contrast), []).append(job)
+        for jobs in blocks.values():
+            units = {job.training for job in jobs}
+            for kind in jobs[0].trainings:
+                below = {(job.training, job.trainings.get(kind, "")) for job in jobs}
+                count = len({key for _, key in below})
+                if 1 < count < len(units) == len(below):
+                    fewest[kind] = min(count, fewest.get(kind, count))
+    return min(fewest, key=lambda kind: fewest[kind], default=arms.unit)
+
+
 def deciding_seeds(arms: Arms, contrast: Contrast) -> list[str]:
     """The seed axes that tell trainings apart: each training has one value of them.
 
@@ -106,10 +136,11 @@ def deciding_seeds(arms: Arms, contrast: Contrast) -> list[str]:
     since they were refused, tell nothing.
     """
     axes = list(dict.fromkeys(a for job in arms.both for a in job.axes if is_seed(a)))
+    kind = replicate_kind(arms, contrast)
     values: dict[tuple[str, str], set[str]] = {}
     for job in arms.both:
         for axis in axes if job.trainings or not job.missing else ():
-            values.setdefault((axis, job.training), set()).add(json.dumps(job.axes.get(axis)))
+            values.setdefault((axis, job.trainings.get(kind, "")), set()).add(json.dumps(job.axes.get(axis)))
     return [axis for axis in axes if all(len(of) == 1 for (name, _), of in values.items() if name == axis)]
 
 

@@ -13,7 +13,7 @@ from typing import Literal
 from ablatent.claims.claim import Claim, Contrast
 from ablatent.claims.effect import IDENTICAL, Compared, compared, over_samples
 from ablatent.claims.intervals import LEVEL, PAIRED, bonferroni, mean
-from ablatent.claims.observations import FEWEST, Arms, Interval, counted_trainings
+from ablatent.claims.observations import FEWEST, Arms, Interval, counted_trainings, replicate_kind
 from ablatent.claims.power import trainings_for
 
 Word = Literal["agree", "disagree", "inconclusive", "not tested"]
@@ -101,9 +101,9 @@ def contrast_verdict(
         return replace(plain, verdict="not tested", reason=reason)
     plain = replace(
         plain,
-        unit=arms.unit,
+        unit=replicate_kind(arms, contrast),
         trainings=(counted_trainings(arms.of), counted_trainings(arms.against)),
-        notes=_notes(arms),
+        notes=_notes(arms, replicate_kind(arms, contrast)),
     )
     try:
         found = compared(contrast, arms)
@@ -163,25 +163,21 @@ def _enough(contrast: Contrast, effect: float, spread: float, is_paired: bool, c
     return trainings_for(effect, spread, confidence, low=low, high=high, paired=is_paired)
 
 
-def _notes(arms: Arms) -> list[str]:
-    """Jobs without a score; trainings of an arm that stand on fewer of another kind, in which the arms differ."""
+def _notes(arms: Arms, replicate: str) -> list[str]:
+    """Jobs without a score; trainings that are no replicates; of what an arm has one training, so that others are not
+    covered."""
     notes = []
     missing = list(dict.fromkeys(f"{job.name} ({job.missing})" for job in arms.both if job.value is None))
     if missing:
         more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
         notes.append(f"without a score: {', '.join(missing[:NAMED])}{more}")
-    unit = arms.unit
     of, against = counted_trainings(arms.of), counted_trainings(arms.against)
-    for kind in of:
-        keys = [{o.trainings[kind] for o in arm if kind in o.trainings} for arm in (arms.of, arms.against)]
-        fewer = of[kind] < of.get(unit, 0) or against.get(kind, 0) < against.get(unit, 0)
-        if kind != unit and fewer and not keys[0] & keys[1]:
-            count = min(of[kind], against.get(kind, 0))
-            leaves_out = f"the interval does not cover what another {kind} would give"
-            related = f"they are not independent, and unit: {kind} counts these instead"
-            notes.append(
-                f"the {unit} trainings of an arm stand on {count} {kind}: {leaves_out if count == 1 else related}"
-            )
+    if replicate != arms.unit:
+        notes.append(f"the {arms.unit} trainings of one {replicate} are not independent: their mean is a replicate")
+    several = min(of.get(replicate, 0), against.get(replicate, 0)) > 1
+    if single := [f"1 {kind}" for kind in of if several and kind != replicate and 1 in (of[kind], against.get(kind))]:
+        base = f"the {replicate} trainings of an arm stand on {' and '.join(single)}"
+        notes.append(f"{base}: the interval does not cover what others would give")
     return notes
 
 

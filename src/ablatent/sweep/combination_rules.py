@@ -15,6 +15,7 @@ from ablatent.core.targets import TARGET
 from ablatent.core.values import get
 from ablatent.data.base import ImageData
 from ablatent.diffusion.compatibility import check_terminal_snr, check_whole_times
+from ablatent.stages.all_kinds import kinds_of
 from ablatent.stages.options import (
     check_dropout,
     conditioned,
@@ -201,8 +202,13 @@ def metrics_exist(cfg: Config) -> None:
 
 
 def claims_are_testable(cfg: Config) -> None:
-    """Raise ConfigError for a claim that no sweep could test, see `claims.claim.claims_of`."""
-    claims_of(cfg)
+    """Raise ConfigError for a claim that no sweep could test, see `claims.claim.claims_of`, or whose replicates are of
+    no kind of stage."""
+    for name, claim in claims_of(cfg).items():
+        kinds = [kind.name for kind in kinds_of(cfg)] if claim.unit is not None else []
+        if claim.unit is not None and claim.unit not in kinds:
+            expected, do = f"a kind of stage ({', '.join(kinds)}), or null", did_you_mean(claim.unit, kinds)
+            raise ConfigError(f"claims.{name}.unit", expected, claim.unit, do)
 
 
 RULES = (
