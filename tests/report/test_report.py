@@ -487,7 +487,17 @@ def test_a_score_that_nobody_has_heard_of_is_shown_as_the_store_says(tmp_path: P
 
 @pytest.mark.parametrize(
     ("typed", "meant"),
-    [("20", 20), ("1e-3", 1e-3), ("0.5", 0.5), ("kl", "kl"), ("[1,2]", "[1,2]"), ("True", True), ("false", False)],
+    [
+        ("20", 20),
+        ("1e-3", 1e-3),
+        ("0.5", 0.5),
+        ("kl", "kl"),
+        ("[1,2]", "[1,2]"),
+        ("True", True),
+        ("false", False),
+        ("inf", "inf"),
+        ("NaN", "NaN"),
+    ],
 )
 def test_axis_values_are_typed(typed: str, meant: object) -> None:
     assert axis_value(typed) == meant

@@ -6,8 +6,10 @@ import itertools
 import pytest
 
 from ablatent.core.fields import choices, fits
+from ablatent.core.files import read_json, write_json
 from ablatent.core.schema import leaves
 from ablatent.stages.job_fields import job_fields
+from ablatent.store.identity import SweepId
 from ablatent.sweep.plan import Composed, counts, make_plan
 from composing import composed as compose_job
 
@@ -47,6 +49,14 @@ def test_the_sweep_of_the_readme_shares_its_stages():
     }
     assert plan.axes == {"first_stage": values[0], "schedule": values[1], "sampler": values[2]}
     assert plan.jobs[0].name == "first_stage=kl schedule=linear sampler=ddim"
+
+
+def test_a_job_that_is_refused_for_what_json_has_not_is_recorded(tmp_path):
+    plan = plan_of(("sampler.start=inf",), ("sampler.start=0.5",))
+    assert [job.refused is None for job in plan.jobs] == [False, True]
+    write_json(tmp_path / "plan.json", plan.record(SweepId("s"), "now", "run.py", "run").to_json())
+    configs = [job["config"]["sampler"]["start"] for job in read_json(tmp_path / "plan.json")["jobs"]]
+    assert configs == ["inf", 0.5]
 
 
 BELOW = {

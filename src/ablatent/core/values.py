@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from math import isfinite
 from typing import Any
 
 
@@ -32,7 +33,8 @@ def leaves(value: Any) -> Iterator[Any]:
 
 
 def axis_value(text: Any) -> Any:
-    """An override's value as it was meant: numbers and true/false/null from their text, other text as it is."""
+    """An override's value as it was meant: numbers and true/false/null from their text, other text as it is; inf and
+    nan are text, since JSON has no such numbers."""
     if not isinstance(text, str):
         return text
     try:
@@ -42,4 +44,18 @@ def axis_value(text: Any) -> Any:
             value = float(text)  # 1e-3 and .5 are numbers on the command line, but not JSON
         except ValueError:
             return text
-    return value if isinstance(value, bool | int | float | None) else text
+    return value if isinstance(value, bool | int | None) or is_finite(value) else text
+
+
+def is_finite(value: Any) -> bool:
+    """Whether a value is a float that JSON has: neither inf nor nan."""
+    return isinstance(value, float) and isfinite(value)
+
+
+def for_record(value: Any) -> Any:
+    """A nested configuration with inf and nan as text: of a job that was refused for them, say."""
+    if isinstance(value, Mapping):
+        return {name: for_record(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [for_record(inner) for inner in value]
+    return str(value) if isinstance(value, float) and not is_finite(value) else value

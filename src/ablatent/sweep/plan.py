@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ablatent.core.errors import AblatentError, MissingData
+from ablatent.core.values import for_record
 from ablatent.data.counts import Counts
 from ablatent.stages.graph import stages_of
 from ablatent.stages.job_fields import JobCheck
@@ -96,7 +97,7 @@ class Plan:
                 name=job.name,
                 overrides=job.overrides,
                 axes=job.axes,
-                config={key: value for key, value in job.config.items() if key != CLAIMS},
+                config=for_record({key: value for key, value in job.config.items() if key != CLAIMS}),
                 stages={role: stage.key for role, stage in job.stages.items()},
                 refused=job.refused,
                 images=ABSENT if job.counts is None else asdict(job.counts) | {"classes": list(job.counts.classes)},
