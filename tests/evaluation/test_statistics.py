@@ -99,6 +99,14 @@ def test_bad_files_end_with_one_message(tmp_path: Path, capfd: pytest.CaptureFix
     np.save(tmp_path / "single.npy", np.zeros(3))
     (tmp_path / "single.npy").rename(tmp_path / "single.npz")
     (tmp_path / "text.npz").write_text("no archive")
+    (tmp_path / "empty.npz").write_bytes(b"")
+    np.savez(tmp_path / "objects.npz", mu=np.array([{}], dtype=object), sigma=np.eye(192))
+    np.savez(tmp_path / "complex.npz", mu=np.zeros(192, dtype=complex), sigma=np.eye(192))
+    np.savez(tmp_path / "words.npz", mu=np.array(["a"] * 192), sigma=np.eye(192))
+    np.savez(tmp_path / "damaged.npz", mu=np.zeros(192), sigma=np.eye(192))
+    whole = bytearray((tmp_path / "damaged.npz").read_bytes())
+    whole[200] ^= 0xFF
+    (tmp_path / "damaged.npz").write_bytes(whole)
     cases = [
         (["other.npz", real], "expected mu and sigma, or images in arr_0; got x"),
         (["half.npz", real], "mu and sigma together"),
@@ -108,6 +116,11 @@ def test_bad_files_end_with_one_message(tmp_path: Path, capfd: pytest.CaptureFix
         (["single.npz", real], "named arrays"),
         (["text.npz", real], "cannot be read"),
         (["absent.npz", real], "cannot be read"),
+        (["empty.npz", real], "cannot be read"),
+        (["objects.npz", real], "cannot be read"),
+        (["complex.npz", real], "real numbers in mu; got an array of complex128"),
+        (["words.npz", real], "real numbers in mu; got an array of <U1"),
+        (["damaged.npz", real], "cannot be read"),
         (["wide.npz", real, "--metrics", "kid"], "moments are enough for"),
         (["wide.npz", "--save-statistics", tmp_path / "x.npz"], "images as REAL"),
         ([real, "--save-statistics", tmp_path / "x.txt"], "ends in .npz"),

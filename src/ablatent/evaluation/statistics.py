@@ -5,10 +5,12 @@ takes batches of images, `arr_0`, uint8 (n, h, w, 3), in their place.
 """
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float64
 
 from ablatent.core.errors import DataError
 from ablatent.core.files import write_atomic
@@ -17,6 +19,8 @@ from ablatent.evaluation.frechet import FeatureMoments
 SUFFIX = ".npz"
 MEAN, COVARIANCE, IMAGES = "mu", "sigma", "arr_0"
 SPATIAL_MEAN, SPATIAL_COVARIANCE = "mu_s", "sigma_s"
+UNREADABLE = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error)
+"""What numpy raises for a file, or an array of it, that is damaged, of objects, or none of its own."""
 PAIRS = {MEAN: COVARIANCE, SPATIAL_MEAN: SPATIAL_COVARIANCE}
 
 
@@ -60,7 +64,7 @@ class Statistics:
             if MEAN not in names:
                 found = ", ".join(file.files) or "nothing"
                 raise DataError(f"{path}: expected {MEAN} and {COVARIANCE}, or images in {IMAGES}; got {found}.")
-            return cls({name: np.asarray(file[name], dtype=np.float64) for name in names})
+            return cls({name: _numbers(path, file, name) for name in names})
 
     def write(self, path: Path) -> None:
         """Write a file that both programs read, atomically; guided-diffusion wants the spatial moments in it."""
@@ -83,7 +87,7 @@ class BatchFile:
 
     def __init__(self, path: Path):
         with _opened(path) as file:
-            images = file[IMAGES]
+            images = _member(path, file, IMAGES)
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3 or not len(images):
             raise DataError(
                 f"{path}: expected {IMAGES} with uint8 images (n, h, w, 3); got {images.dtype} {images.shape}."
@@ -108,10 +112,25 @@ def has_images(path: Path) -> bool:
         return IMAGES in file.files and MEAN not in file.files
 
 
+def _numbers(path: Path, file: "np.lib.npyio.NpzFile", name: str) -> Float64[np.ndarray, "..."]:
+    values = _member(path, file, name)
+    if values.dtype.kind not in "fiu":
+        raise DataError(f"{path}: expected real numbers in {name}; got an array of {values.dtype}.")
+    return np.asarray(values, dtype=np.float64)
+
+
+def _member(path: Path, file: "np.lib.npyio.NpzFile", name: str) -> np.ndarray:
+    """An array of a file, which is read only now."""
+    try:
+        return np.asarray(file[name])
+    except UNREADABLE as error:
+        raise DataError(f"{path}: expected a {SUFFIX} file with {name}; it cannot be read ({error}).") from None
+
+
 def _opened(path: Path) -> "np.lib.npyio.NpzFile":
     try:
         file = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise DataError(
             f"{path}: expected a {SUFFIX} file of statistics or images; it cannot be read ({error})."
         ) from None
