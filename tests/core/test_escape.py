@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from ablatent.core.escape import fenced, file_name, for_console, for_csv, for_figure, for_markdown, one_line
+from ablatent.core.escape import fenced, file_name, for_console, for_csv, for_figure, for_latex, for_markdown, one_line
 from ablatent.core.images import labelled
 from ablatent.core.progress import console
 from hostile import HOSTILE, rendered
@@ -72,3 +72,7 @@ def test_a_file_name_stays_in_its_folder(text: str, tmp_path: Path) -> None:
     name = file_name(text)
     (tmp_path / name).write_text("")
     assert [p.name for p in tmp_path.iterdir()] == [name] and not set(name) & set("/\\%:$<>|*?\"'\n")
+
+
+def test_signs_of_labels_are_known_to_latex() -> None:
+    assert for_latex("FID∞ ↓ ± ×") == r"FID$\infty$ $\downarrow$ $\pm$ $\times$"

@@ -10,6 +10,7 @@ from ablatent.core.errors import ConfigError
 from ablatent.samplers.ddim import DDIM
 from ablatent.samplers.grids import RHO, time_grid
 from ablatent.schedules.base import CLEAN
+from ablatent.schedules.linear import Linear
 
 WHOLE = ("trailing", "leading", "linspace")
 DOWN_TO_0 = ("leading", "linspace", "log_snr", "karras")
@@ -76,6 +77,8 @@ def test_start_leaves_out_the_noisiest_times(grid: str) -> None:
         assert len(times) == steps + 1 and times[0] <= 599 and (np.diff(times) < 0).all()
     with pytest.raises(ConfigError, match="1 to 600"):
         time_grid(grid, linear(), 601, start=0.6)
+    few = Linear(20, 1e-4, 0.02, False)
+    assert time_grid(grid, few, 5, start=0.99)[0] <= 18, "one at least, also where 0.99 T is T when rounded"
 
 
 @every_grid

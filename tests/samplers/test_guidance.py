@@ -15,6 +15,7 @@ from ablatent.core.types import Cond, Prediction
 from ablatent.diffusion.denoiser import Denoiser
 from ablatent.diffusion.parameterization import Eps, V
 from ablatent.networks.unet import UNet
+from ablatent.samplers.ddim import DDIM
 from ablatent.samplers.guidance import ClassifierFree, Guidance, GuidanceInputs, NoGuidance, WeakModel, check_interval
 from ablatent.samplers.guidance_auto import AutoGuidance
 from ablatent.samplers.guidance_classifier import ClassifierGuidance, NoisyLogits, label_gradient
@@ -151,6 +152,16 @@ def test_interval_guides_inside_only(kind: type[ClassifierFree]) -> None:
     denoiser.calls.clear()
     limited(x, torch.full_like(t, 900.0))
     assert denoiser.calls == [4]  # outside, the second half of the batch is saved
+
+
+def test_an_interval_without_a_step_of_the_sampler_is_refused() -> None:
+    sampler, linear = DDIM(steps=4), schedule()
+    for inside, outside in (({"interval": [700.0, 800.0]}, {"interval": [1000.0, 2000.0]}),
+                            ({"interval": [0.38, 3.22], "unit": "sigma"}, {"interval": [0.38, 3.22]})):  # fmt: skip
+        ClassifierFree(scale=3.0, **inside).check(sampler, linear)
+        with pytest.raises(ConfigError, match=r"guidance.interval: .* the steps are at 999, 749, 499, 249"):
+            ClassifierFree(scale=3.0, **outside).check(sampler, linear)
+    ClassifierFree(scale=3.0).check(sampler, linear)
 
 
 def test_interval_in_sigma_is_that_of_its_times() -> None:

@@ -6,7 +6,10 @@ from collections import Counter
 
 import pytest
 
+from ablatent.core.errors import ConfigError
+from ablatent.stages.check_sampling import check_sampling
 from commands import ROOT, SMALL, built, inline, run
+from composing import composed
 
 FAST = [*SMALL, "first_stage.training.steps=4", "training.steps=4", "samples.count=8", "sampler.steps=3"]
 
@@ -83,3 +86,9 @@ def test_zero_terminal_snr_is_refused_where_it_cannot_be(tmp_path):
     )  # fmt: skip
     assert done.returncode == 2 and f"{len(options('parameterization'))} jobs, 1 refused" in done.stdout
     assert re.search(r"refused job \d parameterization=eps: parameterization: expected v, x0, flow or edm", done.stdout)
+
+
+def test_a_start_that_the_task_decides_is_refused():
+    check_sampling(composed("preset=tiny", "data=digits", "task=img2img", "task.strength=0.5"))
+    with pytest.raises(ConfigError, match=r"sampler\.start: expected 1 where task\.strength decides"):
+        check_sampling(composed("preset=tiny", "data=digits", "task=img2img", "sampler.start=0.5"))

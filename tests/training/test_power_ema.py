@@ -183,6 +183,8 @@ def test_what_cannot_be_made_is_refused(kept_walk: Path, tmp_path: Path) -> None
         EMAs(0.9, warmup=True, power_widths=[0.1, 0.1])
     with pytest.raises(ConfigError, match=r"expected one of \[0\.002\]; got '0\.28, .* with 1 snapshot of"):
         combination([Average(10, 0.002)], Average(10, 0.28), "samples.ema_width")
+    with pytest.raises(ConfigError, match=r"a width from 0\.045 to 0\.06 or from 0\.235 to 0\.26; got '0\.12"):
+        combination([Average(100, 0.05), Average(100, 0.25)], Average(100, 0.12), "samples.ema_width")
 
 
 def test_when_they_are_kept() -> None:

@@ -21,6 +21,7 @@ LATEX = {
     **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}"},
     **{"`": r"\textasciigrave{}", "[": "{[}", "]": "{]}", "*": "{*}"},  # brackets and stars are options after a row
     **{"↓": r"$\downarrow$", "↑": r"$\uparrow$", "±": r"$\pm$", "×": r"$\times$", "≤": r"$\leq$", "≥": r"$\geq$"},
+    **{"∞": r"$\infty$", "²": r"\textsuperscript{2}", "°": r"\textdegree{}"},
     **{"–": r"\textendash{}", "—": r"\textemdash{}", "…": r"\dots{}", "·": r"$\cdot$", "−": "$-$"},
 }
 LIGATURE = re.compile("([-',])(?=\\1)")

@@ -132,12 +132,13 @@ def time_grid(name: str, schedule: NoiseSchedule, steps: int, start: float = 1.0
     compvis).
 
     start: the share of the T times that is sampled; 0.8 leaves out the noisiest fifth and spends the same number of
-    steps on the rest (Nichol & Dhariwal 2021, figure 4). Raises ConfigError if there are fewer times than steps, if the
-    grid has no such number of steps, or if it cannot start at zero SNR and would have to.
+    steps on the rest (Nichol & Dhariwal 2021, figure 4), and less than 1 leaves out one time at least. Raises
+    ConfigError if there are fewer times than steps, if the grid has no such number of steps, or if it cannot start at
+    zero SNR and would have to.
     """
     check_grid(name)
     T = schedule.T
-    used = max(round(start * T), 1)
+    used = max(min(round(start * T), T if start == 1 else T - 1), 1)
     if not 1 <= steps <= used:
         why = "" if used == T else f" (sampler.start={start:g} leaves {used} of {T} times)"
         raise ConfigError("sampler.steps", f"an integer from 1 to {used}{why}", steps)

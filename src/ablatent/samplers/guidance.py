@@ -18,7 +18,7 @@ from torch import Tensor
 from ablatent.core.errors import ConfigError
 from ablatent.core.fields import OneOf
 from ablatent.core.types import Cond, Prediction
-from ablatent.samplers.base import DenoiseFn
+from ablatent.samplers.base import DenoiseFn, Sampler
 from ablatent.schedules.base import NoiseSchedule, is_real
 
 if TYPE_CHECKING:
@@ -122,6 +122,10 @@ class Guidance(ABC):
         """Rows of denoising networks per sample: the cost of one call (a classifier's gradient is not counted)."""
         return 1
 
+    def check(self, sampler: Sampler, schedule: NoiseSchedule) -> None:
+        """Raise ConfigError where it guides at none of the times of a sampler."""
+        return
+
 
 @dataclass(frozen=True)
 class NoGuidance(Guidance):
@@ -164,6 +168,17 @@ class ClassifierFree(Guidance):
     @property
     def needs_null(self) -> bool:
         return self.scale != 1
+
+    def check(self, sampler: Sampler, schedule: NoiseSchedule) -> None:
+        if self.interval is None:
+            return
+        times = torch.from_numpy(sampler.times(schedule)[:-1])
+        if not bool(self._inside(schedule, times).any()):
+            alpha, sigma = schedule.alpha_sigma(times)
+            levels = (times if self.unit == "t" else sigma / alpha).tolist()
+            expected = f"an interval, in units of guidance.unit={self.unit}, that has one of the sampler's steps in it"
+            got = f"{list(self.interval)}; the steps are at {', '.join(f'{level:g}' for level in levels[:8])}"
+            raise ConfigError("guidance.interval", expected, got + (" …" if len(levels) > 8 else ""))
 
     def network_rows(self) -> int:
         """Of a call inside the interval; outside it is 1."""

@@ -26,7 +26,8 @@ class Heun(Sampler):
     sigma / alpha is infinite at zero SNR, so a grid that starts there is refused.
 
     s_churn: 0 is the deterministic algorithm 1. Above, each step whose sigma / alpha lies in [s_tmin, s_tmax] first
-    adds noise, of deviation s_noise, that raises sigma / alpha by the factor 1 + min(s_churn / S, sqrt(2) - 1), but not
+    adds noise, of deviation s_noise, that raises sigma / alpha by the factor 1 + min(s_churn / S, sqrt(2) - 1), S being
+    `steps` with any grid, but not
     above that of T-1, the noisiest that a model knows; so a step from there adds none.
     """
 

@@ -42,10 +42,6 @@ class Resampled:
         """What a call starts from, of eps ~ N(0, I)."""
         return self.inner.initial_state(schedule, eps)
 
-    def nfe(self, steps: int | None = None) -> int:
-        """Number of denoiser calls for that many steps of the sampler (its own if None)."""
-        return self.inner.nfe(steps) * self.repeats
-
     @torch.no_grad()
     def __call__(
         self,

@@ -29,14 +29,18 @@ Config = Mapping[str, Any]
 
 
 def check_sampling(config: Config) -> None:
-    """Check the task on this schedule, prompts and the null condition.
+    """Check task and guidance on this schedule, prompts and the null condition.
 
     Raises ConfigError.
     """
     sampler, schedule = construct("sampler", config["sampler"], Sampler), make(config["schedule"], NoiseSchedule)
-    construct("task", config["task"], Task).check(sampler, schedule)
+    task = construct("task", config["task"], Task)
+    if task.start_key is not None and sampler.start != 1:
+        raise ConfigError("sampler.start", f"1 where {task.start_key} decides where sampling starts", sampler.start)
+    task.check(sampler, schedule)
     check_prompts(config)
     guidance = construct("guidance", config["guidance"], Guidance)
+    guidance.check(sampler, schedule)
     if guidance.needs_null:
         check_dropout(config)
 

@@ -109,8 +109,9 @@ class Task:
     that the job ends in the stages samples and scores; restores: its result has a `Restoration`; conditions_from:
     "validation" where all its samples take the conditions of validation images, "classes" where models of classes alone
     take classes in turn; needs_images: it starts from images, of the validation split or of a request; draws: it has
-    a `draw`, so that do=sample can use it; fills: it takes a mask. displays: name of a score →
-    label, better, shown_in of its `evaluation.scores.Score`, where a report shows more of it than its name.
+    a `draw`, so that do=sample can use it; fills: it takes a mask; start_key: the key that decides where sampling
+    starts in place of sampler.start, None where that does. displays: name of a score → label, better, shown_in of its
+    `evaluation.scores.Score`, where a report shows more of it than its name.
     """
 
     uses_model: ClassVar[bool] = True
@@ -120,6 +121,7 @@ class Task:
     needs_images: ClassVar[bool] = False
     draws: ClassVar[bool] = False
     fills: ClassVar[bool] = False
+    start_key: ClassVar[str | None] = None
     displays: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     def check(self, sampler: Sampler, schedule: NoiseSchedule) -> None:

@@ -32,6 +32,7 @@ class Img2Img(FigureTask):
 
     needs_images: ClassVar[bool] = True
     draws: ClassVar[bool] = True
+    start_key: ClassVar[str | None] = "task.strength"
 
     def __post_init__(self) -> None:
         if not (is_real(self.strength) and 0 < self.strength <= 1):

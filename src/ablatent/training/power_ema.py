@@ -7,7 +7,9 @@ Free of torch.
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from math import sqrt
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -113,9 +115,12 @@ def combination(kept: Sequence[Average], target: Average, key: str) -> Combinati
     found = fitted(kept, target)
     if found.residual <= TOLERANCE:
         return found
-    good = [width for width in WIDTHS if fitted(kept, Average(target.step, float(width))).residual <= TOLERANCE]
+    matched = [fitted(kept, Average(target.step, float(width))).residual <= TOLERANCE for width in WIDTHS]
     widths = sorted({average.width for average in kept})
-    expected = f"a width from {min(good):g} to {max(good):g}" if good else f"one of {widths}"
+    grouped = groupby(zip(WIDTHS, matched, strict=True), key=itemgetter(1))
+    runs = [[float(width) for width, _ in run] for good, run in grouped if good]
+    ranges = " or ".join(f"from {run[0]:g} to {run[-1]:g}" for run in runs)
+    expected = f"a width {ranges}" if runs else f"one of {widths}"
     snapshots = counted(len({average.step for average in kept}), "snapshot")
     got = f"{target.width:g}, which is missed by {found.residual:.0%} with {snapshots} of the widths {widths}"
     raise ConfigError(key, expected, got, "Keep more of them with training.ema.power_snapshots, or other power_widths.")
