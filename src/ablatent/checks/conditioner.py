@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -141,9 +142,10 @@ def drops_to_the_null_condition(option: Option) -> None:
 def _with_only(source: Source, needs: Sequence[str]) -> Source:
     """The source without the images and annotations that are not in needs."""
     known = source.annotations
-    return replace(source, pixels=source.pixels if IMAGES.name in needs else None, annotations=replace(
-        known, **{name: None for name in BUILT_IN if name not in (*needs, IMAGES.name)},
-        extra={name: value for name, value in known.extra.items() if name in needs}))  # fmt: skip
+    absent: dict[str, Any] = {name: None for name in BUILT_IN if name not in (*needs, IMAGES.name)}
+    extra = {name: value for name, value in known.extra.items() if name in needs}
+    pixels = source.pixels if IMAGES.name in needs else None
+    return replace(source, pixels=pixels, annotations=replace(known, **absent, extra=extra))
 
 
 @invariant
