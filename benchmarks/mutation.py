@@ -57,7 +57,7 @@ PARTS = {
         ("tests/schedules", "tests/checks/test_invariants.py", "-k", "schedules or schedule or times"),
     ),
     "samplers": Part(("src/ablatent/samplers",), ("tests/samplers",)),
-    "store/identity": Part(("src/ablatent/store/identity.py",), ("tests/store", "tests/behaviour")),
+    "store/identity": Part(("src/ablatent/store/identity.py",), ("tests/store", "tests/sweep/test_plan.py")),
 }
 
 

@@ -142,6 +142,23 @@ def test_trainings_of_one_first_stage_are_one_replicate_where_there_are_several_
     assert verdict(paired).replicates == (3, 3) and verdict(paired).unit == "diffusion"
 
 
+def test_values_of_an_arm_and_arms_on_one_first_stage_keep_their_trainings():
+    """A first stage for each value of a plain axis, or one for a whole arm, is none that a seed gives again."""
+    jobs = [
+        job(n + 0.1 * k * n, f"{name}-{n}", first=name, first_stage=name, seed=n)
+        for k, name in enumerate(("f4", "f8", "f1"))
+        for n in range(3)
+    ]
+    about = contrast(of={"first_stage": ["f4", "f8"]}, against={"first_stage": "f1"})
+    assert verdict(jobs, about).replicates == (3, 3) and verdict(jobs, about).unit == "diffusion"
+    jobs = [
+        job(float(n + f + 0.1 * n * n), f"{name}-{f}-{n}", first=f"{name}-{f * (name == 'vq')}", first_stage=name,
+            first_stage__seed=f, seed=n)
+        for name in ("vq", "kl") for f in range(3) for n in range(3)
+    ]  # fmt: skip
+    assert verdict(jobs).unit == "diffusion"
+
+
 def test_several_judges_of_the_same_trainings_are_no_replicates():
     jobs = [
         replace(job(n + 0.1 * k + (name == "vq") * 0.01 * n, f"{name}-{n}", first_stage=name, seed=n, judge__seed=k),

@@ -162,6 +162,7 @@ def test_an_interval_without_a_step_of_the_sampler_is_refused() -> None:
         with pytest.raises(ConfigError, match=r"guidance.interval: .* the steps are at 999, 749, 499, 249"):
             ClassifierFree(scale=3.0, **outside).check(sampler, linear)
     ClassifierFree(scale=3.0).check(sampler, linear)
+    ClassifierFree(scale=1.0, interval=[1000.0, 2000.0]).check(sampler, linear)
 
 
 def test_interval_in_sigma_is_that_of_its_times() -> None:

@@ -1,5 +1,6 @@
 """Whole axes at once: every valid combination runs, the others are refused with their reason and stop nothing."""
 
+import contextlib
 import json
 import re
 from collections import Counter
@@ -92,3 +93,11 @@ def test_a_start_that_the_task_decides_is_refused():
     check_sampling(composed("preset=tiny", "data=digits", "task=img2img", "task.strength=0.5"))
     with pytest.raises(ConfigError, match=r"sampler\.start: expected 1 where task\.strength decides"):
         check_sampling(composed("preset=tiny", "data=digits", "task=img2img", "sampler.start=0.5"))
+
+
+@pytest.mark.parametrize(("interval", "fits"), [("[0,150]", True), ("[700,900]", False)])
+def test_an_interval_of_guidance_has_steps_of_the_sampler_that_the_task_runs(interval, fits):
+    job = ("preset=tiny", "data=digits", "conditioner=class", "guidance=classifier_free", "guidance.scale=2")
+    node = composed(*job, "task=img2img", "task.strength=0.2", "sampler.steps=4", f"guidance.interval={interval}")
+    with contextlib.nullcontext() if fits else pytest.raises(ConfigError, match=r"guidance\.interval: .* at 199, 149"):
+        check_sampling(node)

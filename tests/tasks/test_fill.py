@@ -140,7 +140,7 @@ def test_resampling_once_is_the_sampler_and_more_asks_for_more() -> None:
     used(lambda x, t: Prediction(x * 0 + 1, x * 0), S, x, noise, on_step)
     times = inner.times(S)[1:].tolist()
     assert steps == list(enumerate(np.repeat(times, 2).tolist()))
-    assert len(set(drawn_at)) == len(drawn_at) and used.nfe() == 6
+    assert len(set(drawn_at)) == len(drawn_at)
     # back from s to t, where all noise is 0: the signal shrinks by alpha_t / alpha_s
     a = S.alpha_sigma(torch.tensor([999.0, 600.0]))[0]
     torch.testing.assert_close(used._back(S, x, 600.0, 999.0, x * 0), x * a[0] / a[1])

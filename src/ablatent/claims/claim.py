@@ -58,7 +58,8 @@ class Claim(Fields):
     ] = None
     unit: Annotated[
         Text | None,
-        "kind of stage whose trainings are counted as replicates; null: the last one that a score stands on",
+        "kind of stage whose trainings are counted as replicates, or the stage below that several of them share; null: "
+        "the last one that a score stands on",
     ] = None
 
 

@@ -96,7 +96,7 @@ def arms_of(contrast: Contrast, jobs: Sequence[Observation], others: Sequence[Ob
     if not empty:
         return Arms(of, against)
     axes = dict.fromkeys(axis for arm, side in zip(wanted, (of, against), strict=True) if not side for axis in arm)
-    unknown = [axis for axis in axes if all(job.setting(axis) is UNKNOWN for job in jobs)]
+    unknown = [axis for axis in axes if jobs and all(job.setting(axis) is UNKNOWN for job in jobs)]
     why = f" ({', '.join(unknown)}: neither an axis, nor typed)" if unknown else ""
     return Arms(of, against, nobody=f"no job of the sweep has {' or '.join(empty)}{why}")
 
@@ -110,23 +110,23 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def replicate_kind(arms: Arms, contrast: Contrast) -> str:
+def replicate_kind(arms: Arms) -> str:
     """The kind of stage whose trainings are replicates: the unit of the claim; or, where several trainings of that
-    stand on one of another kind, of which an arm has more than one, the other kind: they are not independent."""
-    fewest: dict[str, int] = {}
-    for arm in (arms.of, arms.against):
-        blocks: dict[str, list[Observation]] = {}
-        for job in arm:
-            if job.training:
-                blocks.setdefault(block_of(job, contrast), []).append(job)
-        for jobs in blocks.values():
-            units = {job.training for job in jobs}
-            for kind in jobs[0].trainings:
-                below = {(job.training, job.trainings.get(kind, "")) for job in jobs}
-                count = len({key for _, key in below})
-                if 1 < count < len(units) == len(below):
-                    fewest[kind] = min(count, fewest.get(kind, count))
-    return min(fewest, key=lambda kind: fewest[kind], default=arms.unit)
+    stand on one of another kind, of which each arm has more than one, the other kind: they are not independent."""
+    groups: dict[tuple[int, str], list[Observation]] = {}
+    for side, arm in enumerate((arms.of, arms.against)):
+        for job in (job for job in arm if job.training):
+            setting = {axis: value for axis, value in job.axes.items() if not is_seed(axis)}
+            groups.setdefault((side, json.dumps(setting, sort_keys=True, default=str)), []).append(job)
+    several: dict[str, int] = {}
+    for kind in sorted({kind for jobs in groups.values() for job in jobs for kind in job.trainings}):
+        below = [{(job.training, job.trainings.get(kind, "")) for job in jobs} for jobs in groups.values()]
+        counts = [len({key for _, key in pairs}) for pairs in below]
+        units = [len({training for training, _ in pairs}) for pairs in below]
+        shared = any(n < unit == len(pairs) for n, unit, pairs in zip(counts, units, below, strict=True))
+        if shared and min(counts) > 1:
+            several[kind] = min(counts)
+    return min(several, key=lambda kind: several[kind], default=arms.unit)
 
 
 def deciding_seeds(arms: Arms, contrast: Contrast) -> list[str]:
@@ -136,7 +136,7 @@ def deciding_seeds(arms: Arms, contrast: Contrast) -> list[str]:
     since they were refused, tell nothing.
     """
     axes = list(dict.fromkeys(a for job in arms.both for a in job.axes if is_seed(a)))
-    kind = replicate_kind(arms, contrast)
+    kind = replicate_kind(arms)
     values: dict[tuple[str, str], set[str]] = {}
     for job in arms.both:
         for axis in axes if job.trainings or not job.missing else ():

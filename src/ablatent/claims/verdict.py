@@ -101,9 +101,9 @@ def contrast_verdict(
         return replace(plain, verdict="not tested", reason=reason)
     plain = replace(
         plain,
-        unit=replicate_kind(arms, contrast),
+        unit=replicate_kind(arms),
         trainings=(counted_trainings(arms.of), counted_trainings(arms.against)),
-        notes=_notes(arms, replicate_kind(arms, contrast)),
+        notes=_notes(arms, replicate_kind(arms)),
     )
     try:
         found = compared(contrast, arms)

@@ -42,6 +42,8 @@ def _go_on(store: Store, recorded: RecordedSweep, typed: Config, overrides: Sequ
     config = _config(recorded, store)
     if any(o.lstrip("+").partition("=")[0].partition(".")[0] == "executor" for o in overrides):
         config["executor"] = typed["executor"]
+        for job in plan.jobs:
+            job.config["executor"] = typed["executor"]
     given_up: Mapping[str, StageOutcome] = {} if retry else failures_of(recorded, store.root)
     missing = missing_stages(plan, store)
     console.print(

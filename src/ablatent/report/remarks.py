@@ -34,10 +34,10 @@ def remarks(sweep: Sweep, by_seed: bool) -> list[str]:
 
 def _average_remarks(sweep: Sweep) -> list[str]:
     """How near averages that were put together from kept ones come to their widths: the largest of each."""
-    about = [(o.config.get("ema_width"), o.summary.get("ema_residual")) for o in sweep.readable]
     largest: dict[float, float] = {}
-    for width, residual in about:
-        if width is not None and residual is not None:
+    for stored in [o for o in sweep.readable if o.config.get("ema_width") is not None]:
+        if (residual := stored.summary.get("ema_residual")) is not None:
+            width = stored.config["ema_width"]
             largest[width] = max(residual, largest.get(width, 0.0))
     texts = ", ".join(f"{residual:.1%} ({width:g})" for width, residual in sorted(largest.items()))
     return [f"Averages of samples.ema_width: their profiles differ from those widths by {texts}."] if texts else []

@@ -60,10 +60,10 @@ def trainings_text(contrast: ContrastVerdict) -> str:
 
 
 def replicates_text(contrast: ContrastVerdict) -> str:
-    """'3 trainings an arm'; 'replicates' where each is the mean of several trainings, in blocks."""
+    """'3 trainings an arm'; 'replicates' where each is the mean of several trainings, in blocks or of one below."""
     of, against = contrast.replicates
     alone = all(
-        side.get(contrast.unit, n) <= n for side, n in zip(contrast.trainings, contrast.replicates, strict=True)
+        max(side.values(), default=n) <= n for side, n in zip(contrast.trainings, contrast.replicates, strict=True)
     )
     many = f"{of}" if of == against else f"{of} and {against}"
     return f"{many} {'trainings' if alone else 'replicates'} an arm"

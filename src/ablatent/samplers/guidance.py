@@ -170,7 +170,7 @@ class ClassifierFree(Guidance):
         return self.scale != 1
 
     def check(self, sampler: Sampler, schedule: NoiseSchedule) -> None:
-        if self.interval is None:
+        if self.interval is None or self.scale == 1:
             return
         times = torch.from_numpy(sampler.times(schedule)[:-1])
         if not bool(self._inside(schedule, times).any()):

@@ -40,7 +40,8 @@ def check_sampling(config: Config) -> None:
     task.check(sampler, schedule)
     check_prompts(config)
     guidance = construct("guidance", config["guidance"], Guidance)
-    guidance.check(sampler, schedule)
+    for used in task.samplers(sampler):
+        guidance.check(used, schedule)
     if guidance.needs_null:
         check_dropout(config)
 

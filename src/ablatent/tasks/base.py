@@ -124,6 +124,10 @@ class Task:
     start_key: ClassVar[str | None] = None
     displays: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
+    def samplers(self, sampler: Sampler) -> Sequence[Sampler]:
+        """Those that it draws with: the configured one, unless it has steps or a start of its own."""
+        return (sampler,)
+
     def check(self, sampler: Sampler, schedule: NoiseSchedule) -> None:
         """Raise ConfigError for what the sampler cannot do on this schedule; for planning."""
         sampler.check(schedule)

@@ -34,11 +34,14 @@ class Consistency(FigureTask):
         check_counts(self, count=2)
         object.__setattr__(self, "steps", steps)
 
+    def samplers(self, sampler: Sampler) -> Sequence[Sampler]:
+        return [replace(sampler, steps=steps) for steps in self.steps]
+
     def check(self, sampler: Sampler, schedule: NoiseSchedule) -> None:
         if self.steps[-1] > schedule.T:
             raise ConfigError("task.steps", f"numbers of steps up to schedule.T={schedule.T}", list(self.steps))
-        for steps in self.steps:
-            replace(sampler, steps=steps).check(schedule)
+        for used in self.samplers(sampler):
+            used.check(schedule)
 
     def image_steps(self, sampler: Sampler) -> int:
         return self.count * sum(self.steps)
@@ -46,7 +49,7 @@ class Consistency(FigureTask):
     def run(self, context: TaskContext) -> TaskResult:
         index = range(self.count)
         x_T = prior(context.model, context.seed, index)
-        sets = [context.draw(x_T, index, replace(context.sampler, steps=s)) for s in self.steps]
+        sets = [context.draw(x_T, index, sampler) for sampler in self.samplers(context.sampler)]
         features = [context.features(images) for images in sets]
         last = features[-1]
         scores = {

@@ -39,8 +39,12 @@ class Img2Img(FigureTask):
             raise ConfigError("task.strength", "a number above 0 and up to 1", self.strength)
         check_counts(self, count=2)
 
+    def samplers(self, sampler: Sampler) -> Sequence[Sampler]:
+        return (replace(sampler, start=self.strength),)
+
     def check(self, sampler: Sampler, schedule: NoiseSchedule) -> None:
-        replace(sampler, start=self.strength).check(schedule)
+        for used in self.samplers(sampler):
+            used.check(schedule)
 
     def image_steps(self, sampler: Sampler) -> int:
         return self.count * sampler.steps
@@ -53,7 +57,7 @@ class Img2Img(FigureTask):
     def _drawn(
         self, context: TaskContext, images: np.ndarray, index: Sequence[int], source: Source | None
     ) -> np.ndarray:
-        sampler, schedule = replace(context.sampler, start=self.strength), context.model.denoiser.schedule
+        (sampler,), schedule = self.samplers(context.sampler), context.model.denoiser.schedule
         z = context.model.encode(images)
         t = torch.full((len(z),), float(sampler.times(schedule)[0]), dtype=torch.float64, device=z.device)
         x = schedule.q_sample(z, t, prior(context.model, context.seed, index))
