@@ -97,7 +97,7 @@ def test_a_start_that_the_task_decides_is_refused():
 
 @pytest.mark.parametrize(("interval", "fits"), [("[0.0,150.0]", True), ("[700.0,900.0]", False)])
 def test_an_interval_of_guidance_has_steps_of_the_sampler_that_the_task_runs(interval, fits):
-    job = ("preset=tiny", "data=digits", "conditioner=class", "guidance=classifier_free", "guidance.scale=2")
+    job = ("preset=tiny", "data=digits", "conditioner=class", "guidance=classifier_free", "guidance.scale=2.0")
     node = composed(*job, "task=img2img", "task.strength=0.2", "sampler.steps=4", f"guidance.interval={interval}")
     with contextlib.nullcontext() if fits else pytest.raises(ConfigError, match=r"guidance\.interval: .* at 199, 149"):
         check_sampling(node)
