@@ -33,3 +33,9 @@ sys.exit(" ".join(set(needless.split()) & set(sys.modules)))
 def test_a_job_on_a_found_model_imports_no_training_and_no_compiler() -> None:
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=False)
     assert done.stderr.strip() == ""
+
+
+def test_verbs_that_only_read_a_store_import_no_torch():
+    """A report of a found sweep does not wait for it."""
+    code = "import sys, ablatent.cli.verbs, ablatent.report.finish; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -12,7 +12,6 @@ from ablatent.stages.stage import Stage
 from ablatent.store.identity import Key
 from ablatent.sweep.executor import threads_of
 from ablatent.sweep.expected_time import GUESS, Expected, TimeSource
-from ablatent.sweep.network_sizes import sizes_of
 from ablatent.sweep.plan import Plan
 
 STEP = 3
@@ -37,6 +36,8 @@ class StageWork:
 
 def rule_of(plan: Plan, runtime: Mapping[str, Any], slots: int) -> Callable[[Stage], Expected]:
     """`by_rule` for the stages of a plan in so many slots; its networks are sized when the first stage is looked at."""
+    from ablatent.sweep.network_sizes import sizes_of  # torch, which reports do without
+
     rate = rate_of(runtime, threads_of(runtime, slots))
     works = cache(lambda: work_of(plan, sizes_of(plan)))
 
