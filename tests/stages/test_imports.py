@@ -35,6 +35,7 @@ def test_a_job_on_a_found_model_imports_no_training_and_no_compiler() -> None:
     assert done.stderr.strip() == ""
 
 
+@pytest.mark.slow
 def test_verbs_that_only_read_a_store_import_no_torch():
     """A report of a found sweep does not wait for it."""
     code = "import sys, ablatent.cli.verbs, ablatent.report.finish; sys.exit('torch' in sys.modules)"
