@@ -99,11 +99,12 @@ def contrast_verdict(
     )
     if reason := arms.nobody or untested:
         return replace(plain, verdict="not tested", reason=reason)
+    replicate = replicate_kind(arms)
     plain = replace(
         plain,
-        unit=replicate_kind(arms),
+        unit=replicate,
         trainings=(counted_trainings(arms.of), counted_trainings(arms.against)),
-        notes=_notes(arms, replicate_kind(arms)),
+        notes=_notes(arms, replicate),
     )
     try:
         found = compared(contrast, arms)
