@@ -60,6 +60,7 @@ def test_killed_and_silent_workers_are_replaced_and_go_on(undisturbed, tmp_path)
     same(tmp_path, undisturbed)
 
 
+@pytest.mark.cluster
 def test_a_killed_driver_takes_its_workers_along_and_do_resume_goes_on(undisturbed, tmp_path):
     driver = Driver(tmp_path)
     driver.checkpoint()
@@ -100,6 +101,7 @@ def test_a_command_that_is_ended_leaves_checkpoints_and_no_process(undisturbed, 
     same(tmp_path, undisturbed)
 
 
+@pytest.mark.cluster
 def test_a_worker_that_stands_still_without_its_command_is_ended_by_the_next_one(undisturbed, tmp_path):
     """It holds the lock of its stage, and nobody is left who would end it."""
     driver = Driver(tmp_path)
