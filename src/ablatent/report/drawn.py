@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ablatent.core.files import read_json, sha256, write_json
-from ablatent.store.code import source_digest
+from ablatent.store.code import code_digest
 from ablatent.store.layout import sweep_folder, sweep_ids
 
 RECORD = "drawn.json"
@@ -27,7 +27,7 @@ LOOKED_AT = 20
 @cache
 def _drawing() -> list[str]:
     """What draws: the code of the figures, and the version of the library."""
-    return [source_digest(["ablatent.report.figures"]), version("matplotlib")]
+    return [code_digest(["ablatent.report.figures"]), version("matplotlib")]
 
 
 def _plain(value: Any) -> Any:

@@ -21,7 +21,7 @@ from ablatent.report.charts import curve_order, line_label
 from ablatent.report.drawn import FORMATS, Drawing, Drawn
 from ablatent.report.model import UNREADABLE, Sweep, show_value
 from ablatent.report.tables import JobRow, row_score, seed_rows
-from ablatent.store.code import source_digest
+from ablatent.store.code import code_digest
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -192,7 +192,7 @@ def schedules(sweep: Sweep, drawn: Drawn) -> Drawing | None:
     nodes = list({json.dumps(n, sort_keys=True): n for n in (j.config["schedule"] for j in noised)}.values())
     if not nodes:
         return None
-    code = source_digest([str(node[TARGET]).rpartition(".")[0] for node in nodes])  # their tables follow from it
+    code = code_digest([str(node[TARGET]).rpartition(".")[0] for node in nodes])  # their tables follow from it
     return drawn.figure(["schedules", nodes, code], lambda: _draw_schedules(nodes))
 
 

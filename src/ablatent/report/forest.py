@@ -9,7 +9,7 @@ from ablatent.report.drawn import Drawing, Drawn
 from ablatent.report.figures import CHARACTER, PANEL, grid_of, panel_title
 from ablatent.report.verdict_text import percent, titled
 from ablatent.report.verdicts import Verdicts
-from ablatent.store.code import source_digest
+from ablatent.store.code import code_digest
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,7 +74,7 @@ def forest_figure(verdicts: Verdicts, labels: dict[str, str], drawn: Drawn) -> D
     panels = forest(verdicts, labels)
     if not panels:
         return None
-    what = ["forest", source_digest([__name__]), verdicts.confidence, [asdict(panel) for panel in panels]]
+    what = ["forest", code_digest([__name__]), verdicts.confidence, [asdict(panel) for panel in panels]]
     return drawn.figure(what, lambda: _draw(panels, verdicts.confidence))
 
 

@@ -5,64 +5,36 @@ import functools
 import hashlib
 import importlib.util
 import sysconfig
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 PACKAGE = "ablatent"
-Module = tuple[str, tuple[str, ...]]
-"""Of a module: a digest, and what it imports."""
 
 
-def _parsed(name: str) -> tuple[str, ast.Module] | None:
-    """The text of a module, and its tree; None where it is not written in Python, or not there."""
+@functools.cache
+def _module(name: str) -> tuple[str, tuple[str, ...]]:
+    """(digest of one module's code, the modules that it imports anywhere, also inside functions: those of the package,
+    and where it is a user's own, other own ones)."""
     try:
         spec = importlib.util.find_spec(name)
     except ModuleNotFoundError:  # its package is not there: nothing builds imported objects
         spec = None
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-        return None
-    text = Path(spec.origin).read_text()
-    return text, ast.parse(text)
-
-
-def _imports(name: str, tree: ast.Module) -> tuple[str, ...]:
-    """What a module imports anywhere, also inside functions: modules of the package, and where it is a user's own,
-    other own ones."""
+        return "", ()
+    tree = ast.parse(Path(spec.origin).read_text())
     found: set[str] = set()
     for node in _statements(tree):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             found.add(node.module)
-    counts = _in_package if _in_package(name) else _own
-    return tuple(sorted(n for n in found if counts(n)))
-
-
-@functools.cache
-def _module(name: str) -> Module:
-    """Digest of a module's code, and its imports."""
-    if (parsed := _parsed(name)) is None:
-        return "", ()
-    _, tree = parsed
-    for node in _statements(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(
             node, clean=False
         ):
             node.body = node.body[1:] or [ast.Pass()]
-    return _hash(ast.dump(tree)), _imports(name, tree)
-
-
-@functools.cache
-def _source(name: str) -> Module:
-    """Digest of a module's text, and its imports."""
-    if (parsed := _parsed(name)) is None:
-        return "", ()
-    text, tree = parsed
-    return _hash(text), _imports(name, tree)
-
-
-def _hash(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    text = hashlib.blake2b(ast.dump(tree).encode(), digest_size=16).hexdigest()
+    counts = _in_package if _in_package(name) else _own
+    return text, tuple(sorted(n for n in found if counts(n)))
 
 
 def _statements(tree: ast.AST) -> Iterator[ast.AST]:
@@ -98,7 +70,7 @@ def _users(top: str) -> bool:
     )
 
 
-def reached(modules: Iterable[str], look: Callable[[str], Module] = _module) -> dict[str, str]:
+def reached(modules: Iterable[str]) -> dict[str, str]:
     """Module → digest of its code: of every module of the package that the given ones reach by imports, and of a user's
     own code that is among them or reached from there."""
     seen: dict[str, str] = {}
@@ -106,21 +78,13 @@ def reached(modules: Iterable[str], look: Callable[[str], Module] = _module) -> 
     while todo:
         name = todo.pop()
         if name not in seen:
-            seen[name], imports = look(name)
+            seen[name], imports = _module(name)
             todo.extend(imports)
     return seen
 
 
 def code_digest(modules: Iterable[str]) -> str:
     """blake2b-128 over all modules that are `reached`."""
-    return _of_all(reached(modules))
-
-
-def source_digest(modules: Iterable[str]) -> str:
-    """The same of their text, comments and docstrings included, in a fifth of the time: for what is made anew in
-    seconds, such as figures."""
-    return _of_all(reached(modules, _source))
-
-
-def _of_all(digests: Mapping[str, str]) -> str:
-    return _hash("\n".join(f"{name} {value}" for name, value in sorted(digests.items())))
+    seen = reached(modules)
+    text = "\n".join(f"{name} {value}" for name, value in sorted(seen.items()))
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
