@@ -6,8 +6,8 @@ COUNT mutants (100) of each part, drawn by SEED (0) from those that cosmic-ray m
 an edge of a comparison moved, a number one off, a condition negated, a loop not run. Of the exchanges of one operator
 by others one is drawn, so that arithmetic counts no more than a condition. Each is tested in a copy of the repository
 by the fast tests of its part, up to the first failure; it is killed where a test fails or they do not end in time.
-Types are not checked meanwhile (CHECK_TYPES=0), which takes more than half of the time: what they alone would find survives.
-Mutants of type unions are left out: no test can see one. PROCESSES (2) at once. Writes
+Types are not checked meanwhile (CHECK_TYPES=0), which is most of their time: what these checks alone would find
+survives. Mutants of type unions are left out: no test can see one. PROCESSES (2) at once. Writes
 benchmarks/results/mutation.md and .json, with the line of every mutant that survived and the exact 95 % interval
 (Clopper & Pearson 1934) of the share killed. Needs `pip install -e ".[dev,mutation]"`.
 """
