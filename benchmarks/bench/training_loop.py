@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from ablatent.conditioning.none import NoConditioner
+from ablatent.diffusion.denoiser import Denoiser
+from ablatent.diffusion.loss import DiffusionLoss
+from ablatent.diffusion.timesteps import Uniform
+from ablatent.diffusion.weighting import Simple
+from ablatent.training.diffusion import DiffusionTrainee, DiffusionTraining
 from ablatent.training.loop import Runtime, fit
 from ablatent.training.record import Recorder
 from bench.row import Case
@@ -21,6 +28,20 @@ def how(case: Case) -> dict[str, Any]:
     """The fields of `Runtime` of a case with or without `precision`: what is not float32 is not compiled."""
     precision = case.options.get("precision")
     return {"compile": True} if precision is None else {"precision": precision}
+
+
+def diffusion_trainee(denoiser: Denoiser, settings: DiffusionTraining) -> DiffusionTrainee:
+    """Trains an unconditional denoiser, without validation, by AdamW as it stands in torch."""
+    return DiffusionTrainee(
+        loss=DiffusionLoss(denoiser, Simple()),
+        timesteps=Uniform(denoiser.schedule),
+        conditioner=NoConditioner(),
+        train_config=settings,
+        seed=0,
+        optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=1e-4),
+        validation=[],
+        panel=lambda: np.zeros((8, 8, 3), dtype=np.uint8),
+    )
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,15 @@
 """Training on a million cached latents against ten thousand: does time or memory grow?"""
 
 import numpy as np
-import torch
 
-from ablatent.conditioning.none import NoConditioner
 from ablatent.data.latents import LatentNormalizer, Latents
 from ablatent.diffusion.denoiser import Denoiser
-from ablatent.diffusion.loss import DiffusionLoss
 from ablatent.diffusion.parameterization import Eps
-from ablatent.diffusion.timesteps import Uniform
-from ablatent.diffusion.weighting import Simple
 from ablatent.schedules.linear import Linear
-from ablatent.training.diffusion import DiffusionTrainee, DiffusionTraining, LatentBatches
+from ablatent.training.diffusion import DiffusionTraining, LatentBatches
 from bench.equal_networks import our_network, unet_config
 from bench.row import Bound, Case, Maker, Prepared, Row
-from bench.training_loop import STEPS, TrainingInTurns
+from bench.training_loop import STEPS, TrainingInTurns, diffusion_trainee
 
 SHAPE = (3, 8, 8)
 
@@ -40,16 +35,7 @@ def over(images: int) -> Maker:
         )  # fmt: skip
         network = our_network(unet_config(in_channels=3, out_channels=3, ch=16, ch_mult=[1, 2]))
         denoiser = Denoiser(network, Linear(1000, 1e-4, 0.02, False), Eps())
-        trainee = DiffusionTrainee(
-            loss=DiffusionLoss(denoiser, Simple()),
-            timesteps=Uniform(denoiser.schedule),
-            conditioner=NoConditioner(),
-            train_config=settings,
-            seed=0,
-            optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=1e-4),
-            validation=[],
-            panel=lambda: np.zeros((8, 8, 3), dtype=np.uint8),
-        )
+        trainee = diffusion_trainee(denoiser, settings)
         batches = LatentBatches(latents, np.arange(images), {}, batch, 0)
         training = TrainingInTurns(trainee, batches, case.scratch, device="gpu" if case.device == "cuda" else "cpu")
         return Prepared(loop=training.run, units=batch)

@@ -6,19 +6,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ablatent.conditioning.none import NoConditioner
 from ablatent.core.ranks import BatchShard
 from ablatent.data.latents import LatentNormalizer, Latents
 from ablatent.diffusion.denoiser import Denoiser
-from ablatent.diffusion.loss import DiffusionLoss
 from ablatent.diffusion.parameterization import Eps
-from ablatent.diffusion.timesteps import Uniform
-from ablatent.diffusion.weighting import Simple
 from ablatent.schedules.linear import Linear
-from ablatent.training.diffusion import DiffusionTrainee, DiffusionTraining, LatentBatches
+from ablatent.training.diffusion import DiffusionTraining, LatentBatches
 from bench.equal_networks import our_network, their_network, unet_config
 from bench.row import Bound, Case, Prepared, Row, in_bfloat16
-from bench.training_loop import STEPS, TrainingInTurns, how
+from bench.training_loop import STEPS, TrainingInTurns, diffusion_trainee, how
 from bench.unet_sides import SHAPE, SIZES
 
 ROWS, T, EMA = 4096, 1000, 0.9999
@@ -48,16 +44,7 @@ def ours(case: Case) -> Prepared:
     """The loop of a diffusion training: in bfloat16 as it comes, in float32 as `runtime.compile=true` runs it."""
     settings = _settings(case)
     denoiser = Denoiser(our_network(_config(case)), Linear(T, *BETAS, False), Eps())
-    trainee = DiffusionTrainee(
-        loss=DiffusionLoss(denoiser, Simple()),
-        timesteps=Uniform(denoiser.schedule),
-        conditioner=NoConditioner(),
-        train_config=settings,
-        seed=0,
-        optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=1e-4),
-        validation=[],
-        panel=lambda: np.zeros((8, 8, 3), dtype=np.uint8),
-    )
+    trainee = diffusion_trainee(denoiser, settings)
     device = "gpu" if case.device == "cuda" else "cpu"
     training = TrainingInTurns(trainee, _batches(settings), case.scratch, device=device, **how(case))
     return Prepared(
