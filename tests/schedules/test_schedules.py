@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from ablatent.core.errors import ConfigError
+from ablatent.schedules.base import is_real
 from ablatent.schedules.cosine import Cosine
 from ablatent.schedules.custom import Custom
 from ablatent.schedules.discrete import DiscreteSchedule
+from ablatent.schedules.edm import EDM
 from ablatent.schedules.linear import Linear
 from ablatent.schedules.scaled_linear import ScaledLinear
 from ablatent.schedules.sigmoid import Sigmoid
@@ -77,3 +79,18 @@ def test_bad_options_name_their_key(build, key: str) -> None:
     with pytest.raises(ConfigError) as error:
         build()
     assert error.value.key == key
+
+
+def test_the_snr_at_the_end_of_edm() -> None:
+    assert EDM(1000, 0.002, 80.0).terminal_snr == pytest.approx(80.0**-2, rel=1e-9)
+
+
+@pytest.mark.parametrize("sigma_min", [0, -1.0, True, math.nan])
+def test_noise_that_edm_cannot_begin_with(sigma_min: object) -> None:
+    with pytest.raises(ConfigError, match=r"schedule\.sigma_min"):
+        EDM(1000, sigma_min, 80.0)  # type: ignore[arg-type]
+
+
+def test_true_and_false_are_no_numbers() -> None:
+    assert is_real(1) and is_real(0.5)
+    assert not any(is_real(value) for value in (True, False, math.inf, math.nan, "1", None))

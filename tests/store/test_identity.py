@@ -118,6 +118,18 @@ def test_digest_is_stable():
     assert identity.digest({"a": [1, "x", None]}) == identity.digest({"a": [1, "x", None]})
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_digest_is_of_json_alone(value):
+    """JSON has neither: other programs could not read what the key was made of."""
+    with pytest.raises(ValueError, match="JSON"):
+        identity.digest({"a": value})
+
+
+def test_the_short_form_of_a_key():
+    long = key({"sampler": SAMPLER})
+    assert long.kind == "samples" and long.short == long[: len("samples-") + 8]
+
+
 def test_a_stored_configuration_is_read_with_the_options_that_came_later(later):
     """What an old artifact does not have is what the code did then; and its key is that of today's configuration."""
     old = {"sampler": later, "seed": 0}
