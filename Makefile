@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Tests run in so many processes of one thread each: trainings in the tests compare bits, which threads can change.
 WORKERS ?= 2
-# Slow tests wait for commands that they have stopped, or for a cluster, a third of their time.
+# Slow tests wait part of their time, for commands that they have stopped and for clusters.
 SLOW_WORKERS ?= 3
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations=10
 # SYSTEM=1 also installs, as root, the Slurm that tests of clusters start, and the Chromium in which tests of reports open
@@ -23,7 +23,7 @@ demo: .venv/.installed
 
 test: env .venv/.fashion-mnist $(if $(SYSTEM),.venv/.system) check
 	$(PYTEST) -m "not slow and not cluster"
-	CHECK_TYPES=0 $(PYTEST) -n $(SLOW_WORKERS) -m "slow and not cluster"
+	CHECK_TYPES=$(or $(CHECK_TYPES),0) $(PYTEST) -n $(SLOW_WORKERS) -m "slow and not cluster"
 
 test-fast: env
 	$(PYTEST) -m "not slow and not cluster"

@@ -126,9 +126,8 @@ def enter(folders: Any) -> None:
     """Makes a copy of the repository that of this process."""
     folder = Path(folders.get())
     os.chdir(folder)
-    os.environ.update(PYTHONPATH=str(folder / "src"), OMP_NUM_THREADS="1", CHECK_TYPES="0")
+    os.environ.update(PYTHONPATH=str(folder / "src"), OMP_NUM_THREADS="1", CHECK_TYPES="0", PYTHONDONTWRITEBYTECODE="1")
     # Bytecode by hashes of the code: a mutant has the size and the second of what it replaces.
-    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     compileall.compile_dir("src", quiet=2, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
 
 
