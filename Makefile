@@ -18,7 +18,7 @@ FASHION := /usr/share/datasets/fashion-mnist
 
 demo: .venv/.installed
 	@date +%s > .venv/.demo-start
-	$(BIN)/python run.py -m first_stage=kl,vq sampler=dpm_solver_sde preset=$(or $(PRESET),demo) title="Demo: KL against VQ"
+	$(BIN)/python run.py -m first_stage=kl,vq sampler=dpm_solver_sde preset=$(or $(PRESET),demo) executor=process title="Demo: KL against VQ"
 	@start=$$(cat .venv/.demo-start); echo "demo: installation $$(cat .venv/.install-seconds) s (once), this run $$(( $$(date +%s) - start )) s"
 
 test: env .venv/.fashion-mnist $(if $(SYSTEM),.venv/.system) check

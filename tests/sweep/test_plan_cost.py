@@ -7,24 +7,26 @@ from typing import Any
 import pytest
 
 from ablatent.core.progress import console
+from ablatent.executors.process import Process
 from ablatent.stages.kind_base import Size
 from ablatent.stages.stage import Stage
 from ablatent.store.artifacts import Store
 from ablatent.store.identity import Key
 from ablatent.sweep.cost_rule import CPU_RATE, STEP, STEP_SECONDS, by_rule, rate_of, work_of
+from ablatent.sweep.executor import threads_of
 from ablatent.sweep.expected_time import GUESS, Expected, TimeSource
 from ablatent.sweep.plan import Composed, Job, Plan, make_plan
 from ablatent.sweep.plan_cost import PlanCost
-from ablatent.sweep.schedule import ends_after
+from ablatent.sweep.schedule import ends_after, most_at_once
 from commands import SMALL, inline
 from composing import composed
 
 BASE = ("preset=tiny", "data=digits", "runtime=cpu")
 
 
-def stage(name: str, takes: float, *inputs: Stage) -> Stage:
+def stage(name: str, takes: float, *inputs: Stage, trained: bool = False) -> Stage:
     read = {f"i{n}": one.key for n, one in enumerate(inputs)}
-    return Stage(kind="work", version=1, config={"name": name, "takes": takes}, inputs=read)
+    return Stage(kind="work", version=1, config={"name": name, "takes": takes}, inputs=read, trained=trained)
 
 
 def takes(one: Stage) -> float:
@@ -44,6 +46,27 @@ def test_a_chain_gains_nothing_by_slots() -> None:
 def test_stages_that_are_free_of_each_other_share_the_slots() -> None:
     alone = graph(*(stage(str(n), 2) for n in range(5)))
     assert [ends_after(alone, takes, slots) for slots in (1, 2, 3, 5, 9)] == [10, 6, 4, 2, 2]
+
+
+def test_trainings_decide_how_many_stages_are_built_at_once() -> None:
+    first = [stage(f"first{n}", 9, trained=True) for n in range(2)]
+    second = [stage(f"second{n}", 9, first[n % 2], trained=True) for n in range(3)]
+    samples = [stage(f"samples{n}", 1, second[n % 3]) for n in range(12)]
+    assert most_at_once(graph(*first, *second, *samples)) == 3
+    assert most_at_once(graph(*second[:1], *samples)) == 1  # a training has all processors, whatever follows it
+    assert most_at_once(graph(*samples)) == 12
+    assert most_at_once({}) == 1
+
+
+@pytest.mark.parametrize(("processors", "expected"), [(1, 1), (2, 2), (64, 3)])
+def test_slots_that_are_not_set_are_those_of_the_trainings(monkeypatch, processors: int, expected: int) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: processors)
+    trainings = graph(*(stage(str(n), 1, trained=True) for n in range(3)))
+    runtime = {"device": "cpu", "threads": None}
+    slots = Process().slots_on(runtime, trainings)
+    assert slots == expected
+    assert Process(slots=5).slots_on(runtime, trainings) == 5
+    assert threads_of(runtime, slots) == processors // expected
 
 
 def test_the_longest_path_goes_first() -> None:

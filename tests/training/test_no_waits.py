@@ -1,5 +1,7 @@
 """No step of a training waits for its device: between two logs the host reads no number of a tensor."""
 
+import ctypes
+
 import numpy as np
 import pytest
 import rank_cases
@@ -121,6 +123,23 @@ def test_a_step_that_waits_is_noticed(tmp_path, way):
             WAITING[way](next(trainee.parameters()))
 
     assert {step for step, _ in waits_of("judge", tmp_path, each_step=wait)} & QUIET == {7}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_no_step_looks_for_its_library(tmp_path, monkeypatch):
+    """Torch asks at each step of an optimiser whether there is one, and Lightning has it ask NVML."""
+    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    opened, library, steps = [], ctypes.CDLL, []
+
+    def open_library(name, *arguments, **options):
+        opened.append((len(steps), name))
+        return library(name, *arguments, **options)
+
+    monkeypatch.setattr(ctypes, "CDLL", open_library)
+    torch.cuda.is_available()
+    assert opened, "torch looks for the library in another way"
+    waits_of("judge", tmp_path, each_step=steps.append)
+    assert [found for found in opened if found[0] > 0] == []
 
 
 def test_values_of_many_types_are_read_at_once():

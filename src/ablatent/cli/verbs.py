@@ -20,7 +20,7 @@ from ablatent.store.sweeps import newest_sweep, sweep_named
 from ablatent.store.verify import Damaged, verify
 from ablatent.sweep.executor import Executor, threads_of
 from ablatent.sweep.plan import Composed, effects
-from ablatent.sweep.plan_cost import PlanCost
+from ablatent.sweep.plan_cost import PlanCost, missing_from
 from ablatent.sweep.run_sweep import run, write_plan
 from ablatent.tracking.base import NoTracking, Tracking
 
@@ -38,7 +38,7 @@ class PlanVerb(Verb):
 
         plan = checked_plan(jobs, store, everything=True)
         runtime, executor = config["runtime"], make(config["executor"], Executor)
-        slots = executor.slots_on(runtime)
+        slots = executor.slots_on(runtime, missing_from(store, plan))
         sizes = sizes_of(plan)
         threads = threads_of(runtime, slots)
         otherwise = by_rule(work_of(plan, sizes), rate_of(runtime, threads))

@@ -20,6 +20,7 @@ from ablatent.stages.context import resolve_device
 from ablatent.stages.stage import Stage
 from ablatent.store.identity import Key
 from ablatent.sweep.executor import SweepRun, threads_of
+from ablatent.sweep.schedule import most_at_once
 
 MEMORY_SECONDS = 0.5
 """Between two looks at the memory of workers."""
@@ -29,25 +30,28 @@ MEMORY_SECONDS = 0.5
 class Process(Pool):
     """Stages in processes of this machine, several at once.
 
-    slots: null: one for each GPU, and without GPUs one for each two processors. A stage that is trained gets a process
-    of its own; the others of a slot share one, whose imports and loaded networks serve them all.
+    slots: null: one for each GPU, and without GPUs as many as trainings can go on at once, at most one for each
+    processor. A stage that is trained gets a process of its own; the others of a slot share one, whose imports and
+    loaded networks serve them all.
     """
 
-    slots: Annotated[Count | None, "stages at once; null: one for each GPU, else for each two processors"] = None
+    slots: Annotated[
+        Count | None, "stages at once; null: one for each GPU, else for each training that can go on beside others"
+    ] = None
     memory_gib: Annotated[
         Positive | None, "a stage whose process takes more is ended, and has failed; null: no bound"
     ] = None
 
     def workers(self, sweep: SweepRun) -> Workers:
         runtime = sweep.builder.runtime
-        gpus, slots = _gpus_for(runtime), self.slots_on(runtime)
+        gpus, slots = _gpus_for(runtime), sweep.slots
         variables = worker_environment(sweep.builder.store.root, sweep.plan.stages.values())
         places = [_Slot(i, gpus[i] if gpus else None, threads_of(runtime, slots)) for i in range(slots)]
         return _Slots(places, self.memory_gib, variables)
 
-    def slots_on(self, runtime: Mapping[str, Any]) -> int:
+    def slots_on(self, runtime: Mapping[str, Any], missing: Mapping[Key, Stage]) -> int:
         gpus = _gpus_for(runtime)
-        slots = self.slots or len(gpus) or max(1, (os.cpu_count() or 1) // 2)
+        slots = self.slots or len(gpus) or min(most_at_once(missing), os.cpu_count() or 1)
         if gpus and slots > len(gpus):
             do = "Each stage has a GPU of its own, or runtime.devices of them."
             raise ConfigError("executor.slots", f"at most {len(gpus)}, for the GPUs that are there", slots, do)

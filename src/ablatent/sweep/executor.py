@@ -25,7 +25,7 @@ class SweepRun:
     builder: finds stages, and builds them where the executor does that itself; journal: where the stages stand;
     finished: called at the end of each job, also of a refused one; tracking: the node of the tracker, for workers;
     given_up: key → outcome of the stages that are not tried, with the reason; expected_time: (stage) -> its estimate,
-    by which the longest path goes first; None: by what the store knows.
+    by which the longest path goes first; None: by what the store knows; slots: what `Executor.slots_on` says of it.
     """
 
     plan: Plan
@@ -35,6 +35,7 @@ class SweepRun:
     tracking: Mapping[str, Any] | None = None
     given_up: Mapping[str, StageOutcome] = field(default_factory=dict)
     expected_time: Callable[[Stage], Expected | None] | None = None
+    slots: int = 1
 
 
 class Executor(ABC):
@@ -49,9 +50,9 @@ class Executor(ABC):
         """Whether stages are built on this machine, by its devices: what others have is not known here."""
         return True
 
-    def slots_on(self, runtime: Mapping[str, Any]) -> int:
-        """How many stages are built at once. runtime: the node of the configuration. Raises ConfigError where there are
-        not enough devices for the number that is set."""
+    def slots_on(self, runtime: Mapping[str, Any], missing: Mapping[Key, Stage]) -> int:
+        """How many stages are built at once. runtime: the node of the configuration; missing: what is to be built, inputs
+        before what reads them. Raises ConfigError where there are not enough devices for the number that is set."""
         return 1
 
     def cancel_left(self, states: Mapping[Key, StageState]) -> int:

@@ -26,6 +26,11 @@ NOTES = {
 """What these marks mean, below the table."""
 
 
+def missing_from(store: Store, plan: Plan) -> dict[Key, Stage]:
+    """Key → stage of a plan that the store does not have, inputs before what reads them."""
+    return {stage.key: stage for stage in plan.stages.values() if not store.folder(stage.key).exists()}
+
+
 class PlanCost:
     """The stages of a plan that are to be built, with their expected times.
 
@@ -34,7 +39,7 @@ class PlanCost:
 
     def __init__(self, plan: Plan, store: Store, otherwise: Callable[[Stage], Expected | None] = lambda stage: None):
         self.plan = plan
-        self.missing = {stage.key: stage for stage in plan.stages.values() if not store.folder(stage.key).exists()}
+        self.missing = missing_from(store, plan)
         self.expected_time = ExpectedTime(store, plan.stages, otherwise)
 
     @cached_property

@@ -20,7 +20,7 @@ from ablatent.sweep.cost_rule import rule_of
 from ablatent.sweep.executor import Executor, SweepRun
 from ablatent.sweep.journal import Journal
 from ablatent.sweep.plan import Job, Plan
-from ablatent.sweep.plan_cost import PlanCost
+from ablatent.sweep.plan_cost import PlanCost, missing_from
 from ablatent.tracking.base import NoTracking, TrackedJob, Tracking
 
 
@@ -64,7 +64,8 @@ def run(
     """
     start = time.monotonic()
     sweep, command = recorded.id, recorded.planned.command
-    cost = PlanCost(plan, store, rule_of(plan, config["runtime"], executor.slots_on(config["runtime"])))
+    slots = executor.slots_on(config["runtime"], missing_from(store, plan))
+    cost = PlanCost(plan, store, rule_of(plan, config["runtime"], slots))
     console.print(cost.table())
     builder = Builder(store, config["runtime"], sweep, config["store"]["on_code_change"], tracking)
     failed = []
@@ -81,7 +82,7 @@ def run(
     node = None if isinstance(tracking, NoTracking) else config["tracking"]
     try:
         with journal.driven(type(executor).__name__.lower()):
-            executor.run(SweepRun(plan, builder, journal, finished, node, given_up, cost.expected_time))
+            executor.run(SweepRun(plan, builder, journal, finished, node, given_up, cost.expected_time, slots))
     finally:
         report(sweep, recorded.folder)
     journal.left(code := 1 if failed else 0)

@@ -1,6 +1,7 @@
 """Which stages of a plan may begin, and which first. Free of torch, processes and files."""
 
 import heapq
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from ablatent.stages.stage import Stage
@@ -77,6 +78,16 @@ class Schedule:
                     skipped[reader] = None
                     todo.append(reader)
         return sorted(skipped, key=lambda k: self.order[k][1])
+
+
+def most_at_once(stages: Mapping[Key, Stage]) -> int:
+    """How many stages can be built beside each other where all take equally long, at least 1: trainings alone, where
+    there are some, since they are what takes long. stages: inputs before what reads them."""
+    depths: dict[Key, int] = {}
+    for key, stage in stages.items():
+        depths[key] = 1 + max((depths[read] for read in stage.inputs.values() if read in depths), default=0)
+    trained = [key for key, stage in stages.items() if stage.trained]
+    return max(Counter(depths[key] for key in trained or stages).values(), default=1)
 
 
 def ends_after(stages: Mapping[Key, Stage], seconds: Callable[[Stage], float], slots: int) -> float:

@@ -5,6 +5,7 @@ generator (dropout) is seeded by n, the learning rate is a function of n. So a c
 training that was killed and resumed ends with the same bits as one that was not.
 """
 
+import os
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -139,12 +140,21 @@ def fit(
         )
         # Lightning's own handlers would end the process with code 0, or requeue it in Slurm: see core/signals.py.
         trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+        _know_that_there_is_no_gpu()
         device, steps = trainer.strategy.root_device, range(trainee.step, trainee.steps)
         with stoppable(), closing(ahead(batch_at, shard, steps, AHEAD.get(device.type, 0), device)) as batches:
             trainer.fit(trainee, batches)
     recorder.flush()
     if trainee.step != trainee.steps:
         raise StageError(f"{title}: expected {trainee.steps} steps, {trainee.step} were taken.")
+
+
+def _know_that_there_is_no_gpu() -> None:
+    """An optimiser asks torch at each step whether there is a GPU. Lightning has torch answer by NVML, lest CUDA is begun
+    before a process forks; without a GPU that looks for its library in vain, for 0.3 ms a step, and there is nothing to
+    begin."""
+    if not torch.cuda.is_available():
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
 
 
 def _resume(trainee: Trainee, scratch: Scratch, recorder: Recorder, title: str) -> float:
