@@ -25,9 +25,10 @@ COMPARED = 4
 
 
 def how(case: Case) -> dict[str, Any]:
-    """The fields of `Runtime` of a case with or without `precision`: what is not float32 is not compiled."""
+    """The fields of `Runtime` of a case with or without `precision`: float32 is compiled, another where it is said."""
     precision = case.options.get("precision")
-    return {"compile": True} if precision is None else {"precision": precision}
+    compiled = bool(case.options.get("compiled", precision is None))
+    return {"precision": precision or "32-true", "compile": compiled}
 
 
 def diffusion_trainee(denoiser: Denoiser, settings: DiffusionTraining) -> DiffusionTrainee:
