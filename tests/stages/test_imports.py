@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from commands import SMALL, python, run, words
+
 CODE = """
 import importlib
 import sys
@@ -40,3 +42,25 @@ def test_verbs_that_only_read_a_store_import_no_torch():
     """A report of a found sweep does not wait for it."""
     code = "import sys, ablatent.cli.verbs, ablatent.report.finish; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+FOUND = """
+import runpy, sys
+
+sys.argv = sys.argv[1:]
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+finally:
+    print("torch imported:", "torch" in sys.modules)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("executor", ["inline", "process"])
+def test_a_sweep_that_is_found_imports_no_torch(tmp_path, executor):
+    """It would take longer than all the rest, also to know how long stages would take, or how many GPUs there are."""
+    job = [*SMALL, "runtime.device=auto", "task=reconstruct", "first_stage.training.steps=4", f"executor={executor}"]
+    assert run(tmp_path, *job).returncode == 0
+    again = python(tmp_path, "-c", FOUND, *words(*job)[1:], cold=True)
+    assert "1 of 1 job finished" in again.stdout, again.stdout + again.stderr
+    assert "torch imported: False" in again.stdout

@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from selectors import EVENT_READ, DefaultSelector
 from typing import IO, Annotated, Any
@@ -43,13 +43,18 @@ class Process(Pool):
     ] = None
 
     def workers(self, sweep: SweepRun) -> Workers:
-        runtime = sweep.builder.runtime
-        gpus, slots = _gpus_for(runtime), sweep.slots
+        runtime, slots = sweep.builder.runtime, sweep.slots
+
+        def places() -> list[_Slot]:
+            gpus, threads = _gpus_for(runtime), threads_of(runtime, slots)
+            return [_Slot(i, gpus[i] if gpus else None, threads) for i in range(slots)]
+
         variables = worker_environment(sweep.builder.store.root, sweep.plan.stages.values())
-        places = [_Slot(i, gpus[i] if gpus else None, threads_of(runtime, slots)) for i in range(slots)]
         return _Slots(places, self.memory_gib, variables)
 
     def slots_on(self, runtime: Mapping[str, Any], missing: Mapping[Key, Stage]) -> int:
+        if not missing:
+            return self.slots or 1
         gpus = _gpus_for(runtime)
         slots = self.slots or len(gpus) or min(most_at_once(missing), os.cpu_count() or 1)
         if gpus and slots > len(gpus):
@@ -108,13 +113,16 @@ class _Worker:
 
 
 class _Slots(Workers):
-    """The workers of this machine. memory: GiB that one may take; variables: of their environment."""
+    """The workers of this machine. places: () -> the slots, called before the first stage is begun, since it takes a
+    second to count GPUs; memory: GiB that one may take; variables: of their environment."""
 
-    def __init__(self, slots: list[_Slot], memory: float | None, variables: dict[str, str]):
-        self.slots, self.memory, self.variables = slots, memory, variables
+    def __init__(self, places: Callable[[], list[_Slot]], memory: float | None, variables: dict[str, str]):
+        self.places, self.memory, self.variables = places, memory, variables
+        self.slots: list[_Slot] = []
         self.selector = DefaultSelector()
 
     def room(self, stage: Stage) -> bool:
+        self.slots = self.slots or self.places()
         return any(slot.worker is None or slot.worker.build is None for slot in self.slots)
 
     def start(self, build: Build) -> str:

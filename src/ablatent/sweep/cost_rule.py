@@ -36,13 +36,15 @@ class StageWork:
 
 def rule_of(plan: Plan, runtime: Mapping[str, Any], slots: int) -> Callable[[Stage], Expected]:
     """`by_rule` for the stages of a plan in so many slots; its networks are sized when the first stage is looked at."""
-    from ablatent.sweep.network_sizes import sizes_of  # torch, which reports do without
 
-    rate = rate_of(runtime, threads_of(runtime, slots))
-    works = cache(lambda: work_of(plan, sizes_of(plan)))
+    @cache
+    def rule() -> Callable[[Stage], Expected]:
+        from ablatent.sweep.network_sizes import sizes_of  # torch, which what is found does without
+
+        return by_rule(work_of(plan, sizes_of(plan)), rate_of(runtime, threads_of(runtime, slots)))
 
     def expected(stage: Stage) -> Expected:
-        return by_rule(works(), rate)(stage)
+        return rule()(stage)
 
     return expected
 

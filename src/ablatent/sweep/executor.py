@@ -51,8 +51,9 @@ class Executor(ABC):
         return True
 
     def slots_on(self, runtime: Mapping[str, Any], missing: Mapping[Key, Stage]) -> int:
-        """How many stages are built at once. runtime: the node of the configuration; missing: what is to be built, inputs
-        before what reads them. Raises ConfigError where there are not enough devices for the number that is set."""
+        """How many stages are built at once. runtime: the node of the configuration; missing: what is to be built,
+        inputs before what reads them. Raises ConfigError where there are not enough devices for the number that is
+        set."""
         return 1
 
     def cancel_left(self, states: Mapping[Key, StageState]) -> int:

@@ -150,9 +150,9 @@ def fit(
 
 
 def _know_that_there_is_no_gpu() -> None:
-    """An optimiser asks torch at each step whether there is a GPU. Lightning has torch answer by NVML, lest CUDA is begun
-    before a process forks; without a GPU that looks for its library in vain, for 0.3 ms a step, and there is nothing to
-    begin."""
+    """An optimiser asks torch at each step whether there is a GPU. Lightning has torch answer by NVML, lest CUDA is
+    begun before a process forks; without a GPU that looks for a library in vain, for 0.3 ms a step, and there is
+    nothing to begin."""
     if not torch.cuda.is_available():
         os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
 
