@@ -1,5 +1,6 @@
 """Worker processes against one process: sweeps of trainings in two slots, and of many small stages in one."""
 
+from collections.abc import Sequence
 from itertools import count
 
 from bench.commands import SHORT, TINY, run
@@ -9,7 +10,12 @@ TRAININGS = ("-m", "diffusion.seed=0,1,2,3", "training.steps=600", *TINY)
 SMALL = ("-m", f"samples.seed={','.join(map(str, range(1, 101)))}", *TINY, *SHORT)
 
 
-def side(*trainings: str, small: str) -> Maker:
+def slots(count: int) -> list[str]:
+    """The executor with so many."""
+    return ["executor=process", f"executor.slots={count}"]
+
+
+def side(trainings: Sequence[str], small: Sequence[str]) -> Maker:
     """A maker of commands, each with new stages. trainings: the executor for the case of that name; small: for the
     other."""
 
@@ -22,7 +28,7 @@ def side(*trainings: str, small: str) -> Maker:
             if of_trainings:
                 run(case, folder, *TRAININGS, f"optimizer.lr={1e-4 + 1e-6 * next(numbers)}", *trainings)
             else:
-                run(case, folder, *SMALL, f"sampler.eta={0.001 * next(numbers)}", small)
+                run(case, folder, *SMALL, f"sampler.eta={0.001 * next(numbers)}", *small)
 
         return Prepared(call)
 
@@ -32,8 +38,8 @@ def side(*trainings: str, small: str) -> Maker:
 ROW = Row(
     title="Worker processes: four trainings in two slots against one; 200 small stages in one slot against inline",
     sides={
-        "ours": side("executor=process", "executor.slots=2", small="executor=process"),
-        "the other": side("executor=process", "executor.slots=1", small="executor=inline"),
+        "ours": side(slots(2), small=slots(1)),
+        "the other": side(slots(1), small=["executor=inline"]),
     },
     cases={"trainings": {}, "200 small stages": {}},
     bounds=(
