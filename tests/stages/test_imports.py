@@ -13,7 +13,7 @@ import sys
 
 import ablatent.cli.verbs, ablatent.report.finish, ablatent.sweep.check
 import ablatent.evaluation.fid, ablatent.evaluation.inception, ablatent.evaluation.kid
-import ablatent.evaluation.precision_recall
+import ablatent.evaluation.intervals, ablatent.evaluation.precision_recall
 from ablatent.data.digits import Digits
 from ablatent.stages.all_kinds import built_in
 from ablatent.stages.context import compute_of, set_up_torch
@@ -25,8 +25,9 @@ runtime = {"threads": 1, "device": "cpu", "deterministic": True, "checkpoint_sec
 set_up_torch(runtime)
 compute_of(runtime, "32-true")
 Digits(8).fingerprint()
+ablatent.evaluation.intervals.around(0.5, 0.1, 19)
 needless = "pytorch_lightning torch._inductor torch._dynamo transformers torchmetrics torch_fidelity torchvision"
-needless += " sklearn scipy matplotlib wandb"
+needless += " sklearn scipy.stats matplotlib wandb"
 sys.exit(" ".join(set(needless.split()) & set(sys.modules)))
 """
 

@@ -59,9 +59,9 @@ def of_mean(values: Float[np.ndarray, " n"], per_image: int = 1) -> Interval | N
 
 def around(value: float, error: float, freedom: int) -> Interval:
     """The interval of a value with this standard error, by Student's t with so many degrees of freedom."""
-    from scipy.stats import t
+    from scipy.special import stdtrit  # as scipy.stats.t.ppf, whose import takes half a second more
 
-    half = float(t.ppf((1 + LEVEL) / 2, freedom)) * error
+    half = float(stdtrit(freedom, (1 + LEVEL) / 2)) * error
     return value - half, value + half
 
 

@@ -4,9 +4,12 @@ import ast
 import functools
 import hashlib
 import importlib.util
+import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from ablatent.core.memo import Memo
 
 PACKAGE = "ablatent"
 
@@ -21,7 +24,14 @@ def _module(name: str) -> tuple[str, tuple[str, ...]]:
         spec = None
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         return "", ()
-    tree = ast.parse(Path(spec.origin).read_text())
+    text, found = _of_source(Path(spec.origin).read_text())
+    counts = _in_package if _in_package(name) else _own
+    return text, tuple(n for n in found if counts(n))
+
+
+def _read(source: str) -> tuple[str, list[str]]:
+    """(digest of a module's code, the names of all modules that it imports, sorted)."""
+    tree = ast.parse(source)
     found: set[str] = set()
     for node in _statements(tree):
         if isinstance(node, ast.Import):
@@ -33,8 +43,11 @@ def _module(name: str) -> tuple[str, tuple[str, ...]]:
         ):
             node.body = node.body[1:] or [ast.Pass()]
     text = hashlib.blake2b(ast.dump(tree).encode(), digest_size=16).hexdigest()
-    counts = _in_package if _in_package(name) else _own
-    return text, tuple(sorted(n for n in found if counts(n)))
+    return text, sorted(found)
+
+
+_of_source = Memo("code", _read, f"{sys.version} {Path(__file__).read_text()}")
+"""As `_read`: parsing the two hundred modules of a job takes half a second."""
 
 
 def _statements(tree: ast.AST) -> Iterator[ast.AST]:
@@ -80,6 +93,7 @@ def reached(modules: Iterable[str]) -> dict[str, str]:
         if name not in seen:
             seen[name], imports = _module(name)
             todo.extend(imports)
+    _of_source.save()
     return seen
 
 
