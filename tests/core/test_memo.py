@@ -63,6 +63,13 @@ def test_a_folder_that_cannot_be_written_is_no_error(home):
     first.save()
 
 
+def test_a_user_without_a_home_is_no_error(monkeypatch):
+    monkeypatch.setattr(memo, "FOLDER", "~nobody-of-this-name/cache")
+    first, _ = counting()
+    assert first("abc") == [3, "abc"]
+    first.save()
+
+
 def test_a_file_that_has_grown_keeps_what_this_command_used(monkeypatch):
     monkeypatch.setattr(memo, "LARGEST", 3)
     for texts in ("ab", "cd"):

@@ -34,7 +34,7 @@ class Memo:
     @cached_property
     def known(self) -> dict[str, Any]:
         """Digest of what a result depends on → the result, of earlier commands."""
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, RuntimeError):  # the last: of a user without a home
             found = read_json(self.path)
             return found if isinstance(found, dict) else {}
         return {}
@@ -51,6 +51,6 @@ class Memo:
             return
         every = {**self.known, **self.used}
         self.known = every if len(every) <= LARGEST else dict(self.used)
-        with suppress(OSError, DiskFull):
+        with suppress(OSError, DiskFull, RuntimeError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_json(self.path, self.known, lasting=False)
